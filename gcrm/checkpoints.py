@@ -1,0 +1,157 @@
+"""Loading models: base models and reward models, from a hub id, a folder or a .gguf file."""
+
+import json
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from gcrm.errors import UserError
+
+
+def load_tokenizer(source: str, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model.
+
+    Raises:
+        UserError: there is none at `source`.
+    """
+    return _load(AutoTokenizer, source, trust_remote_code=trust_remote_code)
+
+
+def load_language_model(source: str, trust_remote_code: bool = False) -> PreTrainedModel:
+    """A causal language model in fp32, ready to generate."""
+    model: PreTrainedModel = _load(
+        AutoModelForCausalLM, source, dtype=torch.float32, trust_remote_code=trust_remote_code
+    )
+    return model.eval()
+
+
+def new_reward_model(
+    source: str, attention: str, seed: int, trust_remote_code: bool = False
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A base model with a fresh reward head, in fp32, and its tokenizer with a pad token of its own.
+
+    The head starts with a standard deviation of 1 / (hidden_size + 1), as the authors' does.
+
+    Raises:
+        UserError: no model at `source`, or one whose head is not `score` on a decoder.
+    """
+    tokenizer = load_tokenizer(source, trust_remote_code)
+    model: PreTrainedModel = _load(
+        AutoModelForSequenceClassification,
+        source,
+        num_labels=1,
+        id2label={0: "reward"},
+        label2id={"reward": 0},
+        dtype=torch.float32,
+        attn_implementation=attention,
+        trust_remote_code=trust_remote_code,
+    )
+    head = check_head(model, source)
+    generator = torch.Generator().manual_seed(seed)
+    weight = torch.randn(1, head.in_features, generator=generator) / (head.in_features + 1)
+    with torch.no_grad(), _whole(head.weight):
+        head.weight.copy_(weight)
+    _give_pad_token(model, tokenizer)
+    return model, tokenizer
+
+
+def load_reward_model(
+    source: str, dtype: torch.dtype, attention: str, trust_remote_code: bool = False
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A trained reward model and its tokenizer.
+
+    Raises:
+        UserError: no model at `source`, weights are missing (the head's, say), or its pad token
+            is its EOS, so that pooling would read a wrong token.
+    """
+    tokenizer = load_tokenizer(source, trust_remote_code)
+    model, info = _load(
+        AutoModelForSequenceClassification,
+        source,
+        dtype=dtype,
+        attn_implementation=attention,
+        trust_remote_code=trust_remote_code,
+        output_loading_info=True,
+    )
+    if info["missing_keys"] or info["unexpected_keys"]:
+        missing, unexpected = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
+        raise UserError(
+            f"{source}: is not a whole reward model (missing weights: {missing or 'none'}, "
+            f"unexpected: {unexpected or 'none'}); give a folder that `train` wrote"
+        )
+    check_head(model, source)
+    pad = model.config.get_text_config().pad_token_id
+    if pad is None or pad == tokenizer.eos_token_id:
+        raise UserError(
+            f"{source}: pad_token_id is {'not set' if pad is None else 'the EOS token'}, so the "
+            "reward would be read at a wrong token; set another pad token in config.json"
+        )
+    return model.eval(), tokenizer
+
+
+def check_head(model: PreTrainedModel, source: str) -> nn.Linear:
+    """The reward head: a linear layer `score` with one output, on a decoder.
+
+    Raises:
+        UserError: the architecture has another head (encoders have), or several labels.
+    """
+    head = getattr(model, "score", None)
+    if not isinstance(head, nn.Linear) or model.config.is_encoder_decoder:
+        raise UserError(
+            f"{source}: {type(model).__name__} has no linear head `score` on a decoder; "
+            "reward models are made from decoder-only language models (Llama, Mistral, Qwen, …)"
+        )
+    if head.out_features != 1:
+        raise UserError(f"{source}: has {head.out_features} labels; a reward model has one")
+    return head
+
+
+def _whole(weight: nn.Parameter) -> AbstractContextManager[Any]:
+    """Within the block `weight` is whole, and the same in all processes, also under ZeRO-3."""
+    if not hasattr(weight, "ds_id"):
+        return nullcontext()
+    import deepspeed
+
+    gathered: AbstractContextManager[Any] = deepspeed.zero.GatheredParameters(
+        [weight], modifier_rank=0
+    )
+    return gathered
+
+
+def _give_pad_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Set a pad token that is never EOS or BOS: transformers pools the last token that is no pad."""
+    taken = (tokenizer.eos_token_id, tokenizer.bos_token_id)
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id in taken:
+        if tokenizer.unk_token_id is not None and tokenizer.unk_token_id not in taken:
+            tokenizer.pad_token = tokenizer.unk_token
+        else:
+            tokenizer.add_special_tokens({"pad_token": "<|pad|>"})
+            if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+                model.resize_token_embeddings(len(tokenizer))
+    model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
+    model.config.pad_token_id = tokenizer.pad_token_id
+
+
+def _load(auto_class: Any, source: str, **options: Any) -> Any:
+    path = Path(source)
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise UserError(f"{source}: no such file")
+        source, options["gguf_file"] = str(path.parent), path.name
+    elif not path.is_dir() and (source.startswith((".", "/", "~")) or source.count("/") > 1):
+        raise UserError(f"{source}: no such folder; give a hub id, a folder or a .gguf file")
+    try:
+        return auto_class.from_pretrained(source, **options)
+    except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"{path}: cannot be loaded as a model: {reason}") from None

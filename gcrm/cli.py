@@ -1,0 +1,144 @@
+"""The command line of every stage, made from its options model: `python -m gcrm.<stage>`.
+
+Option names are those of the original commands; `-` and `_` are alike. Values are checked by the
+options model, so that a command and the config refuse the same things in the same words.
+"""
+
+import argparse
+import logging
+import sys
+import time
+import types
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from gcrm.errors import UserError
+from gcrm.progress import set_up_logging
+from gcrm.settings.base import Settings, explain
+
+Options = TypeVar("Options", bound=Settings)
+
+
+def run_stage(
+    options_model: type[Options],
+    run: Callable[[Options], None],
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Parse the command line into `options_model`, run the stage, and return its exit status.
+
+    Mistakes of the user end in one clear line and status 1, interruption in status 130; anything
+    else keeps its traceback (in the log file, if there is one).
+    """
+    stage = options_model.__module__.rpartition(".")[2]
+    log_file: Path | None = None
+    try:
+        options, log_file = parse(options_model, stage, sys.argv[1:] if argv is None else argv)
+        set_up_logging(log_file)
+        logging.getLogger("gcrm").info("%s: options %s", stage, options.model_dump_json())
+        started = time.monotonic()
+        run(options)
+        logging.getLogger("gcrm").info("%s: done in %.1f s", stage, time.monotonic() - started)
+        return 0
+    except UserError as error:
+        return _fail(f"{stage}: error: {error}", log_file)
+    except KeyboardInterrupt:
+        return _fail(f"{stage}: interrupted", log_file, status=130)
+    except Exception as error:
+        if log_file is None:
+            raise
+        logging.getLogger("gcrm").exception("%s failed", stage)
+        return _fail(f"{stage}: failed: {type(error).__name__}: {error} (see {log_file})")
+
+
+def parse(
+    options_model: type[Options], stage: str, argv: Sequence[str]
+) -> tuple[Options, Path | None]:
+    """The checked options and the log file (or None) that `argv` gives.
+
+    Raises:
+        UserError: a value is missing, unknown or out of its range.
+        SystemExit: `--help`, or an unknown flag (argparse's own message, status 2).
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"python -m gcrm.{stage}",
+        description=options_model.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    for name, field in options_model.model_fields.items():
+        _add_option(parser, name, field)
+    parser.add_argument(
+        "--log-file", type=Path, metavar="FILE", help="write the full log there (default: stderr)"
+    )
+    given = vars(parser.parse_args([_with_dashes(word) for word in argv]))
+    log_file = given.pop("log_file")
+    try:
+        return options_model(**given), log_file
+    except ValidationError as error:
+        raise UserError(_flag_errors(error, options_model)) from None
+
+
+def _flag_errors(error: ValidationError, model: type[Settings]) -> str:
+    lines = explain(error, "", model).splitlines()
+    return "; ".join("--" + line.removeprefix(": ") for line in lines)
+
+
+def _with_dashes(word: str) -> str:
+    if not word.startswith("--"):
+        return word
+    name, equals, value = word.partition("=")
+    return name.replace("_", "-") + equals + value
+
+
+def _add_option(parser: argparse.ArgumentParser, name: str, field: FieldInfo) -> None:
+    kind = _without_none(field.annotation)
+    settings: dict[str, Any] = {
+        "dest": name,
+        "help": _help(field),
+        "default": argparse.SUPPRESS,
+    }
+    if kind is bool:
+        settings["action"] = argparse.BooleanOptionalAction
+    else:
+        settings["metavar"] = _metavar(kind)
+        if get_origin(kind) in (list, tuple):
+            settings["nargs"] = "+"
+    parser.add_argument("--" + name.replace("_", "-"), **settings)
+
+
+def _without_none(annotation: Any) -> Any:
+    if get_origin(annotation) in (Union, types.UnionType):
+        return next(part for part in get_args(annotation) if part is not type(None))
+    return annotation
+
+
+def _metavar(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return "{" + ",".join(map(str, get_args(kind))) + "}"
+    if get_origin(kind) in (list, tuple):
+        return _metavar(_without_none(get_args(kind)[0]))
+    known = {int: "N", float: "X", Path: "PATH"}
+    return known.get(kind, "TEXT")
+
+
+def _help(field: FieldInfo) -> str:
+    text = " ".join((field.description or "").split())
+    if field.is_required():
+        text += " (required)"
+    else:
+        default = field.get_default(call_default_factory=True)
+        if isinstance(default, list | tuple):
+            default = " ".join(map(str, default))
+        text += f" (default: {'none' if default in (None, '') else default})"
+    return text.replace("%", "%%")
+
+
+def _fail(message: str, log_file: Path | None = None, status: int = 1) -> int:
+    print(message, file=sys.stderr, flush=True)
+    if log_file is not None:
+        logging.getLogger("gcrm").error(message)
+    return status

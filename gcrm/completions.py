@@ -1,0 +1,87 @@
+"""Labelled solutions of a base model: `<benchmark>/output-greedy.jsonl`, `output-rs<k>.jsonl`."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+from gcrm.errors import UserError
+from gcrm.files import Row, read_jsonl
+from gcrm.questions import first_by_hash, question_key
+
+Split = Literal["greedy", "all"]
+
+
+def completion_files(folder: Path, benchmark: str, split: Split) -> list[Path]:
+    """The files of a split, samples in the order of their numbers; empty where there are none."""
+    home = Path(folder) / benchmark
+    if split == "greedy":
+        file = home / "output-greedy.jsonl"
+        return [file] if file.is_file() else []
+    numbered = [(_sample_number(file), file) for file in home.glob("output-rs*.jsonl")]
+    return [file for number, file in sorted(numbered) if number >= 0]
+
+
+def read_completions(
+    folder: Path, benchmark: str, split: Split, max_problems: int | None = None
+) -> list[Row]:
+    """The rows of a split, each with `sample`: the k of its file rs<k>, or 0 for greedy.
+
+    Args:
+        max_problems: keep the problems with the smallest hash of the question, up to so many.
+
+    Raises:
+        UserError: there is no such file, or a row lacks a key or has a value of the wrong type.
+    """
+    files = completion_files(folder, benchmark, split)
+    if not files:
+        name = "output-greedy.jsonl" if split == "greedy" else "output-rs0.jsonl"
+        raise UserError(
+            f"{Path(folder) / benchmark / name}: no such file; benchmark {benchmark!r} needs it "
+            f"(folders with completions in {folder}: {', '.join(_benchmarks(folder)) or 'none'})"
+        )
+    rows = [
+        _checked(row, f"{file}, row {number}") | {"sample": max(_sample_number(file), 0)}
+        for file in files
+        for number, row in enumerate(read_jsonl(file), start=1)
+    ]
+    kept = first_by_hash((row["question"] for row in rows), max_problems)
+    return [row for row in rows if question_key(row["question"]) in kept]
+
+
+def _checked(row: Row, where: str) -> Row:
+    for key in ("question", "generated_solution", "is_correct"):
+        if key not in row:
+            raise UserError(f"{where}: key {key!r} is missing (there are: {', '.join(row)})")
+    for key in ("question", "generated_solution"):
+        if not isinstance(row[key], str):
+            raise UserError(f"{where}: {key} must be text, not {_kind(row[key])}")
+    if row["is_correct"] not in (True, False):
+        raise UserError(f"{where}: is_correct must be true or false, not {_kind(row['is_correct'])}")
+    return {
+        "question": row["question"],
+        "expected_answer": _answer_text(row.get("expected_answer")),
+        "generated_solution": row["generated_solution"],
+        "predicted_answer": _answer_text(row.get("predicted_answer")),
+        "is_correct": bool(row["is_correct"]),
+    }
+
+
+def _answer_text(answer: Any) -> str | None:
+    """Answers are text or null; numbers and lists (gold of several values) become their JSON."""
+    if answer is None or isinstance(answer, str):
+        return answer
+    return json.dumps(answer, ensure_ascii=False)
+
+
+def _kind(value: Any) -> str:
+    return "null" if value is None else f"{type(value).__name__} {str(value)[:40]!r}"
+
+
+def _sample_number(file: Path) -> int:
+    match = re.fullmatch(r"output-rs(\d+)\.jsonl", file.name)
+    return int(match[1]) if match else -1
+
+
+def _benchmarks(folder: Path) -> list[str]:
+    return sorted({file.parent.name for file in Path(folder).glob("*/output-*.jsonl")})

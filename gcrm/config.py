@@ -1,0 +1,355 @@
+"""The config of a run: one typed tree, whose sections are the settings of the stages.
+
+`load` turns what Snakemake read into a `Config`, or says in one line a mistake what is wrong. The
+methods say which files a run makes or brings; the rules only ask them. Nothing here reads data
+(`gcrm.inputs` does) or imports torch.
+"""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+
+from gcrm.completions import Split, completion_files
+from gcrm.errors import UserError
+from gcrm.problems import FAMILIES
+from gcrm.settings.base import Settings, explain
+from gcrm.settings.evaluate import EvaluateSettings
+from gcrm.settings.metrics import MetricsSettings
+from gcrm.settings.pair import PairSettings
+from gcrm.settings.prepare import PrepareSettings
+from gcrm.settings.pretrain import PretrainSettings
+from gcrm.settings.report import ReportSettings
+from gcrm.settings.represent import RepresentSettings
+from gcrm.settings.sample import SampleSettings
+from gcrm.settings.train import TrainOptions, TrainSettings
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Sources = Annotated[list[str], Field(min_length=1)]
+Seed = Annotated[int, Field(ge=0)]
+Threads = Annotated[int, Field(ge=1)]
+Gpus = Annotated[int, Field(ge=0)]
+
+PATHS = ("base_model", "preferences", "completions")
+"""keys that name what a run brings, in which ${VAR} is the environment's"""
+MAKING = {
+    "prepare": PATHS,
+    "pretrain": ("base_model",),
+    "sample": ("preferences", "completions"),
+    "pair": ("preferences",),
+}
+"""section that makes something: what it is for; it is needed where one of these is not given"""
+CONTRASTIVE_ONLY = (
+    "contrastive_strategy",
+    "contrastive_loss_beta",
+    "sim_samples",
+    "unsim_samples",
+    "source_state_percentile",
+    "goal_state_percentile",
+)
+"""settings of `train` that a vanilla model does without"""
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _empty_if_none(value: Any) -> Any:
+    return {} if value is None else value  # YAML: a key with nothing behind it
+
+
+class StageThreads(Settings):
+    """CPU threads a job; fixed, since results depend on them in their last digits."""
+
+    pretrain: Threads = 2
+    """threads of `pretrain`"""
+    sample: Threads = 1
+    """threads of a job of `sample`"""
+    train: Threads = 1
+    """threads of a job of `train`"""
+    represent: Threads = 1
+    """threads of a job of `represent`"""
+    evaluate: Threads = 1
+    """threads of a job of `evaluate`"""
+
+
+class StageGpus(Settings):
+    """GPUs that a job asks a cluster for; locally, limit them with `--resources gpu=N`."""
+
+    pretrain: Gpus = 0
+    """GPUs of `pretrain`"""
+    sample: Gpus = 0
+    """GPUs of a job of `sample`"""
+    train: Gpus = 0
+    """GPUs of a job of `train`"""
+    represent: Gpus = 0
+    """GPUs of a job of `represent`"""
+    evaluate: Gpus = 0
+    """GPUs of a job of `evaluate`"""
+
+
+class Config(Settings):
+    """A run: its data, its variants, and how each stage goes about it."""
+
+    run: Name
+    """name of the run; everything goes into results/<run>/"""
+    seeds: list[Seed] = Field([0], min_length=1)
+    """seeds of the reward models: each variant is trained with each"""
+    data_seed: Seed = 0
+    """seed of made problems, base model, solutions and pairs"""
+    benchmarks: list[Name] = Field(min_length=1)
+    """benchmarks to evaluate on"""
+
+    base_model: str | None = None
+    """base model: hub id, folder or .gguf file; none: `pretrain` makes one"""
+    preferences: Annotated[Sources | None, BeforeValidator(_as_list)] = None
+    """preference data: .jsonl or .parquet, `datasets` folder or hub id; none: `pair` makes them"""
+    dataset_probs: list[float] | None = None
+    """share of each of several preference data sets in the mixture, adding to 1 (default: all)"""
+    completions: str | None = None
+    """folder with <benchmark>/output-greedy.jsonl, output-rs<k>.jsonl; none: `sample` draws them"""
+
+    prepare: PrepareSettings | None = None
+    """made problems; only in a run that makes something"""
+    pretrain: PretrainSettings | None = None
+    """the made base model; only without base_model"""
+    sample: SampleSettings | None = None
+    """drawn solutions; only without preferences or without completions"""
+    pair: PairSettings | None = None
+    """made preference pairs; only without preferences"""
+
+    train: Annotated[TrainSettings, BeforeValidator(_empty_if_none)] = TrainSettings()
+    """what all variants share"""
+    variants: dict[Name, Annotated[TrainSettings, BeforeValidator(_empty_if_none)]] = Field(
+        min_length=1
+    )
+    """reward models by name, each with what differs from `train`"""
+    represent: RepresentSettings = RepresentSettings()
+    """goal states"""
+    evaluate: EvaluateSettings = EvaluateSettings()
+    """scores"""
+    metrics: MetricsSettings = MetricsSettings()
+    """numbers"""
+    report: ReportSettings = ReportSettings()
+    """tables and figures"""
+    threads: StageThreads = StageThreads()
+    """CPU threads a job"""
+    gpus: StageGpus = StageGpus()
+    """GPUs a job"""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete_variants(cls, given: Any) -> Any:
+        """Lay each variant over what all share, so that it is checked as it will be used."""
+        if not isinstance(given, Mapping) or not isinstance(given.get("variants"), Mapping):
+            return given
+        shared = given.get("train") or {}
+        if not isinstance(shared, Mapping):
+            return given
+        variants = {
+            name: {**shared, **(own or {})} if isinstance(own, Mapping | None) else own
+            for name, own in given["variants"].items()
+        }
+        return {**given, "variants": variants}
+
+    @property
+    def folder(self) -> Path:
+        """Where everything of the run lies."""
+        return Path("results") / self.run
+
+    @property
+    def made(self) -> list[str]:
+        """What the run makes, of base_model, preferences and completions."""
+        return [key for key in PATHS if getattr(self, key) is None]
+
+    def variant(self, name: str) -> TrainSettings:
+        """All settings of a variant; what the vanilla objective does not use keeps its default.
+
+        A shared `contrastive_loss_beta`, say, neither reaches nor retrains a vanilla model.
+        """
+        settings = self.variants[name]
+        if settings.reward_model_strategy == "contrastive":
+            return settings
+        kept = settings.model_dump(exclude=set(CONTRASTIVE_ONLY), exclude_unset=True)
+        return TrainSettings(**kept)
+
+    def problem_sets(self) -> list[str]:
+        """Names of the problem sets that `prepare` makes; none if the run makes nothing."""
+        if self.prepare is None:
+            return []
+        families = [f"preference-{family}" for family in self.prepare.preference_families]
+        return ["pretrain", *families, *self.benchmarks, *(f"dev-{b}" for b in self.benchmarks)]
+
+    def samples(self, problem_set: str) -> int:
+        """Solutions drawn of each problem of a set, beside the greedy one."""
+        if self.sample is None:
+            return 0
+        numbers = self.sample.num_samples
+        if problem_set.startswith("preference-"):
+            return numbers.get("preference", 0)
+        return numbers.get(problem_set, numbers.get(problem_set.removeprefix("dev-"), 0))
+
+    def completions_folder(self) -> Path:
+        """Where the solutions to the benchmarks lie: brought, or drawn by the run."""
+        return Path(self.completions) if self.completions else self.folder / "completions"
+
+    def completion_files(self, benchmark: str, split: Split) -> list[Path]:
+        """The files of solutions that make a split of a benchmark; empty where there are none."""
+        if self.completions is not None:
+            return completion_files(Path(self.completions), benchmark, split)
+        names = ["greedy"] if split == "greedy" else self.sample_names(benchmark)
+        return [self.completions_folder() / benchmark / f"output-{name}.jsonl" for name in names]
+
+    def sample_names(self, problem_set: str) -> list[str]:
+        """The drawn files of a set of problems, as in output-<name>.jsonl."""
+        return [f"rs{k}" for k in range(self.samples(problem_set))]
+
+    def splits(self, benchmark: str) -> list[Split]:
+        """What is scored of a benchmark: greedy, and all (the samples) where there are several."""
+        return ["greedy", "all"] if self.completion_files(benchmark, "all") else ["greedy"]
+
+
+def load(given: Mapping[str, Any], where: str, environ: Mapping[str, str] = os.environ) -> Config:
+    """Check a whole config.
+
+    Args:
+        given: the config as read from YAML and the command line.
+        where: the file it is from, for messages.
+        environ: the variables that ${VAR} in a path stands for.
+
+    Raises:
+        UserError: one line a mistake, with the file, the key, and what it may be.
+    """
+    try:
+        config = Config(**_expanded(given, where, environ))
+    except ValidationError as error:
+        raise UserError(_once(explain(error, where, Config).splitlines())) from None
+    if mistakes := list(_mistakes(config, given)):
+        raise UserError("\n".join(f"{where}: {mistake}" for mistake in mistakes))
+    return config
+
+
+def unknown_part(config: Config, target: str) -> str | None:
+    """What in a path below results/ the config does not know, in words; None if all is known.
+
+    Snakemake alone would only say that no rule makes the file.
+    """
+    parts = Path(os.path.normpath(target)).parts
+    if len(parts) < 3 or parts[0] != "results":
+        return None
+    if parts[1] != config.run:
+        return f"the config is of the run {config.run!r}, not {parts[1]!r}; give --configfile"
+    if parts[2] not in ("models", "goal_states", "scores", "metrics"):
+        return None
+    known = {
+        "variant": list(config.variants),
+        "seed": [f"seed{seed}" for seed in config.seeds],
+        "benchmark": config.benchmarks if parts[2] in ("scores", "metrics") else [],
+    }
+    for (kind, names), part in zip(known.items(), parts[3:], strict=False):
+        name = part.removesuffix(".json").removesuffix(".provenance")
+        if names and part not in names and name not in names:
+            return f"there is no {kind} {name!r}; the config has {', '.join(names)}"
+    if parts[2] == "scores" and parts[6:7] == ("all",) and "all" not in config.splits(parts[5]):
+        return f"benchmark {parts[5]!r} has no samples, so its only split is greedy"
+    return None
+
+
+def _expanded(given: Mapping[str, Any], where: str, environ: Mapping[str, str]) -> dict[str, Any]:
+    """The config with the environment's values for ${VAR} in its path keys."""
+
+    def expand(key: str, value: Any) -> Any:
+        if isinstance(value, list):
+            return [expand(key, part) for part in value]
+        if not isinstance(value, str):
+            return value
+        for name in re.findall(r"\$\{(\w+)\}", value):
+            if not environ.get(name):
+                raise UserError(
+                    f"{where}: {key}: the environment variable {name} is not set; set it "
+                    f"(export {name}=…), or give the value with --config {key}=…"
+                )
+            value = value.replace(f"${{{name}}}", environ[name])
+        return os.path.expanduser(value)
+
+    return {key: expand(key, value) if key in PATHS else value for key, value in given.items()}
+
+
+def _once(lines: list[str]) -> str:
+    """Without what a variant only repeats from the shared section."""
+    shared = {line.replace(": train.", ": ", 1) for line in lines if ": train." in line}
+    return "\n".join(
+        line for line in lines if re.sub(r": variants\.[^.:]+\.", ": ", line, count=1) not in shared
+    )
+
+
+def _mistakes(config: Config, given: Mapping[str, Any]) -> Iterable[str]:
+    """What no single key shows: sections without use, sections that lack, names out of place."""
+    for key in ("seeds", "benchmarks", "preferences"):
+        repeated = [str(n) for n, count in Counter(getattr(config, key) or []).items() if count > 1]
+        if repeated:
+            yield f"{key}: {', '.join(repeated)} is there more than once"
+    for section, needed_for in MAKING.items():
+        made = [key for key in needed_for if key in config.made]
+        if getattr(config, section) is not None and not made:
+            verb = "is" if len(needed_for) == 1 else "are"
+            yield (
+                f"{section}: would do nothing, since {', '.join(needed_for)} {verb} given; "
+                f"remove the section, or what is given"
+            )
+        elif getattr(config, section) is None and made:
+            yield (
+                f"{made[0]}: is missing; give it, or a section {section}: "
+                f"({section}: {{}} for the defaults) to make it"
+            )
+    yield from _mistakes_of_made(config)
+    for name, settings in config.variants.items():
+        own = (given["variants"] or {}).get(name) or {}
+        idle = [key for key in CONTRASTIVE_ONLY if key in own]
+        if settings.reward_model_strategy == "vanilla" and idle:
+            yield (
+                f"variants.{name}.{idle[0]}: does nothing in a vanilla reward model; remove it, "
+                "or set reward_model_strategy: contrastive"
+            )
+    if config.dataset_probs is not None and config.preferences is None:
+        yield "dataset_probs: does nothing without preferences; remove it"
+    elif config.preferences is not None:
+        try:
+            TrainOptions(
+                pretrain="",
+                dataset=config.preferences,
+                dataset_probs=config.dataset_probs,
+                save_path=Path(),
+            )
+        except ValidationError as error:
+            yield explain(error, "", TrainOptions).removeprefix(": ")
+
+
+def _mistakes_of_made(config: Config) -> Iterable[str]:
+    if not config.made:
+        return
+    if unknown := [name for name in config.benchmarks if name not in FAMILIES]:
+        yield (
+            f"benchmarks: no problems can be made for {', '.join(unknown)}; "
+            f"made are {', '.join(FAMILIES)} (others need base_model, preferences and completions)"
+        )
+    if config.prepare is not None:
+        for name in config.prepare.preference_families:
+            if name not in FAMILIES:
+                yield (
+                    f"prepare.preference_families: no problems can be made for {name!r}; "
+                    f"known are {', '.join(FAMILIES)}"
+                )
+    if config.sample is None:
+        return
+    numbers = config.sample.num_samples
+    known = [*config.benchmarks, "preference"]
+    for name in numbers if "num_samples" in config.sample.model_fields_set else ():
+        if name not in known and name.removeprefix("dev-") not in known:
+            yield f"sample.num_samples.{name}: no such set; known are {', '.join(known)}"
+    if config.preferences is None and numbers.get("preference", 0) < 2:
+        yield "sample.num_samples.preference: must be at least 2, to make pairs of the solutions"

@@ -1,0 +1,108 @@
+"""Reading rows and writing files so that a half-written one is never taken for a whole one."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from gcrm.errors import UserError
+
+Row = dict[str, Any]
+
+
+def read_jsonl(path: Path) -> list[Row]:
+    """All rows of a JSON-lines file.
+
+    Raises:
+        UserError: the file is missing, compressed, empty or not UTF-8, or a line is no JSON object.
+    """
+    return list(iter_jsonl(path))
+
+
+def iter_jsonl(path: Path) -> Iterator[Row]:
+    """The rows of a JSON-lines file one by one, for files that do not fit into memory as objects.
+
+    Raises:
+        UserError: as `read_jsonl`, when the bad line is reached.
+    """
+    empty = True
+    try:
+        # In binary, only \n ends a row: text mode would also cut at a \r inside a solution.
+        with Path(path).open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if number == 1 and line.startswith(b"\x1f\x8b"):
+                    raise UserError(f"{path}: is gzip-compressed; unpack it first (gunzip)")
+                if line.strip():
+                    empty = False
+                    yield _row(line, f"{path}, line {number}")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    if empty:
+        raise UserError(f"{path}: has no rows")
+
+
+def _row(line: bytes, where: str) -> Row:
+    try:
+        row = json.loads(line)
+    except UnicodeDecodeError:
+        raise UserError(f"{where}: not UTF-8 text") from None
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{where}: not valid JSON ({error.msg}); expected one object a line"
+        ) from None
+    if not isinstance(row, dict):
+        raise UserError(f"{where}: expected a JSON object with named keys")
+    return row
+
+
+def write_jsonl(path: Path, rows: Iterable[Row]) -> None:
+    """Write one JSON object a line, whole or not at all."""
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write indented JSON, whole or not at all; NaN and infinity are refused as not being JSON."""
+    with atomic_path(path) as temporary:
+        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path`, renamed to it if the block succeeds and removed if not.
+
+    The temporary name keeps the suffix, so that writers which go by it (matplotlib, numpy) do.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder whose files are moved into `path` if the block succeeds.
+
+    Existing files of the same names are replaced one by one; other files of `path` stay.
+    """
+    path = Path(path)
+    path.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".", suffix=".partial", dir=path))
+    try:
+        yield temporary
+        for file in sorted(temporary.iterdir()):
+            os.replace(file, path / file.name)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,98 @@
+"""Checks of what a run brings, before any job: files that exist, and rows that are whole.
+
+The checks read everything once; which files were found to be good is remembered by their size and
+time of change, so that the next start is quick.
+"""
+
+import json
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+
+from gcrm.completions import read_completions
+from gcrm.config import Config
+from gcrm.errors import UserError
+from gcrm.files import write_json
+from gcrm.preferences import read_preferences
+
+LOCAL_SUFFIXES = (".gguf", ".jsonl", ".json", ".parquet", ".safetensors")
+
+
+def files_of(source: str) -> list[Path]:
+    """The files behind a path, which are inputs of the rules; none behind a hub id.
+
+    A folder counts by its files: Snakemake compares files by content, folders only by time.
+    """
+    path = Path(source)
+    if path.is_dir():
+        inside = (file for file in path.rglob("*") if file.is_file())
+        return sorted(file for file in inside if not _is_hidden(file.relative_to(path)))
+    return [path] if _is_local(source) else []
+
+
+def check_inputs(config: Config, where: str, memory: Path) -> None:
+    """Read the preference data and completions that the config names, and refuse broken ones.
+
+    Args:
+        where: the config file, for messages.
+        memory: JSON file that remembers what was found good.
+
+    Raises:
+        UserError: a file is missing, a row is broken, or a benchmark has no completions.
+    """
+    known = _remembered(memory)
+    good: dict[str, list[list[object]]] = {}
+
+    def check(what: str, files: Iterable[Path], read: Callable[[], object]) -> None:
+        state = [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+        if known.get(what) != state:
+            read()
+        good[what] = state
+
+    if config.base_model is not None:
+        _check_exists(config.base_model, where, "base_model")
+    for source in config.preferences or []:
+        _check_exists(source, where, "preferences")
+        if files := files_of(source):
+            check(f"preferences {source}", files, partial(read_preferences, [source]))
+    if config.completions is not None:
+        folder = Path(config.completions)
+        if not folder.is_dir():
+            raise UserError(f"{where}: completions: {folder}: no such folder")
+        for benchmark in config.benchmarks:
+            for split in config.splits(benchmark):
+                check(
+                    f"completions {folder} {benchmark} {split}",
+                    config.completion_files(benchmark, split),
+                    partial(read_completions, folder, benchmark, split),
+                )
+    if good != known:
+        write_json(memory, good)
+
+
+def _remembered(memory: Path) -> dict[str, list[list[object]]]:
+    try:
+        found = json.loads(memory.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _check_exists(source: str, where: str, key: str) -> None:
+    if _is_local(source) and not Path(source).exists():
+        raise UserError(f"{where}: {key}: {source}: no such file or folder")
+
+
+def _is_local(source: str) -> bool:
+    """A hub id is `name` or `owner/name`; anything else, and all that exists, is a path."""
+    path = Path(source)
+    return (
+        path.exists()
+        or path.suffix in LOCAL_SUFFIXES
+        or source.startswith((".", "/", "~"))
+        or source.count("/") > 1
+    )
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)

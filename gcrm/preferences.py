@@ -1,0 +1,229 @@
+"""Preference data of every accepted kind, as pairs of a chosen and a rejected completion."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+from gcrm.errors import UserError
+from gcrm.files import Row, read_jsonl
+from gcrm.progress import say
+from gcrm.questions import question_hash, question_key
+
+Message = dict[str, str]
+"""A turn of a dialogue: {"role": "user" or "assistant" or "system", "content": text}."""
+Prompt = str | list[Message]
+"""A raw question, or the turns of a dialogue up to the completion."""
+
+COLUMNS = (
+    ("question", "correct", "incorrect"),
+    ("prompt", "chosen", "rejected"),
+    ("chosen", "rejected"),
+)
+
+
+@dataclass(frozen=True)
+class Preference:
+    """Two completions of one prompt, the first better than the second."""
+
+    prompt: Prompt
+    chosen: str
+    rejected: str
+
+    @property
+    def question(self) -> str:
+        """The prompt as one text, by which pairs are matched, held out and capped."""
+        if isinstance(self.prompt, str):
+            return self.prompt
+        return "\n".join(turn["content"] for turn in self.prompt)
+
+
+def read_preferences(
+    sources: Sequence[str],
+    probs: Sequence[float] | None = None,
+    max_pairs: int | None = None,
+) -> list[Preference]:
+    """Read and mix preference data, and say what was left out.
+
+    Args:
+        sources: .jsonl or .parquet files, folders saved by `datasets`, or hub ids; with columns
+            question/correct/incorrect, prompt/chosen/rejected or chosen/rejected.
+        probs: the share of each source in the mixture. No row is repeated: the source that is
+            smallest for its share is used whole, the others up to their shares.
+        max_pairs: cap on the pairs, by hash of the prompt.
+
+    Raises:
+        UserError: a source cannot be read, or a row is broken.
+    """
+    mixed = [_read(source) for source in sources]
+    if probs is not None:
+        total = min(len(pairs) / share for pairs, share in zip(mixed, probs, strict=True))
+        mixed = [
+            cap_pairs(pairs, max(1, round(total * share)))
+            for pairs, share in zip(mixed, probs, strict=True)
+        ]
+    return cap_pairs([pair for pairs in mixed for pair in pairs], max_pairs)
+
+
+def cap_pairs(pairs: list[Preference], most: int | None) -> list[Preference]:
+    """At most `most` pairs, those with the smallest hash of the prompt, in their old order."""
+    if most is None or len(pairs) <= most:
+        return pairs
+    hashes = [question_hash(question_key(pair.question)) for pair in pairs]
+    kept = sorted(range(len(pairs)), key=lambda i: (hashes[i], i))[:most]
+    return [pairs[i] for i in sorted(kept)]
+
+
+def _read(source: str) -> list[Preference]:
+    rows = _rows(source)
+    columns = _columns(source, rows[0])
+    pairs = []
+    for number, row in enumerate(rows, start=1):
+        pair = _pair(row, columns, f"{source}, row {number}")
+        if pair.chosen != pair.rejected:
+            pairs.append(pair)
+    if len(pairs) < len(rows):
+        say(f"{source}: left out {len(rows) - len(pairs)} pairs whose two sides are equal")
+    if not pairs:
+        raise UserError(f"{source}: no pair has two different sides")
+    return pairs
+
+
+def _rows(source: str) -> list[Row]:
+    path = Path(source)
+    if path.suffix in (".jsonl", ".json"):
+        return read_jsonl(path)
+    if path.suffix == ".parquet":
+        return _parquet_rows(path)
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{source}: expected a .jsonl or .parquet file, or a folder of `datasets`")
+    if not path.is_dir() and (source.startswith((".", "/", "~")) or source.count("/") > 1):
+        raise UserError(f"{source}: no such file or folder")
+    return _datasets_rows(source)
+
+
+def _parquet_rows(path: Path) -> list[Row]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        rows: list[Row] = pyarrow.parquet.read_table(path).to_pylist()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, pyarrow.ArrowException) as error:
+        raise UserError(f"{path}: not a readable Parquet file ({error})") from None
+    if not rows:
+        raise UserError(f"{path}: has no rows")
+    return rows
+
+
+def _datasets_rows(source: str) -> list[Row]:
+    import datasets
+
+    try:
+        if Path(source).is_dir():
+            data = datasets.load_from_disk(source)
+        else:
+            data = datasets.load_dataset(source)
+    except Exception as error:  # the library raises whatever its file systems and the hub raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"{source}: neither a local file nor a data set that could be loaded ({reason})"
+        ) from None
+    if isinstance(data, dict):
+        if "train" not in data:
+            raise UserError(f"{source}: has no split 'train' (there are: {', '.join(data)})")
+        data = data["train"]
+    if not len(data):
+        raise UserError(f"{source}: has no rows")
+    return list(data)
+
+
+def _columns(source: str, row: Row) -> tuple[str, ...]:
+    for columns in COLUMNS:
+        if all(column in row for column in columns):
+            return columns
+    expected = " or ".join("/".join(columns) for columns in COLUMNS)
+    raise UserError(f"{source}: expected columns {expected}, found {', '.join(row)}")
+
+
+def _pair(row: Row, columns: tuple[str, ...], where: str) -> Preference:
+    values = []
+    for column in columns:
+        if row.get(column) is None:
+            raise UserError(f"{where}: {column} is missing or null; expected text")
+        values.append(row[column])
+    if len(values) == 2:
+        return _split_dialogue(values[0], values[1], where)
+    prompt, chosen, rejected = values
+    if isinstance(chosen, list) and isinstance(rejected, list):
+        lead = [] if isinstance(prompt, list) else [{"role": "user", "content": prompt}]
+        return _split_messages([*lead, *chosen], [*lead, *rejected], where)
+    for column, value in zip(columns, values, strict=True):
+        if isinstance(value, list) and column == "prompt":
+            _check_messages(value, where)
+        elif not isinstance(value, str):
+            raise UserError(f"{where}: {column} must be text, not {type(value).__name__}")
+        elif not value.strip():
+            raise UserError(f"{where}: {column} is empty")
+    return Preference(prompt, chosen, rejected)
+
+
+def _split_dialogue(chosen: Any, rejected: Any, where: str) -> Preference:
+    """Find the prompt that two whole dialogues (or texts) share."""
+    if isinstance(chosen, list) and isinstance(rejected, list):
+        return _split_messages(chosen, rejected, where)
+    if not (isinstance(chosen, str) and isinstance(rejected, str)):
+        raise UserError(f"{where}: chosen and rejected must both be text, or lists of messages")
+    if "\n\nHuman:" in chosen and "\n\nHuman:" in rejected:
+        return _split_transcripts(chosen, rejected, where)
+    shared = len(_common(chosen, rejected))
+    # A word that both begin alike and end differently belongs to the completions.
+    border = max(chosen.rfind(" ", 0, shared), chosen.rfind("\n", 0, shared)) + 1
+    prompt = chosen[:border].strip()
+    if not prompt:
+        raise UserError(f"{where}: chosen and rejected share no prompt; give a column 'prompt'")
+    return Preference(prompt, chosen[border:], rejected[border:])
+
+
+def _split_transcripts(chosen: str, rejected: str, where: str) -> Preference:
+    """Helpful-Harmless transcripts: turns that begin with `Human:` or `Assistant:`."""
+    turns = [re.split(r"\n\n(?=Human:|Assistant:)", text) for text in (chosen, rejected)]
+    # The answers are the last turn at the least, even where one is the other's beginning.
+    shared = min(len(_common(*turns)), len(turns[0]) - 1, len(turns[1]) - 1)
+    while shared > 0 and not all(side[shared].startswith("Assistant:") for side in turns):
+        shared -= 1
+    prompt = [
+        {
+            "role": "user" if turn.startswith("Human:") else "assistant",
+            "content": turn.partition(":")[2].strip(),
+        }
+        for turn in turns[0][:shared]
+        if turn.strip()
+    ]
+    if not prompt:
+        raise UserError(f"{where}: chosen and rejected share no turn before their answers")
+    answers = ["\n\n".join(side[shared:]).removeprefix("Assistant:").strip() for side in turns]
+    return Preference(prompt, answers[0], answers[1])
+
+
+def _split_messages(chosen: list[Any], rejected: list[Any], where: str) -> Preference:
+    for messages in (chosen, rejected):
+        _check_messages(messages, where)
+    if len(chosen) != len(rejected) or len(chosen) < 2 or chosen[:-1] != rejected[:-1]:
+        raise UserError(f"{where}: chosen and rejected must be equal but for the last message")
+    return Preference(chosen[:-1], chosen[-1]["content"], rejected[-1]["content"])
+
+
+def _check_messages(messages: list[Any], where: str) -> None:
+    for message in messages:
+        if not (isinstance(message, dict) and {"role", "content"} <= message.keys()):
+            raise UserError(f"{where}: a message must have the keys role and content")
+        if not isinstance(message["content"], str):
+            raise UserError(f"{where}: the content of a message must be text")
+
+
+def _common(left: Sequence[Any], right: Sequence[Any]) -> list[Any]:
+    return [a for a, _ in takewhile(lambda pair: pair[0] == pair[1], zip(left, right))]

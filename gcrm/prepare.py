@@ -1,0 +1,180 @@
+"""Stage `prepare`: makes the problems of a synthetic run, or checks real data before hours are spent.
+
+What it finds (sizes, accuracies, questions that training data and benchmarks share) goes into a
+JSON report; shared questions are also said aloud, since they make a benchmark's numbers too good.
+"""
+
+import random
+from collections.abc import Iterable
+from typing import Any
+
+from gcrm.cli import run_stage
+from gcrm.completions import completion_files, read_completions
+from gcrm.errors import UserError
+from gcrm.files import Row, write_json, write_jsonl
+from gcrm.preferences import read_preferences
+from gcrm.problems import FAMILIES, make_problems
+from gcrm.progress import say
+from gcrm.provenance import write_provenance
+from gcrm.questions import question_key
+from gcrm.settings.prepare import PrepareOptions
+
+SHARED_SHOWN = 20
+"""shared questions that the report quotes, of each benchmark"""
+
+
+def run(options: PrepareOptions) -> None:
+    """Make the problem sets, or check the given data; write the report if one is asked for."""
+    if options.problems_dir is not None:
+        sets = make_sets(options)
+        for name, rows in sets.items():
+            write_jsonl(options.problems_dir / f"{name}.jsonl", rows)
+        say(f"prepare: made {sum(map(len, sets.values()))} problems in {len(sets)} sets")
+        write_provenance(options.problems_dir / "provenance.json", options)
+        report = report_made(sets, options.benchmarks)
+    else:
+        report = check_data(options)
+    shared = sum(found["shared_with_training"] for found in report["benchmarks"].values())
+    if shared:
+        worst = {
+            name: found["shared_with_training"]
+            for name, found in report["benchmarks"].items()
+            if found["shared_with_training"]
+        }
+        counts = ", ".join(f"{name} {count}" for name, count in worst.items())
+        say(f"prepare: WARNING: training data and benchmarks share {shared} questions ({counts})")
+    else:
+        say("prepare: training data and benchmarks share no question")
+    if options.report is not None:
+        write_json(options.report, report)
+
+
+def make_sets(options: PrepareOptions) -> dict[str, list[Row]]:
+    """All sets of problems by name, no question in two of them.
+
+    The order of making is fixed, smallest sets first, so that a larger `pretrain` set leaves the
+    others as they are. Sets: `<benchmark>`, `dev-<benchmark>`, `preference-<family>`, `pretrain`.
+
+    Raises:
+        UserError: a benchmark or family that cannot be made, or more problems than there are.
+    """
+    for key, names in (
+        ("benchmarks", options.benchmarks),
+        ("preference_families", options.preference_families),
+    ):
+        if unknown := [name for name in names if name not in FAMILIES]:
+            raise UserError(
+                f"{key}: no problems can be made for {', '.join(unknown)}; known are "
+                f"{', '.join(FAMILIES)}"
+            )
+    sizes = (
+        [(name, name, options.benchmark_problems) for name in options.benchmarks]
+        + [(f"dev-{name}", name, options.dev_problems) for name in options.benchmarks]
+        + [
+            (f"preference-{name}", name, options.preference_problems)
+            for name in options.preference_families
+        ]
+    )
+    taken: set[str] = set()
+    sets = {
+        name: _made(name, family, count, options.data_seed, taken) for name, family, count in sizes
+    }
+    share, rest = divmod(options.pretrain_problems, len(FAMILIES))
+    pretrain = [
+        row
+        for number, family in enumerate(FAMILIES)
+        if (count := share + (number < rest))
+        for row in _made(f"pretrain-{family}", family, count, options.data_seed, taken)
+    ]
+    random.Random(f"{options.data_seed} pretrain").shuffle(pretrain)
+    return sets | {"pretrain": pretrain}
+
+
+def _made(name: str, family: str, count: int, seed: int, taken: set[str]) -> list[Row]:
+    problems = make_problems(family, count, random.Random(f"{seed} {name}"), taken)
+    return [vars(problem).copy() for problem in problems]
+
+
+def report_made(sets: dict[str, list[Row]], benchmarks: Iterable[str]) -> dict[str, Any]:
+    """The report on made problems. Training data is all that is no benchmark and no `dev` set."""
+    training = {
+        name: rows
+        for name, rows in sets.items()
+        if name == "pretrain" or name.startswith("preference-")
+    }
+    keys = _keys(row["question"] for rows in training.values() for row in rows)
+    return {
+        "made": True,
+        "training": {name: {"rows": len(rows)} for name, rows in training.items()},
+        "benchmarks": {
+            name: {"problems": len(sets[name]), **_shared(_questions(sets[name]), keys)}
+            for name in benchmarks
+        },
+        "dev": {name: len(rows) for name, rows in sets.items() if name.startswith("dev-")},
+    }
+
+
+def check_data(options: PrepareOptions) -> dict[str, Any]:
+    """The report on given data, all of which is read and checked.
+
+    Raises:
+        UserError: a file is missing, or a row is broken.
+    """
+    training: dict[str, Any] = {}
+    keys: set[str] = set()
+    for source in options.dataset:
+        pairs = read_preferences([source])
+        found = _keys(pair.question for pair in pairs)
+        training[source] = {"rows": len(pairs), "questions": len(found)}
+        say(f"prepare: {source}: {len(pairs)} pairs of {len(found)} questions")
+        keys |= found
+    benchmarks: dict[str, Any] = {}
+    if options.completions_data_path is not None:
+        for name in options.benchmarks:
+            benchmarks[name] = _check_benchmark(options, name, keys)
+    return {"made": False, "training": training, "benchmarks": benchmarks}
+
+
+def _check_benchmark(options: PrepareOptions, name: str, keys: set[str]) -> dict[str, Any]:
+    folder = options.completions_data_path
+    assert folder is not None
+    greedy = read_completions(folder, name, "greedy")
+    found: dict[str, Any] = {
+        "problems": len(_keys(_questions(greedy))),
+        "greedy": _accuracy(greedy),
+    }
+    if files := completion_files(folder, name, "all"):
+        samples = read_completions(folder, name, "all")
+        found["all"] = {"files": len(files), **_accuracy(samples)}
+        greedy += samples
+    found |= _shared(_questions(greedy), keys)
+    say(
+        f"prepare: {name}: {found['problems']} problems, {found['greedy']['accuracy']:.1%} of the "
+        f"greedy solutions correct"
+        + (f", {len(files)} files of samples" if files else "")
+        + (f", {found['shared_with_training']} shared" if found["shared_with_training"] else "")
+    )
+    return found
+
+
+def _accuracy(rows: list[Row]) -> dict[str, Any]:
+    correct = sum(row["is_correct"] for row in rows)
+    return {"rows": len(rows), "correct": correct, "accuracy": correct / len(rows)}
+
+
+def _shared(questions: Iterable[str], keys: set[str]) -> dict[str, Any]:
+    """How many questions are in the training data too, and some of them as they are spelt."""
+    shared = {key: question for question in questions if (key := question_key(question)) in keys}
+    return {"shared_with_training": len(shared), "shared": sorted(shared.values())[:SHARED_SHOWN]}
+
+
+def _questions(rows: list[Row]) -> list[str]:
+    return [row["question"] for row in rows]
+
+
+def _keys(questions: Iterable[str]) -> set[str]:
+    return {question_key(question) for question in questions}
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_stage(PrepareOptions, run))

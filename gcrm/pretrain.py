@@ -1,0 +1,46 @@
+"""Stage `pretrain`: trains the base model of a synthetic run from nothing, on worked problems."""
+
+from gcrm.cli import run_stage
+from gcrm.errors import UserError
+from gcrm.files import atomic_folder, read_jsonl
+from gcrm.progress import say
+from gcrm.provenance import write_provenance
+from gcrm.settings.pretrain import PretrainOptions
+
+
+def run(options: PretrainOptions) -> None:
+    """Make tokenizer and model, train, and save both as one standard checkpoint."""
+    examples = _read_examples(options)
+    say(f"pretrain: {len(examples)} problems, {options.steps} steps; loading transformers")
+    from gcrm.language_model import make_model, make_tokenizer, pretrain
+
+    tokenizer = make_tokenizer(f"{question} {solution}" for question, solution in examples)
+    model = make_model(
+        tokenizer, options.layers, options.hidden_size, options.heads, options.data_seed
+    )
+    losses = pretrain(model, tokenizer, examples, options, options.data_seed)
+    with atomic_folder(options.save_path) as folder:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    write_provenance(
+        options.save_path / "provenance.json",
+        options,
+        inputs=[options.problems],
+        parameters=model.num_parameters(),
+        vocabulary=len(tokenizer),
+        **losses,
+    )
+
+
+def _read_examples(options: PretrainOptions) -> list[tuple[str, str]]:
+    examples = []
+    for number, row in enumerate(read_jsonl(options.problems), start=1):
+        for key in ("question", "solution"):
+            if not isinstance(row.get(key), str) or not row[key].strip():
+                raise UserError(f"{options.problems}, row {number}: {key} must be text")
+        examples.append((row["question"], row["solution"]))
+    return examples
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_stage(PretrainOptions, run))

@@ -1,0 +1,81 @@
+"""What a stage says while it runs: its full log in a file, one progress line on the terminal."""
+
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+
+SECONDS_BETWEEN_LINES = 5.0
+
+
+def set_up_logging(log_file: Path | None) -> None:
+    """Send every log record, the libraries' too, to `log_file`; without one, to standard error."""
+    handler: logging.Handler
+    if log_file is None:
+        handler = logging.StreamHandler(sys.stderr)
+    else:
+        log_file.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(log_file, mode="a", encoding="utf-8")
+    logging.basicConfig(
+        level=logging.WARNING if log_file is None else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        handlers=[handler],
+        force=True,
+    )
+    logging.captureWarnings(True)
+    # Progress bars and load reports of the libraries would drown our own lines.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DS_LOG_LEVEL", "error")
+
+
+def say(message: str) -> None:
+    """One line for the person at the terminal, and for the log; of several processes, one speaks."""
+    if os.environ.get("RANK", "0") != "0":
+        return
+    print(message, file=sys.stderr, flush=True)
+    if _logs_to_file():
+        logging.getLogger("gcrm").info(message)
+
+
+def _logs_to_file() -> bool:
+    return any(isinstance(handler, logging.FileHandler) for handler in logging.getLogger().handlers)
+
+
+class Progress:
+    """Counts the steps of a stage and says every few seconds how far it is and how long still.
+
+    >>> progress = Progress("evaluate tiny/vanilla gsm8k", total=2, unit="batch")
+    >>> progress.advance(); progress.advance()  # doctest: +SKIP
+    evaluate tiny/vanilla gsm8k: batch 2/2, done in 0:01
+    """
+
+    def __init__(self, stage: str, total: int, unit: str = "step"):
+        self.stage, self.total, self.unit = stage, total, unit
+        self.done = 0
+        self.started = self.last_line = time.monotonic()
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        """Count `steps` more; `note` is shown behind the line (a loss, say)."""
+        self.done += steps
+        now = time.monotonic()
+        finished = self.done >= self.total
+        if not finished and now - self.last_line < SECONDS_BETWEEN_LINES:
+            return
+        self.last_line = now
+        elapsed = now - self.started
+        if finished:
+            time_left = f"done in {_clock(elapsed)}"
+        else:
+            time_left = f"{_clock(elapsed / self.done * (self.total - self.done))} left"
+        say(
+            f"{self.stage}: {self.unit} {self.done}/{self.total}, {time_left}"
+            + (f", {note}" if note else "")
+        )
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

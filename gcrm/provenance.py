@@ -1,0 +1,91 @@
+"""Where a result comes from: a JSON file beside it, so that the result itself stays bit-identical."""
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from gcrm.files import write_json
+from gcrm.settings.base import Settings
+
+LIBRARIES = ("torch", "transformers", "tokenizers", "deepspeed", "datasets", "numpy", "pandas")
+STARTED = time.time()
+
+
+def write_provenance(
+    path: Path, options: Settings, inputs: Iterable[Path | str] = (), **extra: Any
+) -> None:
+    """Write what made a result: options, inputs with SHA-256, git commit, versions, machine.
+
+    Args:
+        path: the provenance file, beside the result.
+        options: the options of the stage (secrets are masked by their type).
+        inputs: files and folders that were read; names that are neither (hub ids) are kept as such.
+        extra: further facts, such as the number of pairs that were dropped.
+    """
+    torch = sys.modules.get("torch")  # only a stage that computes with torch has loaded it
+    write_json(
+        path,
+        {
+            "command": options.__class__.__module__.rpartition(".")[2],
+            "options": options.model_dump(mode="json"),
+            "inputs": {str(name): _sha256(Path(name)) for name in inputs},
+            **extra,
+            "git": _git_state(),
+            "versions": {"python": platform.python_version(), **_versions()},
+            "device": _device(torch),
+            "threads": torch.get_num_threads() if torch else None,
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "seconds": round(time.time() - STARTED, 1),
+        },
+    )
+
+
+def _sha256(path: Path) -> str | None:
+    """Digest of a file, or of a folder's files with their names; None for what is no local path."""
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    if path.is_dir():
+        digest = hashlib.sha256()
+        for file_path in sorted(p for p in path.rglob("*") if p.is_file()):
+            digest.update(f"{file_path.relative_to(path)} {_sha256(file_path)}\n".encode())
+        return digest.hexdigest()
+    return None
+
+
+def _git_state() -> dict[str, Any] | None:
+    """Commit of the code and whether it was changed since; None outside a git checkout."""
+    here = Path(__file__).parent
+    try:
+        run = [
+            subprocess.run(
+                ["git", "-C", str(here), *command], capture_output=True, text=True, check=True
+            ).stdout.strip()
+            for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--", "."])
+        ]
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return {"commit": run[0], "changed_since": bool(run[1])}
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for library in ("gcrm", *LIBRARIES):
+        try:
+            found[library] = importlib.metadata.version(library)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _device(torch: Any) -> str:
+    if torch is not None and torch.cuda.is_available():
+        return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
+    return f"CPU {platform.machine()}, {os.cpu_count()} cores"

@@ -1,0 +1,15 @@
+"""Extract the goal state of a reward model: `python -m gcrm.represent`."""
+
+from gcrm.cli import run_stage
+from gcrm.settings.represent import RepresentOptions
+
+
+def run(options: RepresentOptions) -> None:
+    """Average the hidden states at the last token of the chosen completions."""
+    from gcrm.goal_state import extract_goal_state
+
+    extract_goal_state(options)
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_stage(RepresentOptions, run))

@@ -1,0 +1,236 @@
+"""The reward model in use: one forward pass gives rewards, partial rewards and Q-values.
+
+A hook on the head of an unmodified `AutoModelForSequenceClassification` sees the last hidden
+states (its input) and the reward of every token (its output).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MethodType
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from gcrm.checkpoints import load_reward_model
+from gcrm.encoding import Encoded, Encoder
+from gcrm.errors import UserError
+from gcrm.hardware import choose_hardware
+from gcrm.preferences import Prompt
+
+Floats = NDArray[np.float32]
+
+
+class HeadWatch:
+    """What the head of a model saw and said in the last forward pass.
+
+    Attributes:
+        hidden: last hidden states, after the final norm, (batch, tokens, hidden_size), fp32.
+        rewards: the head's value at every token, (batch, tokens), fp32.
+    """
+
+    hidden: Tensor
+    rewards: Tensor
+
+    def __init__(self, model: PreTrainedModel):
+        head = model.score
+        # Under bf16 rewards of similar completions would tie. The method is replaced, not the
+        # module, so that the checkpoint stays standard and ZeRO-3 still gathers the weight.
+        head.forward = MethodType(_forward_in_fp32, head)
+        head.register_forward_hook(self._see)
+
+    def _see(self, head: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        self.hidden = inputs[0].float()
+        self.rewards = output.squeeze(-1)
+
+
+def _forward_in_fp32(head: nn.Linear, hidden: Tensor) -> Tensor:
+    with torch.autocast(hidden.device.type, enabled=False):
+        return F.linear(hidden.float(), head.weight.float())
+
+
+def pad(encoded: Sequence[Encoded], pad_id: int) -> dict[str, Tensor]:
+    """Right-padded `input_ids` and `attention_mask`, (batch, longest), int64."""
+    longest = max(len(one.input_ids) for one in encoded)
+    ids = torch.full((len(encoded), longest), pad_id)
+    mask = torch.zeros_like(ids)
+    for row, one in enumerate(encoded):
+        ids[row, : len(one.input_ids)] = torch.tensor(one.input_ids)
+        mask[row, : len(one.input_ids)] = 1
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+def batches_by_length(lengths: Sequence[int], tokens_per_batch: int) -> list[list[int]]:
+    """Indices in batches of at most `tokens_per_batch` tokens with padding, longest first.
+
+    Longest first, so that running out of memory shows in the first batch and not after hours. A
+    sequence longer than the budget is a batch of its own.
+    """
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    batches: list[list[int]] = []
+    for index in order:
+        if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= tokens_per_batch:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+    return batches
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a reward model says of n completions.
+
+    Attributes:
+        reward: the final reward of each, (n,) float32.
+        partial_rewards: for each, the reward after every token, EOS included; the last is `reward`.
+        q_values: for each, the cosine of every token's hidden state with the goal state; None
+            where the reward model was loaded without one.
+        num_tokens: tokens of each completion, EOS included, (n,) int32.
+        truncated: which were longer than `max_len` and lost their end, (n,) bool.
+    """
+
+    reward: Floats
+    partial_rewards: list[Floats]
+    q_values: list[Floats] | None
+    num_tokens: NDArray[np.int32]
+    truncated: NDArray[np.bool_]
+
+
+class RewardModel:
+    """A trained reward model, with or without a goal state. Made by `from_pretrained`.
+
+    Attributes:
+        model: the transformers model. tokenizer: its tokenizer. encoder: text to tokens.
+        goal_state: (hidden_size,) unit vector, or None.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        goal_state: Tensor | None,
+        max_len: int,
+    ):
+        context = getattr(model.config.get_text_config(), "max_position_embeddings", max_len)
+        self.model = model
+        self.tokenizer = tokenizer
+        self.encoder = Encoder(tokenizer, min(max_len, context))
+        self.goal_state = goal_state
+        self._watch = HeadWatch(model)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | Path,
+        goal_state: str | Path | Any | None = None,
+        *,
+        max_len: int = 2048,
+        bf16: bool | None = None,
+        flash_attn: bool = False,
+        trust_remote_code: bool = False,
+    ) -> "RewardModel":
+        """Load a reward model from a folder or hub id.
+
+        Args:
+            goal_state: for Q-values: a .npy file, a folder with goal_state.npy, or an array of
+                shape (hidden_size,) or (n, hidden_size), of which the mean is taken.
+            max_len: longest prompt with completion, in tokens.
+            bf16: compute in bfloat16; by default where there is a GPU that has it.
+
+        Raises:
+            UserError: no whole reward model there, or a goal state of another width.
+        """
+        if bf16 is None:
+            bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+        hardware = choose_hardware(bf16, flash_attn)
+        model, tokenizer = load_reward_model(
+            str(path), hardware.dtype, hardware.attention, trust_remote_code
+        )
+        model.to(hardware.device)
+        goal = None
+        if goal_state is not None:
+            width = model.config.get_text_config().hidden_size
+            goal = read_goal_state(goal_state, width).to(hardware.device)
+        return cls(model, tokenizer, goal, max_len)
+
+    def score(self, question: Prompt, solutions: Sequence[str]) -> Scores:
+        """Score solutions of one question; their order is kept."""
+        return self.score_encoded(self.encoder.encode_many((question, s) for s in solutions))
+
+    def score_encoded(
+        self,
+        encoded: Sequence[Encoded],
+        tokens_per_batch: int = 16_384,
+        on_batch: Callable[[int], None] = lambda done: None,
+    ) -> Scores:
+        """Score encoded completions; a score does not depend on what else is in its batch.
+
+        Args:
+            tokens_per_batch: tokens in one forward pass, padding included.
+            on_batch: called with the number of completions of each batch done.
+        """
+        partial: list[Floats] = [np.empty(0, np.float32)] * len(encoded)
+        q_values: list[Floats] = list(partial)
+        for indices, hidden, rewards in self.forward(encoded, tokens_per_batch):
+            values = rewards.cpu().numpy()
+            if self.goal_state is not None:
+                cosines = (F.normalize(hidden, dim=-1) @ self.goal_state).cpu().numpy()
+            for row, index in enumerate(indices):
+                span = slice(encoded[index].start, len(encoded[index].input_ids))
+                partial[index] = values[row, span].copy()
+                if self.goal_state is not None:
+                    q_values[index] = cosines[row, span].copy()
+            on_batch(len(indices))
+        return Scores(
+            reward=np.array([rewards[-1] for rewards in partial], np.float32),
+            partial_rewards=partial,
+            q_values=None if self.goal_state is None else q_values,
+            num_tokens=np.array([one.num_tokens for one in encoded], np.int32),
+            truncated=np.array([one.truncated for one in encoded], bool),
+        )
+
+    @torch.inference_mode()
+    def forward(
+        self, encoded: Sequence[Encoded], tokens_per_batch: int
+    ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+        """Batches of (indices into `encoded`, hidden (b, t, hidden_size), rewards (b, t)), fp32."""
+        lengths = [len(one.input_ids) for one in encoded]
+        pad_id = self.model.config.get_text_config().pad_token_id
+        for indices in batches_by_length(lengths, tokens_per_batch):
+            batch = pad([encoded[i] for i in indices], pad_id)
+            self.model(**{k: v.to(self.model.device) for k, v in batch.items()}, use_cache=False)
+            yield indices, self._watch.hidden, self._watch.rewards
+
+
+def read_goal_state(goal_state: str | Path | Any, width: int) -> Tensor:
+    """The unit vector (width,) of a goal state; of several rows, that of their mean.
+
+    Raises:
+        UserError: no such file, no numbers, another width, or no direction (NaN, all zero).
+    """
+    name = "goal state"
+    if isinstance(goal_state, str | Path):
+        path = Path(goal_state)
+        path = path / "goal_state.npy" if path.is_dir() else path
+        name = str(path)
+        try:
+            goal_state = np.load(path, allow_pickle=False)
+        except FileNotFoundError:
+            raise UserError(f"{path}: no such file; `represent` makes it") from None
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: not a numpy array of numbers ({error})") from None
+    array = np.atleast_2d(np.asarray(goal_state, dtype=np.float32))
+    if array.ndim != 2 or array.shape[1] != width:
+        raise UserError(
+            f"{name}: has shape {np.shape(goal_state)}, but this reward model has hidden states "
+            f"of width {width}; expected (1, {width}), made by `represent` with the same model"
+        )
+    mean = torch.from_numpy(array.mean(axis=0))
+    if not torch.isfinite(mean).all() or not mean.any():
+        raise UserError(f"{name}: has NaN or infinite values, or is zero; make it anew")
+    return F.normalize(mean, dim=0)

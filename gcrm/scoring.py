@@ -1,0 +1,106 @@
+"""From completions to score tables, benchmark by benchmark."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gcrm.completions import Split, completion_files, read_completions
+from gcrm.encoding import Encoded, Encoder, PromptTooLong
+from gcrm.errors import UserError
+from gcrm.files import Row
+from gcrm.progress import Progress, say
+from gcrm.provenance import write_provenance
+from gcrm.reward_model import RewardModel, Scores
+from gcrm.scores import read_scores, write_authors_jsonl, write_scores
+from gcrm.settings.evaluate import EvaluateOptions
+
+SKIPPED_TOKENS = 5
+"""The filter does not look at the first tokens of a completion, as in `metrics`."""
+
+
+def score_benchmarks(options: EvaluateOptions) -> None:
+    """Score as the options say.
+
+    Raises:
+        UserError: a file is missing or broken; all are read before the first is scored.
+    """
+    work = [
+        (benchmark, split, _read(options, benchmark, split))
+        for benchmark in options.benchmarks
+        for split in options.splits
+        if split == "greedy" or options.output or _has_samples(options, benchmark)
+    ]
+    reward_model = RewardModel.from_pretrained(
+        options.reward_model_path,
+        None if options.vanilla else options.goal_state_path,
+        max_len=options.max_len,
+        trust_remote_code=options.trust_remote_code,
+    )
+    name = Path(options.reward_model_path).resolve()
+    for benchmark, split, rows in work:
+        encoded = _encode(rows, reward_model.encoder, f"{benchmark} {split}")
+        progress = Progress(
+            f"evaluate {name.parent.name}/{name.name} {benchmark} {split}", len(rows), "completion"
+        )
+        scores = reward_model.score_encoded(encoded, options.tokens_per_batch, progress.advance)
+        _write(options, benchmark, split, rows, scores)
+        _say_filtered(scores, options.filter_threshold)
+
+
+def _has_samples(options: EvaluateOptions, benchmark: str) -> bool:
+    return bool(completion_files(options.completions_data_path, benchmark, "all"))
+
+
+def _read(options: EvaluateOptions, benchmark: str, split: Split) -> list[Row]:
+    return read_completions(
+        options.completions_data_path, benchmark, split, options.max_problems
+    )
+
+
+def _encode(rows: list[Row], encoder: Encoder, what: str) -> list[Encoded]:
+    try:
+        encoded = encoder.encode_many((row["question"], row["generated_solution"]) for row in rows)
+    except PromptTooLong as error:
+        raise UserError(f"{what}: {error}; raise --max_len, or leave the problem out") from None
+    truncated = sum(one.truncated for one in encoded)
+    if truncated:
+        say(
+            f"evaluate {what}: {truncated} of {len(rows)} completions are longer than "
+            f"{encoder.max_len} tokens with their prompts and lost their end (column 'truncated')"
+        )
+    return encoded
+
+
+def _write(
+    options: EvaluateOptions, benchmark: str, split: Split, rows: list[Row], scores: Scores
+) -> None:
+    columns: dict[str, Any] = {key: [row[key] for row in rows] for key in rows[0]} | vars(scores)
+    if scores.q_values is None:
+        del columns["q_values"]
+    if options.output is not None:
+        path = options.output
+    else:
+        assert options.save_dir is not None  # the options model sees to it
+        model = Path(options.reward_model_path).resolve().name
+        path = options.save_dir / model / benchmark / split / "scores.parquet"
+    write_scores(path, columns)
+    inputs = completion_files(options.completions_data_path, benchmark, split)
+    models = [options.reward_model_path, *filter(None, [options.goal_state_path])]
+    write_provenance(
+        path.with_name("provenance.json"), options, [*models, *inputs], completions=len(rows)
+    )
+    if options.output is None:
+        output = path.with_name("output.jsonl")
+        write_authors_jsonl(output, read_scores(path))
+        path.unlink()
+        say(f"evaluate: wrote {output}")
+
+
+def _say_filtered(scores: Scores, threshold: float) -> None:
+    """What the filter would drop at this threshold; `metrics` says what that is worth."""
+    if scores.q_values is None:
+        return
+    looked_at = [values[SKIPPED_TOKENS:] for values in scores.q_values]
+    dropped = np.mean([bool((values < threshold).any()) for values in looked_at])
+    say(f"evaluate: {dropped:.1%} of the completions have a Q-value below {threshold:g}")

@@ -1,0 +1,85 @@
+"""What all settings share: strict keys, documented fields, and readable errors."""
+
+import difflib
+import shlex
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+
+class Settings(BaseModel):
+    """Base of all settings. The docstring under a field is its help text, with unit and range."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+
+def split_commas(value: Any) -> Any:
+    """`a,b` and `a b` are the same list, as in the original commands."""
+    if isinstance(value, str):
+        value = [value]
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
+        if not Path(value[0]).exists():
+            return value[0].split(",")
+    return value
+
+
+def flags(settings: Settings, **options: object) -> str:
+    """The command-line flags, quoted for a shell, that give a stage these settings.
+
+    Only what differs from the defaults is named, in alphabetical order, so that the same settings
+    always give the same text; `options` adds the paths and names that a rule knows.
+    """
+    chosen = settings.model_dump(mode="json", exclude_defaults=True) | options
+    words: list[str] = []
+    for name, value in sorted(chosen.items()):
+        if isinstance(value, bool):
+            words.append(f"--{name}" if value else f"--no_{name}")
+        elif isinstance(value, list | tuple):
+            words += [f"--{name}", *map(str, value)]
+        elif value is not None:
+            words += [f"--{name}", str(value)]
+    return shlex.join(words)
+
+
+def explain(error: ValidationError, where: str, model: type[BaseModel]) -> str:
+    """All that is wrong, a line each: `where: key: what is wrong, and what is expected`."""
+    lines = []
+    for problem in error.errors():
+        path = [str(part) for part in problem["loc"]]
+        if problem["type"] == "extra_forbidden":
+            message = "unknown key" + _nearest(path, model)
+        elif problem["type"] == "missing":
+            message = "is missing; give it a value"
+        else:
+            message = problem["msg"].removeprefix("Value error, ")
+            if path and not isinstance(problem["input"], dict):
+                message += f" (got {problem['input']!r})"
+        lines.append(": ".join([where, ".".join(path), message] if path else [where, message]))
+    return "\n".join(lines)
+
+
+def _nearest(path: list[str], model: type[BaseModel]) -> str:
+    """Which known key the unknown one at `path` may be meant for."""
+    *parents, name = path
+    for parent in parents:
+        field = model.model_fields.get(parent)
+        if field is None:  # the key of a mapping: its values are of the model found before it
+            continue
+        inner = [part for part in (field.annotation, *_parts(field.annotation)) if _is_model(part)]
+        if not inner:
+            return ""
+        model = inner[0]
+    close = difflib.get_close_matches(name, list(model.model_fields), n=1)
+    known = f"did you mean {close[0]!r}?" if close else "known are " + ", ".join(model.model_fields)
+    return f"; {known}"
+
+
+def _parts(annotation: Any) -> list[Any]:
+    return [part for arg in get_args(annotation) for part in (arg, *_parts(arg))]
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)

@@ -1,0 +1,57 @@
+"""Options of `metrics`: what the scores are worth, with intervals."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from gcrm.settings.base import Settings
+
+Percentile = Annotated[float, Field(ge=0, le=1)]
+
+
+class MetricsSettings(Settings):
+    """Which numbers are computed from the scores."""
+
+    filter_threshold: float = Field(0.0, ge=-1, le=1)
+    """a sample is dropped from the vote when its smallest Q-value is below this cosine"""
+    skip_tokens: int = Field(5, ge=0)
+    """first tokens of a completion that the filter does not look at"""
+    percentiles: list[Percentile] = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
+    """shares of a completion after which the partial AUROC is taken, 0 to 1"""
+    bootstrap_resamples: int = Field(2_000, gt=0)
+    """resamples of the problems behind each 95 % interval"""
+    bootstrap_seed: int = 0
+    """seed of the resamples"""
+
+
+class MetricsOptions(MetricsSettings):
+    """Compute AUROC, partial AUROC and majority votes with 95 % intervals.
+
+    Reads the JSON lines that `evaluate` wrote and prints a table; or, with --scores, reads one
+    benchmark's Parquet files and writes --output.
+    """
+
+    model_name: str | None = None
+    """folder of the model in eval_results_dir"""
+    eval_results_dir: Path | None = None
+    """save_dir of `evaluate`"""
+    benchmarks: list[str] = []
+    """benchmarks to read"""
+    vanilla: bool = False
+    """the scores have no Q-values: rewards only"""
+    scores: Path | None = None
+    """Parquet file with the scores of the greedy solutions"""
+    sample_scores: Path | None = None
+    """Parquet file with the scores of the sampled solutions, for the votes"""
+    output: Path | None = None
+    """JSON file for the metrics of one benchmark"""
+
+    @model_validator(mode="after")
+    def _one_way_in(self) -> "MetricsOptions":
+        if self.scores is not None:
+            if self.output is None:
+                raise ValueError("--scores needs --output")
+        elif self.eval_results_dir is None or self.model_name is None or not self.benchmarks:
+            raise ValueError("give --eval_results_dir, --model_name and --benchmarks, or --scores")
+        return self

@@ -1,0 +1,25 @@
+"""Options of `pair`: preference pairs from labelled solutions."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from gcrm.settings.base import Settings
+
+
+class PairSettings(Settings):
+    """How pairs are made of a problem's solutions (only for runs that make their own)."""
+
+    max_pairs_per_problem: int = Field(2, gt=0)
+    """pairs of a correct and an incorrect solution from one problem, at the most"""
+
+
+class PairOptions(PairSettings):
+    """Make preference pairs: a correct and an incorrect solution of the same question."""
+
+    completions: list[Path]
+    """files of labelled solutions: output-rs<k>.jsonl"""
+    output: Path
+    """JSON lines with question, correct, incorrect"""
+    data_seed: int = 0
+    """seed of the choice of solutions"""

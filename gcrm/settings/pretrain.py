@@ -1,0 +1,35 @@
+"""Options of `pretrain`: the tiny base language model, trained from nothing."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from gcrm.settings.base import Settings
+
+
+class PretrainSettings(Settings):
+    """Size and schedule of the base model (only for runs that make their own)."""
+
+    layers: int = Field(4, gt=0)
+    """transformer layers"""
+    hidden_size: int = Field(128, gt=0)
+    """width of the hidden states"""
+    heads: int = Field(4, gt=0)
+    """attention heads"""
+    steps: int = Field(800, gt=0)
+    """optimiser steps; training stops by steps, never by the clock"""
+    batch_size: int = Field(100, gt=0)
+    """problems a step"""
+    learning_rate: float = Field(3e-3, gt=0)
+    """peak learning rate of AdamW, cosine to 0"""
+
+
+class PretrainOptions(PretrainSettings):
+    """Train a small Llama on worked word problems, from nothing."""
+
+    problems: Path
+    """JSON lines with question and solution"""
+    save_path: Path
+    """folder for the model and its tokenizer"""
+    data_seed: int = 0
+    """seed of the initial weights and the order of the problems"""

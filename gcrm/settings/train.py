@@ -1,0 +1,125 @@
+"""Options of `train`. Names and meanings are those of the original commands (Nath et al., 2024)."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
+
+from gcrm.settings.base import Settings, split_commas
+
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+Steps = Annotated[int, Field(ge=-1)]
+
+
+class TrainSettings(Settings):
+    """Objective, schedule and hardware of a reward model."""
+
+    reward_model_strategy: Literal["vanilla", "contrastive"] = "vanilla"
+    """vanilla: Bradley-Terry loss; contrastive: plus the goal-conditioned term"""
+    contrastive_strategy: Literal["cosine"] = "cosine"
+    """similarity of a source and a goal state"""
+    contrastive_loss_beta: float = Field(0.5, ge=0)
+    """weight of the contrastive term"""
+    sim_samples: int = Field(16, gt=0)
+    """pairs of a source and a later goal state, drawn from each chosen completion"""
+    unsim_samples: int = Field(16, gt=0)
+    """states drawn from the chosen and from the rejected completion; all pairs are negatives"""
+    source_state_percentile: Share = 0.0
+    """sources come from the first (1 - p) share of the completion; 0 is anywhere"""
+    goal_state_percentile: Share = 0.0
+    """goals come from the first (1 - p) share of the completion; 0 is anywhere"""
+    value_head_strategy: Literal["linear"] = "linear"
+    """reward head: one linear layer without bias, as standard checkpoints have"""
+
+    train_batch_size: int = Field(64, gt=0)
+    """preference pairs an optimiser step, over all devices"""
+    micro_train_batch_size: int = Field(1, gt=0)
+    """preference pairs a forward pass on one device"""
+    max_epochs: int = Field(1, gt=0)
+    """passes over the pairs"""
+    max_len: int = Field(2048, gt=1)
+    """longest prompt with completion, in tokens; a longer pair is dropped, and counted"""
+    max_pairs: int | None = Field(None, gt=0)
+    """cap on the pairs, chosen by hash of the prompt (default: all)"""
+    learning_rate: float = Field(9e-6, gt=0)
+    """peak learning rate of AdamW, cosine to 0 after the warm-up"""
+    warmup_ratio: Share = 0.03
+    """share of the steps in which the learning rate rises from 0"""
+    adam_betas: tuple[float, float] = (0.9, 0.95)
+    """decay rates of AdamW's moments"""
+    weight_decay: float = Field(0.0, ge=0)
+    """weight decay of AdamW"""
+    max_norm: float = Field(1.0, gt=0)
+    """gradients are clipped to this norm"""
+
+    bf16: bool = False
+    """compute in bfloat16 where the device can; elsewhere fp32, and said so"""
+    flash_attn: bool = False
+    """flash attention 2 where installed and a GPU is there; elsewhere sdpa, and said so"""
+    gradient_checkpointing: bool = False
+    """recompute activations in the backward pass: less memory, a third more time"""
+    zero_stage: int = Field(0, ge=0, le=3)
+    """DeepSpeed ZeRO stage, 0 to 3; 0 trains without DeepSpeed"""
+
+    logging_steps: int = Field(1, gt=0)
+    """steps between two lines of the training log"""
+    save_steps: Steps = -1
+    """steps between two checkpoints to resume from; -1: none"""
+    eval_steps: Steps = -1
+    """steps between two measurements of held-out preference accuracy; -1: none"""
+    heldout_share: float = Field(0.05, gt=0, lt=1)
+    """share of the prompts, by hash, held out for eval_steps where no eval_dataset is given"""
+    wandb_project: str | None = None
+    """project to report to on wandb; none: not reported (key: --use_wandb or WANDB_API_KEY)"""
+    wandb_group: str | None = None
+    """group of runs on wandb"""
+    wandb_org: str | None = None
+    """entity (team or user) on wandb"""
+    wandb_run_name: str | None = None
+    """name of the run on wandb"""
+
+    @model_validator(mode="after")
+    def _batches_divide(self) -> "TrainSettings":
+        if self.train_batch_size % self.micro_train_batch_size:
+            raise ValueError(
+                f"train_batch_size ({self.train_batch_size}) must be a multiple of "
+                f"micro_train_batch_size ({self.micro_train_batch_size})"
+            )
+        return self
+
+
+class TrainOptions(TrainSettings):
+    """Train a reward model on preference pairs and save it as a standard checkpoint."""
+
+    pretrain: str
+    """base model: hub id, folder or .gguf file"""
+    dataset: Annotated[list[str], BeforeValidator(split_commas), Field(min_length=1)]
+    """preference data: .jsonl or .parquet file, `datasets` folder, or hub id; several are mixed"""
+    dataset_probs: Annotated[list[float] | None, BeforeValidator(split_commas)] = None
+    """share of each dataset in the mixture, adding to 1 (default: all rows of all)"""
+    eval_dataset: Annotated[list[str] | None, BeforeValidator(split_commas)] = None
+    """held-out preference data for eval_steps (default: heldout_share of the dataset)"""
+    save_path: Path
+    """folder for the reward model"""
+    ckpt_path: Path | None = None
+    """folder for checkpoints to resume from (default: <save_path>.checkpoints)"""
+    seed: int = 0
+    """seed of the head's first values, the order of pairs and the sampling of states"""
+    use_wandb: SecretStr | None = None
+    """key of wandb; never logged or saved"""
+    trust_remote_code: bool = False
+    """run code that comes with a model from the hub"""
+
+    @model_validator(mode="after")
+    def _probs_match(self) -> "TrainOptions":
+        probs = self.dataset_probs
+        if probs is None:
+            return self
+        if len(probs) != len(self.dataset):
+            raise ValueError(
+                f"dataset_probs has {len(probs)} numbers for {len(self.dataset)} datasets"
+            )
+        if min(probs) <= 0 or abs(sum(probs) - 1) > 1e-6:
+            raise ValueError(f"dataset_probs must be positive and add to 1 (got {probs})")
+        return self

@@ -1,0 +1,39 @@
+"""Reporting to wandb, where asked for; training goes on without it."""
+
+import logging
+import os
+
+from gcrm.progress import say
+from gcrm.settings.train import TrainOptions
+
+
+def start_wandb(options: TrainOptions) -> bool:
+    """Start a wandb run on the first process; whether there is one to report to.
+
+    Without a key the run is kept offline (`wandb sync` uploads it later). The key is given to the
+    library through the environment only: it is neither logged nor saved.
+    """
+    if options.wandb_project is None and options.use_wandb is None:
+        return False
+    if os.environ.get("RANK", "0") != "0":
+        return False
+    if options.use_wandb is not None:
+        os.environ["WANDB_API_KEY"] = options.use_wandb.get_secret_value()
+    if not os.environ.get("WANDB_API_KEY") and "WANDB_MODE" not in os.environ:
+        say("wandb: no key (--use_wandb or WANDB_API_KEY): the run is kept offline in ./wandb")
+        os.environ["WANDB_MODE"] = "offline"
+    try:
+        import wandb
+
+        wandb.init(
+            project=options.wandb_project or "gcrm",
+            group=options.wandb_group,
+            entity=options.wandb_org,
+            name=options.wandb_run_name,
+            config=options.model_dump(mode="json"),
+        )
+    except Exception as error:  # tracking must never cost a training run
+        logging.getLogger("gcrm").exception("wandb failed")
+        say(f"wandb: cannot report ({type(error).__name__}); training goes on without it")
+        return False
+    return True

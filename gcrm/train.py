@@ -1,0 +1,15 @@
+"""Train a reward model on preference pairs: `python -m gcrm.train`."""
+
+from gcrm.cli import run_stage
+from gcrm.settings.train import TrainOptions
+
+
+def run(options: TrainOptions) -> None:
+    """Train as the options say; see `gcrm.training`."""
+    from gcrm.training import train_reward_model
+
+    train_reward_model(options)
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_stage(TrainOptions, run))

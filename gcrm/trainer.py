@@ -1,0 +1,239 @@
+"""The transformers Trainer with our loss, our order of pairs, and our log."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Sampler
+from transformers import (
+    EvalPrediction,
+    PreTrainedModel,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from gcrm.encoding import Encoded
+from gcrm.objective import Spans, bradley_terry, contrastive, draw_states
+from gcrm.progress import Progress
+from gcrm.reward_model import HeadWatch, pad
+from gcrm.settings.train import TrainSettings
+
+Batch = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class EncodedPair:
+    """A preference pair as tokens."""
+
+    chosen: Encoded
+    rejected: Encoded
+
+    @property
+    def length(self) -> int:
+        """Tokens of the longer side, prompt included: what the pair costs in a padded batch."""
+        return max(len(self.chosen.input_ids), len(self.rejected.input_ids))
+
+
+def collate(pairs: Sequence[EncodedPair], pad_id: int) -> Batch:
+    """One batch: the chosen sides of all pairs, then the rejected ones.
+
+    Returns:
+        input_ids, attention_mask (2 * pairs, longest); start, end (2 * pairs,), where each
+        completion lies; labels (pairs,), ones, by which the Trainer counts the pairs of a step.
+    """
+    sides = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
+    return pad(sides, pad_id) | {
+        "start": torch.tensor([side.start for side in sides]),
+        "end": torch.tensor([len(side.input_ids) for side in sides]),
+        "labels": torch.ones(len(pairs), dtype=torch.long),
+    }
+
+
+class SortedWithinSteps(Sampler[int]):
+    """A random order of the pairs, by length within each optimiser step.
+
+    A step's loss is the mean over its pairs, whatever their order, so that sorting only saves
+    padding in its micro-batches.
+    """
+
+    def __init__(self, lengths: Sequence[int], pairs_per_step: int, seed: int):
+        self.lengths, self.pairs_per_step, self.seed = lengths, pairs_per_step, seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.lengths))
+        for begin in range(0, len(order), self.pairs_per_step):
+            step = order[begin : begin + self.pairs_per_step].tolist()
+            yield from sorted(step, key=lambda i: -self.lengths[i])
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called before each pass, also after a resume."""
+        self.epoch = epoch
+
+
+class RewardTrainer(Trainer):
+    """Trains a reward model on pairs; everything but the loss and the order is the library's."""
+
+    def __init__(self, model: PreTrainedModel, settings: TrainSettings, **options: Any):
+        super().__init__(
+            model, compute_metrics=accuracy_and_margin, callbacks=[ProgressLine()], **options
+        )
+        self.remove_callback(PrinterCallback)
+        # compute_loss divides by the number of pairs in the whole step, so the Trainer must not
+        # divide by the number of micro-batches again.
+        self.model_accepts_loss_kwargs = True
+        self.settings = settings
+        self._sums: dict[str, Tensor] = {}
+        self._at = (-1, 0)
+
+    @cached_property
+    def watch(self) -> HeadWatch:
+        """Made at the first forward pass: DeepSpeed has then wrapped the model, and its hook on the
+        head, which gathers the weight again for the backward pass, comes before ours."""
+        return HeadWatch(self.model)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+        pairs = self.train_dataset if train_dataset is None else train_dataset
+        return SortedWithinSteps(
+            [pair.length for pair in pairs], self.settings.train_batch_size, self.args.seed
+        )
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: Batch,
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """Mean loss over the pairs of the optimiser step; this batch's share of it."""
+        settings = self.settings
+        rewards, chosen, rejected = self._forward(model, inputs)
+        pairs = len(inputs["labels"])
+        margins = rewards[:pairs] - rewards[pairs:]
+        losses = bradley_terry(rewards[:pairs], rewards[pairs:])
+        self._count("preference_loss", losses)
+        self._count("accuracy", (margins > 0).float())
+        self._count("margin", margins)
+        if settings.reward_model_strategy == "contrastive":
+            draws = draw_states(
+                chosen,
+                rejected,
+                self._step_rng(),
+                settings.sim_samples,
+                settings.unsim_samples,
+                settings.source_state_percentile,
+                settings.goal_state_percentile,
+            )
+            hidden = self.watch.hidden
+            term = contrastive(hidden[:pairs], hidden[pairs:], draws)
+            self._count("contrastive_loss", term.loss)
+            self._count("positive_cosine", term.positive_cosine)
+            self._count("negative_cosine", term.negative_cosine)
+            losses = losses + settings.contrastive_loss_beta * term.loss
+        if num_items_in_batch is None:
+            return losses.mean()
+        # num_items_in_batch counts all processes' pairs; gradients are averaged over processes.
+        return losses.sum() / num_items_in_batch * self.accelerator.num_processes
+
+    def prediction_step(
+        self,
+        model: Any,
+        inputs: Any,
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Margins of held-out pairs: the loss is Bradley-Terry's alone."""
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad():
+            rewards, _, _ = self._forward(model, inputs)
+        pairs = len(inputs["labels"])
+        loss = bradley_terry(rewards[:pairs], rewards[pairs:]).mean()
+        return loss, rewards[:pairs] - rewards[pairs:], inputs["labels"]
+
+    def _forward(self, model: Any, inputs: Batch) -> tuple[Tensor, Spans, Spans]:
+        """Final rewards (2 * pairs,), and the spans of the chosen and rejected completions."""
+        watch = self.watch
+        model(
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+            use_cache=False,
+        )
+        pairs, start, end = len(inputs["labels"]), inputs["start"], inputs["end"]
+        rewards = watch.rewards.gather(1, end[:, None] - 1).squeeze(1)
+        return rewards, Spans(start[:pairs], end[:pairs]), Spans(start[pairs:], end[pairs:])
+
+    def _step_rng(self) -> np.random.Generator:
+        """Randomness as a function of (seed, step, micro-batch, rank), so that a resumed run draws
+        what an uninterrupted one draws."""
+        step, micro = self._at
+        micro = micro + 1 if step == self.state.global_step else 0
+        self._at = (self.state.global_step, micro)
+        return np.random.default_rng([self.args.seed, *self._at, self.args.process_index])
+
+    def _count(self, name: str, values: Tensor) -> None:
+        """Add values of single pairs to the next line of the log."""
+        new = torch.stack([values.detach().sum(), values.new_tensor(len(values))])
+        self._sums[name] = self._sums[name] + new if name in self._sums else new
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the means over the pairs of all processes since the last line."""
+        if "loss" in logs:
+            for name, sums in self._sums.items():
+                total, count = self.accelerator.reduce(sums, "sum").tolist()
+                logs[name] = total / count
+            self._sums = {}
+        super().log(logs, start_time)
+
+
+def accuracy_and_margin(prediction: EvalPrediction) -> dict[str, float]:
+    """Share of held-out pairs whose chosen side has the higher reward; equal rewards are half."""
+    margins = np.asarray(prediction.predictions)
+    return {
+        "accuracy": float(((margins > 0) + 0.5 * (margins == 0)).mean()),
+        "margin": float(margins.mean()),
+    }
+
+
+class ProgressLine(TrainerCallback):
+    """Says how far training is, and the last logged loss."""
+
+    def __init__(self) -> None:
+        self.progress: Progress | None = None
+        self.note = ""
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Start counting at the step that is resumed from."""
+        name = args.run_name or "model"
+        self.progress = Progress(f"train {name}", state.max_steps - state.global_step)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        """Remember the loss, or the held-out accuracy."""
+        if logs and "loss" in logs:
+            self.note = f"loss {logs['loss']:.3f}, accuracy {logs['accuracy']:.2f}"
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Count the step."""
+        if self.progress is not None:
+            self.progress.advance(note=self.note)

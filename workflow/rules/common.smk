@@ -1,0 +1,100 @@
+# What all rules share: the checked config, and how a job is described to Snakemake.
+
+import os
+import sys
+import time
+from pathlib import Path
+
+# The package beside this workflow comes before an installed one.
+sys.path.insert(0, str(Path(workflow.basedir).parent))
+
+from gcrm.config import load, unknown_part
+from gcrm.errors import UserError
+from gcrm.fingerprint import describe
+from gcrm.inputs import check_inputs, files_of
+from gcrm.settings.base import flags
+from gcrm.settings.prepare import PrepareSettings
+
+STARTED = time.time()
+
+# Jobs run the Python and the package that this Snakemake runs, though the environment may not be
+# activated. Set here and not in the commands, so that no path of a machine is in them.
+for name, first in [("PATH", Path(sys.executable).parent), ("PYTHONPATH", Path(sys.path[0]))]:
+    os.environ[name] = os.pathsep.join([str(first), *filter(None, [os.environ.get(name)])])
+
+config_name = (
+    ", ".join(os.path.relpath(path) for path in workflow.overwrite_configfiles)
+    or "config/config.yaml"
+)
+try:
+    settings = load(config, config_name)
+    # Jobs on other machines parse this file, too; the data were checked before any was sent.
+    if workflow.is_main_process:
+        check_inputs(settings, config_name, Path(".snakemake/gcrm_inputs.json"))
+        for word in sys.argv[1:]:
+            if problem := unknown_part(settings, word):
+                raise UserError(f"{word}: {problem}")
+except UserError as error:
+    sys.exit(str(error))
+
+RESULTS = str(settings.folder)
+MODEL = f"{RESULTS}/models/{{variant}}/seed{{seed}}"
+GOAL_STATE = f"{RESULTS}/goal_states/{{variant}}/seed{{seed}}"
+SCORES = f"{RESULTS}/scores/{{variant}}/seed{{seed}}/{{benchmark}}"
+METRICS = f"{RESULTS}/metrics/{{variant}}/seed{{seed}}/{{benchmark}}"
+
+# What transformers needs to load a checkpoint.
+CHECKPOINT = [
+    "model.safetensors",
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+]
+
+
+def one_of(names):
+    """A regular expression for exactly these names."""
+    return "|".join(re.escape(str(name)) for name in names) or "(?!)"
+
+
+wildcard_constraints:
+    variant=one_of(settings.variants),
+    seed=one_of(settings.seeds),
+    benchmark=one_of(settings.benchmarks),
+    split="greedy|all",
+
+
+def section(stage, wildcards):
+    """The settings of a stage; those of `train` are the variant's."""
+    return settings.variant(wildcards.variant) if stage == "train" else getattr(settings, stage)
+
+
+def tracked(stage, leave_out=()):
+    """A param for each setting of a stage, so that `snakemake -n` names the one that changed."""
+
+    def setting(key):
+        return lambda wildcards: f"{stage}.{key}: {getattr(section(stage, wildcards), key)}"
+
+    keys = type(settings).model_fields["train"].annotation if stage == "train" else None
+    fields = (keys or type(getattr(settings, stage))).model_fields
+    return [setting(key) for key in fields if key not in leave_out]
+
+
+def code(stage):
+    """The version of the code that a stage runs: editing comments does not change it."""
+    return describe(f"gcrm.{stage}")
+
+
+def folder_of(files):
+    """The folder that all of `files` lie in."""
+    return os.path.commonpath([os.path.dirname(file) for file in files])
+
+
+def show_report(summary):
+    """Print the table of a report that this run has made, and what lies beside it."""
+    path = Path(str(summary))
+    if path.is_file() and path.stat().st_mtime >= STARTED:
+        beside = sorted(file.name for file in path.parent.iterdir() if file.name[0] != ".")
+        print(path.read_text(encoding="utf-8").rstrip(), file=sys.stderr)
+        print(f"\nTables and figures are in {path.parent}/: {', '.join(beside)}", file=sys.stderr)

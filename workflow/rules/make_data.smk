@@ -1,0 +1,210 @@
+# What reward models are made from: problems, a base model, its solutions, preference pairs.
+# Only what the config does not bring is made.
+
+BASE_MODEL = settings.base_model or f"{RESULTS}/base_model"
+PREFERENCES = settings.preferences or [f"{RESULTS}/preferences/pairs.jsonl"]
+base_model_files = (
+    [str(file) for file in files_of(settings.base_model)]
+    if settings.base_model
+    else [f"{BASE_MODEL}/{name}" for name in CHECKPOINT]
+)
+preference_files = (
+    [str(file) for source in settings.preferences for file in files_of(source)]
+    if settings.preferences
+    else PREFERENCES
+)
+
+if settings.made:
+
+    # Make the problems: for the base model, for preference pairs, benchmarks and dev sets.
+    rule prepare:
+        output:
+            problems=[f"{RESULTS}/problems/{name}.jsonl" for name in settings.problem_sets()],
+            provenance=f"{RESULTS}/problems/provenance.json",
+            report=f"{RESULTS}/data/report.json",
+        log:
+            f"{RESULTS}/logs/prepare/prepare.log",
+        conda:
+            "gcrm"
+        resources:
+            mem_mb=2000,
+            runtime=30,
+        params:
+            *tracked("prepare"),
+            benchmarks=lambda wildcards: f"benchmarks: {', '.join(settings.benchmarks)}",
+            data_seed=f"data_seed: {settings.data_seed}",
+            code=code("prepare"),
+            flags=lambda wildcards, output: flags(
+                settings.prepare,
+                benchmarks=settings.benchmarks,
+                data_seed=settings.data_seed,
+                problems_dir=folder_of(output.problems),
+                report=output.report,
+            ),
+        message:
+            "prepare: make problems"
+        shell:
+            "exec python -m gcrm.prepare {params.flags} --log-file {log:q}"
+
+else:
+
+    # Check the data that the config brings, and report questions shared by training and benchmarks.
+    rule prepare:
+        input:
+            preferences=lambda wildcards: preference_files,
+            completions=lambda wildcards: [
+                file
+                for benchmark in settings.benchmarks
+                for split in settings.splits(benchmark)
+                for file in settings.completion_files(benchmark, split)
+            ],
+        output:
+            report=f"{RESULTS}/data/report.json",
+        log:
+            f"{RESULTS}/logs/prepare/prepare.log",
+        conda:
+            "gcrm"
+        resources:
+            mem_mb=4000,
+            runtime=60,
+        params:
+            benchmarks=lambda wildcards: f"benchmarks: {', '.join(settings.benchmarks)}",
+            preferences=lambda wildcards: f"preferences: {', '.join(PREFERENCES)}",
+            code=code("prepare"),
+            flags=lambda wildcards, output: flags(
+                PrepareSettings(),
+                benchmarks=settings.benchmarks,
+                dataset=PREFERENCES,
+                completions_data_path=settings.completions_folder(),
+                report=output.report,
+            ),
+        message:
+            "prepare: check preferences and completions"
+        shell:
+            "exec python -m gcrm.prepare {params.flags} --log-file {log:q}"
+
+
+if "base_model" in settings.made:
+
+    # Train the base language model on worked problems, from nothing.
+    rule pretrain:
+        input:
+            problems=f"{RESULTS}/problems/pretrain.jsonl",
+        output:
+            checkpoint=base_model_files,
+            provenance=f"{BASE_MODEL}/provenance.json",
+        log:
+            f"{RESULTS}/logs/pretrain/pretrain.log",
+        conda:
+            "gcrm"
+        threads: settings.threads.pretrain
+        resources:
+            mem_mb=4000,
+            runtime=120,
+            gpu=settings.gpus.pretrain,
+        params:
+            *tracked("pretrain"),
+            data_seed=f"data_seed: {settings.data_seed}",
+            code=code("pretrain"),
+            threads=settings.threads.pretrain,
+            flags=lambda wildcards, input, output: flags(
+                settings.pretrain,
+                problems=input.problems,
+                save_path=folder_of(output.checkpoint),
+                data_seed=settings.data_seed,
+            ),
+        message:
+            "pretrain: train the base model from nothing"
+        shell:
+            "OMP_NUM_THREADS={params.threads} MKL_NUM_THREADS={params.threads} "
+            "exec python -m gcrm.pretrain {params.flags} --log-file {log:q}"
+
+
+# One job draws all solutions of a set of problems, since loading torch costs more than drawing a few.
+# A rule's outputs are fixed, so there is one for each number of samples.
+for number in sorted({settings.samples(name) for name in settings.problem_sets()}):
+
+    # Draw solutions from the base model, and label them.
+    rule:
+        name:
+            f"sample_{number}" if number else "sample_greedy"
+        input:
+            checkpoint=lambda wildcards: base_model_files,
+            problems=f"{RESULTS}/problems/{{problem_set}}.jsonl",
+        output:
+            greedy=f"{RESULTS}/completions/{{problem_set}}/output-greedy.jsonl",
+            samples=[
+                f"{RESULTS}/completions/{{problem_set}}/output-rs{k}.jsonl" for k in range(number)
+            ],
+            provenance=f"{RESULTS}/completions/{{problem_set}}/provenance.json",
+        log:
+            f"{RESULTS}/logs/sample/{{problem_set}}.log",
+        wildcard_constraints:
+            problem_set=one_of(
+                name for name in settings.problem_sets() if settings.samples(name) == number
+            ),
+        conda:
+            "gcrm"
+        threads: settings.threads.sample
+        resources:
+            mem_mb=4000,
+            runtime=120,
+            gpu=settings.gpus.sample,
+        params:
+            *tracked("sample", leave_out=["num_samples"]),
+            num_samples=lambda wildcards: "sample.num_samples: "
+            f"{settings.samples(wildcards.problem_set)}",
+            base_model=lambda wildcards: f"base_model: {BASE_MODEL}",
+            data_seed=f"data_seed: {settings.data_seed}",
+            code=code("sample"),
+            threads=settings.threads.sample,
+            flags=lambda wildcards, input, output: flags(
+                settings.sample,
+                model=BASE_MODEL,
+                problems=input.problems,
+                save_dir=os.path.dirname(output.greedy),
+                num_samples=settings.samples(wildcards.problem_set),
+                data_seed=settings.data_seed,
+            ),
+        message:
+            "sample: solutions to {wildcards.problem_set}"
+        shell:
+            "OMP_NUM_THREADS={params.threads} MKL_NUM_THREADS={params.threads} "
+            "exec python -m gcrm.sample {params.flags} --log-file {log:q}"
+
+
+if "preferences" in settings.made:
+
+    # Make preference pairs of correct and incorrect solutions.
+    rule pair:
+        input:
+            completions=[
+                f"{RESULTS}/completions/{name}/output-{sample}.jsonl"
+                for name in settings.problem_sets()
+                if name.startswith("preference-")
+                for sample in settings.sample_names(name)
+            ],
+        output:
+            pairs=preference_files,
+            provenance=f"{RESULTS}/preferences/provenance.json",
+        log:
+            f"{RESULTS}/logs/pair/pair.log",
+        conda:
+            "gcrm"
+        resources:
+            mem_mb=2000,
+            runtime=30,
+        params:
+            *tracked("pair"),
+            data_seed=f"data_seed: {settings.data_seed}",
+            code=code("pair"),
+            flags=lambda wildcards, input, output: flags(
+                settings.pair,
+                completions=input.completions,
+                output=output.pairs,
+                data_seed=settings.data_seed,
+            ),
+        message:
+            "pair: make preference pairs of the solutions"
+        shell:
+            "exec python -m gcrm.pair {params.flags} --log-file {log:q}"

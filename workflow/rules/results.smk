@@ -1,0 +1,135 @@
+# What the reward models are worth: scores, metrics, and the report.
+
+
+# Score a benchmark's solutions: reward, partial rewards and Q-values of every token.
+rule evaluate:
+    input:
+        checkpoint=rules.train.output.checkpoint,
+        goal_state=rules.represent.output.goal_state,
+        completions=lambda wildcards: settings.completion_files(
+            wildcards.benchmark, wildcards.split
+        ),
+    output:
+        scores=f"{SCORES}/{{split}}/scores.parquet",
+        provenance=f"{SCORES}/{{split}}/provenance.json",
+    log:
+        f"{RESULTS}/logs/evaluate/{{variant}}-seed{{seed}}-{{benchmark}}-{{split}}.log",
+    conda:
+        "gcrm"
+    threads: settings.threads.evaluate
+    resources:
+        mem_mb=8000,
+        runtime=480,
+        gpu=settings.gpus.evaluate,
+    params:
+        *tracked("evaluate"),
+        code=code("evaluate"),
+        threads=settings.threads.evaluate,
+        flags=lambda wildcards, input, output: flags(
+            settings.evaluate,
+            reward_model_path=folder_of(input.checkpoint),
+            goal_state_path=input.goal_state,
+            completions_data_path=settings.completions_folder(),
+            benchmarks=[wildcards.benchmark],
+            splits=[wildcards.split],
+            output=output.scores,
+        ),
+    message:
+        "evaluate: {wildcards.variant}, seed {wildcards.seed}, {wildcards.benchmark} "
+        "({wildcards.split})"
+    shell:
+        "OMP_NUM_THREADS={params.threads} MKL_NUM_THREADS={params.threads} "
+        "exec python -m gcrm.evaluate {params.flags} --log-file {log:q}"
+
+
+# Write scores in the format of the paper's authors; only made when asked for.
+rule export:
+    input:
+        scores=rules.evaluate.output.scores,
+    output:
+        scores=f"{SCORES}/{{split}}/output.jsonl",
+    log:
+        f"{RESULTS}/logs/export/{{variant}}-seed{{seed}}-{{benchmark}}-{{split}}.log",
+    conda:
+        "gcrm"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        code=code("export"),
+    message:
+        "export: {output.scores}"
+    shell:
+        "exec python -m gcrm.export --scores {input.scores:q} --output {output.scores:q} "
+        "--log-file {log:q}"
+
+
+# Compute AUROC and votes with their intervals.
+rule metrics:
+    input:
+        greedy=f"{SCORES}/greedy/scores.parquet",
+        samples=lambda wildcards: [
+            f"{SCORES}/all/scores.parquet".format(**wildcards)
+            for split in settings.splits(wildcards.benchmark)
+            if split == "all"
+        ],
+    output:
+        metrics=f"{METRICS}.json",
+        provenance=f"{METRICS}.provenance.json",
+    log:
+        f"{RESULTS}/logs/metrics/{{variant}}-seed{{seed}}-{{benchmark}}.log",
+    conda:
+        "gcrm"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        *tracked("metrics"),
+        code=code("metrics"),
+        flags=lambda wildcards, input, output: flags(
+            settings.metrics,
+            scores=input.greedy,
+            sample_scores=input.samples[0] if input.samples else None,
+            output=output.metrics,
+        ),
+    message:
+        "metrics: {wildcards.variant}, seed {wildcards.seed}, {wildcards.benchmark}"
+    shell:
+        "exec python -m gcrm.metrics {params.flags} --log-file {log:q}"
+
+
+# Put the metrics of all variants into tables and figures.
+rule report:
+    input:
+        metrics=expand(
+            f"{METRICS}.json",
+            variant=settings.variants,
+            seed=settings.seeds,
+            benchmark=settings.benchmarks,
+        ),
+        data=rules.prepare.output.report,
+    output:
+        report=f"{RESULTS}/report/report.md",
+        summary=f"{RESULTS}/report/summary.txt",
+        provenance=f"{RESULTS}/report/provenance.json",
+    log:
+        f"{RESULTS}/logs/report/report.log",
+    conda:
+        "gcrm"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        *tracked("report"),
+        code=code("report"),
+        flags=lambda wildcards, input, output: flags(
+            settings.report,
+            run=settings.run,
+            metrics=input.metrics,
+            data_report=input.data,
+            save_dir=os.path.dirname(output.report),
+        ),
+    message:
+        "report: tables and figures of the run"
+    shell:
+        "exec python -m gcrm.report {params.flags} --log-file {log:q}"

@@ -1,0 +1,87 @@
+# Reward models and their goal states: one of each for every variant and seed.
+
+
+# Train a reward model. An interrupted training resumes from checkpoints in a folder that Snakemake
+# does not know, since it would delete it with the failed job. The folder's name is made of code and
+# data (the stage adds the settings), so that a changed training starts afresh.
+rule train:
+    input:
+        base_model=lambda wildcards: base_model_files,
+        preferences=lambda wildcards: preference_files,
+    output:
+        checkpoint=[f"{MODEL}/{name}" for name in CHECKPOINT],
+        facts=f"{MODEL}/reward_model.json",
+        card=f"{MODEL}/README.md",
+        training_log=f"{MODEL}/training_log.jsonl",
+        provenance=f"{MODEL}/provenance.json",
+    log:
+        f"{RESULTS}/logs/train/{{variant}}-seed{{seed}}.log",
+    conda:
+        "gcrm"
+    threads: settings.threads.train
+    resources:
+        mem_mb=8000,
+        runtime=1440,
+        gpu=settings.gpus.train,
+    params:
+        *tracked("train"),
+        base_model=lambda wildcards: f"base_model: {BASE_MODEL}",
+        preferences=lambda wildcards: f"preferences: {', '.join(PREFERENCES)}",
+        dataset_probs=lambda wildcards: f"dataset_probs: {settings.dataset_probs}",
+        code=code("train"),
+        threads=settings.threads.train,
+        flags=lambda wildcards, output: flags(
+            section("train", wildcards),
+            pretrain=BASE_MODEL,
+            dataset=PREFERENCES,
+            dataset_probs=settings.dataset_probs,
+            save_path=folder_of(output.checkpoint),
+            seed=int(wildcards.seed),
+        ),
+        checkpoints=lambda wildcards, output: (
+            f"{RESULTS}/checkpoints/{wildcards.variant}/seed{wildcards.seed}/"
+            f"{code('train').split()[-1]}"
+        ),
+    message:
+        "train: {wildcards.variant}, seed {wildcards.seed}"
+    shell:
+        "data=$(python -m gcrm.fingerprint {input.base_model:q} {input.preferences:q}); "
+        "OMP_NUM_THREADS={params.threads} MKL_NUM_THREADS={params.threads} "
+        "exec python -m gcrm.train {params.flags} --ckpt_path {params.checkpoints:q}-$data "
+        "--log-file {log:q}"
+
+
+# Average the last states of the chosen completions to the goal state. A vanilla model gets one, too,
+# as a control: Q-values that nothing was trained for.
+rule represent:
+    input:
+        checkpoint=rules.train.output.checkpoint,
+        preferences=lambda wildcards: preference_files,
+    output:
+        goal_state=f"{GOAL_STATE}/goal_state.npy",
+        provenance=f"{GOAL_STATE}/provenance.json",
+    log:
+        f"{RESULTS}/logs/represent/{{variant}}-seed{{seed}}.log",
+    conda:
+        "gcrm"
+    threads: settings.threads.represent
+    resources:
+        mem_mb=8000,
+        runtime=480,
+        gpu=settings.gpus.represent,
+    params:
+        *tracked("represent"),
+        preferences=lambda wildcards: f"preferences: {', '.join(PREFERENCES)}",
+        code=code("represent"),
+        threads=settings.threads.represent,
+        flags=lambda wildcards, input, output: flags(
+            settings.represent,
+            dataset_path=PREFERENCES,
+            reward_model_path=folder_of(input.checkpoint),
+            save_dir=os.path.dirname(output.goal_state),
+        ),
+    message:
+        "represent: goal state of {wildcards.variant}, seed {wildcards.seed}"
+    shell:
+        "OMP_NUM_THREADS={params.threads} MKL_NUM_THREADS={params.threads} "
+        "exec python -m gcrm.represent {params.flags} --log-file {log:q}"
