@@ -1,8 +1,8 @@
 """Goal-conditioned reward models (Nath et al., NeurIPS 2024): train, evaluate, measure.
 
-    >>> from gcrm import RewardModel
-    >>> rm = RewardModel.from_pretrained("results/tiny/models/contrastive/seed0")  # doctest: +SKIP
-    >>> rm.score("2 + 3 ?", ["2 + 3 = 5 . answer 5"]).reward  # doctest: +SKIP
+>>> from gcrm import RewardModel
+>>> rm = RewardModel.from_pretrained("results/tiny/models/contrastive/seed0")  # doctest: +SKIP
+>>> rm.score("2 + 3 ?", ["2 + 3 = 5 . answer 5"]).reward  # doctest: +SKIP
 """
 
 from typing import Any

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
@@ -24,7 +24,10 @@ def load_tokenizer(source: str, trust_remote_code: bool = False) -> PreTrainedTo
     Raises:
         UserError: there is none at `source`.
     """
-    return _load(AutoTokenizer, source, trust_remote_code=trust_remote_code)
+    tokenizer: PreTrainedTokenizerBase = _load(
+        AutoTokenizer, source, trust_remote_code=trust_remote_code
+    )
+    return tokenizer
 
 
 def load_language_model(source: str, trust_remote_code: bool = False) -> PreTrainedModel:
@@ -32,13 +35,14 @@ def load_language_model(source: str, trust_remote_code: bool = False) -> PreTrai
     model: PreTrainedModel = _load(
         AutoModelForCausalLM, source, dtype=torch.float32, trust_remote_code=trust_remote_code
     )
-    return model.eval()
+    model.eval()
+    return model
 
 
 def new_reward_model(
     source: str, attention: str, seed: int, trust_remote_code: bool = False
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A base model with a fresh reward head, in fp32, and its tokenizer with a pad token of its own.
+    """A base model with a fresh reward head, in fp32, and its tokenizer with a pad of its own.
 
     The head starts with a standard deviation of 1 / (hidden_size + 1), as the authors' does.
 
@@ -116,7 +120,7 @@ def check_head(model: PreTrainedModel, source: str) -> nn.Linear:
     return head
 
 
-def _whole(weight: nn.Parameter) -> AbstractContextManager[Any]:
+def _whole(weight: Tensor) -> AbstractContextManager[Any]:
     """Within the block `weight` is whole, and the same in all processes, also under ZeRO-3."""
     if not hasattr(weight, "ds_id"):
         return nullcontext()
@@ -129,14 +133,16 @@ def _whole(weight: nn.Parameter) -> AbstractContextManager[Any]:
 
 
 def _give_pad_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Set a pad token that is never EOS or BOS: transformers pools the last token that is no pad."""
+    """Set a pad token that is not EOS or BOS: transformers pools the last token that is no pad."""
     taken = (tokenizer.eos_token_id, tokenizer.bos_token_id)
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id in taken:
         if tokenizer.unk_token_id is not None and tokenizer.unk_token_id not in taken:
             tokenizer.pad_token = tokenizer.unk_token
         else:
             tokenizer.add_special_tokens({"pad_token": "<|pad|>"})
-            if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+            embeddings = model.get_input_embeddings()
+            assert isinstance(embeddings, nn.Embedding)
+            if len(tokenizer) > embeddings.num_embeddings:
                 model.resize_token_embeddings(len(tokenizer))
     model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     model.config.pad_token_id = tokenizer.pad_token_id

@@ -40,13 +40,22 @@ def read_completions(
             f"{Path(folder) / benchmark / name}: no such file; benchmark {benchmark!r} needs it "
             f"(folders with completions in {folder}: {', '.join(_benchmarks(folder)) or 'none'})"
         )
-    rows = [
-        _checked(row, f"{file}, row {number}") | {"sample": max(_sample_number(file), 0)}
-        for file in files
-        for number, row in enumerate(read_jsonl(file), start=1)
-    ]
+    rows = [row for file in files for row in read_file(file)]
     kept = first_by_hash((row["question"] for row in rows), max_problems)
     return [row for row in rows if question_key(row["question"]) in kept]
+
+
+def read_file(file: Path) -> list[Row]:
+    """The checked rows of one file, each with `sample` (0 unless the file is output-rs<k>.jsonl).
+
+    Raises:
+        UserError: the file cannot be read, or a row lacks a key or has a value of the wrong type.
+    """
+    sample = max(_sample_number(file), 0)
+    return [
+        _checked(row, f"{file}, row {number}") | {"sample": sample}
+        for number, row in enumerate(read_jsonl(file), start=1)
+    ]
 
 
 def _checked(row: Row, where: str) -> Row:
@@ -57,7 +66,9 @@ def _checked(row: Row, where: str) -> Row:
         if not isinstance(row[key], str):
             raise UserError(f"{where}: {key} must be text, not {_kind(row[key])}")
     if row["is_correct"] not in (True, False):
-        raise UserError(f"{where}: is_correct must be true or false, not {_kind(row['is_correct'])}")
+        raise UserError(
+            f"{where}: is_correct must be true or false, not {_kind(row['is_correct'])}"
+        )
     return {
         "question": row["question"],
         "expected_answer": _answer_text(row.get("expected_answer")),

@@ -5,6 +5,7 @@ methods say which files a run makes or brings; the rules only ask them. Nothing 
 (`gcrm.inputs` does) or imports torch.
 """
 
+import json
 import os
 import re
 from collections import Counter
@@ -353,3 +354,7 @@ def _mistakes_of_made(config: Config) -> Iterable[str]:
             yield f"sample.num_samples.{name}: no such set; known are {', '.join(known)}"
     if config.preferences is None and numbers.get("preference", 0) < 2:
         yield "sample.num_samples.preference: must be at least 2, to make pairs of the solutions"
+
+
+if __name__ == "__main__":  # the JSON schema, by which editors check and complete a config
+    print(json.dumps(Config.model_json_schema(), indent=2))

@@ -7,6 +7,7 @@ EOS ends every completion and is part of it: the last partial reward is the rewa
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
@@ -141,11 +142,13 @@ class Encoder:
             {"role": role, "content": mark} for role, mark in zip(roles, marks, strict=True)
         ]
         try:
-            text = self.tokenizer.apply_chat_template(
+            text: Any = self.tokenizer.apply_chat_template(
                 messages, chat_template=self.template, tokenize=False, add_generation_prompt=True
             )
         except Exception as error:  # templates are programs and raise what they like
-            raise UserError(f"the chat template refuses roles {', '.join(roles)}: {error}") from None
+            raise UserError(
+                f"the chat template refuses roles {', '.join(roles)}: {error}"
+            ) from None
         frame = []
         for mark in marks:
             before, found, text = text.partition(mark)

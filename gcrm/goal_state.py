@@ -28,14 +28,18 @@ def extract_goal_state(options: RepresentOptions) -> None:
     encoded = [one for one in all_encoded if one is not None]
     max_len = reward_model.encoder.max_len
     if not encoded:
-        raise UserError(f"{', '.join(options.dataset_path)}: no completion fits into {max_len} tokens")
+        raise UserError(
+            f"{', '.join(options.dataset_path)}: no completion fits into {max_len} tokens"
+        )
     too_long = len(pairs) - len(encoded)
     if too_long:
         say(f"represent: {too_long} of {len(pairs)} pairs left out: longer than {max_len} tokens")
 
     progress = Progress(f"represent {options.save_dir.parent.name}", len(encoded), "completion")
     # fp64, so that the mean of many states does not depend on how they were batched.
-    total = torch.zeros(reward_model.model.config.get_text_config().hidden_size, dtype=torch.float64)
+    total = torch.zeros(
+        reward_model.model.config.get_text_config().hidden_size, dtype=torch.float64
+    )
     for indices, hidden, _ in reward_model.forward(encoded, options.tokens_per_batch):
         last = torch.tensor([len(encoded[i].input_ids) - 1 for i in indices])
         total += hidden[torch.arange(len(indices)), last].double().sum(dim=0).cpu()

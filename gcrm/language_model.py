@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
@@ -43,7 +42,9 @@ def make_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     """A tokenizer that has each word of the texts (what white space parts) as one token."""
     words = {word for text in texts for word in text.split()} - {PAD, EOS, UNKNOWN}
     # Numbers first and in order: nothing depends on it, but the vocabulary reads well.
-    in_order = sorted(words, key=lambda word: (not word.isdigit(), len(word) * word.isdigit(), word))
+    in_order = sorted(
+        words, key=lambda word: (not word.isdigit(), len(word) * word.isdigit(), word)
+    )
     ids = {word: number for number, word in enumerate([PAD, EOS, UNKNOWN, *in_order])}
     backend = Tokenizer(WordLevel(ids, unk_token=UNKNOWN))
     backend.pre_tokenizer = WhitespaceSplit()

@@ -226,4 +226,4 @@ def _check_messages(messages: list[Any], where: str) -> None:
 
 
 def _common(left: Sequence[Any], right: Sequence[Any]) -> list[Any]:
-    return [a for a, _ in takewhile(lambda pair: pair[0] == pair[1], zip(left, right))]
+    return [a for a, _ in takewhile(lambda pair: pair[0] == pair[1], zip(left, right, strict=False))]

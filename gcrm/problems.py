@@ -9,7 +9,6 @@ import random
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import Decimal
 
 from gcrm.errors import UserError
 from gcrm.questions import question_key
@@ -324,12 +323,3 @@ def predicted_answer(solution: str) -> str | None:
     _, found, after = solution.rpartition("answer")
     number = _NUMBER.search(after) if found else None
     return number[0].replace(",", "") if number else None
-
-
-def is_correct(predicted: str | None, expected: str) -> bool:
-    """Whether the answers are the same number, or the same text where the expected is none."""
-    if predicted is None:
-        return False
-    if not _NUMBER.fullmatch(expected):
-        return predicted.strip() == expected.strip()
-    return Decimal(predicted) == Decimal(expected.replace(",", ""))

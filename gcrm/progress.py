@@ -31,7 +31,7 @@ def set_up_logging(log_file: Path | None) -> None:
 
 
 def say(message: str) -> None:
-    """One line for the person at the terminal, and for the log; of several processes, one speaks."""
+    """One line for the terminal and the log; of several processes, the first one speaks."""
     if os.environ.get("RANK", "0") != "0":
         return
     print(message, file=sys.stderr, flush=True)

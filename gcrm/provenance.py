@@ -1,4 +1,4 @@
-"""Where a result comes from: a JSON file beside it, so that the result itself stays bit-identical."""
+"""Where a result comes from: a JSON file beside it, so that the result stays bit-identical."""
 
 import hashlib
 import importlib.metadata

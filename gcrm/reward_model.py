@@ -38,10 +38,10 @@ class HeadWatch:
     rewards: Tensor
 
     def __init__(self, model: PreTrainedModel):
-        head = model.score
+        head = model.get_submodule("score")
         # Under bf16 rewards of similar completions would tie. The method is replaced, not the
         # module, so that the checkpoint stays standard and ZeRO-3 still gathers the weight.
-        head.forward = MethodType(_forward_in_fp32, head)
+        object.__setattr__(head, "forward", MethodType(_forward_in_fp32, head))
         head.register_forward_hook(self._see)
 
     def _see(self, head: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
@@ -151,7 +151,8 @@ class RewardModel:
         model, tokenizer = load_reward_model(
             str(path), hardware.dtype, hardware.attention, trust_remote_code
         )
-        model.to(hardware.device)
+        module: nn.Module = model  # whose `to` is typed
+        module.to(hardware.device)
         goal = None
         if goal_state is not None:
             width = model.config.get_text_config().hidden_size

@@ -60,6 +60,11 @@ class Ragged:
         index = np.maximum((self.lengths * percentile).astype(np.int64) - 1, 0)
         return self.values[self.offsets[:-1] + index]
 
+    def __add__(self, other: "Ragged") -> "Ragged":
+        """The rows of both, one behind the other."""
+        offsets = np.concatenate([self.offsets, other.offsets[1:] + self.offsets[-1]])
+        return Ragged(np.concatenate([self.values, other.values]), offsets)
+
     def take(self, rows: NDArray[Any]) -> "Ragged":
         """The rows of these indices, in their order."""
         return Ragged.of(self[int(row)] for row in rows)

@@ -53,9 +53,7 @@ def _has_samples(options: EvaluateOptions, benchmark: str) -> bool:
 
 
 def _read(options: EvaluateOptions, benchmark: str, split: Split) -> list[Row]:
-    return read_completions(
-        options.completions_data_path, benchmark, split, options.max_problems
-    )
+    return read_completions(options.completions_data_path, benchmark, split, options.max_problems)
 
 
 def _encode(rows: list[Row], encoder: Encoder, what: str) -> list[Encoded]:
@@ -86,9 +84,12 @@ def _write(
         path = options.save_dir / model / benchmark / split / "scores.parquet"
     write_scores(path, columns)
     inputs = completion_files(options.completions_data_path, benchmark, split)
-    models = [options.reward_model_path, *filter(None, [options.goal_state_path])]
+    goal_state = [] if options.goal_state_path is None else [options.goal_state_path]
     write_provenance(
-        path.with_name("provenance.json"), options, [*models, *inputs], completions=len(rows)
+        path.with_name("provenance.json"),
+        options,
+        [options.reward_model_path, *goal_state, *inputs],
+        completions=len(rows),
     )
     if options.output is None:
         output = path.with_name("output.jsonl")

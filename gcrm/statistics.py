@@ -16,8 +16,10 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 LEVEL = 0.95
-CHUNK = 1 << 21
-"""Entries of the resampling matrix that are held at once."""
+CHUNK = 1 << 18
+"""Entries of the resampling matrix that are worked on at once: they fit into a core's cache."""
+KEPT = 1 << 26
+"""Entries of the resampling matrix, 2 bytes each, that are kept from one statistic to the next."""
 SIGN_FLIPS = 9_999
 
 
@@ -50,9 +52,22 @@ class Bootstrap:
         self.problem: Ints = np.asarray(problem, np.int64)
         self.problems = int(self.problem.max()) + 1 if self.problem.size else 0
         self.resamples, self.seed = resamples, seed
+        self._kept: list[NDArray[np.uint16]] = []
 
     def counts(self) -> Iterator[Floats]:
         """How often each problem is in each resample: matrices (P, r), all r adding up to R."""
+        if self._kept:
+            yield from (counts.astype(np.float64) for counts in self._kept)
+            return
+        keep = self.problems * self.resamples <= KEPT
+        kept = []
+        for counts in self._draw():
+            if keep:
+                kept.append(counts)
+            yield counts.astype(np.float64)
+        self._kept = kept
+
+    def _draw(self) -> Iterator[NDArray[np.uint16]]:
         generator = np.random.default_rng(self.seed)
         at_once = max(1, CHUNK // max(self.problems, 1))
         for first in range(0, self.resamples, at_once):
@@ -60,7 +75,8 @@ class Bootstrap:
             drawn = generator.integers(0, self.problems, (size, self.problems))
             cells = drawn * size + np.arange(size)[:, None]
             counts = np.bincount(cells.ravel(), minlength=self.problems * size)
-            yield counts.reshape(self.problems, size).astype(np.float64)
+            # No problem is drawn 65,536 times.
+            yield counts.reshape(self.problems, size).astype(np.uint16)
 
 
 def auroc(scores: ArrayLike, labels: ArrayLike) -> float | None:
@@ -146,6 +162,11 @@ def aurocs_with_intervals(
     return estimates, replicates
 
 
+def sum_by(problem: Ints, values: NDArray[Any], problems: int) -> Floats:
+    """Sum of the rows' values for each problem, shape (P,)."""
+    return np.bincount(problem, values, problems).astype(np.float64)
+
+
 def mean_replicates(values: Floats, bootstrap: Bootstrap) -> Floats:
     """Mean over problems in each resample of values of shape (P,) or (m, P): (R,) or (m, R)."""
     chunks = [values @ counts for counts in bootstrap.counts()]
@@ -182,9 +203,7 @@ def correlation(
     second = (second - second.mean()) / second.std()
     moments = np.stack([np.ones(n), first, second, first**2, second**2, first * second])
     # Problems are resampled whole: their rows' moments can be added up beforehand.
-    by_problem = np.stack(
-        [np.bincount(bootstrap.problem, row, bootstrap.problems) for row in moments]
-    ).astype(np.float64)
+    by_problem = np.stack([sum_by(bootstrap.problem, row, bootstrap.problems) for row in moments])
     count, sum_x, sum_y, xx, yy, xy = mean_replicates(by_problem, bootstrap)
     spread = (xx - sum_x**2 / count) * (yy - sum_y**2 / count)
     with np.errstate(invalid="ignore", divide="ignore"):

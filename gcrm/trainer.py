@@ -85,15 +85,27 @@ class SortedWithinSteps(Sampler[int]):
 class RewardTrainer(Trainer):
     """Trains a reward model on pairs; everything but the loss and the order is the library's."""
 
-    def __init__(self, model: PreTrainedModel, settings: TrainSettings, **options: Any):
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        settings: TrainSettings,
+        pairs: Sequence[EncodedPair],
+        **options: Any,
+    ):
         super().__init__(
-            model, compute_metrics=accuracy_and_margin, callbacks=[ProgressLine()], **options
+            model,
+            train_dataset=pairs,
+            compute_metrics=accuracy_and_margin,
+            callbacks=[ProgressLine()],
+            **options,
         )
         self.remove_callback(PrinterCallback)
         # compute_loss divides by the number of pairs in the whole step, so the Trainer must not
         # divide by the number of micro-batches again.
         self.model_accepts_loss_kwargs = True
         self.settings = settings
+        self.reward_model = model
+        self.lengths = [pair.length for pair in pairs]
         self._sums: dict[str, Tensor] = {}
         self._at = (-1, 0)
 
@@ -101,13 +113,10 @@ class RewardTrainer(Trainer):
     def watch(self) -> HeadWatch:
         """Made at the first forward pass: DeepSpeed has then wrapped the model, and its hook on the
         head, which gathers the weight again for the backward pass, comes before ours."""
-        return HeadWatch(self.model)
+        return HeadWatch(self.reward_model)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        pairs = self.train_dataset if train_dataset is None else train_dataset
-        return SortedWithinSteps(
-            [pair.length for pair in pairs], self.settings.train_batch_size, self.args.seed
-        )
+        return SortedWithinSteps(self.lengths, self.settings.train_batch_size, self.args.seed)
 
     def compute_loss(
         self,

@@ -21,7 +21,7 @@ from gcrm.errors import UserError
 from gcrm.files import atomic_folder, write_json, write_jsonl
 from gcrm.hardware import Hardware, choose_hardware
 from gcrm.model_card import model_card
-from gcrm.preferences import Preference, cap_pairs, read_preferences
+from gcrm.preferences import Preference, read_preferences
 from gcrm.progress import say
 from gcrm.provenance import write_provenance
 from gcrm.questions import question_hash, question_key
@@ -59,13 +59,15 @@ def train_reward_model(options: TrainOptions) -> None:
             f"{', '.join(options.dataset)}: no pair fits into max_len = {encoder.max_len} tokens"
         )
     if too_long:
-        say(f"train: {too_long} of {len(pairs)} pairs dropped: longer than {encoder.max_len} tokens")
+        say(
+            f"train: {too_long} of {len(pairs)} pairs dropped: longer than {encoder.max_len} tokens"
+        )
 
     trainer = RewardTrainer(
         model,
         options,
+        encoded,
         args=arguments,
-        train_dataset=encoded,
         eval_dataset=_encode(heldout, encoder)[0] or None,
         data_collator=partial(collate, pad_id=tokenizer.pad_token_id),
         processing_class=tokenizer,
@@ -104,7 +106,7 @@ def train_reward_model(options: TrainOptions) -> None:
         write_provenance(
             folder / "provenance.json", options, [options.pretrain, *options.dataset], **facts
         )
-    checkpoints = Path(arguments.output_dir)
+    checkpoints = _checkpoint_folder(options)
     shutil.rmtree(checkpoints, ignore_errors=True)
     with contextlib.suppress(OSError):  # other settings' checkpoints may lie beside ours
         checkpoints.parent.rmdir()
@@ -149,9 +151,7 @@ def _hold_out(
 
 def _training_arguments(options: TrainOptions, hardware: Hardware) -> TrainingArguments:
     processes = int(os.environ.get("WORLD_SIZE", "1"))
-    accumulate, rest = divmod(
-        options.train_batch_size, options.micro_train_batch_size * processes
-    )
+    accumulate, rest = divmod(options.train_batch_size, options.micro_train_batch_size * processes)
     if rest:
         raise UserError(
             f"train_batch_size ({options.train_batch_size}) must be a multiple of "
@@ -159,7 +159,6 @@ def _training_arguments(options: TrainOptions, hardware: Hardware) -> TrainingAr
             f"processes ({processes})"
         )
     on_cpu = hardware.device == "cpu"
-    memory = {"gradient_checkpointing": True} if options.gradient_checkpointing else {}
     arguments = TrainingArguments(
         output_dir=str(_checkpoint_folder(options)),
         run_name=f"{options.save_path.parent.name}/{options.save_path.name}",
@@ -191,7 +190,7 @@ def _training_arguments(options: TrainOptions, hardware: Hardware) -> TrainingAr
         ddp_find_unused_parameters=False,
         disable_tqdm=True,
         log_level="error",
-        **memory,
+        activation_checkpointing=options.gradient_checkpointing,
     )
     # One process, one device: several GPUs are used by several processes (torchrun).
     arguments._n_gpu = min(arguments.n_gpu, 1)
@@ -264,7 +263,11 @@ def _check_saved(folder: Path, encoded: list[EncodedPair], rewards: np.ndarray) 
 def _log(trainer: RewardTrainer) -> list[dict[str, Any]]:
     """The training log without timings, so that it is the same from run to run."""
     return [
-        {key: value for key, value in line.items() if "runtime" not in key and "per_second" not in key}
+        {
+            key: value
+            for key, value in line.items()
+            if "runtime" not in key and "per_second" not in key
+        }
         for line in trainer.state.log_history
         if "train_runtime" not in line
     ]

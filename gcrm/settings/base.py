@@ -20,9 +20,9 @@ def split_commas(value: Any) -> Any:
     """`a,b` and `a b` are the same list, as in the original commands."""
     if isinstance(value, str):
         value = [value]
-    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
-        if not Path(value[0]).exists():
-            return value[0].split(",")
+    match value:
+        case [str(joined)] if not Path(joined).exists():
+            return joined.split(",")
     return value
 
 

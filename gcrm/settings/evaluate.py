@@ -12,7 +12,7 @@ class EvaluateSettings(Settings):
     """How completions are scored."""
 
     max_len: int = Field(2048, gt=1)
-    """longest prompt with completion, in tokens; a longer completion loses its end, and is marked"""
+    """longest prompt with completion, in tokens; a longer one loses its end, and is marked"""
     max_problems: int | None = Field(None, gt=0)
     """cap on the problems of a benchmark, chosen by hash of the question (default: all)"""
     tokens_per_batch: int = Field(16_384, gt=0)

@@ -19,6 +19,8 @@ class MetricsSettings(Settings):
     """first tokens of a completion that the filter does not look at"""
     percentiles: list[Percentile] = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
     """shares of a completion after which the partial AUROC is taken, 0 to 1"""
+    correlation_percentiles: list[Percentile] = [0.2, 0.4, 0.6, 0.8]
+    """shares of a completion after which Q-values are correlated with partial rewards, 0 to 1"""
     bootstrap_resamples: int = Field(2_000, gt=0)
     """resamples of the problems behind each 95 % interval"""
     bootstrap_seed: int = 0
@@ -52,6 +54,8 @@ class MetricsOptions(MetricsSettings):
         if self.scores is not None:
             if self.output is None:
                 raise ValueError("--scores needs --output")
+        elif self.output is not None or self.sample_scores is not None:
+            raise ValueError("--output and --sample_scores go with --scores")
         elif self.eval_results_dir is None or self.model_name is None or not self.benchmarks:
             raise ValueError("give --eval_results_dir, --model_name and --benchmarks, or --scores")
         return self

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gcrm.settings.base import Settings
 
@@ -41,3 +41,12 @@ class PrepareOptions(PrepareSettings):
     """JSON file for what was found: sizes, shared questions"""
     data_seed: int = 0
     """seed of the made problems"""
+
+    @model_validator(mode="after")
+    def _something_to_do(self) -> "PrepareOptions":
+        given = bool(self.dataset) or self.completions_data_path is not None
+        if given == (self.problems_dir is not None):
+            raise ValueError(
+                "give either --problems_dir, or --dataset and --completions_data_path (or one of them)"
+            )
+        return self

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gcrm.settings.base import Settings
 
@@ -22,6 +22,15 @@ class PretrainSettings(Settings):
     """problems a step"""
     learning_rate: float = Field(3e-3, gt=0)
     """peak learning rate of AdamW, cosine to 0"""
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> "PretrainSettings":
+        if self.hidden_size % (2 * self.heads):
+            raise ValueError(
+                f"hidden_size ({self.hidden_size}) must be a multiple of 2 * heads "
+                f"({2 * self.heads}): positions are coded in pairs of values"
+            )
+        return self
 
 
 class PretrainOptions(PretrainSettings):

@@ -7,7 +7,6 @@ from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
 from gcrm.settings.base import Settings, split_commas
 
-
 Share = Annotated[float, Field(ge=0, lt=1)]
 Steps = Annotated[int, Field(ge=-1)]
 

@@ -5,6 +5,8 @@ import sys
 import time
 from pathlib import Path
 
+from snakemake.settings.enums import Quietness
+
 # The package beside this workflow comes before an installed one.
 sys.path.insert(0, str(Path(workflow.basedir).parent))
 
@@ -89,6 +91,13 @@ def code(stage):
 def folder_of(files):
     """The folder that all of `files` lie in."""
     return os.path.commonpath([os.path.dirname(file) for file in files])
+
+
+def hide_reasons():
+    """Print what a job does, and no longer why it runs."""
+    quiet = workflow.output_settings.quiet
+    if isinstance(quiet, set):
+        quiet.add(Quietness.REASON)
 
 
 def show_report(summary):

@@ -25,7 +25,7 @@ if settings.made:
         log:
             f"{RESULTS}/logs/prepare/prepare.log",
         conda:
-            "gcrm"
+            "../envs/gcrm.yaml"
         resources:
             mem_mb=2000,
             runtime=30,
@@ -63,7 +63,7 @@ else:
         log:
             f"{RESULTS}/logs/prepare/prepare.log",
         conda:
-            "gcrm"
+            "../envs/gcrm.yaml"
         resources:
             mem_mb=4000,
             runtime=60,
@@ -96,7 +96,7 @@ if "base_model" in settings.made:
         log:
             f"{RESULTS}/logs/pretrain/pretrain.log",
         conda:
-            "gcrm"
+            "../envs/gcrm.yaml"
         threads: settings.threads.pretrain
         resources:
             mem_mb=4000,
@@ -144,7 +144,7 @@ for number in sorted({settings.samples(name) for name in settings.problem_sets()
                 name for name in settings.problem_sets() if settings.samples(name) == number
             ),
         conda:
-            "gcrm"
+            "../envs/gcrm.yaml"
         threads: settings.threads.sample
         resources:
             mem_mb=4000,
@@ -190,7 +190,7 @@ if "preferences" in settings.made:
         log:
             f"{RESULTS}/logs/pair/pair.log",
         conda:
-            "gcrm"
+            "../envs/gcrm.yaml"
         resources:
             mem_mb=2000,
             runtime=30,

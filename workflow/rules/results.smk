@@ -15,7 +15,7 @@ rule evaluate:
     log:
         f"{RESULTS}/logs/evaluate/{{variant}}-seed{{seed}}-{{benchmark}}-{{split}}.log",
     conda:
-        "gcrm"
+        "../envs/gcrm.yaml"
     threads: settings.threads.evaluate
     resources:
         mem_mb=8000,
@@ -51,7 +51,7 @@ rule export:
     log:
         f"{RESULTS}/logs/export/{{variant}}-seed{{seed}}-{{benchmark}}-{{split}}.log",
     conda:
-        "gcrm"
+        "../envs/gcrm.yaml"
     resources:
         mem_mb=4000,
         runtime=60,
@@ -79,7 +79,7 @@ rule metrics:
     log:
         f"{RESULTS}/logs/metrics/{{variant}}-seed{{seed}}-{{benchmark}}.log",
     conda:
-        "gcrm"
+        "../envs/gcrm.yaml"
     resources:
         mem_mb=4000,
         runtime=60,
@@ -115,7 +115,7 @@ rule report:
     log:
         f"{RESULTS}/logs/report/report.log",
     conda:
-        "gcrm"
+        "../envs/gcrm.yaml"
     resources:
         mem_mb=2000,
         runtime=30,

@@ -17,7 +17,7 @@ rule train:
     log:
         f"{RESULTS}/logs/train/{{variant}}-seed{{seed}}.log",
     conda:
-        "gcrm"
+        "../envs/gcrm.yaml"
     threads: settings.threads.train
     resources:
         mem_mb=8000,
@@ -63,7 +63,7 @@ rule represent:
     log:
         f"{RESULTS}/logs/represent/{{variant}}-seed{{seed}}.log",
     conda:
-        "gcrm"
+        "../envs/gcrm.yaml"
     threads: settings.threads.represent
     resources:
         mem_mb=8000,

@@ -1,0 +1,85 @@
+"""Solutions drawn from a language model: greedy, or sampled at a temperature."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
+
+from gcrm.encoding import Encoder
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What a model wrote after a prompt, and whether it came to an end by itself."""
+
+    text: str
+    finished: bool
+
+
+@torch.inference_mode()
+def generate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    *,
+    temperature: float | None,
+    max_new_tokens: int,
+    batch_size: int,
+    seed: int = 0,
+    advance: Callable[[int], None] = lambda batches: None,
+) -> list[Generated]:
+    """One solution for each prompt, in the prompts' order; repeat a prompt for several.
+
+    Prompts are batched by length, and padded on the left so that all go on at the same position.
+    The same seed gives the same solutions if prompts and batch size are the same, too.
+
+    Args:
+        temperature: of the softmax that is drawn from (the whole of it, no top-k or top-p); None
+            for greedy decoding.
+        max_new_tokens: longest solution, in tokens.
+        advance: called with 1 after each batch.
+    """
+    set_seed(seed)
+    encoder = Encoder(tokenizer, max_len=1)  # prompts are encoded whole, whatever max_len is
+    encoded = {prompt: encoder.prompt_ids(prompt) for prompt in dict.fromkeys(prompts)}
+    ends = _end_ids(model, tokenizer)
+    pad = ends[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    order = sorted(range(len(prompts)), key=lambda i: len(encoded[prompts[i]]))
+    solutions: dict[int, Generated] = {}
+    for start in range(0, len(order), batch_size):
+        batch = order[start : start + batch_size]
+        ids, mask = _left_padded([encoded[prompts[i]] for i in batch], pad)
+        sampling = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+        if temperature is not None:
+            sampling = {"do_sample": True, "temperature": temperature, "top_p": 1.0, "top_k": 0}
+        written = model.generate(
+            input_ids=ids.to(model.device),
+            attention_mask=mask.to(model.device),
+            max_new_tokens=max_new_tokens,
+            eos_token_id=ends,
+            pad_token_id=pad,
+            **sampling,
+        )
+        for i, row in zip(batch, written[:, ids.shape[1] :].tolist(), strict=True):
+            length = next((n for n, token in enumerate(row) if token in ends), None)
+            text = tokenizer.decode(row[:length], skip_special_tokens=True)
+            solutions[i] = Generated(text, finished=length is not None)
+        advance(1)
+    return [solutions[i] for i in range(len(prompts))]
+
+
+def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The tokens that end a solution: a chat model may have several."""
+    ids = model.generation_config.eos_token_id
+    if ids is None:
+        ids = tokenizer.eos_token_id
+    return list(ids) if isinstance(ids, list | tuple) else [ids]
+
+
+def _left_padded(rows: Sequence[list[int]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and mask, (rows, longest)."""
+    longest = max(map(len, rows))
+    ids = torch.tensor([[pad] * (longest - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
+    return ids, mask

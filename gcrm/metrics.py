@@ -1,0 +1,186 @@
+"""What the scores are worth: AUROC, partial AUROC and votes of one benchmark, with intervals.
+
+The metrics file is one JSON object. Every estimate in it is `{value, interval, n}`, with the 95 %
+interval of a bootstrap over problems; where there is no value it is null and `reason` says why. A
+section that cannot be made is `{reason}`.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gcrm.cli import run_stage
+from gcrm.errors import UserError
+from gcrm.files import write_json
+from gcrm.metrics_text import describe
+from gcrm.progress import say
+from gcrm.provenance import write_provenance
+from gcrm.questions import question_key
+from gcrm.scores import ScoreTable, authors_files, read_authors_jsonl, read_scores
+from gcrm.settings.metrics import MetricsOptions, MetricsSettings
+from gcrm.statistics import (
+    Bootstrap,
+    Estimate,
+    aurocs_with_intervals,
+    correlation,
+    interval,
+    ratio_replicates,
+    sum_by,
+)
+from gcrm.vote_metrics import NO_Q_VALUES, vote_metrics
+from gcrm.voting import codes
+
+Floats = NDArray[np.float64]
+Json = dict[str, Any]
+
+
+def run(options: MetricsOptions) -> None:
+    """Write the metrics of one score table, or print those of a folder of JSON lines."""
+    if options.scores is not None and options.output is not None:
+        _from_tables(options, options.scores, options.output)
+    else:
+        _from_folder(options)
+
+
+def _from_tables(options: MetricsOptions, scores: Path, output: Path) -> None:
+    greedy = read_scores(scores, ["predicted_answer", "partial_rewards", "q_values"])
+    samples = None
+    if options.sample_scores is not None:
+        samples = read_scores(options.sample_scores, ["predicted_answer", "q_values"])
+    if options.vanilla:
+        greedy = greedy.without_q_values()
+        samples = None if samples is None else samples.without_q_values()
+    write_json(output, origin(output) | benchmark_metrics(greedy, samples, options))
+    inputs = [scores] if options.sample_scores is None else [scores, options.sample_scores]
+    write_provenance(output.with_suffix(".provenance.json"), options, inputs)
+
+
+def origin(path: Path) -> Json:
+    """Variant, seed and benchmark of `.../<variant>/seed<k>/<benchmark>.json`; null for others."""
+    match = re.fullmatch(r"seed(\d+)", path.parent.name)
+    return {
+        "variant": path.parent.parent.name if match else None,
+        "seed": int(match[1]) if match else None,
+        "benchmark": path.stem,
+    }
+
+
+def _from_folder(options: MetricsOptions) -> None:
+    model_dir = Path(options.eval_results_dir or "") / (options.model_name or "")
+    if not model_dir.is_dir():
+        raise UserError(f"{model_dir}: no such folder; `evaluate --save_dir` makes it")
+    found = {name: _read_folder(model_dir / name, "greedy") for name in options.benchmarks}
+    for name, files in found.items():
+        if not files:
+            known = sorted(path.name for path in model_dir.iterdir() if path.is_dir())
+            raise UserError(
+                f"{model_dir / name / 'greedy'}: has no .jsonl file with the scores of benchmark "
+                f"{name!r} (there are: {', '.join(known) or 'none'})"
+            )
+    all_metrics = {}
+    for name, files in found.items():
+        greedy = read_authors_jsonl(files, with_q_values=not options.vanilla)
+        sample_files = _read_folder(model_dir / name, "all")
+        samples = None
+        if sample_files:
+            samples = read_authors_jsonl(sample_files, with_q_values=not options.vanilla)
+        all_metrics[name] = benchmark_metrics(greedy, samples, options)
+        say(f"metrics: {name} done")
+    print(describe(options.model_name or "", all_metrics), end="")
+
+
+def _read_folder(benchmark_dir: Path, split: str) -> list[Path]:
+    return authors_files(benchmark_dir / split)
+
+
+# --- the numbers ---
+
+
+def benchmark_metrics(
+    greedy: ScoreTable, samples: ScoreTable | None, settings: MetricsSettings
+) -> Json:
+    """All metrics of one benchmark.
+
+    Args:
+        greedy: scores of one solution a problem, for AUROC.
+        samples: scores of several solutions a problem, for the votes.
+        settings: thresholds, percentiles and the bootstrap.
+    """
+    problem, _ = codes([question_key(text) for text in greedy.question])
+    bootstrap = Bootstrap(problem, settings.bootstrap_resamples, settings.bootstrap_seed)
+    no_samples = {"reason": "no sampled solutions: there is one solution a problem only"}
+    return {
+        "settings": {name: getattr(settings, name) for name in MetricsSettings.model_fields},
+        "solutions": {
+            "n": len(greedy),
+            "problems": bootstrap.problems,
+            "truncated": int(greedy.truncated.sum()),
+            "correct": _ratio(greedy.is_correct.astype(float), problem, bootstrap).as_json(),
+        },
+        "auroc": _auroc(greedy, bootstrap),
+        "partial_auroc": {
+            "reward": _partial_auroc(greedy, "partial_rewards", settings, bootstrap),
+            "q_value": _partial_auroc(greedy, "q_values", settings, bootstrap),
+        },
+        "q_value_correlation": _correlation(greedy, settings, bootstrap),
+        "voting": no_samples if samples is None else vote_metrics(greedy, samples, settings),
+    }
+
+
+def _ratio(values: Floats, problem: NDArray[np.int64], bootstrap: Bootstrap) -> Estimate:
+    """Mean over rows, resampled by problem."""
+    above = sum_by(problem, values, bootstrap.problems)
+    rows = sum_by(problem, np.ones(len(values)), bootstrap.problems)
+    replicates = ratio_replicates(above, rows, bootstrap)
+    return Estimate(float(values.mean()), interval(replicates), len(values))
+
+
+def _auroc(greedy: ScoreTable, bootstrap: Bootstrap) -> Json:
+    scores = np.stack([greedy.reward.astype(float), -greedy.num_tokens.astype(float)])
+    (reward, length), replicates = aurocs_with_intervals(scores, greedy.is_correct, bootstrap)
+    difference = reward
+    if reward.value is not None and length.value is not None:
+        gap = interval(replicates[0] - replicates[1])
+        difference = Estimate(reward.value - length.value, gap, reward.n)
+    return {
+        "reward": reward.as_json(),
+        "length": length.as_json(),
+        "reward_minus_length": difference.as_json(),
+    }
+
+
+def _partial_auroc(
+    greedy: ScoreTable, column: str, settings: MetricsSettings, bootstrap: Bootstrap
+) -> Json:
+    ragged = getattr(greedy, column)
+    if ragged is None:
+        return NO_Q_VALUES if column == "q_values" else {"reason": "there are no partial rewards"}
+    if not settings.percentiles:
+        return {"reason": "no percentiles were asked for"}
+    scores = np.stack([ragged.at_percentile(p) for p in settings.percentiles])
+    estimates, _ = aurocs_with_intervals(scores, greedy.is_correct, bootstrap)
+    return {
+        f"{percentile:g}": estimate.as_json()
+        for percentile, estimate in zip(settings.percentiles, estimates, strict=True)
+    }
+
+
+def _correlation(greedy: ScoreTable, settings: MetricsSettings, bootstrap: Bootstrap) -> Json:
+    q_values, rewards = greedy.q_values, greedy.partial_rewards
+    if q_values is None or rewards is None:
+        return NO_Q_VALUES
+    result = {}
+    for percentile in settings.correlation_percentiles:
+        pair = q_values.at_percentile(percentile), rewards.at_percentile(percentile)
+        result[f"{percentile:g}"] = {
+            "pearson": correlation(*pair, bootstrap, "pearson").as_json(),
+            "spearman": correlation(*pair, bootstrap, "spearman").as_json(),
+        }
+    return result
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_stage(MetricsOptions, run))

@@ -1,0 +1,234 @@
+"""The metrics of the votes: accuracy with and without the samples that Q-values rule out.
+
+Everything is a mean over problems of one value a problem, with a bootstrap interval, and compared
+with a paired test over the same problems.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gcrm.answers import canonical
+from gcrm.errors import UserError
+from gcrm.questions import question_hash, question_key
+from gcrm.scores import ScoreTable
+from gcrm.settings.metrics import MetricsSettings
+from gcrm.statistics import (
+    Bootstrap,
+    Estimate,
+    interval,
+    mean_replicates,
+    ratio_replicates,
+    sign_flip_p,
+    sum_by,
+)
+from gcrm.voting import Filtered, QFilter, Samples, choose_threshold, codes
+
+Floats = NDArray[np.float64]
+Json = dict[str, Any]
+
+CURVE_POINTS = 41
+"""Thresholds of the accuracy-against-tokens curve: quantiles of the samples' smallest Q-values."""
+NO_Q_VALUES = {"reason": "scored without a goal state: there are no Q-values"}
+
+
+def vote_metrics(greedy: ScoreTable, samples: ScoreTable, settings: MetricsSettings) -> Json:
+    """The section `voting`.
+
+    Args:
+        greedy: scores of one solution a problem; the official rules let it vote, too.
+        samples: scores of several solutions a problem; their numbers may differ.
+    """
+    problem, keys = codes([question_key(text) for text in samples.question])
+    answers = [canonical(answer) for answer in _predicted(samples)]
+    votes = Samples(problem, answers, samples.is_correct)
+    tests = _Tests(votes.problems, settings)
+    unfiltered = votes.majority()
+    result: Json = {
+        "problems": votes.problems,
+        "samples": len(samples),
+        "samples_per_problem": {
+            "least": int(votes.sizes.min()),
+            "mean": float(votes.sizes.mean()),
+            "most": int(votes.sizes.max()),
+        },
+        "samples_without_answer": sum(answer is None for answer in answers),
+        "mean_correct": tests.mean(votes.mean_correct()),
+        "majority": {
+            "accuracy": tests.mean(unfiltered),
+            "accuracy_official_ties": tests.mean(votes.majority(ties="official")),
+        },
+        "reward_weighted": tests.mean(votes.reward_weighted(samples.reward)),
+        "best_of_n": tests.mean(votes.best_of_n(samples.reward)),
+        "pass_at_n": tests.mean(votes.pass_at_n()),
+    }
+    if samples.q_values is None:
+        result |= {"filtered": NO_Q_VALUES, "filter_curve": [], "filter_chosen": NO_Q_VALUES}
+    else:
+        q_filter = QFilter(samples.q_values, problem, settings.skip_tokens)
+        result["filtered"] = _filtered(votes, q_filter, settings.filter_threshold, tests)
+        result |= _filter_curve(votes, q_filter, keys, tests)
+    return result | {"official": _official(greedy, samples, problem, keys, settings)}
+
+
+def _predicted(table: ScoreTable) -> list[str | None]:
+    if table.predicted_answer is None:
+        raise UserError("scores: there is no column predicted_answer to vote by")
+    return list(table.predicted_answer)
+
+
+class _Tests:
+    """Means of per-problem values with intervals, and paired tests over the same problems."""
+
+    def __init__(self, problems: int, settings: MetricsSettings):
+        self.seed = settings.bootstrap_seed
+        self.bootstrap = Bootstrap(np.arange(problems), settings.bootstrap_resamples, self.seed)
+
+    def mean(self, values: Floats) -> Json:
+        replicates = mean_replicates(values, self.bootstrap)
+        return Estimate(float(values.mean()), interval(replicates), len(values)).as_json()
+
+    def difference(self, after: Floats, before: Floats) -> Json:
+        """Mean of after - before, with the p of a sign-flip test over problems."""
+        change = after - before
+        return self.mean(change) | {"p": sign_flip_p(change, self.seed)}
+
+    def share(self, above: Floats, below: Floats) -> Json:
+        """Sum over sum, such as tokens saved over tokens."""
+        if not below.sum():
+            return Estimate(None, None, len(below), "no tokens to look at").as_json()
+        replicates = ratio_replicates(above, below, self.bootstrap)
+        value = float(above.sum() / below.sum())
+        return Estimate(value, interval(replicates), len(below)).as_json()
+
+
+def _filtered(
+    votes: Samples, q_filter: QFilter, threshold: float, tests: _Tests, official: bool = False
+) -> Json:
+    filtered = q_filter.apply(threshold, official)
+    if official:
+        before, after = votes.official_majority(), votes.official_majority(filtered.keep)
+    else:
+        before, after = votes.majority(), votes.majority(filtered.keep)
+    correct_before, correct_after = votes.mean_correct(), votes.mean_correct(filtered.keep)
+    result: Json = {
+        "threshold": threshold,
+        "accuracy": tests.mean(after),
+        "difference": tests.difference(after, before),
+        "correct_share_before": tests.mean(correct_before),
+        "correct_share_after": tests.mean(correct_after),
+        **_spared(votes, filtered, tests),
+    }
+    if official:
+        result["correct_share_p"] = unpaired_t_test(correct_after, correct_before)
+    else:
+        ties = votes.majority(filtered.keep, ties="official")
+        result["accuracy_official_ties"] = tests.mean(ties)
+        result["correct_share_difference"] = tests.difference(correct_after, correct_before)
+    return result
+
+
+def _spared(votes: Samples, filtered: Filtered, tests: _Tests) -> Json:
+    def per_problem(values: NDArray[Any]) -> Floats:
+        return sum_by(votes.problem, values, votes.problems)
+
+    dropped = per_problem(~filtered.keep)
+    return {
+        "samples_dropped": tests.share(dropped, votes.sizes.astype(float)),
+        "tokens_saved": tests.share(per_problem(filtered.saved), per_problem(filtered.tokens)),
+    }
+
+
+def _filter_curve(votes: Samples, q_filter: QFilter, keys: list[str], tests: _Tests) -> Json:
+    """Accuracy against tokens saved over the thresholds, and a threshold that was not chosen by it.
+
+    The chosen threshold saves most tokens at an accuracy not below the unfiltered one. It is chosen
+    on one half of the problems (by hash of the question) and reported on the other, both ways.
+    """
+    smallest = q_filter.smallest()
+    smallest = smallest[np.isfinite(smallest)]
+    if not smallest.size:
+        reason = {"reason": "all samples are shorter than the tokens that are skipped"}
+        return {"filter_curve": [], "filter_chosen": reason}
+    quantiles = np.linspace(0, 1, CURVE_POINTS)
+    curve, points = [], []
+    # The lowest threshold is the smallest Q-value of all: nothing is below it.
+    for threshold in np.unique(np.quantile(smallest, quantiles, method="lower")):
+        filtered = q_filter.apply(float(threshold))
+        accuracy = votes.majority(filtered.keep)
+        saved = sum_by(votes.problem, filtered.saved, votes.problems)
+        curve.append((float(threshold), accuracy, saved))
+        spared = _spared(votes, filtered, tests)
+        points.append({"threshold": float(threshold), "accuracy": tests.mean(accuracy), **spared})
+    tokens = sum_by(votes.problem, q_filter.lengths, votes.problems)
+    return {
+        "filter_curve": points,
+        "filter_chosen": _cross_chosen(curve, votes.majority(), tokens, keys, tests),
+    }
+
+
+def _cross_chosen(
+    curve: list[tuple[float, Floats, Floats]],
+    unfiltered: Floats,
+    tokens: Floats,
+    keys: list[str],
+    tests: _Tests,
+) -> Json:
+    second_half = np.array([int(question_hash(key)[-1], 16) % 2 == 1 for key in keys])
+    if second_half.all() or not second_half.any():
+        return {"reason": "too few problems to choose a threshold on half of them"}
+    accuracy, saved = np.empty(len(keys)), np.empty(len(keys))
+    thresholds = []
+    for reported in (~second_half, second_half):
+        threshold, each_accuracy, each_saved = curve[
+            choose_threshold(curve, unfiltered, chosen_on=~reported)
+        ]
+        accuracy[reported], saved[reported] = each_accuracy[reported], each_saved[reported]
+        thresholds.append(threshold)
+    return {
+        "thresholds": thresholds,
+        "accuracy": tests.mean(accuracy),
+        "difference": tests.difference(accuracy, unfiltered),
+        "tokens_saved": tests.share(saved, tokens),
+    }
+
+
+def _official(
+    greedy: ScoreTable,
+    samples: ScoreTable,
+    problem: NDArray[np.int64],
+    keys: list[str],
+    settings: MetricsSettings,
+) -> Json:
+    """The votes as the authors' scripts count them (see `voting`), greedy solutions included."""
+    number_of = {key: number for number, key in enumerate(keys)}
+    greedy_problem = np.array([number_of.get(question_key(q), -1) for q in greedy.question])
+    rows = np.flatnonzero(greedy_problem >= 0)
+    written = [
+        repr(answer)
+        for answer in [*_predicted(samples), *np.array(_predicted(greedy), object)[rows]]
+    ]
+    problem = np.concatenate([problem, greedy_problem[rows]])
+    votes = Samples(problem, written, np.concatenate([samples.is_correct, greedy.is_correct[rows]]))
+    tests = _Tests(votes.problems, settings)
+    result: Json = {"majority": {"accuracy": tests.mean(votes.official_majority())}}
+    if samples.q_values is None or greedy.q_values is None:
+        return result | {"filtered": NO_Q_VALUES}
+    q_filter = QFilter(samples.q_values + greedy.q_values.take(rows), problem, settings.skip_tokens)
+    threshold = settings.filter_threshold
+    return result | {"filtered": _filtered(votes, q_filter, threshold, tests, official=True)}
+
+
+def unpaired_t_test(first: Floats, second: Floats) -> float | None:
+    """Two-sided p of Student's t-test as the authors use it, although their values are paired."""
+    from scipy.special import stdtr  # scipy.stats would take a second to import
+
+    freedom = len(first) + len(second) - 2
+    if freedom < 2:
+        return None
+    squares = ((first - first.mean()) ** 2).sum() + ((second - second.mean()) ** 2).sum()
+    if squares == 0:
+        return None
+    error = np.sqrt(squares / freedom * (1 / len(first) + 1 / len(second)))
+    return float(2 * stdtr(freedom, -abs(first.mean() - second.mean()) / error))

@@ -1,0 +1,147 @@
+"""The made problems: their arithmetic, their vocabulary, and that no question comes twice."""
+
+import random
+import re
+
+import pytest
+
+from gcrm.errors import UserError
+from gcrm.problems import FAMILIES, LARGEST, Problem, make_problems, predicted_answer
+from gcrm.questions import question_key
+
+
+@pytest.fixture(scope="module")
+def problems() -> dict[str, list[Problem]]:
+    taken: set[str] = set()
+    return {family: make_problems(family, 400, random.Random(1), taken) for family in FAMILIES}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_step_is_right_and_the_last_result_is_the_answer(problems, family):
+    operations = {
+        "+": lambda a, b: a + b,
+        "-": lambda a, b: a - b,
+        "*": lambda a, b: a * b,
+        "/": lambda a, b: a / b,
+        "mod": lambda a, b: a % b,
+    }
+    for problem in problems[family]:
+        *steps, last = problem.solution.split(" . ")
+        for step in steps:
+            left, operation, right, equals, result = step.split()
+            assert equals == "="
+            assert operations[operation](int(left), int(right)) == int(result)
+        assert last == f"answer {problem.expected_answer}" == f"answer {result}"
+
+
+def test_expressions_and_equations_have_the_answer_that_is_given(problems):
+    """Worked out from the question by Python's own arithmetic, not from the steps."""
+    for problem in problems["math"]:
+        expression = problem.question.removeprefix("what is ").removesuffix(" ?")
+        value = _evaluate(expression.replace("mod", "%"))
+        assert value == int(problem.expected_answer), problem
+    for problem in problems["algebra222"]:
+        equations, _, asked = problem.question.partition(" . what is ")
+        letter, answer = asked.split()[0], problem.expected_answer
+        solved = re.sub(rf"\b{letter}\b", answer, equations)
+        if " and " in solved:  # the sum gives the other unknown, the difference must agree
+            sum_of_two = solved.split(" and ")[0]
+            other = int(sum_of_two.split(" = ")[1]) - int(answer)
+            solved = re.sub(r"\bz\b", str(other), solved)
+        for equation in solved.split(" and "):
+            left, right = equation.split(" = ")
+            assert _evaluate(left) == int(right), problem
+
+
+def _evaluate(expression: str) -> float:
+    """Arithmetic with `%` as the weakest operation only where brackets say so, by shunting-yard."""
+    ranks = {"+": 1, "-": 1, "*": 2, "/": 2, "%": 2}
+    values: list[float] = []
+    waiting: list[str] = []
+
+    def reduce() -> None:
+        operation, right, left = waiting.pop(), values.pop(), values.pop()
+        values.append(
+            {
+                "+": left + right,
+                "-": left - right,
+                "*": left * right,
+                "/": left / right if right else float("nan"),
+                "%": left % right if right else float("nan"),
+            }[operation]
+        )
+
+    for word in expression.split():
+        if word.isdigit():
+            values.append(int(word))
+        elif word == "(":
+            waiting.append(word)
+        elif word == ")":
+            while waiting[-1] != "(":
+                reduce()
+            waiting.pop()
+        else:
+            while waiting and waiting[-1] != "(" and ranks[waiting[-1]] >= ranks[word]:
+                reduce()
+            waiting.append(word)
+    while waiting:
+        reduce()
+    return values[0]
+
+
+def test_words_are_few_and_numbers_small(problems):
+    words = {
+        word
+        for made in problems.values()
+        for problem in made
+        for word in f"{problem.question} {problem.solution}".split(" ")
+    }
+    assert "" not in words
+    assert max(int(word) for word in words if word.isdigit()) == LARGEST
+    assert len(words) <= 150
+    assert all(re.fullmatch(r"[a-z]+|\d+|[-.?+*/=()]", word) for word in words)
+
+
+def test_no_question_comes_twice(problems):
+    keys = [question_key(problem.question) for made in problems.values() for problem in made]
+    assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_is_large_enough_for_disjoint_sets(family):
+    assert len(make_problems(family, 12_000, random.Random(0), set())) == 12_000
+
+
+def test_the_same_seed_makes_the_same_problems():
+    first, second = (make_problems("math", 50, random.Random(7), set()) for _ in range(2))
+    assert first == second
+    assert first != make_problems("math", 50, random.Random(8), set())
+
+
+def test_an_unknown_family_is_refused_by_name():
+    with pytest.raises(UserError, match="'gsm9k'.*gsm8k, math"):
+        make_problems("gsm9k", 1, random.Random(0), set())
+
+
+def test_an_exhausted_family_says_so(monkeypatch):
+    monkeypatch.setattr("gcrm.problems.DRAFTS_PER_PROBLEM", 3)
+    only = Problem("what is 1 + 1 ?", "2", "1 + 1 = 2 . answer 2")
+    monkeypatch.setitem(__import__("gcrm.problems").problems._DRAFTS, "math", lambda rng: only)
+    with pytest.raises(UserError, match="has no 2 problems left"):
+        make_problems("math", 2, random.Random(0), set())
+
+
+@pytest.mark.parametrize(
+    ("solution", "answer"),
+    [
+        ("3 + 4 = 7 . answer 7", "7"),
+        ("answer 3 . 3 + 4 = 7 . answer 7", "7"),
+        ("The answer is -1,234.50 dollars", "-1234.50"),
+        ("3 + 4 = 7 .", None),
+        ("3 + 4 = 7 . answer", None),
+        ("answer 7 . answer", None),
+        ("", None),
+    ],
+)
+def test_the_number_after_the_last_answer_is_predicted(solution, answer):
+    assert predicted_answer(solution) == answer

@@ -1,0 +1,387 @@
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from workflow_runs import (
+    ROOT,
+    SMALL,
+    copy_project,
+    pretend_it_ran,
+    snakemake,
+    would_run,
+    write_config,
+)
+
+from gcrm.config import Config
+
+Copy = Callable[[], Path]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small run that makes everything, finished."""
+    project = copy_project(tmp_path_factory.mktemp("finished"))
+    pretend_it_ran(project)
+    return project
+
+
+@pytest.fixture
+def project(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run, to be changed."""
+    return Path(shutil.copytree(finished, tmp_path / "project"))
+
+
+@pytest.fixture(scope="module")
+def finished_own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small run that brings everything, in a folder whose name a shell could trip over."""
+    project = copy_project(tmp_path_factory.mktemp("own"))
+    data = project / "my 'own' {data}"
+    write_own_data(data)
+    write_config(project / "own.yaml", own_config(data.name))
+    pretend_it_ran(project, "--configfile", "own.yaml")
+    return project
+
+
+@pytest.fixture
+def own_project(finished_own: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished_own, tmp_path / "project"))
+
+
+def write_own_data(data: Path) -> None:
+    (data / "base").mkdir(parents=True)
+    for name in ("config.json", "model.safetensors"):
+        (data / "base" / name).write_text("{}")
+    pair = {"question": "2 + 3 ?", "correct": "5", "incorrect": "6"}
+    (data / "pairs.jsonl").write_text(json.dumps(pair) + "\n")
+    row = {"question": "1 + 1 ?", "generated_solution": "2", "is_correct": True}
+    for file in ("gsm8k/output-greedy", "gsm8k/output-rs0", "svamp/output-greedy"):
+        path = data / "completions" / f"{file}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(row) + "\n")
+
+
+def own_config(data: str) -> dict[str, Any]:
+    making = ("prepare", "pretrain", "sample", "pair")
+    return {key: value for key, value in SMALL.items() if key not in making} | {
+        "run": "own",
+        "base_model": f"{data}/base",
+        "preferences": f"{data}/pairs.jsonl",
+        "completions": f"{data}/completions",
+    }
+
+
+def change_config(project: Path, **changes: Any) -> None:
+    path = project / "config" / "config.yaml"
+    write_config(path, yaml.safe_load(path.read_text()) | changes)
+
+
+def replace_in(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def touch_all(folder: Path) -> int:
+    later = time.time() + 100
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    for path in files:
+        os.utime(path, (later, later))
+    return len(files)
+
+
+def stages(jobs: dict[str, str]) -> list[str]:
+    return sorted({message.split(":")[0] for message in jobs})
+
+
+DOWNSTREAM_OF_TRAIN = ["evaluate", "metrics", "report", "represent", "train"]
+
+
+# --- caching ---------------------------------------------------------------------------------
+
+
+def test_a_second_run_does_nothing(project: Path) -> None:
+    assert would_run(project) == {}
+
+
+def test_touching_files_of_any_size_does_nothing(project: Path) -> None:
+    assert touch_all(project / "results") > 50
+    touch_all(project / "gcrm")
+    touch_all(project / "workflow")
+    assert would_run(project) == {}
+
+
+def test_editing_comments_and_docstrings_does_nothing(project: Path) -> None:
+    for path in (project / "gcrm").rglob("*.py"):
+        path.write_text(path.read_text() + "\n\n# one comment more\n\n'''and a note'''\n")
+    replace_in(project / "gcrm" / "training.py", '"""', '"""Differently said: ')
+    assert would_run(project) == {}
+
+
+def test_editing_the_report_reruns_the_report_alone_and_says_why(project: Path) -> None:
+    with (project / "gcrm" / "report.py").open("a") as file:
+        file.write("\nMORE = 1\n")
+    jobs = would_run(project)
+    assert list(jobs) == ["report: tables and figures of the run"]
+    (reason,) = jobs.values()
+    assert "gcrm.report and" in reason
+    assert "modules it imports, version" in reason
+
+
+def test_editing_the_loss_retrains_both_and_nothing_before(project: Path) -> None:
+    with (project / "gcrm" / "objective.py").open("a") as file:
+        file.write("\nMORE = 1\n")
+    jobs = would_run(project)
+    assert stages(jobs) == DOWNSTREAM_OF_TRAIN
+    assert "train: vanilla, seed 0" in jobs
+    assert "train: contrastive, seed 0" in jobs
+
+
+def test_changed_solutions_of_a_benchmark_rerun_its_evaluation_only(project: Path) -> None:
+    with (project / "results/small/completions/svamp/output-greedy.jsonl").open("a") as file:
+        file.write("changed\n")
+    assert set(would_run(project)) == {
+        "evaluate: vanilla, seed 0, svamp (greedy)",
+        "evaluate: contrastive, seed 0, svamp (greedy)",
+        "metrics: vanilla, seed 0, svamp",
+        "metrics: contrastive, seed 0, svamp",
+        "report: tables and figures of the run",
+    }
+
+
+def test_changed_own_samples_rerun_their_split_only(own_project: Path) -> None:
+    (samples,) = own_project.glob("my*/completions/gsm8k/output-rs0.jsonl")
+    samples.write_text(samples.read_text() * 2)
+    assert set(would_run(own_project, "--configfile", "own.yaml")) == {
+        "prepare: check preferences and completions",
+        "evaluate: vanilla, seed 0, gsm8k (all)",
+        "evaluate: contrastive, seed 0, gsm8k (all)",
+        "metrics: vanilla, seed 0, gsm8k",
+        "metrics: contrastive, seed 0, gsm8k",
+        "report: tables and figures of the run",
+    }
+
+
+def test_touched_own_data_rerun_nothing(own_project: Path) -> None:
+    (data,) = own_project.glob("my*")
+    touch_all(data)
+    assert would_run(own_project, "--configfile", "own.yaml") == {}
+
+
+def test_changed_beta_retrains_the_contrastive_variant_only_and_says_why(project: Path) -> None:
+    variants = {
+        "vanilla": {},
+        "contrastive": {"reward_model_strategy": "contrastive", "contrastive_loss_beta": 0.7},
+    }
+    change_config(project, variants=variants)
+    jobs = would_run(project)
+    assert stages(jobs) == DOWNSTREAM_OF_TRAIN
+    assert not any("vanilla" in message for message in jobs)
+    reason = jobs["train: contrastive, seed 0"]
+    assert "before: 'train.contrastive_loss_beta: 0.5'" in reason
+    assert "now: 'train.contrastive_loss_beta: 0.7'" in reason
+    assert "learning_rate" not in reason
+
+
+def test_a_shared_beta_does_not_concern_the_vanilla_variant(project: Path) -> None:
+    variants = {"vanilla": {}, "contrastive": {"reward_model_strategy": "contrastive"}}
+    change_config(project, variants=variants, train=SMALL["train"] | {"contrastive_loss_beta": 0.7})
+    jobs = would_run(project)
+    assert "train: contrastive, seed 0" in jobs
+    assert not any("vanilla" in message for message in jobs)
+
+
+def test_a_deleted_metrics_file_is_rebuilt_alone(project: Path) -> None:
+    wanted = "results/small/metrics/vanilla/seed0/gsm8k.json"
+    (project / wanted).unlink()
+    assert list(would_run(project, wanted)) == ["metrics: vanilla, seed 0, gsm8k"]
+
+
+def test_a_new_variant_runs_only_what_is_new(project: Path) -> None:
+    new = {"reward_model_strategy": "contrastive", "contrastive_loss_beta": 0.1}
+    change_config(project, variants=SMALL["variants"] | {"weak": new})
+    jobs = would_run(project)
+    assert stages(jobs) == DOWNSTREAM_OF_TRAIN
+    report = jobs.pop("report: tables and figures of the run")
+    assert all("weak" in message for message in jobs)
+    assert "results/small/metrics/weak/seed0/gsm8k.json" in report
+
+
+def test_a_new_seed_runs_only_what_is_new(project: Path) -> None:
+    change_config(project, seeds=[0, 1])
+    jobs = would_run(project)
+    assert stages(jobs) == DOWNSTREAM_OF_TRAIN
+    jobs.pop("report: tables and figures of the run")
+    assert all("seed 1" in message for message in jobs)
+    assert "train: vanilla, seed 1" in jobs
+
+
+def test_cores_do_not_change_results(project: Path) -> None:
+    assert would_run(project, "--cores", "1") == {}
+    assert would_run(project, "--cores", "7") == {}
+
+
+def test_other_threads_are_another_result(project: Path) -> None:
+    change_config(project, threads={"pretrain": 1, "evaluate": 2})
+    assert stages(would_run(project)) == ["evaluate", "metrics", "report"]
+
+
+# --- what runs -------------------------------------------------------------------------------
+
+
+def test_one_result_needs_only_what_it_is_made_of(tmp_path: Path) -> None:
+    project = copy_project(tmp_path)
+    jobs = would_run(project, "results/small/metrics/contrastive/seed0/svamp.json")
+    assert stages(jobs) == [
+        *("evaluate", "metrics", "pair", "prepare", "pretrain", "represent", "sample", "train"),
+    ]
+    assert not any("vanilla" in message or "gsm8k (" in message for message in jobs)
+
+
+def test_a_run_that_brings_everything_makes_nothing(own_project: Path) -> None:
+    shutil.rmtree(own_project / "results")
+    jobs = would_run(own_project, "--configfile", "own.yaml")
+    assert stages(jobs) == ["evaluate", "metrics", "prepare", "report", "represent", "train"]
+    assert "evaluate: vanilla, seed 0, gsm8k (all)" in jobs
+    assert "evaluate: vanilla, seed 0, svamp (all)" not in jobs
+
+
+def test_no_key_of_the_default_config_reaches_another_run(own_project: Path) -> None:
+    default = own_project / "config" / "config.yaml"
+    default.write_text("run: default\nunheard_of: 1\nvariants: {other: {}}\n")
+    jobs = would_run(own_project, "--configfile", "own.yaml")
+    assert jobs == {}
+    assert "unheard_of" in snakemake(own_project, "--dry-run").stderr
+
+
+def test_paths_with_blanks_quotes_and_braces_reach_the_stage(own_project: Path) -> None:
+    asked = snakemake(own_project, "--forceall", "-np", "--configfile", "own.yaml")
+    assert """--dataset 'my '"'"'own'"'"' {data}/pairs.jsonl'""" in asked.stdout + asked.stderr
+
+
+def test_the_default_config_is_the_tiny_run_with_both_variants() -> None:
+    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    assert config["run"] == "tiny"
+    assert list(config["variants"]) == ["vanilla", "contrastive"]
+    paper = ["gsm8k", "math", "gsm-hard", "mawps", "asdiv", "algebra222", "svamp"]
+    assert config["benchmarks"] == paper
+    assert config["report"]["synthetic"] is True
+
+
+def test_no_torch_and_no_pandas_are_imported_to_ask(tmp_path: Path) -> None:
+    project = copy_project(tmp_path)
+    for name in ("torch", "transformers"):
+        (project / f"{name}.py").write_text(f"raise SystemExit('{name} was imported')\n")
+    assert would_run(project, PYTHONPATH=str(project))
+
+
+# --- mistakes are told before any job starts --------------------------------------------------
+
+
+def refusal(project: Path, *args: str, **environment: str) -> str:
+    asked = snakemake(project, "--dry-run", *args, **environment)
+    assert asked.returncode == 1
+    assert "Traceback" not in asked.stderr
+    assert "Building DAG" not in asked.stdout + asked.stderr
+    lines = [line for line in asked.stderr.splitlines() if not line.startswith("Using workflow")]
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    project = copy_project(tmp_path_factory.mktemp("fresh"))
+    write_own_data(project / "data")
+    write_config(project / "own.yaml", own_config("data"))
+    return project
+
+
+def test_an_unknown_key_is_one_line(fresh: Path) -> None:
+    message = refusal(fresh, "--config", "benchmark=[gsm8k]")
+    assert message.startswith("config/config.yaml: benchmark: unknown key")
+    assert "did you mean 'benchmarks'?" in message
+
+
+def test_a_wrong_type_is_one_line(fresh: Path) -> None:
+    message = refusal(fresh, "--config", "train={learning_rate: fast}")
+    assert message.startswith(
+        "config/config.yaml: train.learning_rate: Input should be a valid num"
+    )
+
+
+@pytest.mark.parametrize(
+    ("target", "problem"),
+    [
+        ("metrics/nope/seed0/gsm8k.json", "no variant 'nope'; the config has vanilla, contrastive"),
+        ("models/vanilla/seed3/config.json", "no seed 'seed3'; the config has seed0"),
+        ("metrics/vanilla/seed0/math.json", "no benchmark 'math'; the config has gsm8k, svamp"),
+        ("scores/vanilla/seed0/svamp/all/scores.parquet", "its only split is greedy"),
+    ],
+)
+def test_a_target_that_the_config_does_not_know_is_one_line(
+    fresh: Path, target: str, problem: str
+) -> None:
+    message = refusal(fresh, f"results/small/{target}")
+    assert message.startswith(f"results/small/{target}: ")
+    assert problem in message
+
+
+def test_another_runs_target_is_one_line(fresh: Path) -> None:
+    assert "is of the run 'small', not 'tiny'" in refusal(fresh, "results/tiny/report/report.md")
+
+
+def test_an_unset_variable_is_one_line_and_config_takes_its_place(fresh: Path) -> None:
+    write_config(fresh / "env.yaml", own_config("data") | {"base_model": "${MY_MODEL}/base"})
+    message = refusal(fresh, "--configfile", "env.yaml")
+    assert message.startswith("env.yaml: base_model: the environment variable MY_MODEL is not set")
+    assert "--config base_model=" in message
+    assert would_run(fresh, "--configfile", "env.yaml", MY_MODEL="data")
+    assert would_run(fresh, "--configfile", "env.yaml", "--config", "base_model=data/base")
+
+
+def test_a_missing_file_is_one_line(fresh: Path) -> None:
+    args = ("--configfile", "own.yaml", "--config", "preferences=data/nothing.jsonl")
+    assert (
+        refusal(fresh, *args) == "own.yaml: preferences: data/nothing.jsonl: no such file or folder"
+    )
+
+
+def test_a_benchmark_without_completions_is_one_line(fresh: Path) -> None:
+    message = refusal(fresh, "--configfile", "own.yaml", "--config", "benchmarks=[gsm8k,math]")
+    assert "data/completions/math/output-greedy.jsonl: no such file" in message
+    assert "gsm8k, svamp" in message
+
+
+def test_a_broken_preference_row_is_one_line(fresh: Path) -> None:
+    good = (fresh / "data" / "pairs.jsonl").read_text()
+    (fresh / "broken.jsonl").write_text(good + '{"question": "q", "correct": "c"}\n')
+    args = ("--configfile", "own.yaml", "--config", "preferences=broken.jsonl")
+    assert "broken.jsonl, row 2: incorrect is missing" in refusal(fresh, *args)
+
+
+# --- what is committed -----------------------------------------------------------------------
+
+
+def test_the_schema_is_the_models() -> None:
+    committed = json.loads((ROOT / "workflow/schemas/config.schema.json").read_text())
+    assert committed == Config.model_json_schema(), (
+        "renew it: python -m gcrm.config > workflow/schemas/config.schema.json"
+    )
+
+
+def test_the_conda_environment_of_jobs_has_the_locked_versions() -> None:
+    lock = (ROOT / "requirements.lock").read_text().splitlines()
+    environment = yaml.safe_load((ROOT / "workflow/envs/gcrm.yaml").read_text())
+    assert set(environment["dependencies"][-1]["pip"]) <= set(lock)
+
+
+@pytest.mark.parametrize("name", ["default", "slurm"])
+def test_every_profile_compares_files_of_any_size(name: str) -> None:
+    profile = yaml.safe_load((ROOT / f"workflow/profiles/{name}/profile.yaml").read_text())
+    assert profile["max-checksum-file-size"] == "1TB"
+    assert profile["rerun-incomplete"] is True
