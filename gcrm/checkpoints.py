@@ -157,7 +157,12 @@ def _load(auto_class: Any, source: str, **options: Any) -> Any:
     elif not path.is_dir() and (source.startswith((".", "/", "~")) or source.count("/") > 1):
         raise UserError(f"{source}: no such folder; give a hub id, a folder or a .gguf file")
     try:
-        return auto_class.from_pretrained(source, **options)
+        loaded = auto_class.from_pretrained(source, **options)
     except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"{path}: cannot be loaded as a model: {reason}") from None
+    if "gguf_file" in options and isinstance(loaded, PreTrainedModel):
+        # The weights are plain fp32 now; by these marks the Trainer would refuse to train them.
+        loaded.hf_quantizer, loaded.is_quantized = None, False
+        del loaded.config.quantization_config
+    return loaded

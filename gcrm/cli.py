@@ -5,13 +5,16 @@ options model, so that a command and the config refuse the same things in the sa
 """
 
 import argparse
+import difflib
 import logging
+import re
 import sys
 import time
 import types
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -36,8 +39,9 @@ def run_stage(
     stage = options_model.__module__.rpartition(".")[2]
     log_file: Path | None = None
     try:
-        options, log_file = parse(options_model, stage, sys.argv[1:] if argv is None else argv)
-        set_up_logging(log_file)
+        options, wanted = parse(options_model, stage, sys.argv[1:] if argv is None else argv)
+        set_up_logging(wanted)
+        log_file = wanted
         logging.getLogger("gcrm").info("%s: options %s", stage, options.model_dump_json())
         started = time.monotonic()
         run(options)
@@ -51,7 +55,15 @@ def run_stage(
         if log_file is None:
             raise
         logging.getLogger("gcrm").exception("%s failed", stage)
-        return _fail(f"{stage}: failed: {type(error).__name__}: {error} (see {log_file})")
+        reason = str(error).strip().partition("\n")[0]
+        return _fail(f"{stage}: failed: {type(error).__name__}: {reason} (see {log_file})")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without the usage of all options before it."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; --help explains every option")
 
 
 def parse(
@@ -60,10 +72,10 @@ def parse(
     """The checked options and the log file (or None) that `argv` gives.
 
     Raises:
-        UserError: a value is missing, unknown or out of its range.
-        SystemExit: `--help`, or an unknown flag (argparse's own message, status 2).
+        UserError: a flag is unknown, or a value missing, unknown or out of its range.
+        SystemExit: `--help`.
     """
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=f"python -m gcrm.{stage}",
         description=options_model.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -74,7 +86,10 @@ def parse(
     parser.add_argument(
         "--log-file", type=Path, metavar="FILE", help="write the full log there (default: stderr)"
     )
-    given = vars(parser.parse_args([_with_dashes(word) for word in argv]))
+    namespace, unknown = parser.parse_known_args([_plain(word) for word in argv])
+    if unknown:
+        raise UserError(_unknown(unknown[0], options_model))
+    given = vars(namespace)
     log_file = given.pop("log_file")
     try:
         return options_model(**given), log_file
@@ -83,11 +98,25 @@ def parse(
 
 
 def _flag_errors(error: ValidationError, model: type[Settings]) -> str:
-    lines = explain(error, "", model).splitlines()
-    return "; ".join("--" + line.removeprefix(": ") for line in lines)
+    lines = [line.removeprefix(": ") for line in explain(error, "", model).splitlines()]
+    of_one_option = [bool(problem["loc"]) for problem in error.errors()]
+    return "; ".join("--" * one + line for one, line in zip(of_one_option, lines, strict=True))
 
 
-def _with_dashes(word: str) -> str:
+def _unknown(word: str, model: type[Settings]) -> str:
+    if not word.startswith("-"):
+        return f"unexpected {word!r}; every value follows its option, as in --name value"
+    flag = word.partition("=")[0]
+    name = flag.strip("-").replace("-", "_")
+    close = difflib.get_close_matches(name, [*model.model_fields, "log_file"], n=1)
+    hint = f"did you mean --{close[0]}?" if close else "--help explains every option"
+    return f"unknown option {flag}; {hint}"
+
+
+def _plain(word: str) -> str:
+    """Options with dashes; negative numbers without exponent, or -1e-5 is taken for a flag."""
+    if re.fullmatch(r"-(\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?", word, re.IGNORECASE | re.ASCII):
+        return f"{Decimal(word):f}"
     if not word.startswith("--"):
         return word
     name, equals, value = word.partition("=")
@@ -106,7 +135,7 @@ def _add_option(parser: argparse.ArgumentParser, name: str, field: FieldInfo) ->
     else:
         settings["metavar"] = _metavar(kind)
         if get_origin(kind) in (list, tuple):
-            settings["nargs"] = "+"
+            settings |= {"nargs": "*", "action": "extend"}  # --x a b, and --x a --x b
     parser.add_argument("--" + name.replace("_", "-"), **settings)
 
 
@@ -119,7 +148,7 @@ def _without_none(annotation: Any) -> Any:
 def _metavar(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return "{" + ",".join(map(str, get_args(kind))) + "}"
-    if get_origin(kind) in (list, tuple):
+    if get_origin(kind) in (list, tuple, Annotated):
         return _metavar(_without_none(get_args(kind)[0]))
     known = {int: "N", float: "X", Path: "PATH"}
     return known.get(kind, "TEXT")
@@ -129,7 +158,7 @@ def _help(field: FieldInfo) -> str:
     text = " ".join((field.description or "").split())
     if field.is_required():
         text += " (required)"
-    else:
+    elif "(default:" not in text:  # where none stands for something, the description says for what
         default = field.get_default(call_default_factory=True)
         if isinstance(default, list | tuple):
             default = " ".join(map(str, default))

@@ -1,12 +1,13 @@
 """Labelled solutions of a base model: `<benchmark>/output-greedy.jsonl`, `output-rs<k>.jsonl`."""
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any, Literal
 
 from gcrm.errors import UserError
-from gcrm.files import Row, read_jsonl
+from gcrm.files import Row, numbered_rows
 from gcrm.questions import first_by_hash, question_key
 
 Split = Literal["greedy", "all"]
@@ -54,7 +55,7 @@ def read_file(file: Path) -> list[Row]:
     sample = max(_sample_number(file), 0)
     return [
         _checked(row, f"{file}, row {number}") | {"sample": sample}
-        for number, row in enumerate(read_jsonl(file), start=1)
+        for number, row in numbered_rows(file)
     ]
 
 
@@ -79,7 +80,12 @@ def _checked(row: Row, where: str) -> Row:
 
 
 def _answer_text(answer: Any) -> str | None:
-    """Answers are text or null; numbers and lists (gold of several values) become their JSON."""
+    """Answers are text or null; numbers and lists (gold of several values) become their JSON.
+
+    NaN is null: so tables with missing answers come out of pandas.
+    """
+    if isinstance(answer, float) and math.isnan(answer):
+        return None
     if answer is None or isinstance(answer, str):
         return answer
     return json.dumps(answer, ensure_ascii=False)

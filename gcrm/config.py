@@ -294,6 +294,10 @@ def _mistakes(config: Config, given: Mapping[str, Any]) -> Iterable[str]:
         repeated = [str(n) for n, count in Counter(getattr(config, key) or []).items() if count > 1]
         if repeated:
             yield f"{key}: {', '.join(repeated)} is there more than once"
+    for key in PATHS:
+        for source in _as_list(getattr(config, key)) or []:
+            if "{" in source or "}" in source:
+                yield f"{key}: {source}: has a brace, Snakemake's sign of a wildcard; rename it"
     for section, needed_for in MAKING.items():
         made = [key for key in needed_for if key in config.made]
         if getattr(config, section) is not None and not made:

@@ -4,9 +4,10 @@ Prompt and completion are tokenised together, so that scores do not depend on wh
 EOS ends every completion and is part of it: the last partial reward is the reward.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -19,6 +20,25 @@ PLAIN_TEMPLATE = (
     "{% endfor %}{% if add_generation_prompt %}Assistant: {% endif %}"
 )
 """For tokenizers that bring no chat template; it is saved with the reward model."""
+
+FIXED_DATE = "{% macro strftime_now(format) %}26 Jul 2024{% endmacro %}"
+"""Some templates tell the model today's date, and scores would change from day to day."""
+
+Token = tuple[int, int, int]
+"""An id, and the characters [begin, end) of the text that it stands for."""
+
+Frame = tuple[str, Callable[[str], str]]
+"""What a chat template puts before a turn, and how it trims the turn's content."""
+
+EDGE = "\u2003"
+"""White space of a kind that templates do not write themselves: it is gone where they trim."""
+TRIM: dict[tuple[bool, bool], Callable[[str], str]] = {
+    (True, True): str,
+    (False, True): str.lstrip,
+    (True, False): str.rstrip,
+    (False, False): str.strip,
+}
+"""By whether the white space before a content is left, and that after it."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +84,11 @@ class Encoder:
             raise UserError(f"{name}: has no EOS token; set eos_token in tokenizer_config.json")
         self.tokenizer = tokenizer
         self.max_len = max_len
-        self.template = tokenizer.chat_template or PLAIN_TEMPLATE
+        self.template = _template(tokenizer, name)
         self.eos_id: int = tokenizer.eos_token_id
-        starts_with_bos = tokenizer("a").input_ids[0] == tokenizer.bos_token_id
-        self._bos = [tokenizer.bos_token_id] if starts_with_bos else []
+        bos = [tokenizer.bos_token_id]
+        self._bos = bos if tokenizer("a").input_ids[:1] == bos else []
+        self._unknown_id = tokenizer.unk_token_id
         added = tokenizer.added_tokens_decoder
         self._special_ids = {id for id, token in added.items() if token.special}
         self._rendered = lru_cache(maxsize=None)(self._render)
@@ -110,6 +131,8 @@ class Encoder:
         if not texts:
             return []
         layouts = [self._layout(prompt, completion) for prompt, completion in texts]
+        for text, _, _ in layouts:
+            _check_text(text)
         # One call for all: the fast tokenizers work on many texts in parallel.
         batch = self.tokenizer(
             [text for text, _, _ in layouts],
@@ -127,35 +150,44 @@ class Encoder:
     def _layout(self, prompt: Prompt, completion: str) -> tuple[str, list[range], int]:
         """The whole text, the spans of it that users wrote, and where the completion begins."""
         turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-        frame = self._rendered(tuple(turn["role"] for turn in turns))
-        text, spans = frame[0], []
-        for turn, after in zip(turns, frame[1:], strict=True):
-            spans.append(range(len(text), len(text) + len(turn["content"])))
-            text += turn["content"] + after
+        frames, tail = self._rendered(tuple(turn["role"] for turn in turns))
+        text, spans = "", []
+        for turn, (before, trim) in zip(turns, frames, strict=True):
+            content = trim(turn["content"])
+            text += before
+            spans.append(range(len(text), len(text) + len(content)))
+            text += content
+        text += tail
         border = len(text)
         return text + completion, [*spans, range(border, border + len(completion))], border
 
-    def _render(self, roles: tuple[str, ...]) -> list[str]:
-        """What the chat template puts before, between and after the turns of these roles."""
+    def _render(self, roles: tuple[str, ...]) -> tuple[list[Frame], str]:
+        """What the chat template puts before turns of these roles, and after the last."""
         marks = [f"\ue000{i}\ue001" for i in range(len(roles))]
         messages = [
-            {"role": role, "content": mark} for role, mark in zip(roles, marks, strict=True)
+            {"role": role, "content": EDGE + mark + EDGE}
+            for role, mark in zip(roles, marks, strict=True)
         ]
         try:
             text: Any = self.tokenizer.apply_chat_template(
-                messages, chat_template=self.template, tokenize=False, add_generation_prompt=True
+                messages,
+                chat_template=FIXED_DATE + self.template,
+                tokenize=False,
+                add_generation_prompt=True,
             )
         except Exception as error:  # templates are programs and raise what they like
             raise UserError(
                 f"the chat template refuses roles {', '.join(roles)}: {error}"
             ) from None
-        frame = []
+        frames: list[Frame] = []
         for mark in marks:
-            before, found, text = text.partition(mark)
-            if not found:
-                raise UserError("the chat template does not show every message as it is")
-            frame.append(before)
-        return [*frame, text]
+            if text.count(mark) != 1:
+                raise UserError("the chat template does not show every message as it is, once")
+            before, _, text = text.partition(mark)
+            trim = TRIM[before.endswith(EDGE), text.startswith(EDGE)]
+            frames.append((before.removesuffix(EDGE), trim))
+            text = text.removeprefix(EDGE)
+        return frames, text
 
     def _split(
         self,
@@ -166,26 +198,88 @@ class Encoder:
         offsets: list[tuple[int, int]],
     ) -> tuple[list[int], int]:
         """Turn special tokens in users' text into text, and find the completion's first token."""
-        whole: list[int] = []
-        start = None
-        for token, (begin, end) in zip(ids, offsets, strict=True):
-            if start is None and end > border:  # a token that straddles the border is counted in
-                start = len(whole)
-            if token in self._special_ids and any(begin in span for span in spans):
-                whole += self._as_text(text[begin:end])
-            else:
-                whole.append(token)
-        if start is None:
-            start = len(whole)
+        tokens = [(id, *offset) for id, offset in zip(ids, offsets, strict=True)]
+        if any(self._is_typed(token, text, spans) for token in tokens):
+            tokens = self._disarm(tokens, text, spans)
+        # A token that straddles the border is counted in.
+        start = next((i for i, (_, _, end) in enumerate(tokens) if end > border), len(tokens))
+        whole = [id for id, _, _ in tokens]
         if self._bos and whole[:1] != self._bos:
             return self._bos + whole, start + 1
         return whole, start
 
-    def _as_text(self, literal: str) -> list[int]:
+    def _is_typed(self, token: Token, text: str, spans: Sequence[range]) -> bool:
+        """Whether a special token, or a part of it, was written by a user."""
+        _, begin, end = token
+        literal = text[begin:end]
+        # Some special tokens swallow the white space beside them, which may be another's.
+        begin, end = end - len(literal.lstrip()), begin + len(literal.rstrip())
+        return self._is_special(token, text) and any(
+            max(begin, span.start) < min(end, span.stop) for span in spans
+        )
+
+    def _is_special(self, token: Token, text: str) -> bool:
+        id, begin, end = token
+        if id == self._unknown_id:  # which may stand for any unknown text
+            return self.tokenizer.unk_token in text[begin:end]
+        return id in self._special_ids
+
+    def _disarm(self, tokens: list[Token], text: str, spans: Sequence[range]) -> list[Token]:
+        """Tokenise what lies between the template's own special tokens as mere text."""
+        typed = [self._is_typed(token, text, spans) for token in tokens]
+        own = [
+            i for i, token in enumerate(tokens) if self._is_special(token, text) and not typed[i]
+        ]
+        disarmed: list[Token] = []
+        for left, right in pairwise([-1, *own, len(tokens)]):
+            piece = tokens[left + 1 : right]
+            if any(typed[left + 1 : right]):
+                begin = tokens[left][2] if left >= 0 else 0
+                end = tokens[right][1] if right < len(tokens) else len(text)
+                piece = self._as_text(text, begin, end)
+            disarmed += piece + tokens[right : right + 1]
+        return disarmed
+
+    def _as_text(self, text: str, begin: int, end: int) -> list[Token]:
+        """The tokens of text[begin:end], none of them special."""
         backend = self.tokenizer.backend_tokenizer
         backend.encode_special_tokens = True
         try:
-            ids: list[int] = backend.encode(literal, add_special_tokens=False).ids
+            encoding = backend.encode(text[begin:end], add_special_tokens=False)
         finally:
             backend.encode_special_tokens = False
-        return ids
+        tokens: list[Token] = []
+        for id, (first, last) in zip(encoding.ids, encoding.offsets, strict=True):
+            token = (id, begin + first, begin + last)
+            # Vocabularies of words have their special tokens among the words.
+            tokens += self._letters(token, text) if self._is_special(token, text) else [token]
+        return tokens
+
+    def _letters(self, token: Token, text: str) -> list[Token]:
+        _, begin, end = token
+        letters = [
+            (letter.id, place, place + 1)
+            for place in range(begin, end)
+            for letter in self.tokenizer.backend_tokenizer.model.tokenize(text[place])
+        ]
+        return [letter for letter in letters if not self._is_special(letter, text)]
+
+
+def _template(tokenizer: PreTrainedTokenizerBase, name: str) -> str:
+    """The tokenizer's chat template; of several named ones, the default."""
+    templates = tokenizer.chat_template or PLAIN_TEMPLATE
+    if isinstance(templates, str):
+        return templates
+    if "default" not in templates:
+        raise UserError(f"{name}: none of its chat templates is named 'default'")
+    return str(templates["default"])
+
+
+def _check_text(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = ascii(text[error.start])
+        raise UserError(
+            f"{half} is half a character, in {text[:40]!a} …; no tokenizer reads it"
+        ) from None

@@ -29,16 +29,26 @@ def iter_jsonl(path: Path) -> Iterator[Row]:
     Raises:
         UserError: as `read_jsonl`, when the bad line is reached.
     """
+    return (row for _, row in numbered_rows(path))
+
+
+def numbered_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    """As `iter_jsonl`, each row with the number of its line, by which an editor finds it.
+
+    Blank lines are no rows, but they count as lines.
+    """
     empty = True
     try:
         # In binary, only \n ends a row: text mode would also cut at a \r inside a solution.
         with Path(path).open("rb") as file:
             for number, line in enumerate(file, start=1):
-                if number == 1 and line.startswith(b"\x1f\x8b"):
-                    raise UserError(f"{path}: is gzip-compressed; unpack it first (gunzip)")
-                if line.strip():
+                if number == 1:
+                    _check_kind(line, path)
+                where = f"{path}, line {number}"
+                text = _text(line, where)
+                if text:
                     empty = False
-                    yield _row(line, f"{path}, line {number}")
+                    yield number, _row(text, where)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except OSError as error:
@@ -47,15 +57,34 @@ def iter_jsonl(path: Path) -> Iterator[Row]:
         raise UserError(f"{path}: has no rows")
 
 
-def _row(line: bytes, where: str) -> Row:
+def _check_kind(first_line: bytes, path: Path) -> None:
+    if first_line.startswith(b"\x1f\x8b"):
+        raise UserError(f"{path}: is gzip-compressed; unpack it first (gunzip)")
+    if first_line.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in first_line:
+        raise UserError(f"{path}: not UTF-8 text; convert it (iconv -f UTF-16 -t UTF-8)")
+
+
+def _text(line: bytes, where: str) -> str:
     try:
-        row = json.loads(line)
+        return line.decode("utf-8-sig").strip(" \t\r\n")
     except UnicodeDecodeError:
         raise UserError(f"{where}: not UTF-8 text") from None
+
+
+def _row(text: str, where: str) -> Row:
+    try:
+        row = json.loads(text)
+        if "\\ud" in text.lower():  # half of a pair, as in "\ud83d", is no text for a tokenizer
+            json.dumps(row, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         raise UserError(
             f"{where}: not valid JSON ({error.msg}); expected one object a line"
         ) from None
+    except UnicodeEncodeError as error:
+        half = f"{error.object[error.start]!a}"
+        raise UserError(f"{where}: {half} is half a character; write both or neither") from None
+    except (ValueError, RecursionError) as error:  # numbers of 5,000 digits, 1,000 nested lists
+        raise UserError(f"{where}: JSON that cannot be read ({error})") from None
     if not isinstance(row, dict):
         raise UserError(f"{where}: expected a JSON object with named keys")
     return row

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
@@ -46,14 +47,20 @@ def generate(
     ends = _end_ids(model, tokenizer)
     pad = ends[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     order = sorted(range(len(prompts)), key=lambda i: len(encoded[prompts[i]]))
+    decode: Any = model.generate  # its declared type fits no declared model
     solutions: dict[int, Generated] = {}
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
         ids, mask = _left_padded([encoded[prompts[i]] for i in batch], pad)
-        sampling = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+        sampling: dict[str, Any] = {
+            "do_sample": False,
+            "temperature": None,
+            "top_p": None,
+            "top_k": None,
+        }
         if temperature is not None:
             sampling = {"do_sample": True, "temperature": temperature, "top_p": 1.0, "top_k": 0}
-        written = model.generate(
+        written = decode(
             input_ids=ids.to(model.device),
             attention_mask=mask.to(model.device),
             max_new_tokens=max_new_tokens,
@@ -64,7 +71,7 @@ def generate(
         for i, row in zip(batch, written[:, ids.shape[1] :].tolist(), strict=True):
             length = next((n for n, token in enumerate(row) if token in ends), None)
             text = tokenizer.decode(row[:length], skip_special_tokens=True)
-            solutions[i] = Generated(text, finished=length is not None)
+            solutions[i] = Generated(str(text), finished=length is not None)
         advance(1)
     return [solutions[i] for i in range(len(prompts))]
 

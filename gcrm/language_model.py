@@ -1,11 +1,13 @@
 """A tiny language model from nothing: its word-level tokenizer, its weights, its pretraining."""
 
 import logging
+import os
 import random
 import tempfile
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
@@ -94,6 +96,9 @@ def pretrain(
     Returns:
         The mean loss over all steps (`train_loss`) and over the last ones (`loss`), nats a token.
     """
+    if not torch.cuda.is_available():
+        # The Trainer asks DeepSpeed, if it is installed, which prints a warning unless it is told.
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
     rows = _encode(tokenizer, examples)
     rows = [rows[i] for i in _order(rows, settings.steps, settings.batch_size, random.Random(seed))]
     progress = _ProgressCallback(settings.steps)
@@ -131,7 +136,7 @@ def pretrain(
 def _encode(
     tokenizer: PreTrainedTokenizerFast, examples: Sequence[tuple[str, str]]
 ) -> list[dict[str, Any]]:
-    """Token ids, with labels for the solution and its EOS; what is longer than MAX_LEN is left out."""
+    """Token ids, labels for the solution and its EOS; what is longer than MAX_LEN is left out."""
     encoded = Encoder(tokenizer, MAX_LEN).encode_fitting(examples)
     return [
         {"input_ids": one.input_ids, "labels": [IGNORED] * one.start + one.input_ids[one.start :]}

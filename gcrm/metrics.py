@@ -141,14 +141,18 @@ def _ratio(values: Floats, problem: NDArray[np.int64], bootstrap: Bootstrap) -> 
 def _auroc(greedy: ScoreTable, bootstrap: Bootstrap) -> Json:
     scores = np.stack([greedy.reward.astype(float), -greedy.num_tokens.astype(float)])
     (reward, length), replicates = aurocs_with_intervals(scores, greedy.is_correct, bootstrap)
-    difference = reward
+    shorter = longer = reward
     if reward.value is not None and length.value is not None:
         gap = interval(replicates[0] - replicates[1])
-        difference = Estimate(reward.value - length.value, gap, reward.n)
+        shorter = Estimate(reward.value - length.value, gap, reward.n)
+        # Where longer solutions are right more often, plus the length is the baseline to beat.
+        gap = interval(replicates[0] - (1 - replicates[1]))
+        longer = Estimate(reward.value - (1 - length.value), gap, reward.n)
     return {
         "reward": reward.as_json(),
         "length": length.as_json(),
-        "reward_minus_length": difference.as_json(),
+        "reward_minus_length": shorter.as_json(),
+        "reward_minus_longer": longer.as_json(),
     }
 
 

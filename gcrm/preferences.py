@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gcrm.errors import UserError
-from gcrm.files import Row, read_jsonl
+from gcrm.files import Row, numbered_rows
 from gcrm.progress import say
 from gcrm.questions import question_hash, question_key
 
@@ -68,19 +68,25 @@ def read_preferences(
 
 
 def cap_pairs(pairs: list[Preference], most: int | None) -> list[Preference]:
-    """At most `most` pairs, those with the smallest hash of the prompt, in their old order."""
+    """At most `most` pairs, those with the smallest hash of the prompt, in their old order.
+
+    Which pairs these are does not depend on their order, nor among the pairs of one prompt.
+    """
     if most is None or len(pairs) <= most:
         return pairs
-    hashes = [question_hash(question_key(pair.question)) for pair in pairs]
-    kept = sorted(range(len(pairs)), key=lambda i: (hashes[i], i))[:most]
+    ranks = [
+        (question_hash(question_key(pair.question)), question_hash(pair.chosen + pair.rejected))
+        for pair in pairs
+    ]
+    kept = sorted(range(len(pairs)), key=ranks.__getitem__)[:most]
     return [pairs[i] for i in sorted(kept)]
 
 
 def _read(source: str) -> list[Preference]:
     rows = _rows(source)
-    columns = _columns(source, rows[0])
+    columns = _columns(source, rows[0][1])
     pairs = []
-    for number, row in enumerate(rows, start=1):
+    for number, row in rows:
         pair = _pair(row, columns, f"{source}, row {number}")
         if pair.chosen != pair.rejected:
             pairs.append(pair)
@@ -91,17 +97,18 @@ def _read(source: str) -> list[Preference]:
     return pairs
 
 
-def _rows(source: str) -> list[Row]:
+def _rows(source: str) -> list[tuple[int, Row]]:
+    """The rows with their numbers: of a text file, those of their lines."""
     path = Path(source)
     if path.suffix in (".jsonl", ".json"):
-        return read_jsonl(path)
+        return list(numbered_rows(path))
     if path.suffix == ".parquet":
-        return _parquet_rows(path)
+        return list(enumerate(_parquet_rows(path), start=1))
     if path.exists() and not path.is_dir():
         raise UserError(f"{source}: expected a .jsonl or .parquet file, or a folder of `datasets`")
     if not path.is_dir() and (source.startswith((".", "/", "~")) or source.count("/") > 1):
         raise UserError(f"{source}: no such file or folder")
-    return _datasets_rows(source)
+    return list(enumerate(_datasets_rows(source), start=1))
 
 
 def _parquet_rows(path: Path) -> list[Row]:
@@ -113,7 +120,8 @@ def _parquet_rows(path: Path) -> list[Row]:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (OSError, pyarrow.ArrowException) as error:
-        raise UserError(f"{path}: not a readable Parquet file ({error})") from None
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{path}: not a readable Parquet file ({reason})") from None
     if not rows:
         raise UserError(f"{path}: has no rows")
     return rows
@@ -159,11 +167,11 @@ def _pair(row: Row, columns: tuple[str, ...], where: str) -> Preference:
         return _split_dialogue(values[0], values[1], where)
     prompt, chosen, rejected = values
     if isinstance(chosen, list) and isinstance(rejected, list):
-        lead = [] if isinstance(prompt, list) else [{"role": "user", "content": prompt}]
-        return _split_messages([*lead, *chosen], [*lead, *rejected], where)
+        lead = prompt if isinstance(prompt, list) else [{"role": "user", "content": prompt}]
+        return _split_messages(chosen, rejected, where, lead)
     for column, value in zip(columns, values, strict=True):
-        if isinstance(value, list) and column == "prompt":
-            _check_messages(value, where)
+        if isinstance(value, list) and value and column == "prompt":
+            prompt = _messages(value, where)
         elif not isinstance(value, str):
             raise UserError(f"{where}: {column} must be text, not {type(value).__name__}")
         elif not value.strip():
@@ -177,8 +185,9 @@ def _split_dialogue(chosen: Any, rejected: Any, where: str) -> Preference:
         return _split_messages(chosen, rejected, where)
     if not (isinstance(chosen, str) and isinstance(rejected, str)):
         raise UserError(f"{where}: chosen and rejected must both be text, or lists of messages")
-    if "\n\nHuman:" in chosen and "\n\nHuman:" in rejected:
-        return _split_transcripts(chosen, rejected, where)
+    transcripts = ["\n\n" + text.lstrip("\n") for text in (chosen, rejected)]
+    if all("\n\nHuman:" in text and "\n\nAssistant:" in text for text in transcripts):
+        return _split_transcripts(transcripts, where)
     shared = len(_common(chosen, rejected))
     # A word that both begin alike and end differently belongs to the completions.
     border = max(chosen.rfind(" ", 0, shared), chosen.rfind("\n", 0, shared)) + 1
@@ -188,42 +197,60 @@ def _split_dialogue(chosen: Any, rejected: Any, where: str) -> Preference:
     return Preference(prompt, chosen[border:], rejected[border:])
 
 
-def _split_transcripts(chosen: str, rejected: str, where: str) -> Preference:
+def _split_transcripts(transcripts: list[str], where: str) -> Preference:
     """Helpful-Harmless transcripts: turns that begin with `Human:` or `Assistant:`."""
-    turns = [re.split(r"\n\n(?=Human:|Assistant:)", text) for text in (chosen, rejected)]
+    turns = [re.split(r"\n\n(?=Human:|Assistant:)", text) for text in transcripts]
     # The answers are the last turn at the least, even where one is the other's beginning.
     shared = min(len(_common(*turns)), len(turns[0]) - 1, len(turns[1]) - 1)
     while shared > 0 and not all(side[shared].startswith("Assistant:") for side in turns):
         shared -= 1
-    prompt = [
-        {
-            "role": "user" if turn.startswith("Human:") else "assistant",
-            "content": turn.partition(":")[2].strip(),
-        }
-        for turn in turns[0][:shared]
-        if turn.strip()
-    ]
+    prompt: list[Message] = []
+    for turn in turns[0][:shared]:
+        role, content = _speaker(turn)
+        if prompt and prompt[-1]["role"] == role:  # most chat templates want the roles to alternate
+            prompt[-1]["content"] += "\n\n" + content
+        elif turn.strip():
+            prompt.append({"role": role, "content": content})
     if not prompt:
         raise UserError(f"{where}: chosen and rejected share no turn before their answers")
     answers = ["\n\n".join(side[shared:]).removeprefix("Assistant:").strip() for side in turns]
     return Preference(prompt, answers[0], answers[1])
 
 
-def _split_messages(chosen: list[Any], rejected: list[Any], where: str) -> Preference:
-    for messages in (chosen, rejected):
-        _check_messages(messages, where)
-    if len(chosen) != len(rejected) or len(chosen) < 2 or chosen[:-1] != rejected[:-1]:
+def _speaker(turn: str) -> tuple[str, str]:
+    """Role and content of a turn of a transcript; what stands before the first turn is system's."""
+    for name, role in (("Human:", "user"), ("Assistant:", "assistant")):
+        if turn.startswith(name):
+            return role, turn.removeprefix(name).strip()
+    return "system", turn.strip()
+
+
+def _split_messages(
+    chosen: list[Any], rejected: list[Any], where: str, prompt: Sequence[Any] = ()
+) -> Preference:
+    """Two lists of messages: whole dialogues, or what follows the messages of `prompt`."""
+    lead = _messages(prompt, where)
+    sides = [_messages(side, where) for side in (chosen, rejected)]
+    # Many data sets have a prompt beside whole dialogues that begin with it.
+    sides = [
+        [*lead, *side] if side[:1] and side[0]["role"] == "assistant" else side for side in sides
+    ]
+    if len(sides[0]) < 2 or sides[0][:-1] != sides[1][:-1]:
         raise UserError(f"{where}: chosen and rejected must be equal but for the last message")
-    return Preference(chosen[:-1], chosen[-1]["content"], rejected[-1]["content"])
+    return Preference(sides[0][:-1], sides[0][-1]["content"], sides[1][-1]["content"])
 
 
-def _check_messages(messages: list[Any], where: str) -> None:
+def _messages(messages: Sequence[Any], where: str) -> list[Message]:
+    """The messages with their roles and contents only."""
     for message in messages:
         if not (isinstance(message, dict) and {"role", "content"} <= message.keys()):
             raise UserError(f"{where}: a message must have the keys role and content")
-        if not isinstance(message["content"], str):
-            raise UserError(f"{where}: the content of a message must be text")
+        if not (isinstance(message["role"], str) and isinstance(message["content"], str)):
+            raise UserError(f"{where}: the role and content of a message must be text")
+    return [{"role": message["role"], "content": message["content"]} for message in messages]
 
 
 def _common(left: Sequence[Any], right: Sequence[Any]) -> list[Any]:
-    return [a for a, _ in takewhile(lambda pair: pair[0] == pair[1], zip(left, right, strict=False))]
+    return [
+        a for a, _ in takewhile(lambda pair: pair[0] == pair[1], zip(left, right, strict=False))
+    ]

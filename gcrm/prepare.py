@@ -1,4 +1,4 @@
-"""Stage `prepare`: makes the problems of a synthetic run, or checks real data before hours are spent.
+"""Stage `prepare`: makes the problems of a synthetic run, or checks real data before it is used.
 
 What it finds (sizes, accuracies, questions that training data and benchmarks share) goes into a
 JSON report; shared questions are also said aloud, since they make a benchmark's numbers too good.

@@ -1,8 +1,8 @@
 """Made word problems of seven families, named after the benchmarks that they stand in for.
 
-All text is words and whole numbers from 0 to 60, separated by single spaces, so that a number can be
-one token of a small vocabulary; that is what lets a tiny model learn arithmetic in minutes. A solution
-works in steps, `12 + 9 = 21 . 21 * 2 = 42 . answer 42`, and no step leaves 0 to 60.
+All text is words and whole numbers from 0 to 60, separated by single spaces, so that a number can
+be one token of a small vocabulary; that is what lets a tiny model learn arithmetic in minutes. A
+solution works in steps, `12 + 9 = 21 . 21 * 2 = 42 . answer 42`, and no step leaves 0 to 60.
 """
 
 import random

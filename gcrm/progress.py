@@ -6,17 +6,26 @@ import sys
 import time
 from pathlib import Path
 
+from gcrm.errors import UserError
+
 SECONDS_BETWEEN_LINES = 5.0
 
 
 def set_up_logging(log_file: Path | None) -> None:
-    """Send every log record, the libraries' too, to `log_file`; without one, to standard error."""
+    """Send every log record, the libraries' too, to `log_file`; without one, to standard error.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
     handler: logging.Handler
     if log_file is None:
         handler = logging.StreamHandler(sys.stderr)
     else:
-        log_file.parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(log_file, mode="a", encoding="utf-8")
+        try:
+            log_file.parent.mkdir(parents=True, exist_ok=True)
+            handler = logging.FileHandler(log_file, mode="a", encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"{log_file}: cannot be written: {error.strerror}") from None
     logging.basicConfig(
         level=logging.WARNING if log_file is None else logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
@@ -25,6 +34,7 @@ def set_up_logging(log_file: Path | None) -> None:
     )
     logging.captureWarnings(True)
     # Progress bars and load reports of the libraries would drown our own lines.
+    os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DS_LOG_LEVEL", "error")

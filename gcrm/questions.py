@@ -8,7 +8,8 @@ from collections.abc import Iterable
 def question_key(question: str) -> str:
     """A question without what sources spell differently: Unicode form, case, spaces, end marks."""
     text = unicodedata.normalize("NFKC", question).casefold()
-    return " ".join(text.split()).strip(" .?!:;,")
+    text = unicodedata.normalize("NFKC", text)  # casefold takes some characters apart
+    return " ".join(text.split()).rstrip(" .?!:;,")
 
 
 def first_by_hash(questions: Iterable[str], most: int | None) -> set[str]:

@@ -39,11 +39,11 @@ def fixed_width(rows: Table) -> str:
     return "\n".join([lines[0], rule, *lines[1:]]) + "\n"
 
 
-def markdown(rows: Table) -> str:
-    """A Markdown table; row 0 is the head."""
+def markdown(rows: Table, texts: int = 1) -> str:
+    """A Markdown table; row 0 is the head, the first `texts` columns are text, others numbers."""
     escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
     lines = ["| " + " | ".join(row) + " |" for row in escaped]
-    rule = "|" + "|".join([" --- ", *[" ---: "] * (len(rows[0]) - 1)]) + "|"
+    rule = "|" + "|".join([" --- "] * texts + [" ---: "] * (len(rows[0]) - texts)) + "|"
     return "\n".join([lines[0], rule, *lines[1:]]) + "\n"
 
 

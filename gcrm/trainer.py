@@ -127,7 +127,7 @@ class RewardTrainer(Trainer):
     ) -> Any:
         """Mean loss over the pairs of the optimiser step; this batch's share of it."""
         settings = self.settings
-        rewards, chosen, rejected = self._forward(model, inputs)
+        rewards, chosen, rejected = self.forward(model, inputs)
         pairs = len(inputs["labels"])
         margins = rewards[:pairs] - rewards[pairs:]
         losses = bradley_terry(rewards[:pairs], rewards[pairs:])
@@ -165,12 +165,12 @@ class RewardTrainer(Trainer):
         """Margins of held-out pairs: the loss is Bradley-Terry's alone."""
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad():
-            rewards, _, _ = self._forward(model, inputs)
+            rewards, _, _ = self.forward(model, inputs)
         pairs = len(inputs["labels"])
         loss = bradley_terry(rewards[:pairs], rewards[pairs:]).mean()
         return loss, rewards[:pairs] - rewards[pairs:], inputs["labels"]
 
-    def _forward(self, model: Any, inputs: Batch) -> tuple[Tensor, Spans, Spans]:
+    def forward(self, model: Any, inputs: Batch) -> tuple[Tensor, Spans, Spans]:
         """Final rewards (2 * pairs,), and the spans of the chosen and rejected completions."""
         watch = self.watch
         model(

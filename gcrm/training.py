@@ -31,7 +31,7 @@ from gcrm.tracking import start_wandb
 from gcrm.trainer import EncodedPair, RewardTrainer, collate
 from gcrm.zero import prepare_environment, zero_config
 
-PAIRS_TO_CHECK = 16
+PAIRS_TO_CHECK = 8
 """Training pairs that are scored again from the saved checkpoint, and give its reward mean."""
 
 
@@ -237,23 +237,28 @@ def _encode(pairs: list[Preference], encoder: Encoder) -> tuple[list[EncodedPair
 def _rewards_of_first(
     trainer: RewardTrainer, encoded: list[EncodedPair], tokenizer: PreTrainedTokenizerBase
 ) -> np.ndarray:
-    """Rewards of both sides of the first pairs by the model in memory, on every process."""
-    batch = collate(encoded[:PAIRS_TO_CHECK], tokenizer.pad_token_id)
+    """Rewards of both sides of the first pairs by the model in memory, (2 * pairs,)."""
     trainer.model_wrapped.eval()
-    inputs = {key: value.to(trainer.args.device) for key, value in batch.items()}
-    with torch.no_grad():
-        rewards, _, _ = trainer._forward(trainer.model_wrapped, inputs)
-    return rewards.float().cpu().numpy()
+    rewards = []
+    for pair in encoded[:PAIRS_TO_CHECK]:
+        batch = collate([pair], tokenizer.pad_token_id)
+        inputs = {key: value.to(trainer.args.device) for key, value in batch.items()}
+        with torch.no_grad():
+            rewards.append(trainer.forward(trainer.model_wrapped, inputs)[0].cpu().numpy())
+    return np.concatenate(rewards)
 
 
 def _check_saved(folder: Path, encoded: list[EncodedPair], rewards: np.ndarray) -> None:
     """Load the checkpoint as a user of transformers would, and compare its rewards with ours."""
     unset_hf_deepspeed_config()  # or a model loaded under ZeRO-3 would be in parts, too
     model, tokenizer = load_reward_model(str(folder), torch.float32, "sdpa")
-    first = encoded[:PAIRS_TO_CHECK]
-    sides = [pair.chosen for pair in first] + [pair.rejected for pair in first]
     with torch.no_grad():
-        again = model(**pad(sides, tokenizer.pad_token_id)).logits.squeeze(-1).numpy()
+        again = np.concatenate(
+            [
+                model(**pad([pair.chosen, pair.rejected], tokenizer.pad_token_id)).logits[:, 0]
+                for pair in encoded[:PAIRS_TO_CHECK]
+            ]
+        )
     tolerance = 1e-4 if model.dtype == torch.float32 else 5e-2
     worst = float(np.abs(again - rewards).max())
     if not worst <= tolerance * max(1.0, float(np.abs(rewards).max())):

@@ -50,9 +50,7 @@ def test_made_sets_have_their_sizes(made):
 
 
 def test_no_question_is_in_two_sets(made):
-    keys = [
-        question_key(row["question"]) for file in made.glob("*.jsonl") for row in read(file)
-    ]
+    keys = [question_key(row["question"]) for file in made.glob("*.jsonl") for row in read(file)]
     assert len(set(keys)) == len(keys)
     report = json.loads((made / "report.json").read_text())
     assert report["made"] is True

@@ -119,7 +119,7 @@ def test_the_same_seed_makes_the_same_problems():
 
 
 def test_an_unknown_family_is_refused_by_name():
-    with pytest.raises(UserError, match="'gsm9k'.*gsm8k, math"):
+    with pytest.raises(UserError, match=r"'gsm9k'.*gsm8k, math"):
         make_problems("gsm9k", 1, random.Random(0), set())
 
 

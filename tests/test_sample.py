@@ -37,9 +37,7 @@ def sample(*words: object) -> int:
 
 def test_greedy_solutions_are_those_of_a_loop_without_batch_or_cache(base):
     model, tokenizer = load_language_model(str(base)), load_tokenizer(str(base))
-    found = generate(
-        model, tokenizer, QUESTIONS, temperature=None, max_new_tokens=12, batch_size=3
-    )
+    found = generate(model, tokenizer, QUESTIONS, temperature=None, max_new_tokens=12, batch_size=3)
     for question, solution in zip(QUESTIONS, found, strict=True):
         prompt = Encoder(tokenizer, 64).prompt_ids(question)
         ids = list(prompt)

@@ -41,7 +41,7 @@ def project(finished: Path, tmp_path: Path) -> Path:
 def finished_own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small run that brings everything, in a folder whose name a shell could trip over."""
     project = copy_project(tmp_path_factory.mktemp("own"))
-    data = project / "my 'own' {data}"
+    data = project / "my 'own' $data;"
     write_own_data(data)
     write_config(project / "own.yaml", own_config(data.name))
     pretend_it_ran(project, "--configfile", "own.yaml")
@@ -259,9 +259,9 @@ def test_no_key_of_the_default_config_reaches_another_run(own_project: Path) -> 
     assert "unheard_of" in snakemake(own_project, "--dry-run").stderr
 
 
-def test_paths_with_blanks_quotes_and_braces_reach_the_stage(own_project: Path) -> None:
+def test_paths_with_blanks_quotes_and_dollars_reach_the_stage(own_project: Path) -> None:
     asked = snakemake(own_project, "--forceall", "-np", "--configfile", "own.yaml")
-    assert """--dataset 'my '"'"'own'"'"' {data}/pairs.jsonl'""" in asked.stdout + asked.stderr
+    assert """--dataset 'my '"'"'own'"'"' $data;/pairs.jsonl'""" in asked.stdout + asked.stderr
 
 
 def test_the_default_config_is_the_tiny_run_with_both_variants() -> None:
@@ -349,6 +349,11 @@ def test_a_missing_file_is_one_line(fresh: Path) -> None:
     assert (
         refusal(fresh, *args) == "own.yaml: preferences: data/nothing.jsonl: no such file or folder"
     )
+
+
+def test_a_path_with_braces_is_one_line(fresh: Path) -> None:
+    args = ("--configfile", "own.yaml", "--config", "completions=a{data}")
+    assert "completions: a{data}: has a brace" in refusal(fresh, *args)
 
 
 def test_a_benchmark_without_completions_is_one_line(fresh: Path) -> None:

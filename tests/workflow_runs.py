@@ -14,17 +14,18 @@ SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 Jobs = dict[str, str]
 """What would run: message of the job (its stage first) -> the reason that Snakemake gives."""
 
+# Large enough for its base model to be right now and then, without which there are no pairs.
 SMALL: dict[str, Any] = {
     "run": "small",
     "benchmarks": ["gsm8k", "svamp"],
     "prepare": {
-        "pretrain_problems": 700,
+        "pretrain_problems": 7000,
         "preference_problems": 60,
         "benchmark_problems": 20,
         "dev_problems": 5,
         "preference_families": ["gsm8k"],
     },
-    "pretrain": {"layers": 1, "hidden_size": 32, "heads": 2, "steps": 20, "batch_size": 32},
+    "pretrain": {"layers": 2, "hidden_size": 64, "heads": 2, "steps": 150},
     "sample": {"max_new_tokens": 32, "num_samples": {"gsm8k": 2, "preference": 3}},
     "pair": {},
     "train": {"train_batch_size": 8, "micro_train_batch_size": 8, "learning_rate": 0.001},

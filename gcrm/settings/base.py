@@ -1,11 +1,11 @@
 """What all settings share: strict keys, documented fields, and readable errors."""
 
 import difflib
+import os
 import shlex
-from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
 
 class Settings(BaseModel):
@@ -21,8 +21,8 @@ def split_commas(value: Any) -> Any:
     if isinstance(value, str):
         value = [value]
     match value:
-        case [str(joined)] if not Path(joined).exists():
-            return joined.split(",")
+        case [str(joined)] if "," in joined and not os.path.exists(joined):
+            return [part.strip() for part in joined.split(",")]
     return value
 
 
@@ -30,17 +30,21 @@ def flags(settings: Settings, **options: object) -> str:
     """The command-line flags, quoted for a shell, that give a stage these settings.
 
     Only what differs from the defaults is named, in alphabetical order, so that the same settings
-    always give the same text; `options` adds the paths and names that a rule knows.
+    always give the same text; `options` adds the paths and names that a rule knows. Secrets are
+    left out: a command line is no place for them.
     """
-    chosen = settings.model_dump(mode="json", exclude_defaults=True) | options
+    secrets = {name for name, value in settings if isinstance(value, SecretStr)}
+    chosen = settings.model_dump(mode="json", exclude_defaults=True, exclude=secrets) | options
     words: list[str] = []
     for name, value in sorted(chosen.items()):
         if isinstance(value, bool):
             words.append(f"--{name}" if value else f"--no_{name}")
-        elif isinstance(value, list | tuple):
-            words += [f"--{name}", *map(str, value)]
         elif value is not None:
-            words += [f"--{name}", str(value)]
+            values = list(map(str, value)) if isinstance(value, list | tuple) else [str(value)]
+            if any(word.startswith("-") for word in values):  # or it would be taken for a flag
+                words += [f"--{name}={word}" for word in values]
+            else:
+                words += [f"--{name}", *values]
     return shlex.join(words)
 
 

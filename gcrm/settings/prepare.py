@@ -47,6 +47,6 @@ class PrepareOptions(PrepareSettings):
         given = bool(self.dataset) or self.completions_data_path is not None
         if given == (self.problems_dir is not None):
             raise ValueError(
-                "give either --problems_dir, or --dataset and --completions_data_path (or one of them)"
+                "give either --problems_dir, or --dataset and/or --completions_data_path"
             )
         return self

@@ -78,9 +78,8 @@ def tracked(stage, leave_out=()):
     def setting(key):
         return lambda wildcards: f"{stage}.{key}: {getattr(section(stage, wildcards), key)}"
 
-    keys = type(settings).model_fields["train"].annotation if stage == "train" else None
-    fields = (keys or type(getattr(settings, stage))).model_fields
-    return [setting(key) for key in fields if key not in leave_out]
+    keys = type(getattr(settings, stage)).model_fields
+    return [setting(key) for key in keys if key not in leave_out]
 
 
 def code(stage):
@@ -101,9 +100,7 @@ def hide_reasons():
 
 
 def show_report(summary):
-    """Print the table of a report that this run has made, and what lies beside it."""
+    """Print the summary of a report that was made just now: its table, and where the files lie."""
     path = Path(str(summary))
     if path.is_file() and path.stat().st_mtime >= STARTED:
-        beside = sorted(file.name for file in path.parent.iterdir() if file.name[0] != ".")
         print(path.read_text(encoding="utf-8").rstrip(), file=sys.stderr)
-        print(f"\nTables and figures are in {path.parent}/: {', '.join(beside)}", file=sys.stderr)

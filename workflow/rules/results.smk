@@ -48,6 +48,7 @@ rule export:
         scores=rules.evaluate.output.scores,
     output:
         scores=f"{SCORES}/{{split}}/output.jsonl",
+        provenance=f"{SCORES}/{{split}}/output.provenance.json",
     log:
         f"{RESULTS}/logs/export/{{variant}}-seed{{seed}}-{{benchmark}}-{{split}}.log",
     conda:
@@ -111,6 +112,8 @@ rule report:
     output:
         report=f"{RESULTS}/report/report.md",
         summary=f"{RESULTS}/report/summary.txt",
+        tables=[f"{RESULTS}/report/{name}.csv" for name in ("auroc", "partial_auroc", "voting")],
+        figure=[f"{RESULTS}/report/auroc.{kind}" for kind in ("png", "svg")],
         provenance=f"{RESULTS}/report/provenance.json",
     log:
         f"{RESULTS}/logs/report/report.log",

@@ -1,0 +1,17 @@
+"""A score table as the authors' output.jsonl, for scripts that read theirs."""
+
+from gcrm.cli import run_stage
+from gcrm.provenance import write_provenance
+from gcrm.scores import read_scores, write_authors_jsonl
+from gcrm.settings.export import ExportOptions
+
+
+def run(options: ExportOptions) -> None:
+    """Write `options.scores` as JSON lines to `options.output`."""
+    write_authors_jsonl(options.output, read_scores(options.scores))
+    provenance = options.output.with_suffix(".provenance.json")
+    write_provenance(provenance, options, [options.scores])
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_stage(ExportOptions, run))

@@ -1,0 +1,231 @@
+"""The report of a run: tables of all variants and benchmarks, the AUROC figure, and a summary."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from gcrm.cli import run_stage
+from gcrm.errors import UserError
+from gcrm.files import atomic_path
+from gcrm.plots import Point, auroc_figure
+from gcrm.provenance import write_provenance
+from gcrm.report_tables import (
+    OFFICIAL_VOTES,
+    VOTES,
+    Results,
+    auroc_rows,
+    auroc_table,
+    partial_rows,
+    read_results,
+    seeds_table,
+    voted_cells,
+    votes_table,
+    voting_rows,
+)
+from gcrm.settings.report import ReportOptions
+from gcrm.tables import comma_separated, fixed_width, markdown
+
+WIDTH = 110
+"""Columns of the summary at most."""
+ABOVE_LENGTH = (
+    "* above length alone, be shorter or longer better: the 95 % intervals of both differences "
+    "are above 0"
+)
+SYNTHETIC = (
+    "The benchmarks of this run are **synthetic stand-ins** that carry the names of the real ones: "
+    "its numbers say that the pipeline works, and nothing about the real benchmarks."
+)
+AUROC_TEXT = (
+    "AUROC of the final reward on one greedy solution a problem, with 95 % intervals (bootstrap "
+    "over problems). *Length alone* scores a solution by minus its number of tokens: a reward "
+    "model that does not beat it has learnt nothing. Below 0.5, longer solutions are right more "
+    "often."
+)
+SEEDS_TEXT = (
+    "The table above averages the seeds and their intervals, which hold for these seeds on other "
+    "problems. Fewer than five seeds say little about other seeds."
+)
+VOTES_TEXT = (
+    "% of problems right, with 95 % intervals; ties count in parts. *Q-filtered* drops the samples "
+    "whose smallest Q-value is below {threshold}; *chosen t* is a threshold chosen on one half of "
+    "the problems and reported on the other, both ways. p: paired test of Q-filtered against "
+    "majority, corrected over benchmarks (Holm), the largest of several seeds."
+)
+OFFICIAL_TEXT = (
+    "All correct samples are one answer and win ties, null answers and the greedy solution vote, "
+    "and savings count even where all samples are dropped. Most of these numbers are higher by "
+    "construction: compare them only with numbers that are counted the same way."
+)
+
+
+def run(options: ReportOptions) -> None:
+    """Write report.md, summary.txt, the tables as CSV, and the figure."""
+    results = read_results(options.metrics)
+    save_dir = Path(options.save_dir)
+    title = f"{options.title}: {options.run}" + (
+        " (synthetic stand-in)" if options.synthetic else ""
+    )
+    _draw(results, save_dir / "auroc", options)
+    _write(save_dir / "auroc.csv", comma_separated(auroc_rows(results)))
+    _write(save_dir / "partial_auroc.csv", comma_separated(partial_rows(results)))
+    _write(save_dir / "voting.csv", comma_separated(voting_rows(results)))
+    _write(save_dir / "report.md", _report(results, title, options))
+    _write(save_dir / "summary.txt", summary(results, title, save_dir))
+    inputs = [*options.metrics, *([options.data_report] if options.data_report else [])]
+    write_provenance(save_dir / "provenance.json", options, inputs)
+
+
+def _write(path: Path, text: str) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _report(results: Results, title: str, options: ReportOptions) -> str:
+    parts = [f"# {title}"]
+    if options.synthetic:
+        parts.append(SYNTHETIC)
+    parts += ["## Reward against correctness (AUROC)", AUROC_TEXT]
+    parts += [markdown(auroc_table(results, results.variants)), f"\\{ABOVE_LENGTH}."]
+    parts += ["![AUROC of the final reward for each variant and benchmark](auroc.svg)"]
+    parts += _reasons(results)
+    seeds = seeds_table(results)
+    if len(seeds) > 1:
+        parts += ["### Every seed", SEEDS_TEXT, markdown(seeds)]
+    if voted_cells(results):
+        parts += ["## Votes over samples", VOTES_TEXT.format(threshold=_thresholds(results))]
+        parts.append(markdown(votes_table(results, VOTES), texts=2))
+        official = votes_table(results, OFFICIAL_VOTES, with_p=False)
+        parts += ["### As the authors count", OFFICIAL_TEXT, markdown(official, texts=2)]
+    if options.data_report is not None:
+        parts += ["## Data", _data(options.data_report)]
+    parts.append("Tables as CSV: `auroc.csv`, `partial_auroc.csv`, `voting.csv`.")
+    return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
+
+
+def _reasons(results: Results) -> list[str]:
+    """Why a benchmark has no AUROC, once for each."""
+    reasons = []
+    for benchmark in results.benchmarks:
+        estimate = results.any_variant(benchmark, "auroc", "reward")
+        if estimate and estimate.get("reason"):
+            reasons.append(f"{benchmark}: no AUROC: {estimate['reason']}.")
+    return reasons
+
+
+def _thresholds(results: Results) -> str:
+    found = {
+        f"{metrics['settings']['filter_threshold']:g}"
+        for seeds in results.by_cell.values()
+        for metrics in seeds.values()
+    }
+    return " or ".join(sorted(found))
+
+
+def _data(path: Path) -> str:
+    """What `prepare` found in the data, as a table."""
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; `prepare` makes it") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not valid JSON ({error}); expected `prepare`'s report") from None
+    rows = [["benchmark", "problems", "shared with training"]]
+    for name, benchmark in found.get("benchmarks", {}).items():
+        shared = benchmark.get("shared_with_training", 0)
+        rows.append([name, str(benchmark.get("problems", "–")), str(shared)])
+    training = [
+        f"- {name}: {source.get('rows', '–')} rows"
+        for name, source in found.get("training", {}).items()
+    ]
+    return "\n".join([markdown(rows), "Training data:", "", *training])
+
+
+def summary(results: Results, title: str, save_dir: Path) -> str:
+    """The report for the terminal: at most 110 columns, ending with where everything lies."""
+    parts = [f"{title}\n{'=' * min(len(title), WIDTH)}\n"]
+    parts.append("AUROC of the final reward, with 95 % intervals\n")
+    parts += _blocks(results.variants, lambda some: auroc_table(results, some))
+    parts.append(ABOVE_LENGTH + ".\n")
+    parts += [line + "\n" for line in _reasons(results)]
+    seeds = {variant: len(results.seeds(variant)) for variant in results.variants}
+    if max(seeds.values()) > 1:
+        counts = ", ".join(f"{variant}: {count}" for variant, count in seeds.items())
+        parts.append(f"Averages over seeds ({counts}); each seed is in report.md.\n")
+    if voted_cells(results):
+        parts.append(
+            "\nMajority vote over samples, % of problems right; "
+            f"filter: Q >= {_thresholds(results)}\n"
+        )
+        shown = ["majority", "Q-filtered", "tokens saved"]
+        some = {name: VOTES[name] for name in shown}
+        parts.append(fixed_width(_clipped(votes_table(results, some))))
+        parts.append("p: paired test of Q-filtered against majority, Holm-corrected.\n")
+    parts.append(
+        f"\nTables:  {save_dir / 'report.md'}, {{auroc,partial_auroc,voting}}.csv beside it\n"
+    )
+    parts.append(f"Figure:  {save_dir / 'auroc.png'}, auroc.svg\n")
+    return "".join(parts)
+
+
+def _blocks(
+    variants: Sequence[str], table: Callable[[Sequence[str]], list[list[str]]]
+) -> list[str]:
+    """The table with as many variants side by side as the terminal takes."""
+    blocks: list[str] = []
+    left = list(variants)
+    while left:
+        count = len(left)
+        text = fixed_width(_clipped(table(left[:count])))
+        while count > 1 and _width(text) > WIDTH:
+            count -= 1
+            text = fixed_width(_clipped(table(left[:count])))
+        blocks.append(text)
+        left = left[count:]
+    return blocks
+
+
+def _width(text: str) -> int:
+    return max(len(line) for line in text.splitlines())
+
+
+def _clipped(rows: list[list[str]], most: int = 24) -> list[list[str]]:
+    return [[cell if len(cell) <= most else cell[: most - 1] + "…" for cell in row] for row in rows]
+
+
+# --- figure ---
+
+
+def _draw(results: Results, stem: Path, options: ReportOptions) -> None:
+    points = {
+        variant: [_point(results, variant, benchmark) for benchmark in results.benchmarks]
+        for variant in results.variants
+    }
+    lengths = [
+        results.any_variant(benchmark, "auroc", "length") for benchmark in results.benchmarks
+    ]
+    title = options.run + (", synthetic stand-in" if options.synthetic else "")
+    auroc_figure(
+        stem,
+        f"Reward against correctness ({title}), 95 % intervals",
+        results.benchmarks,
+        points,
+        [None if length is None else length["value"] for length in lengths],
+    )
+
+
+def _point(results: Results, variant: str, benchmark: str) -> Point:
+    estimate = results.mean(variant, benchmark, "auroc", "reward")
+    if estimate is None:
+        return Point(None, None)
+    each = results.each(variant, benchmark, "auroc", "reward")
+    seeds = tuple(one["value"] for one in each if one["value"] is not None)
+    interval = estimate["interval"]
+    return Point(
+        estimate["value"],
+        None if interval is None else (interval[0], interval[1]),
+        seeds if len(seeds) > 1 else (),
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_stage(ReportOptions, run))

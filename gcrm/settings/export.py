@@ -1,0 +1,14 @@
+"""Options of `export`: a score table as the authors' JSON lines."""
+
+from pathlib import Path
+
+from gcrm.settings.base import Settings
+
+
+class ExportOptions(Settings):
+    """Write a score table as JSON lines with the keys of the original scripts."""
+
+    scores: Path
+    """Parquet file that `evaluate` wrote"""
+    output: Path
+    """JSON lines file; q_values are named cosine_sim, num_tokens num_actions"""

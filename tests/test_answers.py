@@ -1,0 +1,139 @@
+"""Equal answers have one canonical form; hostile ones neither crash nor hang."""
+
+import subprocess
+import sys
+import threading
+import time
+from fractions import Fraction
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from gcrm.answers import canonical
+
+
+@pytest.mark.parametrize(
+    "spellings",
+    [
+        ["18", "18.0", "$18", "\\frac{36}{2}", " 18 ", "\\$18.00", "18 dollars", "+18", "18.", "18%"],
+        ["1,800", "1800", "1{,}800", "1800.0", "$1,800"],
+        ["1/2", "0.5", ".5", "\\frac12", "\\dfrac{1}{2}", "\\\\frac{1}{2}", "0.50"],
+        ["x = 3", "3", "(3)", "[3]", "['3']", "\\boxed{3}", "3^{1}", "1 + 2 = 3"],
+        ["-\\frac{7}{4}", "-7/4", "\\frac{-7}{4}", "−1.75"],
+        ["2\\sqrt{3}+1", "1+2\\sqrt3", "1 + 2\\sqrt{3}"],
+        ["\\frac{3\\pi}{4}", "3\\pi/4", "\\frac{3}{4}\\pi"],
+        ["12.999999999999998", "13"],
+        ["3, -2", "-2, 3", "-2 and 3", "{-2, 3}", "['3', '-2']", "\\{3, -2\\}"],
+        ["(1, 2)", "(1,2.0)", "\\left(1, 2\\right)"],
+        ["6\\text{ cm}", "6", "6\\text{ cm}^2"],
+        ["90^\\circ", "90", "90°"],
+        ["1e-05", "0.00001"],
+        ["x + 1", "1 + x", "1+x"],
+        ["6r^2-4r-24", "-24-4r+6r^2"],
+        ["Blue", "\\text{blue}", "blue."],
+    ],
+    ids=lambda spellings: spellings[0],
+)
+def test_spellings_of_one_answer_are_one(spellings: list[str]) -> None:
+    assert {canonical(answer) for answer in spellings} == {canonical(spellings[0])}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("18", "19"),
+        ("18", "-18"),
+        ("1,2", "1.2"),
+        ("(1, 2)", "(2, 1)"),
+        ("(1, 2)", "[1, 2]"),
+        ("5", "5x"),
+        ("3:30", "0.1"),
+        ("hello world", "world hello"),  # not a product of letters
+        ("listen", "silent"),
+        ("0.0000001", "0.0000002"),
+        ("18", "18 + x"),
+        ("2^{5000}", "2^{5001}"),
+    ],
+)
+def test_different_answers_stay_different(one: str, other: str) -> None:
+    assert canonical(one) != canonical(other)
+
+
+@pytest.mark.parametrize("answer", [None, "", "   ", "\n\t", "."])
+def test_no_answer_is_none(answer: str | None) -> None:
+    assert canonical(answer) is None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "(" * 100 + "x" + ")" * 99,
+        "((((((((((x+1)+1)+1)+1)+1)+1)+1)+1)+1)+1)" * 3,
+        "9**9**9**9",
+        "10^{10^{10}}x",
+        "x^x^x^x^x^x^x^x^x^x",
+        "\\sum_{n=1}^{10^{99}} n!",
+        "99999999! x",
+        "\\frac{1}{0}",
+        "0^{-1}",
+        "\\sqrt[0]{5}",
+        "1e999",
+        "9" * 5_000,
+        "word " * 10_000,
+        "\ud800",
+        "\x00",
+        "\\frac",
+        "{",
+        "[,]",
+        "<s>package com.example",
+    ],
+    ids=lambda answer: answer[:20].encode("ascii", "replace").decode(),
+)
+def test_hostile_answers_are_read_within_seconds(answer: str) -> None:
+    started = time.monotonic()
+    canonical(answer)
+    assert time.monotonic() - started < 5
+
+
+def test_algebra_works_outside_the_main_thread() -> None:
+    found: list[str | None] = []
+    thread = threading.Thread(target=lambda: found.append(canonical("y + 7 z^2")))
+    thread.start()
+    thread.join()
+    assert found == [canonical("7z^2 + y")]
+
+
+def test_plain_numbers_do_not_import_sympy() -> None:
+    code = (
+        "import sys; from gcrm.answers import canonical; canonical('1,800'); "
+        "canonical('\\\\frac{36}{2}'); canonical('hello'); sys.exit('sympy' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@given(st.text(alphabet=st.characters(), max_size=60))
+@example("1e400")
+@settings(max_examples=150, deadline=None)
+def test_any_text_has_a_canonical_form_that_is_stable(text: str) -> None:
+    found = canonical(text)
+    assert found is None or isinstance(found, str)
+    assert canonical(" " + text + " ") == found
+
+
+@given(st.text(alphabet="0123456789.,+-*/^(){}[] \\$%=xe", max_size=25))
+@settings(max_examples=300, deadline=None)
+def test_any_mathlike_text_has_a_canonical_form(text: str) -> None:
+    canonical(text)
+
+
+@given(st.integers(-(10**12), 10**12), st.integers(1, 10**4))
+@settings(max_examples=200)
+def test_fractions_agree_with_exact_arithmetic(numerator: int, denominator: int) -> None:
+    value = Fraction(numerator, denominator)
+    found = canonical(f"\\frac{{{numerator}}}{{{denominator}}}")
+    assert found == canonical(f"{numerator}/{denominator}")
+    assert found is not None
+    assert abs(Fraction(found) - value) <= Fraction(1, 2 * 10**6)
+    if value.denominator == 1:
+        assert found == str(value.numerator) == canonical(f"{value.numerator:,}")

@@ -1,0 +1,253 @@
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from workflow_runs import ROOT, SMALL
+
+from gcrm.config import CONTRASTIVE_ONLY, load, unknown_part
+from gcrm.errors import UserError
+from gcrm.inputs import check_inputs, files_of
+from gcrm.settings.train import TrainSettings
+
+OWN: dict[str, Any] = {
+    "run": "own",
+    "benchmarks": ["gsm8k", "simuleq"],
+    "base_model": "owner/model",
+    "preferences": "owner/pairs",
+    "completions": "completions",
+    "variants": {"vanilla": None},
+}
+
+
+def mistake(config: dict[str, Any]) -> str:
+    with pytest.raises(UserError) as error:
+        load(config, "my.yaml")
+    return str(error.value)
+
+
+def test_a_variant_is_the_shared_settings_with_its_own_above() -> None:
+    config = load(SMALL | {"train": {"max_len": 99, "train_batch_size": 8}}, "my.yaml")
+    assert config.variant("contrastive").max_len == 99
+    assert config.variant("contrastive").contrastive_loss_beta == 0.5
+    assert config.variant("vanilla").reward_model_strategy == "vanilla"
+
+
+def test_batches_are_checked_as_they_will_be_used() -> None:
+    variants = {"a": {"micro_train_batch_size": 48}}
+    config = load(OWN | {"train": {"train_batch_size": 96}, "variants": variants}, "my.yaml")
+    assert config.variant("a").micro_train_batch_size == 48
+    variants = {"a": {"micro_train_batch_size": 5}}
+    assert "variants.a: train_batch_size (64)" in mistake(OWN | {"variants": variants})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sede": [0]}, "my.yaml: sede: unknown key; did you mean 'seeds'?"),
+        ({"seeds": 0}, "my.yaml: seeds: Input should be a valid list (got 0)"),
+        ({"seeds": [0, 0]}, "my.yaml: seeds: 0 is there more than once"),
+        ({"run": "../x"}, "my.yaml: run: String should match pattern"),
+        ({"variants": {}}, "my.yaml: variants: Dictionary should have at least 1 item"),
+        (
+            {"train": {"max_lenn": 3}},
+            "my.yaml: train.max_lenn: unknown key; did you mean 'max_len'?",
+        ),
+        ({"variants": {"v": {"max_lenn": 3}}}, "my.yaml: variants.v.max_lenn: unknown key"),
+        ({"variants": {"v": 3}}, "my.yaml: variants.v: "),
+        (
+            {"variants": {"v": {"contrastive_loss_beta": 1}}},
+            "does nothing in a vanilla reward model",
+        ),
+        ({"pretrain": {}}, "my.yaml: pretrain: would do nothing, since base_model is given"),
+        ({"prepare": {}}, "my.yaml: prepare: would do nothing, since base_model, preferences, com"),
+        ({"base_model": None}, "my.yaml: base_model: is missing; give it, or a section pretrain:"),
+        ({"dataset_probs": [0.5, 0.5]}, "my.yaml: dataset_probs has 2 numbers for 1 datasets"),
+        (
+            {"threads": {"train": 0}},
+            "my.yaml: threads.train: Input should be greater than or equal",
+        ),
+    ],
+)
+def test_mistakes_name_file_key_and_what_is_expected(changes: dict[str, Any], message: str) -> None:
+    lines = mistake(OWN | changes).splitlines()
+    assert any(message in line for line in lines), lines
+    assert all(line.startswith("my.yaml: ") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"benchmarks": ["gsm9k"]},
+            "benchmarks: no problems can be made for gsm9k; made are gsm8k",
+        ),
+        (
+            {"sample": {"num_samples": {"gsm8": 2, "preference": 2}}},
+            "num_samples.gsm8: no such set",
+        ),
+        ({"sample": {"num_samples": {"preference": 1}}}, "preference: must be at least 2"),
+        ({"dataset_probs": [1.0]}, "dataset_probs: does nothing without preferences"),
+        ({"prepare": {"preference_families": ["x"]}}, "preference_families: no problems can be"),
+    ],
+)
+def test_mistakes_in_a_run_that_makes_its_data(changes: dict[str, Any], message: str) -> None:
+    assert message in mistake(SMALL | changes)
+
+
+def test_a_mistake_in_the_shared_section_is_told_once() -> None:
+    told = mistake(SMALL | {"train": {"max_len": "long"}}).splitlines()
+    assert len(told) == 1
+    assert told[0].startswith("my.yaml: train.max_len: ")
+
+
+def test_variables_stand_in_paths_only() -> None:
+    given_ = OWN | {"completions": "${DATA}/c", "preferences": ["${DATA}/p.jsonl", "a/b"]}
+    config = load(given_ | {"report": {"title": "${DATA}"}}, "my.yaml", {"DATA": "/d"})
+    assert config.completions == "/d/c"
+    assert config.preferences == ["/d/p.jsonl", "a/b"]
+    assert config.report.title == "${DATA}"
+    with pytest.raises(
+        UserError, match=r"^my.yaml: preferences: .* variable DATA is not set; .*--c"
+    ):
+        load(OWN | {"preferences": "${DATA}/p.jsonl"}, "my.yaml", {})
+
+
+def test_a_shared_beta_reaches_the_contrastive_variant_alone() -> None:
+    shared = {"train_batch_size": 8, "contrastive_loss_beta": 0.9, "unsim_samples": 4}
+    config = load(
+        SMALL
+        | {
+            "train": shared,
+            "variants": {"vanilla": {}, "contrastive": {"reward_model_strategy": "contrastive"}},
+        },
+        "my.yaml",
+    )
+    assert config.variant("contrastive").contrastive_loss_beta == 0.9
+    assert config.variant("vanilla") == TrainSettings(train_batch_size=8)
+
+
+def test_the_contrastive_settings_exist() -> None:
+    assert set(CONTRASTIVE_ONLY) <= TrainSettings.model_fields.keys()
+
+
+def test_files_of_a_run_that_makes_its_data() -> None:
+    config = load(SMALL, "my.yaml")
+    assert config.problem_sets() == [
+        *("pretrain", "preference-gsm8k", "gsm8k", "svamp", "dev-gsm8k", "dev-svamp"),
+    ]
+    assert [config.samples(name) for name in config.problem_sets()] == [0, 3, 2, 0, 2, 0]
+    assert config.splits("gsm8k") == ["greedy", "all"]
+    assert config.splits("svamp") == ["greedy"]
+    home = Path("results/small/completions/gsm8k")
+    assert config.completion_files("gsm8k", "all") == [
+        home / "output-rs0.jsonl",
+        home / "output-rs1.jsonl",
+    ]
+
+
+def test_files_of_a_run_that_brings_its_data(tmp_path: Path) -> None:
+    home = tmp_path / "gsm8k"
+    home.mkdir()
+    for name in ("greedy", "rs10", "rs2"):
+        (home / f"output-{name}.jsonl").write_text("{}")
+    config = load(OWN | {"completions": str(tmp_path)}, "my.yaml")
+    assert [file.name for file in config.completion_files("gsm8k", "all")] == [
+        *("output-rs2.jsonl", "output-rs10.jsonl"),
+    ]
+    assert config.problem_sets() == []
+
+
+@given(st.text(max_size=30))
+def test_any_target_is_known_or_told_in_words(text: str) -> None:
+    config = load(SMALL, "my.yaml")
+    for target in (text, f"results/small/metrics/{text}", f"results/small/scores/vanilla/{text}"):
+        problem = unknown_part(config, target)
+        assert problem is None or len(problem) > 10
+
+
+def test_known_targets_pass() -> None:
+    config = load(SMALL, "my.yaml")
+    for target in (
+        "all",
+        "results/small/report/report.md",
+        "./results/small/metrics/vanilla/seed0/gsm8k.json",
+        "results/small/metrics/vanilla/seed0/gsm8k.provenance.json",
+        "results/small/scores/vanilla/seed0/gsm8k/all/output.jsonl",
+        "results/small/models/contrastive/seed0/model.safetensors",
+        "results/small/completions/dev-gsm8k/output-greedy.jsonl",
+    ):
+        assert unknown_part(config, target) is None
+
+
+# --- data that a run brings ------------------------------------------------------------------
+
+
+def test_hub_ids_have_no_files_and_folders_have_theirs(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / ".cache").mkdir()
+    for name in ("b", "a", "sub/c", ".cache/d"):
+        (tmp_path / name).write_text("")
+    assert files_of("owner/model") == []
+    assert files_of(str(tmp_path)) == [tmp_path / "a", tmp_path / "b", tmp_path / "sub" / "c"]
+    assert files_of("owner/pairs.jsonl") == [Path("owner/pairs.jsonl")]
+
+
+def own_files(folder: Path) -> dict[str, Any]:
+    pair = {"question": "q ?", "correct": "a", "incorrect": "b"}
+    (folder / "pairs.jsonl").write_text(json.dumps(pair) + "\n")
+    row = {"question": "p ?", "generated_solution": "2", "is_correct": True}
+    for name in ("gsm8k", "simuleq"):
+        (folder / name).mkdir()
+        (folder / name / "output-greedy.jsonl").write_text(json.dumps(row) + "\n")
+    return OWN | {"preferences": str(folder / "pairs.jsonl"), "completions": str(folder)}
+
+
+def test_what_was_found_good_is_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load(own_files(tmp_path), "my.yaml")
+    memory = tmp_path / ".snakemake" / "inputs.json"
+    check_inputs(config, "my.yaml", memory)
+    seen: list[object] = []
+    monkeypatch.setattr("gcrm.inputs.read_completions", lambda *args: seen.append(args[1:]))
+    monkeypatch.setattr("gcrm.inputs.read_preferences", lambda *args: seen.append(args))
+    check_inputs(config, "my.yaml", memory)
+    assert seen == []
+    file = tmp_path / "gsm8k" / "output-greedy.jsonl"
+    os.utime(file, (1, 1))
+    check_inputs(config, "my.yaml", memory)
+    assert seen == [("gsm8k", "greedy")]
+
+
+def test_a_broken_row_stays_refused(tmp_path: Path) -> None:
+    config = load(own_files(tmp_path), "my.yaml")
+    (tmp_path / "gsm8k" / "output-greedy.jsonl").write_text('{"question": 3}\n')
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"output-greedy.jsonl, row 1: "):
+            check_inputs(config, "my.yaml", tmp_path / "memory.json")
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{broken"])
+def test_a_broken_memory_is_forgotten(tmp_path: Path, content: str) -> None:
+    config = load(own_files(tmp_path), "my.yaml")
+    memory = tmp_path / "memory.json"
+    memory.write_text(content)
+    check_inputs(config, "my.yaml", memory)
+    assert len(json.loads(memory.read_text())) == 3
+
+
+# --- the configs of the project ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["config", "smollm2"])
+def test_the_projects_configs_are_valid(name: str) -> None:
+    path = ROOT / "config" / f"{name}.yaml"
+    environment = {"GCRM_BASE_MODEL": "model.gguf", "GCRM_DATA": "data"}
+    config = load(yaml.safe_load(path.read_text()), path.name, environment)
+    assert set(config.variants) == {"vanilla", "contrastive"}
+    assert config.variant("contrastive").contrastive_loss_beta == 0.5

@@ -1,0 +1,130 @@
+"""A very small run, made from nothing, whole, through Snakemake. The files behind are real."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from workflow_runs import SMALL, SNAKEMAKE, copy_project, snakemake, would_run, write_config
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The project after the run, and what was on the screen."""
+    project = copy_project(tmp_path_factory.mktemp("run"))
+    done = snakemake(project, "--cores", "2")
+    screen = done.stdout + done.stderr
+    assert done.returncode == 0, screen
+    return project, screen
+
+
+def test_it_ends_with_the_table(run: tuple[Path, str]) -> None:
+    project, screen = run
+    report = project / "results/small/report"
+    summary = (report / "summary.txt").read_text()
+    assert summary.strip() in screen
+    for word in ("vanilla", "contrastive", "gsm8k", "svamp", "synthetic stand-in"):
+        assert word in summary
+    assert (report / "report.md").stat().st_size > 500
+    assert (report / "auroc.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_screen_says_stage_step_and_time(run: tuple[Path, str]) -> None:
+    _, screen = run
+    assert "Job 6: " in screen or "Job 7: " in screen
+    assert "pretrain" in screen and "150/150, done in" in screen
+    assert "Reason:" not in screen
+
+
+def test_every_result_is_there_with_its_provenance(run: tuple[Path, str]) -> None:
+    results = run[0] / "results/small"
+    for variant in ("vanilla", "contrastive"):
+        state = np.load(results / f"goal_states/{variant}/seed0/goal_state.npy")
+        assert (state.shape, state.dtype) == ((1, 64), np.float32)
+        home = results / f"scores/{variant}/seed0"
+        splits = ["gsm8k/all", "gsm8k/greedy", "svamp/greedy"]
+        assert [str(p.parent.relative_to(home)) for p in sorted(home.rglob("*.parquet"))] == splits
+        scores = pd.read_parquet(home / "gsm8k/all/scores.parquet")
+        assert sorted(scores["sample"].unique()) == [0, 1]
+        for name in ("gsm8k", "svamp"):
+            metrics = json.loads((results / f"metrics/{variant}/seed0/{name}.json").read_text())
+            assert (metrics["variant"], metrics["seed"], metrics["benchmark"]) == (variant, 0, name)
+    made = [*results.glob("models/*/*/provenance.json"), *results.glob("scores/*/*/*/*/prov*.json")]
+    assert len(made) == 2 + 6
+    assert {"options", "inputs", "versions", "seconds"} <= json.loads(made[0].read_text()).keys()
+    assert not (results / "checkpoints/vanilla/seed0").exists() or not any(
+        path.is_file() for path in (results / "checkpoints").rglob("*")
+    )
+
+
+def test_then_there_is_nothing_to_do_even_if_all_is_touched(run: tuple[Path, str]) -> None:
+    project, _ = run
+    assert would_run(project) == {}
+    later = time.time() + 100
+    for path in project.rglob("*"):
+        if ".snakemake" not in path.parts:
+            os.utime(path, (later, later))
+    assert would_run(project) == {}
+
+
+def test_a_deleted_number_is_rebuilt_alone_and_bit_identical(
+    run: tuple[Path, str], tmp_path: Path
+) -> None:
+    project = shutil.copytree(run[0], tmp_path / "project")
+    wanted = project / "results/small/metrics/contrastive/seed0/gsm8k.json"
+    scores = project / "results/small/scores/contrastive/seed0/gsm8k/all/scores.parquet"
+    before = wanted.read_bytes(), scores.read_bytes()
+    wanted.unlink()
+    scores.unlink()
+    done = snakemake(project, "--cores", "1", str(wanted.relative_to(project)))
+    assert done.returncode == 0, done.stderr
+    assert "2 of 2 steps" in done.stdout + done.stderr
+    assert (wanted.read_bytes(), scores.read_bytes()) == before
+
+
+def test_scores_are_exported_on_demand(run: tuple[Path, str], tmp_path: Path) -> None:
+    project = shutil.copytree(run[0], tmp_path / "project")
+    wanted = "results/small/scores/vanilla/seed0/svamp/greedy/output.jsonl"
+    done = snakemake(project, "--cores", "1", wanted)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in (project / wanted).read_text().splitlines()]
+    assert len(rows) == 20
+    assert set(rows[0]) == {
+        *("question", "generated_solution", "predicted_answer", "expected_answer", "is_correct"),
+        *("reward", "partial_rewards", "cosine_sim", "num_actions"),
+    }
+
+
+def test_an_interrupted_training_resumes(run: tuple[Path, str], tmp_path: Path) -> None:
+    project = shutil.copytree(run[0], tmp_path / "project")
+    long = {"save_steps": 2, "max_epochs": 60, "logging_steps": 2}
+    write_config(project / "config/config.yaml", SMALL | {"variants": {"long": long}})
+    wanted = "results/small/models/long/seed0/model.safetensors"
+    checkpoints = project / "results/small/checkpoints/long/seed0"
+
+    interrupted = subprocess.Popen(
+        [SNAKEMAKE, "--cores", "1", wanted],
+        cwd=project,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while not list(checkpoints.rglob("trainer_state.json")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(interrupted.pid, signal.SIGKILL)
+    interrupted.wait()
+    assert list(checkpoints.rglob("trainer_state.json"))
+    assert not (project / wanted).exists()
+
+    snakemake(project, "--unlock")
+    done = snakemake(project, "--cores", "1", wanted)
+    assert done.returncode == 0, done.stderr
+    assert "train: resuming from" in done.stdout + done.stderr
+    assert (project / wanted).exists()
