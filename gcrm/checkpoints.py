@@ -1,6 +1,5 @@
 """Loading models: base models and reward models, from a hub id, a folder or a .gguf file."""
 
-import json
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -140,28 +139,34 @@ def _give_pad_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) 
             tokenizer.pad_token = tokenizer.unk_token
         else:
             tokenizer.add_special_tokens({"pad_token": "<|pad|>"})
-            embeddings = model.get_input_embeddings()
-            assert isinstance(embeddings, nn.Embedding)
-            if len(tokenizer) > embeddings.num_embeddings:
-                model.resize_token_embeddings(len(tokenizer))
+    embeddings = model.get_input_embeddings()
+    assert isinstance(embeddings, nn.Embedding)
+    known = embeddings.num_embeddings
+    if tokenizer.pad_token_id >= known:
+        # The library would draw the new rows at random; no one sees the state of a pad token.
+        weight = model.resize_token_embeddings(len(tokenizer), mean_resizing=False).weight
+        with torch.no_grad(), _whole(weight):
+            weight[known:] = 0
     model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     model.config.pad_token_id = tokenizer.pad_token_id
 
 
 def _load(auto_class: Any, source: str, **options: Any) -> Any:
-    path = Path(source)
+    path, folder = Path(source), source
     if path.suffix == ".gguf":
         if not path.is_file():
             raise UserError(f"{source}: no such file")
-        source, options["gguf_file"] = str(path.parent), path.name
+        folder, options["gguf_file"] = str(path.parent), path.name
     elif not path.is_dir() and (source.startswith((".", "/", "~")) or source.count("/") > 1):
         raise UserError(f"{source}: no such folder; give a hub id, a folder or a .gguf file")
     try:
-        loaded = auto_class.from_pretrained(source, **options)
-    except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"{path}: cannot be loaded as a model: {reason}") from None
-    if "gguf_file" in options and isinstance(loaded, PreTrainedModel):
+        loaded = auto_class.from_pretrained(folder, **options)
+    except Exception as error:  # each format's reader has exceptions of its own
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if "ignore_mismatched_sizes" in reason:
+            reason = "the shapes of its weights are not those of its config.json"
+        raise UserError(f"{source}: cannot be loaded as a model: {reason[:300]}") from None
+    if "gguf_file" in options and hasattr(loaded, "hf_quantizer"):
         # The weights are plain fp32 now; by these marks the Trainer would refuse to train them.
         loaded.hf_quantizer, loaded.is_quantized = None, False
         del loaded.config.quantization_config

@@ -12,8 +12,11 @@ def run(options: PretrainOptions) -> None:
     """Make tokenizer and model, train, and save both as one standard checkpoint."""
     examples = _read_examples(options)
     say(f"pretrain: {len(examples)} problems, {options.steps} steps; loading transformers")
+    from transformers.utils.logging import disable_progress_bar
+
     from gcrm.language_model import make_model, make_tokenizer, pretrain
 
+    disable_progress_bar()  # one progress line is enough
     tokenizer = make_tokenizer(f"{question} {solution}" for question, solution in examples)
     model = make_model(
         tokenizer, options.layers, options.hidden_size, options.heads, options.data_seed

@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 def run(options: SampleOptions) -> None:
     """Write output-greedy.jsonl, and output-rs<k>.jsonl for each k below `num_samples`."""
     problems = _read_problems(options)
+    from transformers.utils.logging import disable_progress_bar
+
     from gcrm.checkpoints import load_language_model, load_tokenizer
     from gcrm.generation import generate
 
+    disable_progress_bar()  # one progress line is enough
     tokenizer = load_tokenizer(options.model)
     model = load_language_model(options.model)
     questions = [problem["question"] for problem in problems]

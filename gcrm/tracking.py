@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 
 from gcrm.progress import say
 from gcrm.settings.train import TrainOptions
@@ -11,14 +12,17 @@ def start_wandb(options: TrainOptions) -> bool:
     """Start a wandb run on the first process; whether there is one to report to.
 
     Without a key the run is kept offline (`wandb sync` uploads it later). The key is given to the
-    library through the environment only: it is neither logged nor saved.
+    library through the environment only: it is neither logged nor saved, not as a part of the
+    command, either, which wandb keeps.
     """
     if options.wandb_project is None and options.use_wandb is None:
         return False
     if os.environ.get("RANK", "0") != "0":
         return False
     if options.use_wandb is not None:
-        os.environ["WANDB_API_KEY"] = options.use_wandb.get_secret_value()
+        key = options.use_wandb.get_secret_value()
+        os.environ["WANDB_API_KEY"] = key
+        sys.argv = [word.replace(key, "***") if key else word for word in sys.argv]
     if not os.environ.get("WANDB_API_KEY") and "WANDB_MODE" not in os.environ:
         say("wandb: no key (--use_wandb or WANDB_API_KEY): the run is kept offline in ./wandb")
         os.environ["WANDB_MODE"] = "offline"

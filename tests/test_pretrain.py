@@ -126,6 +126,7 @@ def test_the_terminal_shows_progress_and_nothing_else(problems, tmp_path, capsys
     assert pretrain(*words, "--log-file", tmp_path / "log") == 0
     out, err = capsys.readouterr()
     assert out == ""
+    assert len(err.splitlines()) == 2, err
     first, last = err.splitlines()
     assert first.startswith("pretrain: 200 problems, 3 steps")
     assert last.startswith("pretrain: step 3/3, done in ")

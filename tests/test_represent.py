@@ -26,8 +26,9 @@ def folder(tmp_path_factory):
 
 
 def represent(folder, name, *flags):
-    options = ["--dataset-path", str(folder / "pairs.jsonl"), "--save-dir", str(folder / name)]
-    options += ["--reward-model-path", str(folder / "rm"), *flags]
+    options = ["--save-dir", str(folder / name), "--reward-model-path", str(folder / "rm"), *flags]
+    if "--dataset-path" not in flags:
+        options += ["--dataset-path", str(folder / "pairs.jsonl")]
     return run_stage(RepresentOptions, run, options), folder / name / "goal_state.npy"
 
 

@@ -44,8 +44,10 @@ def folder(tmp_path_factory):
 
 def train(folder, name, *flags):
     """Train in this process and return (exit status, folder of the model)."""
-    options = ["--pretrain", str(folder / "base"), "--dataset", str(folder / "pairs.jsonl")]
-    options += ["--save_path", str(folder / name), "--max_len", "64", "--learning_rate", "1e-3"]
+    options = ["--pretrain", str(folder / "base"), "--save_path", str(folder / name)]
+    options += ["--max_len", "64", "--learning_rate", "1e-3"]
+    if "--dataset" not in flags:
+        options += ["--dataset", str(folder / "pairs.jsonl")]
     options += ["--train_batch_size", "8", "--micro_train_batch_size", "8", *flags]
     return run_stage(TrainOptions, run, options), folder / name
 

@@ -40,7 +40,9 @@ def test_an_answer_with_both_labels_is_right_in_part() -> None:
 
 
 def test_equal_answers_of_different_problems_do_not_vote_together() -> None:
-    votes = samples((0, "1", False), (0, "2", True), (0, "2", True), (1, "1", True), (1, "2", False))
+    votes = samples(
+        (0, "1", False), (0, "2", True), (0, "2", True), (1, "1", True), (1, "2", False)
+    )
     assert votes.majority() == pytest.approx([1, 1 / 2])
 
 
