@@ -21,8 +21,8 @@ DECIMALS = 6
 """Numbers that agree to so many decimals are one, as in math-verify."""
 MAX_BITS = 4096
 """Whole powers beyond so many bits are not worked out: 9^9^9 is compared as written."""
-MAX_DEPTH = 6
-"""Brackets nested deeper are compared as written: math-verify's time is exponential in them."""
+MAX_DEPTH = 10
+"""Brackets nested deeper are compared as written: math-verify takes seconds for tens of them."""
 PARSING_SECONDS = 5
 """After so long math-verify gives up on an answer (main thread only: it uses a signal)."""
 
@@ -458,9 +458,8 @@ def _ordered(expression: Any) -> str:
         return f"{type(expression).__name__}({inner})"
 
 
-def _flattened(expression: Any, kind: type) -> list[Any]:
+def _flattened(expression: Any, kind: Any) -> list[Any]:
     """The terms of a sum of sums, the factors of a product of products."""
     if not isinstance(expression, kind):
         return [expression]
-    arguments: Any = expression.args  # type: ignore[attr-defined]
-    return [part for argument in arguments for part in _flattened(argument, kind)]
+    return [part for argument in expression.args for part in _flattened(argument, kind)]

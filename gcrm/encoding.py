@@ -17,9 +17,12 @@ from gcrm.preferences import Prompt
 
 PLAIN_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] | capitalize }}: {{ message['content'] }}\n\n"
-    "{% endfor %}{% if add_generation_prompt %}Assistant: {% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}Assistant:\n{% endif %}"
 )
-"""For tokenizers that bring no chat template; it is saved with the reward model."""
+"""For tokenizers that bring no chat template; it is saved with the reward model.
+
+It ends with a new line, not with a space, which would be one token with a completion's first word.
+"""
 
 FIXED_DATE = "{% macro strftime_now(format) %}26 Jul 2024{% endmacro %}"
 """Some templates tell the model today's date, and scores would change from day to day."""
@@ -234,11 +237,21 @@ class Encoder:
         for left, right in pairwise([-1, *own, len(tokens)]):
             piece = tokens[left + 1 : right]
             if any(typed[left + 1 : right]):
-                begin = tokens[left][2] if left >= 0 else 0
-                end = tokens[right][1] if right < len(tokens) else len(text)
+                begin = self._reach(tokens[left], text)[1] if left >= 0 else 0
+                end = self._reach(tokens[right], text)[0] if right < len(tokens) else len(text)
                 piece = self._as_text(text, begin, end)
             disarmed += piece + tokens[right : right + 1]
         return disarmed
+
+    def _reach(self, token: Token, text: str) -> tuple[int, int]:
+        """A special token's characters, with the white space beside it that it swallows."""
+        id, begin, end = token
+        added = self.tokenizer.added_tokens_decoder.get(id)
+        if added is not None and added.lstrip:
+            begin = len(text[:begin].rstrip())
+        if added is not None and added.rstrip:
+            end = len(text) - len(text[end:].lstrip())
+        return begin, end
 
     def _as_text(self, text: str, begin: int, end: int) -> list[Token]:
         """The tokens of text[begin:end], none of them special."""

@@ -51,7 +51,7 @@ def auroc_figure(
     from matplotlib.figure import Figure
 
     with rc_context(STYLE):
-        figure = Figure(figsize=(max(4.2, 1.05 * len(benchmarks) + 1.2), 3.4), layout="constrained")
+        figure = Figure(figsize=(max(6.2, 1.05 * len(benchmarks) + 0.8), 3.6), layout="constrained")
         axes = figure.add_subplot()
         for index, (variant, row) in enumerate(points.items()):
             shift = (index - (len(points) - 1) / 2) * min(0.22, 0.7 / len(points))
@@ -67,7 +67,16 @@ def auroc_figure(
         axes.set_xticks(range(len(benchmarks)), benchmarks)
         axes.tick_params(axis="x", length=0)
         axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
-        figure.legend(loc="outside lower center", ncols=min(5, len(points) + 3), fontsize=8)
+        handles, labels = axes.get_legend_handles_labels()
+        # The variants first: matplotlib puts error bars last.
+        order = sorted(range(len(labels)), key=lambda index: labels[index] not in points)
+        figure.legend(
+            [handles[index] for index in order],
+            [labels[index] for index in order],
+            loc="outside lower center",
+            ncols=3 if sum(map(len, labels)) > 65 else 5,
+            fontsize=8,
+        )
         _save(figure, stem)
 
 
@@ -102,7 +111,7 @@ def _baselines(axes: Any, by_length: Sequence[float | None]) -> None:
     places = [place for place, value in enumerate(by_length) if value is not None]
     values = [value for value in by_length if value is not None]
     left, right = [place - 0.4 for place in places], [place + 0.4 for place in places]
-    axes.hlines(values, left, right, GREY, linewidth=1.4, label="length alone (shorter is better)")
+    axes.hlines(values, left, right, GREY, linewidth=1.4, label="length alone")
     axes.axhline(0.5, color=GREY, linewidth=0.9, linestyle=(0, (2, 2)), label="chance", zorder=1)
 
 

@@ -111,35 +111,36 @@ def _gsm_hard(rng: random.Random) -> Problem:
 
 
 def _math(rng: random.Random) -> Problem:
-    """A nested expression of three operations, sometimes modulo a number."""
+    """A nested expression of two or three operations; the last may be modulo a number."""
     work = _Work()
 
     def leaf(operation: str) -> int:
-        return rng.randint(2, 9) if operation in "*/" else rng.randint(2, 30)
+        return rng.randint(2, 9) if operation in "*/" else rng.randint(2, 20)
 
-    def nested(depth: int) -> tuple[str, int]:
+    def nested(operations: int) -> tuple[str, int]:
         operation = rng.choice("++--**/")
-        if depth == 1:
+        if operations == 1:
             left, right = leaf(operation), leaf(operation)
             return f"{left} {operation} {right}", work.step(left, operation, right)
-        shape = rng.choice(("left", "right", "both") if depth == 3 else ("left", "right"))
+        shape = rng.choice(("left", "both") if operations == 3 else ("left", "right"))
         if shape == "left":
-            (text, left), right = nested(depth - 1), leaf(operation)
+            (text, left), right = nested(operations - 1), leaf(operation)
             text = f"( {text} ) {operation} {right}"
         elif shape == "right":
-            left, (text, right) = leaf(operation), nested(depth - 1)
+            left, (text, right) = leaf(operation), nested(operations - 1)
             text = f"{left} {operation} ( {text} )"
         else:
             (first, left), (second, right) = nested(1), nested(1)
             text = f"( {first} ) {operation} ( {second} )"
         return text, work.step(left, operation, right)
 
-    if rng.random() < 0.3:
-        modulus = rng.randint(3, 12)
-        text, value = nested(2)
+    kind = rng.choice(("two", "mod", "three"))
+    if kind == "mod":
+        modulus = rng.randint(3, 9)
+        text, value = nested(1)
         value = work.step(value, "mod", modulus)
         return work.problem(f"what is ( {text} ) mod {modulus} ?", value)
-    text, value = nested(3)
+    text, value = nested(2 if kind == "two" else 3)
     return work.problem(f"what is {text} ?", value)
 
 

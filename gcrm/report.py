@@ -203,10 +203,10 @@ def _draw(results: Results, stem: Path, options: ReportOptions) -> None:
     lengths = [
         results.any_variant(benchmark, "auroc", "length") for benchmark in results.benchmarks
     ]
-    title = options.run + (", synthetic stand-in" if options.synthetic else "")
+    title = options.run + (" (synthetic stand-in)" if options.synthetic else "")
     auroc_figure(
         stem,
-        f"Reward against correctness ({title}), 95 % intervals",
+        f"{title}\nReward against correctness, 95 % intervals",
         results.benchmarks,
         points,
         [None if length is None else length["value"] for length in lengths],

@@ -80,7 +80,7 @@ def test_no_answer_is_none(answer: str | None) -> None:
     "answer",
     [
         "(" * 100 + "x" + ")" * 99,
-        "((((((((((x+1)+1)+1)+1)+1)+1)+1)+1)+1)+1)" * 3,
+        "x^{" * 49 + "2" + "}" * 49,
         "9**9**9**9",
         "10^{10^{10}}x",
         "x^x^x^x^x^x^x^x^x^x",
@@ -125,7 +125,7 @@ def test_plain_numbers_do_not_import_sympy() -> None:
 
 @given(st.text(alphabet=st.characters(), max_size=60))
 @example("1e400")
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_text_has_a_canonical_form_that_is_stable(text: str) -> None:
     found = canonical(text)
     assert found is None or isinstance(found, str)
@@ -133,7 +133,7 @@ def test_any_text_has_a_canonical_form_that_is_stable(text: str) -> None:
 
 
 @given(st.text(alphabet="0123456789.,+-*/^(){}[] \\$%=xe", max_size=25))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150)
 def test_any_mathlike_text_has_a_canonical_form(text: str) -> None:
     canonical(text)
 

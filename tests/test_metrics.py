@@ -12,11 +12,14 @@ from scipy import stats
 from score_rows import columns, score_file
 from sklearn.metrics import roc_auc_score
 
+from gcrm.answers import canonical
 from gcrm.cli import run_stage
 from gcrm.metrics import benchmark_metrics, run
+from gcrm.questions import question_hash, question_key
 from gcrm.scores import read_scores, write_authors_jsonl, write_scores
 from gcrm.settings.metrics import MetricsOptions, MetricsSettings
 from gcrm.vote_metrics import unpaired_t_test
+from gcrm.voting import QFilter, Samples
 
 FAST = MetricsSettings(bootstrap_resamples=50)
 
@@ -54,6 +57,13 @@ def test_aurocs_and_correlations_are_those_of_the_libraries(tmp_path: Path) -> N
     correlations = found["q_value_correlation"]["0.4"]
     assert correlations["pearson"]["value"] == pytest.approx(stats.pearsonr(*pair).statistic)
     assert correlations["spearman"]["value"] == pytest.approx(stats.spearmanr(*pair).statistic)
+
+
+@pytest.mark.parametrize(("sign", "name"), [(-1, "length"), (1, "longer")])
+def test_a_reward_that_is_the_length_does_not_beat_it(tmp_path: Path, sign: int, name: str) -> None:
+    found = made(tmp_path, reward=sign * columns()["num_tokens"])["auroc"]
+    assert found[f"reward_minus_{name}"]["value"] == pytest.approx(0)
+    assert found[f"reward_minus_{name}"]["interval"] == pytest.approx([0, 0])
 
 
 def test_every_estimate_has_its_interval(tmp_path: Path) -> None:
@@ -141,6 +151,38 @@ def test_the_curve_starts_at_the_plain_vote(tmp_path: Path) -> None:
     assert last["threshold"] > first["threshold"]
     assert last["tokens_saved"]["value"] > 0
     assert len(voting["filter_chosen"]["thresholds"]) == 2
+
+
+def test_the_chosen_threshold_comes_from_the_other_half_of_the_problems(tmp_path: Path) -> None:
+    found = made(tmp_path)["voting"]
+    rows = read_scores(tmp_path / "all.parquet")
+    assert rows.q_values is not None
+    assert rows.predicted_answer is not None
+    problem = np.arange(len(rows)) // 4
+    keys = [question_key(question) for question in rows.question[::4]]
+    half = np.array([int(question_hash(key)[-1], 16) % 2 for key in keys])
+    answers = [canonical(answer) for answer in rows.predicted_answer]
+    votes = Samples(problem, answers, rows.is_correct)
+    q_filter = QFilter(rows.q_values, problem, skip_tokens=5)
+    accuracy, saved, thresholds = np.zeros(len(keys)), 0.0, []
+    for reported in (0, 1):
+        choices = []
+        for point in found["filter_curve"]:
+            filtered = q_filter.apply(point["threshold"])
+            right = votes.majority(filtered.keep)
+            spared = np.bincount(problem, filtered.saved)
+            choosing = half != reported
+            if right[choosing].sum() >= votes.majority()[choosing].sum() - 1e-9:
+                choices.append((spared[choosing].sum(), -point["threshold"], right, spared))
+        _, threshold, right, spared = max(choices, key=lambda choice: choice[:2])
+        thresholds.append(-threshold)
+        accuracy[half == reported] = right[half == reported]
+        saved += spared[half == reported].sum()
+    chosen = found["filter_chosen"]
+    assert chosen["thresholds"] == thresholds
+    assert len(set(thresholds)) == 2  # the halves differ, or the test would not tell them apart
+    assert chosen["accuracy"]["value"] == pytest.approx(accuracy.mean())
+    assert chosen["tokens_saved"]["value"] == pytest.approx(saved / rows.num_tokens.sum())
 
 
 def test_vanilla_has_rewards_and_says_why_there_is_no_more(tmp_path: Path) -> None:

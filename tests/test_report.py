@@ -49,13 +49,18 @@ def made(save_dir: Path, metrics: list[Path], **options: Any) -> Path:
     return save_dir
 
 
-def test_the_report_has_tables_figure_and_provenance(tmp_path: Path, metrics: list[Path]) -> None:
-    folder = made(tmp_path, metrics)
-    assert {path.name for path in folder.iterdir()} == {
+@pytest.fixture(scope="module")
+def report(metrics: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of all these metrics."""
+    return made(tmp_path_factory.mktemp("report"), metrics)
+
+
+def test_the_report_has_tables_figure_and_provenance(report: Path, metrics: list[Path]) -> None:
+    assert {path.name for path in report.iterdir()} == {
         *("report.md", "summary.txt", "auroc.svg", "auroc.png", "provenance.json"),
         *("auroc.csv", "partial_auroc.csv", "voting.csv"),
     }
-    text = (folder / "report.md").read_text()
+    text = (report / "report.md").read_text()
     first, second = (json.loads(metrics[i].read_text())["auroc"]["reward"] for i in (0, 3))
     mean = (first["value"] + second["value"]) / 2
     assert f"{mean:.3f} [" in text
@@ -69,14 +74,12 @@ def test_the_report_has_tables_figure_and_provenance(tmp_path: Path, metrics: li
     assert "synthetic" not in text
 
 
-def test_the_summary_fits_the_terminal_and_says_where_all_is(
-    tmp_path: Path, metrics: list[Path]
-) -> None:
-    summary = (made(tmp_path, metrics) / "summary.txt").read_text()
+def test_the_summary_fits_the_terminal_and_says_where_all_is(report: Path) -> None:
+    summary = (report / "summary.txt").read_text()
     lines = summary.splitlines()
     assert max(map(len, lines[:-2])) <= 110
-    assert str(tmp_path / "report.md") in lines[-2]
-    assert str(tmp_path / "auroc.png") in lines[-1]
+    assert str(report / "report.md") in lines[-2]
+    assert str(report / "auroc.png") in lines[-1]
     assert "Averages over seeds (vanilla: 2, contrastive: 2)" in summary
 
 
@@ -91,33 +94,32 @@ def test_many_variants_are_put_in_blocks(tmp_path: Path, metrics: list[Path]) ->
     assert sum(line.startswith("gsm8k ") for line in lines) > 2
 
 
-def test_made_benchmarks_are_marked_everywhere(tmp_path: Path, metrics: list[Path]) -> None:
+def test_made_benchmarks_are_marked_everywhere(
+    tmp_path: Path, metrics: list[Path], report: Path
+) -> None:
     folder = made(tmp_path, metrics, synthetic=True)
     for name in ("report.md", "summary.txt"):
         assert "(synthetic stand-in)" in (folder / name).read_text().splitlines()[0]
-    plain = made(tmp_path / "plain", metrics)
-    assert (folder / "auroc.svg").read_bytes() != (plain / "auroc.svg").read_bytes()
+    assert (folder / "auroc.svg").read_bytes() != (report / "auroc.svg").read_bytes()
 
 
-def test_the_report_is_the_same_bytes_every_time(tmp_path: Path, metrics: list[Path]) -> None:
-    folder = made(tmp_path, metrics)
-    first = {p.name: p.read_bytes() for p in folder.iterdir() if p.name != "provenance.json"}
-    made(tmp_path, metrics)
-    assert all((folder / name).read_bytes() == content for name, content in first.items())
+def test_the_report_is_the_same_bytes_every_time(report: Path, metrics: list[Path]) -> None:
+    first = {p.name: p.read_bytes() for p in report.iterdir() if p.name != "provenance.json"}
+    made(report, metrics)
+    assert all((report / name).read_bytes() == content for name, content in first.items())
 
 
-def test_the_csv_files_have_every_number(tmp_path: Path, metrics: list[Path]) -> None:
-    folder = made(tmp_path, metrics)
-    rows = list(csv.DictReader((folder / "auroc.csv").open()))
+def test_the_csv_files_have_every_number(report: Path, metrics: list[Path]) -> None:
+    rows = list(csv.DictReader((report / "auroc.csv").open()))
     assert len(rows) == 4 * 3 * 4  # models, benchmarks, scores
     row = next(r for r in rows if r["benchmark"] == "math" and r["score"] == "reward")
     expected = json.loads(metrics[1].read_text())["auroc"]["reward"]
     assert float(row["value"]) == expected["value"]
     assert [float(row["low"]), float(row["high"])] == expected["interval"]
-    votes = list(csv.DictReader((folder / "voting.csv").open()))
+    votes = list(csv.DictReader((report / "voting.csv").open()))
     assert {row["benchmark"] for row in votes} == {"gsm8k"}
     assert {row["rules"] for row in votes} == {"gcrm", "official"}
-    assert len(list(csv.DictReader((folder / "partial_auroc.csv").open()))) == 4 * 3 * 2 * 11
+    assert len(list(csv.DictReader((report / "partial_auroc.csv").open()))) == 4 * 3 * 2 * 11
 
 
 def test_vanilla_and_one_seed_alone_make_a_report(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ def test_auroc_is_scikit_learns(data: tuple[np.ndarray, np.ndarray, np.ndarray])
 
 
 @given(labelled)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_replicates_are_the_auroc_of_the_resampled_rows(
     data: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> None:
@@ -136,11 +137,11 @@ def test_auroc_with_interval_of_5000_rows_takes_less_than_a_second() -> None:
 
 
 @pytest.mark.parametrize("method", ["pearson", "spearman"])
-def test_correlation_is_scipys(method: str) -> None:
+def test_correlation_is_scipys(method: Literal["pearson", "spearman"]) -> None:
     generator = np.random.default_rng(0)
     x = np.round(generator.normal(size=300), 1)
     y = np.round(x + generator.normal(size=300), 1)
-    estimate = correlation(x, y, Bootstrap(np.arange(300), 2_000, 0), method)  # type: ignore[arg-type]
+    estimate = correlation(x, y, Bootstrap(np.arange(300), 2_000, 0), method)
     function = stats.pearsonr if method == "pearson" else stats.spearmanr
     assert estimate.value == pytest.approx(function(x, y).statistic)
     assert estimate.interval is not None

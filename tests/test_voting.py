@@ -117,7 +117,7 @@ sample_rows = st.lists(
 
 
 @given(sample_rows, st.floats(-1, 1), st.integers(0, 6))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80)
 def test_filter_and_votes_agree_with_slow_loops(
     rows: list[tuple[int, str | None, bool, list[float], float]], threshold: float, skip: int
 ) -> None:

@@ -1,0 +1,124 @@
+"""Rows in, whole files out."""
+
+import gzip
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gcrm.errors import UserError
+from gcrm.files import (
+    atomic_folder,
+    atomic_path,
+    iter_jsonl,
+    numbered_rows,
+    read_jsonl,
+    write_json,
+    write_jsonl,
+)
+
+values = st.none() | st.booleans() | st.integers() | st.text() | st.lists(st.text(), max_size=3)
+rows = st.lists(st.dictionaries(st.text(), values, max_size=4), min_size=1, max_size=5)
+
+
+@given(rows=rows)
+def test_rows_survive(tmp_path_factory, rows):
+    """Any text does, with line ends of every kind, NUL and emoji in it."""
+    path = tmp_path_factory.mktemp("files") / "rows.jsonl"
+    write_jsonl(path, rows)
+    assert read_jsonl(path) == rows
+    assert path.read_bytes().count(b"\n") == len(rows)
+
+
+def test_lines_are_numbered_as_in_an_editor(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"a": 1}\r\n\r\n   \n{"a": "x\\ry\xe2\x80\xa8z"}')
+    assert list(numbered_rows(path)) == [(1, {"a": 1}), (4, {"a": "x\ry\u2028z"})]
+    assert list(iter_jsonl(path)) == read_jsonl(path) == [{"a": 1}, {"a": "x\ry\u2028z"}]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "has no rows"),
+        (b"\n \n", "has no rows"),
+        (b"\xef\xbb\xbf\n", "has no rows"),
+        (gzip.compress(b'{"a": 1}\n'), "gzip-compressed"),
+        (b'{"a": 1}\n{"a": \n', "line 2: not valid JSON"),
+        (b'\n{"a": 1}\n\n{"a": "x', "line 4: not valid JSON"),
+        (b"[1]\n", "line 1: expected a JSON object"),
+        (b'[\n{"a": 1}\n]\n', "line 1: not valid JSON"),
+        (b'{"a": "\xe9"}\n', "line 1: not UTF-8"),
+        ('{"a": 1}\n'.encode("utf-16"), "not UTF-8"),
+        ('{"a": 1}\n'.encode("utf-16-le"), "not UTF-8"),
+        ('{"a": 1}\n'.encode("utf-32"), "not UTF-8"),
+        (b'{"a": "\\ud83d"}\n', r"line 1: '\\ud83d' is half a character"),
+        (b'{"\\uDE00": 1}\n', "half a character"),
+        (b'{"a": ' + b"9" * 5000 + b"}\n", "line 1: JSON that cannot be read"),
+        (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}\n", "line 1: JSON that cannot be read"),
+    ],
+)
+def test_what_is_no_jsonl_is_told_in_one_line(tmp_path, content, message):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=message) as error:
+        read_jsonl(path)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_whole_pairs_are_text(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"a": "\\ud83d\\ude00"}\n')
+    assert read_jsonl(path) == [{"a": "😀"}]
+
+
+def test_missing_files_and_folders(tmp_path):
+    with pytest.raises(UserError, match="no such file"):
+        read_jsonl(tmp_path / "none.jsonl")
+    with pytest.raises(UserError, match="cannot be read"):
+        read_jsonl(tmp_path)
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "new" / "rows.jsonl"
+    write_jsonl(path, [{"a": 1}])
+
+    def failing():
+        yield {"a": 2}
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_jsonl(path, failing())
+    assert read_jsonl(path) == [{"a": 1}]
+    assert [file.name for file in path.parent.iterdir()] == ["rows.jsonl"]
+
+
+def test_temporary_names_keep_the_suffix(tmp_path):
+    with atomic_path(tmp_path / "plot.png") as temporary:
+        assert (temporary.suffix, temporary.parent) == (".png", tmp_path)
+        temporary.write_text("x")
+    assert [file.name for file in tmp_path.iterdir()] == ["plot.png"]
+
+
+def test_json_has_no_nan(tmp_path):
+    write_json(tmp_path / "a.json", {"a": 1.5, "é": None})
+    assert json.loads((tmp_path / "a.json").read_text("utf-8")) == {"a": 1.5, "é": None}
+    with pytest.raises(ValueError):
+        write_json(tmp_path / "a.json", {"a": float("nan")})
+    assert json.loads((tmp_path / "a.json").read_text("utf-8"))["a"] == 1.5
+
+
+def test_folders_appear_whole(tmp_path):
+    folder = tmp_path / "model"
+    with atomic_folder(folder) as temporary:
+        (temporary / "a").write_text("1")
+        assert [file.name for file in folder.iterdir()] == [temporary.name]
+    (folder / "kept").write_text("0")
+    with pytest.raises(RuntimeError), atomic_folder(folder) as temporary:
+        (temporary / "a").write_text("2")
+        raise RuntimeError
+    assert {file.name: file.read_text() for file in folder.iterdir()} == {"a": "1", "kept": "0"}
+    with atomic_folder(folder) as temporary:
+        (temporary / "a").write_text("3")
+    assert {file.name: file.read_text() for file in folder.iterdir()} == {"a": "3", "kept": "0"}
