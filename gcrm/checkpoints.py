@@ -15,6 +15,7 @@ from transformers import (
 )
 
 from gcrm.errors import UserError
+from gcrm.sources import is_local
 
 
 def load_tokenizer(source: str, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
@@ -157,7 +158,7 @@ def _load(auto_class: Any, source: str, **options: Any) -> Any:
         if not path.is_file():
             raise UserError(f"{source}: no such file")
         folder, options["gguf_file"] = str(path.parent), path.name
-    elif not path.is_dir() and (source.startswith((".", "/", "~")) or source.count("/") > 1):
+    elif not path.is_dir() and is_local(source):
         raise UserError(f"{source}: no such folder; give a hub id, a folder or a .gguf file")
     try:
         loaded = auto_class.from_pretrained(folder, **options)

@@ -14,20 +14,7 @@ from gcrm.config import Config
 from gcrm.errors import UserError
 from gcrm.files import write_json
 from gcrm.preferences import read_preferences
-
-LOCAL_SUFFIXES = (".gguf", ".jsonl", ".json", ".parquet", ".safetensors")
-
-
-def files_of(source: str) -> list[Path]:
-    """The files behind a path, which are inputs of the rules; none behind a hub id.
-
-    A folder counts by its files: Snakemake compares files by content, folders only by time.
-    """
-    path = Path(source)
-    if path.is_dir():
-        inside = (file for file in path.rglob("*") if file.is_file())
-        return sorted(file for file in inside if not _is_hidden(file.relative_to(path)))
-    return [path] if _is_local(source) else []
+from gcrm.sources import files_of, is_local
 
 
 def check_inputs(config: Config, where: str, memory: Path) -> None:
@@ -79,20 +66,5 @@ def _remembered(memory: Path) -> dict[str, list[list[object]]]:
 
 
 def _check_exists(source: str, where: str, key: str) -> None:
-    if _is_local(source) and not Path(source).exists():
+    if is_local(source) and not Path(source).exists():
         raise UserError(f"{where}: {key}: {source}: no such file or folder")
-
-
-def _is_local(source: str) -> bool:
-    """A hub id is `name` or `owner/name`; anything else, and all that exists, is a path."""
-    path = Path(source)
-    return (
-        path.exists()
-        or path.suffix in LOCAL_SUFFIXES
-        or source.startswith((".", "/", "~"))
-        or source.count("/") > 1
-    )
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)

@@ -11,6 +11,7 @@ from gcrm.errors import UserError
 from gcrm.files import Row, numbered_rows
 from gcrm.progress import say
 from gcrm.questions import question_hash, question_key
+from gcrm.sources import is_local
 
 Message = dict[str, str]
 """A turn of a dialogue: {"role": "user" or "assistant" or "system", "content": text}."""
@@ -106,7 +107,7 @@ def _rows(source: str) -> list[tuple[int, Row]]:
         return list(enumerate(_parquet_rows(path), start=1))
     if path.exists() and not path.is_dir():
         raise UserError(f"{source}: expected a .jsonl or .parquet file, or a folder of `datasets`")
-    if not path.is_dir() and (source.startswith((".", "/", "~")) or source.count("/") > 1):
+    if not path.is_dir() and is_local(source):
         raise UserError(f"{source}: no such file or folder")
     return list(enumerate(_datasets_rows(source), start=1))
 

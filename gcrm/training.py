@@ -19,6 +19,7 @@ from gcrm.checkpoints import load_reward_model, new_reward_model
 from gcrm.encoding import PLAIN_TEMPLATE, Encoder
 from gcrm.errors import UserError
 from gcrm.files import atomic_folder, write_json, write_jsonl
+from gcrm.fingerprint import code_version, content_hash
 from gcrm.hardware import Hardware, choose_hardware
 from gcrm.model_card import model_card
 from gcrm.preferences import Preference, read_preferences
@@ -27,6 +28,7 @@ from gcrm.provenance import write_provenance
 from gcrm.questions import question_hash, question_key
 from gcrm.reward_model import pad
 from gcrm.settings.train import TrainOptions
+from gcrm.sources import files_of
 from gcrm.tracking import start_wandb
 from gcrm.trainer import EncodedPair, RewardTrainer, collate
 from gcrm.zero import prepare_environment, zero_config
@@ -198,19 +200,16 @@ def _training_arguments(options: TrainOptions, hardware: Hardware) -> TrainingAr
 
 
 def _checkpoint_folder(options: TrainOptions) -> Path:
-    """Where to resume from: a folder of its own for these settings and data."""
+    """Where to resume from: a folder of its own for these settings, data and code."""
     parent = options.ckpt_path or options.save_path.with_name(
         f"{options.save_path.name}.checkpoints"
     )
     settings = options.model_dump(
         mode="json", exclude={"save_path", "ckpt_path", "use_wandb", "logging_steps"}
     )
-    data = [
-        hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in map(Path, options.dataset)
-        if path.is_file()
-    ]
-    identity = json.dumps([settings, data], sort_keys=True)
+    sources = [options.pretrain, *options.dataset, *(options.eval_dataset or [])]
+    data = content_hash(file for source in sources for file in files_of(source))
+    identity = json.dumps([settings, data, code_version("gcrm.train")], sort_keys=True)
     return parent / hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 

@@ -11,8 +11,9 @@ from workflow_runs import ROOT, SMALL
 
 from gcrm.config import CONTRASTIVE_ONLY, load, unknown_part
 from gcrm.errors import UserError
-from gcrm.inputs import check_inputs, files_of
+from gcrm.inputs import check_inputs
 from gcrm.settings.train import TrainSettings
+from gcrm.sources import files_of
 
 OWN: dict[str, Any] = {
     "run": "own",

@@ -13,9 +13,10 @@ sys.path.insert(0, str(Path(workflow.basedir).parent))
 from gcrm.config import load, unknown_part
 from gcrm.errors import UserError
 from gcrm.fingerprint import describe
-from gcrm.inputs import check_inputs, files_of
+from gcrm.inputs import check_inputs
 from gcrm.settings.base import flags
 from gcrm.settings.prepare import PrepareSettings
+from gcrm.sources import files_of
 
 STARTED = time.time()
 

@@ -2,8 +2,8 @@
 
 
 # Train a reward model. An interrupted training resumes from checkpoints in a folder that Snakemake
-# does not know, since it would delete it with the failed job. The folder's name is made of code and
-# data (the stage adds the settings), so that a changed training starts afresh.
+# does not know, since it would delete it with the failed job; inside it, the stage makes one for its
+# settings, data and code, so that a changed training starts afresh.
 rule train:
     input:
         base_model=lambda wildcards: base_model_files,
@@ -36,19 +36,14 @@ rule train:
             dataset=PREFERENCES,
             dataset_probs=settings.dataset_probs,
             save_path=folder_of(output.checkpoint),
+            ckpt_path=f"{RESULTS}/checkpoints/{wildcards.variant}/seed{wildcards.seed}",
             seed=int(wildcards.seed),
-        ),
-        checkpoints=lambda wildcards, output: (
-            f"{RESULTS}/checkpoints/{wildcards.variant}/seed{wildcards.seed}/"
-            f"{code('train').split()[-1]}"
         ),
     message:
         "train: {wildcards.variant}, seed {wildcards.seed}"
     shell:
-        "data=$(python -m gcrm.fingerprint {input.base_model:q} {input.preferences:q}); "
         "OMP_NUM_THREADS={params.threads} MKL_NUM_THREADS={params.threads} "
-        "exec python -m gcrm.train {params.flags} --ckpt_path {params.checkpoints:q}-$data "
-        "--log-file {log:q}"
+        "exec python -m gcrm.train {params.flags} --log-file {log:q}"
 
 
 # Average the last states of the chosen completions to the goal state. A vanilla model gets one, too,
