@@ -66,7 +66,7 @@ def _empty_if_none(value: Any) -> Any:
 class StageThreads(Settings):
     """CPU threads a job; fixed, since results depend on them in their last digits."""
 
-    pretrain: Threads = 2
+    pretrain: Threads = 1
     """threads of `pretrain`"""
     sample: Threads = 1
     """threads of a job of `sample`"""

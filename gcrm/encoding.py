@@ -213,19 +213,20 @@ class Encoder:
 
     def _is_typed(self, token: Token, text: str, spans: Sequence[range]) -> bool:
         """Whether a special token, or a part of it, was written by a user."""
+        if not self._is_special(token, text):
+            return False
         _, begin, end = token
         literal = text[begin:end]
         # Some special tokens swallow the white space beside them, which may be another's.
         begin, end = end - len(literal.lstrip()), begin + len(literal.rstrip())
-        return self._is_special(token, text) and any(
-            max(begin, span.start) < min(end, span.stop) for span in spans
-        )
+        return any(max(begin, span.start) < min(end, span.stop) for span in spans)
 
     def _is_special(self, token: Token, text: str) -> bool:
         id, begin, end = token
-        if id == self._unknown_id:  # which may stand for any unknown text
-            return self.tokenizer.unk_token in text[begin:end]
-        return id in self._special_ids
+        if id not in self._special_ids:
+            return False
+        # The token of unknown text is only special where its own name stands there.
+        return id != self._unknown_id or self.tokenizer.unk_token in text[begin:end]
 
     def _disarm(self, tokens: list[Token], text: str, spans: Sequence[range]) -> list[Token]:
         """Tokenise what lies between the template's own special tokens as mere text."""

@@ -49,6 +49,8 @@ def choose_hardware(bf16: bool = False, flash_attn: bool = False) -> Hardware:
             f"torchrun --standalone --nproc-per-node {gpus} -m gcrm.…"
         )
     if not gpus:
+        # The Trainer asks DeepSpeed for its device, which looks for GPUs aloud unless it is told.
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
         say(f"no GPU: computing on the CPU with {torch.get_num_threads()} thread(s)")
     return Hardware(
         device="cuda" if gpus else "cpu",

@@ -21,6 +21,8 @@ from gcrm.settings.prepare import PrepareOptions
 
 SHARED_SHOWN = 20
 """shared questions that the report quotes, of each benchmark"""
+HARDER = ("gsm8k", "math", "svamp")
+"""families that need more examples: the base model is to solve a good part of each"""
 
 
 def run(options: PrepareOptions) -> None:
@@ -79,15 +81,24 @@ def make_sets(options: PrepareOptions) -> dict[str, list[Row]]:
     sets = {
         name: _made(name, family, count, options.data_seed, taken) for name, family, count in sizes
     }
-    share, rest = divmod(options.pretrain_problems, len(FAMILIES))
     pretrain = [
         row
-        for number, family in enumerate(FAMILIES)
-        if (count := share + (number < rest))
+        for family, count in _pretrain_sizes(options.pretrain_problems).items()
         for row in _made(f"pretrain-{family}", family, count, options.data_seed, taken)
     ]
     random.Random(f"{options.data_seed} pretrain").shuffle(pretrain)
     return sets | {"pretrain": pretrain}
+
+
+def _pretrain_sizes(total: int) -> dict[str, int]:
+    """How many problems of each family the base model learns from, HARDER ones twice as many."""
+    order = [*FAMILIES, *HARDER]
+    return {
+        family: sum(
+            len(range(i, total, len(order))) for i, name in enumerate(order) if name == family
+        )
+        for family in FAMILIES
+    }
 
 
 def _made(name: str, family: str, count: int, seed: int, taken: set[str]) -> list[Row]:

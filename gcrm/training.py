@@ -45,7 +45,7 @@ def train_reward_model(options: TrainOptions) -> None:
     """
     hardware = choose_hardware(options.bf16, options.flash_attn)
     if options.zero_stage:
-        prepare_environment(on_cpu=hardware.device == "cpu")
+        prepare_environment()
     pairs = read_preferences(options.dataset, options.dataset_probs, options.max_pairs)
     pairs, heldout = _hold_out(pairs, options)
     arguments = _training_arguments(options, hardware)

@@ -25,10 +25,8 @@ def zero_config(stage: int, on_cpu: bool) -> dict[str, Any]:
     return config
 
 
-def prepare_environment(on_cpu: bool) -> None:
+def prepare_environment() -> None:
     """What DeepSpeed reads from the environment, for a command started without a launcher."""
-    if on_cpu:
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")
     if "RANK" in os.environ:
         return
     with socket.socket() as free:

@@ -10,7 +10,7 @@ from gcrm.settings.base import Settings
 class PrepareSettings(Settings):
     """How many problems of each kind are made (only for runs that make their own data)."""
 
-    pretrain_problems: int = Field(60_000, gt=0)
+    pretrain_problems: int = Field(32_000, gt=0)
     """problems with worked solutions that the base model learns from, over all families"""
     preference_problems: int = Field(1_500, gt=0)
     """problems that the base model's solutions are sampled on to make preference pairs"""

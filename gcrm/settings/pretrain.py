@@ -16,11 +16,11 @@ class PretrainSettings(Settings):
     """width of the hidden states"""
     heads: int = Field(4, gt=0)
     """attention heads"""
-    steps: int = Field(800, gt=0)
+    steps: int = Field(1_600, gt=0)
     """optimiser steps; training stops by steps, never by the clock"""
-    batch_size: int = Field(100, gt=0)
+    batch_size: int = Field(20, gt=0)
     """problems a step"""
-    learning_rate: float = Field(3e-3, gt=0)
+    learning_rate: float = Field(2e-3, gt=0)
     """peak learning rate of AdamW, cosine to 0"""
 
     @model_validator(mode="after")

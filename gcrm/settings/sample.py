@@ -12,7 +12,7 @@ class SampleSettings(Settings):
 
     temperature: float = Field(1.0, gt=0)
     """softmax temperature of the sampled solutions"""
-    max_new_tokens: int = Field(64, gt=0)
+    max_new_tokens: int = Field(32, gt=0)
     """longest solution, in tokens; one that is not finished then has no answer and is wrong"""
     batch_size: int = Field(256, gt=0)
     """prompts decoded together"""
@@ -33,7 +33,7 @@ class SampleOptions(Settings):
     """sampled solutions a problem, beside the greedy one"""
     temperature: float = Field(1.0, gt=0)
     """softmax temperature of the sampled solutions"""
-    max_new_tokens: int = Field(64, gt=0)
+    max_new_tokens: int = Field(32, gt=0)
     """longest solution, in tokens"""
     batch_size: int = Field(256, gt=0)
     """prompts decoded together"""
