@@ -178,6 +178,14 @@ class Config(Settings):
         kept = settings.model_dump(exclude=set(CONTRASTIVE_ONLY), exclude_unset=True)
         return TrainSettings(**kept)
 
+    def scored_sets(self) -> list[str]:
+        """What can be scored: the benchmarks and, where they are made, their dev sets.
+
+        Settings are chosen on the dev sets; no report shows them, and they are made when asked for.
+        """
+        made = self.prepare is not None and self.completions is None
+        return [*self.benchmarks, *(f"dev-{name}" for name in self.benchmarks if made)]
+
     def problem_sets(self) -> list[str]:
         """Names of the problem sets that `prepare` makes; none if the run makes nothing."""
         if self.prepare is None:
@@ -249,7 +257,7 @@ def unknown_part(config: Config, target: str) -> str | None:
     known = {
         "variant": list(config.variants),
         "seed": [f"seed{seed}" for seed in config.seeds],
-        "benchmark": config.benchmarks if parts[2] in ("scores", "metrics") else [],
+        "benchmark": config.scored_sets() if parts[2] in ("scores", "metrics") else [],
     }
     for (kind, names), part in zip(known.items(), parts[3:], strict=False):
         name = part.removesuffix(".json").removesuffix(".provenance")

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterable
+from itertools import product
 
 from gcrm.cli import run_stage
 from gcrm.completions import read_file
@@ -43,10 +44,11 @@ def run(options: PairOptions) -> None:
 
 
 def make_pairs(rows: Iterable[Row], most: int, seed: int) -> list[Row]:
-    """Rows {question, correct, incorrect}, at most `most` of each problem, none with a text twice.
+    """Rows {question, correct, incorrect}, at most `most` of each problem, no pair twice.
 
-    Texts are drawn without repetition, so that a problem has as many pairs as its rarer kind has
-    distinct texts. The choice depends on seed, question and texts, not on the order of the rows.
+    Drawn from all combinations of a correct and an incorrect text: samples that are right are often
+    the same, while those that are wrong are wrong in many ways. The choice depends on seed,
+    question and texts, not on the order of the rows.
     """
     texts: dict[str, tuple[str, dict[bool, set[str]]]] = {}
     for row in rows:
@@ -58,12 +60,10 @@ def make_pairs(rows: Iterable[Row], most: int, seed: int) -> list[Row]:
     for key, (question, kinds) in texts.items():
         # Where labels contradict each other, as they can if one answer was cut off, neither counts.
         correct, incorrect = kinds[True] - kinds[False], kinds[False] - kinds[True]
-        rng = random.Random(f"{seed} {key}")
-        count = min(most, len(correct), len(incorrect))
-        chosen, rejected = (rng.sample(sorted(kind), count) for kind in (correct, incorrect))
+        combinations = list(product(sorted(correct), sorted(incorrect)))
+        drawn = random.Random(f"{seed} {key}").sample(combinations, min(most, len(combinations)))
         pairs += [
-            {"question": question, "correct": good, "incorrect": bad}
-            for good, bad in zip(chosen, rejected, strict=True)
+            {"question": question, "correct": good, "incorrect": bad} for good, bad in drawn
         ]
     return pairs
 

@@ -64,7 +64,7 @@ def one_of(names):
 wildcard_constraints:
     variant=one_of(settings.variants),
     seed=one_of(settings.seeds),
-    benchmark=one_of(settings.benchmarks),
+    benchmark=one_of(settings.scored_sets()),
     split="greedy|all",
 
 
