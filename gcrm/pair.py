@@ -62,9 +62,7 @@ def make_pairs(rows: Iterable[Row], most: int, seed: int) -> list[Row]:
         correct, incorrect = kinds[True] - kinds[False], kinds[False] - kinds[True]
         combinations = list(product(sorted(correct), sorted(incorrect)))
         drawn = random.Random(f"{seed} {key}").sample(combinations, min(most, len(combinations)))
-        pairs += [
-            {"question": question, "correct": good, "incorrect": bad} for good, bad in drawn
-        ]
+        pairs += [{"question": question, "correct": good, "incorrect": bad} for good, bad in drawn]
     return pairs
 
 

@@ -36,8 +36,11 @@ def start_wandb(options: TrainOptions) -> bool:
             name=options.wandb_run_name,
             config=options.model_dump(mode="json"),
         )
+        return True
     except Exception as error:  # tracking must never cost a training run
-        logging.getLogger("gcrm").exception("wandb failed")
-        say(f"wandb: cannot report ({type(error).__name__}); training goes on without it")
-        return False
-    return True
+        kind = type(error).__name__
+        reason = str(error).replace(os.environ.get("WANDB_API_KEY") or "\0", "***")
+    # Behind the block and without the traceback: the library's messages may quote the key.
+    logging.getLogger("gcrm").warning("wandb failed: %s: %s", kind, reason)
+    say(f"wandb: cannot report ({kind}); training goes on without it")
+    return False

@@ -208,8 +208,10 @@ def _checkpoint_folder(options: TrainOptions) -> Path:
         mode="json", exclude={"save_path", "ckpt_path", "use_wandb", "logging_steps"}
     )
     sources = [options.pretrain, *options.dataset, *(options.eval_dataset or [])]
-    data = content_hash(file for source in sources for file in files_of(source))
-    identity = json.dumps([settings, data, code_version("gcrm.train")], sort_keys=True)
+    files = [file for source in sources for file in files_of(source) if file.is_file()]
+    identity = json.dumps(
+        [settings, content_hash(files), code_version("gcrm.train")], sort_keys=True
+    )
     return parent / hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 

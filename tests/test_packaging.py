@@ -30,12 +30,10 @@ README = (ROOT / "README.md").read_text()
 # Declared and used, but imported by others on our behalf.
 USED_WITHOUT_IMPORT = {
     "accelerate": "transformers.Trainer cannot run without it",
-    "deepspeed": "transformers.Trainer shards with it (--zero_stage)",
     "gguf": "transformers reads .gguf models with it",
     "jinja2": "transformers renders chat templates with it",
     "safetensors": "the format of the checkpoints, through transformers",
     "snakemake": "a command: make reproduce",
-    "wandb": "transformers.Trainer reports to it (--use_wandb)",
 }
 
 
