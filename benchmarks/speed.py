@@ -2,7 +2,7 @@
 
     python benchmarks/speed.py
 
-A Llama of SmolLM2's width with random weights (8 of its 30 layers) scores and trains on completions
+A Llama of SmolLM2's width with random weights (4 of its 30 layers) scores and trains on completions
 of uneven length. The floor is the FLOPs of the layers (2 a weight and token forward, 6 for a
 training step, and attention's products) over the matrix-product rate measured in the same run.
 Scoring is compared with the same model in batches of 16 in file order, padded to the longest: what
@@ -22,8 +22,8 @@ from gcrm.reward_model import HeadWatch, batches_by_length, pad
 from gcrm.trainer import EncodedPair, collate
 
 ROUNDS = 3
-COMPLETIONS = 128
-PAIRS = 16
+COMPLETIONS = 64
+PAIRS = 8
 TOKENS_PER_BATCH = 16_384
 
 
@@ -36,7 +36,7 @@ def main() -> None:
             vocab_size=8_192,
             hidden_size=576,
             intermediate_size=1_536,
-            num_hidden_layers=8,
+            num_hidden_layers=4,
             num_attention_heads=9,
             num_key_value_heads=3,
             num_labels=1,
