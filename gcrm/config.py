@@ -27,7 +27,7 @@ from gcrm.settings.pretrain import PretrainSettings
 from gcrm.settings.report import ReportSettings
 from gcrm.settings.represent import RepresentSettings
 from gcrm.settings.sample import SampleSettings
-from gcrm.settings.train import TrainOptions, TrainSettings
+from gcrm.settings.train import CONTRASTIVE_ONLY, TrainOptions, TrainSettings
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Sources = Annotated[list[str], Field(min_length=1)]
@@ -44,15 +44,6 @@ MAKING = {
     "pair": ("preferences",),
 }
 """section that makes something: what it is for; it is needed where one of these is not given"""
-CONTRASTIVE_ONLY = (
-    "contrastive_strategy",
-    "contrastive_loss_beta",
-    "sim_samples",
-    "unsim_samples",
-    "source_state_percentile",
-    "goal_state_percentile",
-)
-"""settings of `train` that a vanilla model does without"""
 
 
 def _as_list(value: Any) -> Any:

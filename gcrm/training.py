@@ -27,7 +27,7 @@ from gcrm.progress import say
 from gcrm.provenance import write_provenance
 from gcrm.questions import question_hash, question_key
 from gcrm.reward_model import pad
-from gcrm.settings.train import TrainOptions
+from gcrm.settings.train import CONTRASTIVE_ONLY, TrainOptions
 from gcrm.sources import files_of
 from gcrm.tracking import start_wandb
 from gcrm.trainer import EncodedPair, RewardTrainer, collate
@@ -93,9 +93,7 @@ def train_reward_model(options: TrainOptions) -> None:
         "reward_sample": len(rewards),
         "reward_mean": float(rewards.mean()),
         "reward_std": float(rewards.std()),
-        "objective": options.model_dump(
-            mode="json", include=OBJECTIVE[options.reward_model_strategy]
-        ),
+        "objective": options.model_dump(mode="json", include=_objective(options)),
         "seed": options.seed,
     }
     with atomic_folder(options.save_path) as folder:
@@ -115,19 +113,10 @@ def train_reward_model(options: TrainOptions) -> None:
     say(f"train: saved {options.save_path}")
 
 
-OBJECTIVE = {
-    "vanilla": {"reward_model_strategy"},
-    "contrastive": {
-        "reward_model_strategy",
-        "contrastive_strategy",
-        "contrastive_loss_beta",
-        "sim_samples",
-        "unsim_samples",
-        "source_state_percentile",
-        "goal_state_percentile",
-    },
-}
-"""The settings that a strategy's loss depends on."""
+def _objective(options: TrainOptions) -> set[str]:
+    """The settings that the strategy's loss depends on."""
+    contrastive = options.reward_model_strategy == "contrastive"
+    return {"reward_model_strategy", *(CONTRASTIVE_ONLY if contrastive else ())}
 
 
 def _hold_out(

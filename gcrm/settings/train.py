@@ -10,6 +10,16 @@ from gcrm.settings.base import Settings, split_commas
 Share = Annotated[float, Field(ge=0, lt=1)]
 Steps = Annotated[int, Field(ge=-1)]
 
+CONTRASTIVE_ONLY = (
+    "contrastive_strategy",
+    "contrastive_loss_beta",
+    "sim_samples",
+    "unsim_samples",
+    "source_state_percentile",
+    "goal_state_percentile",
+)
+"""settings of `train` that a vanilla model does without"""
+
 
 class TrainSettings(Settings):
     """Objective, schedule and hardware of a reward model."""
