@@ -14,7 +14,7 @@ from typing import Any
 from gcrm.files import write_json
 from gcrm.settings.base import Settings
 
-LIBRARIES = ("torch", "transformers", "tokenizers", "deepspeed", "datasets", "numpy", "pandas")
+LIBRARIES = ("torch", "transformers", "tokenizers", "deepspeed", "datasets", "numpy")
 STARTED = time.time()
 
 

@@ -14,9 +14,10 @@ from gcrm.provenance import write_provenance
 from gcrm.reward_model import RewardModel, Scores
 from gcrm.scores import read_scores, write_authors_jsonl, write_scores
 from gcrm.settings.evaluate import EvaluateOptions
+from gcrm.settings.metrics import MetricsSettings
 
-SKIPPED_TOKENS = 5
-"""The filter does not look at the first tokens of a completion, as in `metrics`."""
+SKIPPED_TOKENS: int = MetricsSettings.model_fields["skip_tokens"].default
+"""Standalone `evaluate` says what the filter would drop as `metrics` counts by default."""
 
 
 def score_benchmarks(options: EvaluateOptions) -> None:

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from workflow_runs import ROOT, SMALL
 
-from gcrm.config import CONTRASTIVE_ONLY, load, unknown_part
+from gcrm.config_loading import load, unknown_part
 from gcrm.errors import UserError
 from gcrm.inputs import check_inputs
-from gcrm.settings.train import TrainSettings
+from gcrm.settings.train import CONTRASTIVE_ONLY, TrainSettings
 from gcrm.sources import files_of
 
 OWN: dict[str, Any] = {

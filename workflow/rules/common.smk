@@ -10,7 +10,7 @@ from snakemake.settings.enums import Quietness
 # The package beside this workflow comes before an installed one.
 sys.path.insert(0, str(Path(workflow.basedir).parent))
 
-from gcrm.config import load, unknown_part
+from gcrm.config_loading import load, unknown_part
 from gcrm.errors import UserError
 from gcrm.fingerprint import describe
 from gcrm.inputs import check_inputs
