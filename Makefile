@@ -26,7 +26,7 @@ reproduce: $(READY)
 	$(IN_VENV) snakemake --cores all
 
 test: lint
-	$(IN_VENV) pytest -m "not slow"
+	$(IN_VENV) pytest -m "not slow" -n 2 --dist loadfile
 
 # The one definition of the checks: `make test` and the pre-commit hook call it.
 lint: $(READY)
