@@ -1,0 +1,166 @@
+"""From what Snakemake read to a checked `Config`, or one line a mistake.
+
+pydantic checks each key; here are the variables of paths, and mistakes that no single key shows.
+Nothing here reads data: `gcrm.inputs` does.
+"""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from gcrm.config import MAKING, PATHS, Config, as_list
+from gcrm.errors import UserError
+from gcrm.problems import FAMILIES
+from gcrm.settings.base import explain
+from gcrm.settings.train import CONTRASTIVE_ONLY, TrainOptions
+
+
+def load(given: Mapping[str, Any], where: str, environ: Mapping[str, str] = os.environ) -> Config:
+    """Check a whole config.
+
+    Args:
+        given: the config as read from YAML and the command line.
+        where: the file it is from, for messages.
+        environ: the variables that ${VAR} in a path stands for.
+
+    Raises:
+        UserError: one line a mistake, with the file, the key, and what it may be.
+    """
+    try:
+        config = Config(**_expanded(given, where, environ))
+    except ValidationError as error:
+        raise UserError(_once(explain(error, where, Config).splitlines())) from None
+    if mistakes := list(_mistakes(config, given)):
+        raise UserError("\n".join(f"{where}: {mistake}" for mistake in mistakes))
+    return config
+
+
+def unknown_part(config: Config, target: str) -> str | None:
+    """What in a path below results/ the config does not know, in words; None if all is known.
+
+    Snakemake alone would only say that no rule makes the file.
+    """
+    parts = Path(os.path.normpath(target)).parts
+    if len(parts) < 3 or parts[0] != "results":
+        return None
+    if parts[1] != config.run:
+        return f"the config is of the run {config.run!r}, not {parts[1]!r}; give --configfile"
+    if parts[2] not in ("models", "goal_states", "scores", "metrics"):
+        return None
+    known = {
+        "variant": list(config.variants),
+        "seed": [f"seed{seed}" for seed in config.seeds],
+        "benchmark": config.scored_sets() if parts[2] in ("scores", "metrics") else [],
+    }
+    for (kind, names), part in zip(known.items(), parts[3:], strict=False):
+        name = part.removesuffix(".json").removesuffix(".provenance")
+        if names and part not in names and name not in names:
+            return f"there is no {kind} {name!r}; the config has {', '.join(names)}"
+    if parts[2] == "scores" and parts[6:7] == ("all",) and "all" not in config.splits(parts[5]):
+        return f"benchmark {parts[5]!r} has no samples, so its only split is greedy"
+    return None
+
+
+def _expanded(given: Mapping[str, Any], where: str, environ: Mapping[str, str]) -> dict[str, Any]:
+    """The config with the environment's values for ${VAR} in its path keys."""
+
+    def expand(key: str, value: Any) -> Any:
+        if isinstance(value, list):
+            return [expand(key, part) for part in value]
+        if not isinstance(value, str):
+            return value
+        for name in re.findall(r"\$\{(\w+)\}", value):
+            if not environ.get(name):
+                raise UserError(
+                    f"{where}: {key}: the environment variable {name} is not set; set it "
+                    f"(export {name}=…), or give the value with --config {key}=…"
+                )
+            value = value.replace(f"${{{name}}}", environ[name])
+        return os.path.expanduser(value)
+
+    return {key: expand(key, value) if key in PATHS else value for key, value in given.items()}
+
+
+def _once(lines: list[str]) -> str:
+    """Without what a variant only repeats from the shared section."""
+    shared = {line.replace(": train.", ": ", 1) for line in lines if ": train." in line}
+    return "\n".join(
+        line for line in lines if re.sub(r": variants\.[^.:]+\.", ": ", line, count=1) not in shared
+    )
+
+
+def _mistakes(config: Config, given: Mapping[str, Any]) -> Iterable[str]:
+    """What no single key shows: sections without use, sections that lack, names out of place."""
+    for key in ("seeds", "benchmarks", "preferences"):
+        repeated = [str(n) for n, count in Counter(getattr(config, key) or []).items() if count > 1]
+        if repeated:
+            yield f"{key}: {', '.join(repeated)} is there more than once"
+    for key in PATHS:
+        for source in as_list(getattr(config, key)) or []:
+            if "{" in source or "}" in source:
+                yield f"{key}: {source}: has a brace, Snakemake's sign of a wildcard; rename it"
+    for section, needed_for in MAKING.items():
+        made = [key for key in needed_for if key in config.made]
+        if getattr(config, section) is not None and not made:
+            verb = "is" if len(needed_for) == 1 else "are"
+            yield (
+                f"{section}: would do nothing, since {', '.join(needed_for)} {verb} given; "
+                f"remove the section, or what is given"
+            )
+        elif getattr(config, section) is None and made:
+            yield (
+                f"{made[0]}: is missing; give it, or a section {section}: "
+                f"({section}: {{}} for the defaults) to make it"
+            )
+    yield from _mistakes_of_made(config)
+    for name, settings in config.variants.items():
+        own = (given["variants"] or {}).get(name) or {}
+        idle = [key for key in CONTRASTIVE_ONLY if key in own]
+        if settings.reward_model_strategy == "vanilla" and idle:
+            yield (
+                f"variants.{name}.{idle[0]}: does nothing in a vanilla reward model; remove it, "
+                "or set reward_model_strategy: contrastive"
+            )
+    if config.dataset_probs is not None and config.preferences is None:
+        yield "dataset_probs: does nothing without preferences; remove it"
+    elif config.preferences is not None:
+        try:
+            TrainOptions(
+                pretrain="",
+                dataset=config.preferences,
+                dataset_probs=config.dataset_probs,
+                save_path=Path(),
+            )
+        except ValidationError as error:
+            yield explain(error, "", TrainOptions).removeprefix(": ")
+
+
+def _mistakes_of_made(config: Config) -> Iterable[str]:
+    if not config.made:
+        return
+    if unknown := [name for name in config.benchmarks if name not in FAMILIES]:
+        yield (
+            f"benchmarks: no problems can be made for {', '.join(unknown)}; "
+            f"made are {', '.join(FAMILIES)} (others need base_model, preferences and completions)"
+        )
+    if config.prepare is not None:
+        for name in config.prepare.preference_families:
+            if name not in FAMILIES:
+                yield (
+                    f"prepare.preference_families: no problems can be made for {name!r}; "
+                    f"known are {', '.join(FAMILIES)}"
+                )
+    if config.sample is None:
+        return
+    numbers = config.sample.num_samples
+    known = [*config.benchmarks, "preference"]
+    for name in numbers if "num_samples" in config.sample.model_fields_set else ():
+        if name not in known and name.removeprefix("dev-") not in known:
+            yield f"sample.num_samples.{name}: no such set; known are {', '.join(known)}"
+    if config.preferences is None and numbers.get("preference", 0) < 2:
+        yield "sample.num_samples.preference: must be at least 2, to make pairs of the solutions"
