@@ -259,6 +259,52 @@ def test_no_key_of_the_default_config_reaches_another_run(own_project: Path) -> 
     assert "unheard_of" in snakemake(own_project, "--dry-run").stderr
 
 
+@pytest.fixture
+def hh_project(finished_own: Path, tmp_path: Path) -> Path:
+    """The finished own run with a held-out set beside its benchmarks, finished, too."""
+    project = Path(shutil.copytree(finished_own, tmp_path / "project"))
+    config = yaml.safe_load((project / "own.yaml").read_text())
+    heldout = {"hh": str(Path(config["preferences"]).with_name("heldout.jsonl"))}
+    (project / heldout["hh"]).write_text((project / config["preferences"]).read_text())
+    write_config(project / "own.yaml", config | {"heldout": heldout})
+    return project
+
+
+HH_JOBS = {
+    f"{stage}: {variant}, seed 0, hh (pairs)"
+    for stage in ("evaluate", "metrics")
+    for variant in ("vanilla", "contrastive")
+}
+
+
+def test_a_new_held_out_set_runs_only_what_is_new(hh_project: Path) -> None:
+    jobs = would_run(hh_project, "--configfile", "own.yaml")
+    assert {job for job in jobs if job.startswith(("evaluate", "metrics"))} == HH_JOBS
+    assert stages(jobs) == ["evaluate", "metrics", "prepare", "report"]
+
+
+def test_held_out_sets_rerun_for_what_concerns_them(hh_project: Path) -> None:
+    pretend_it_ran(hh_project, "--configfile", "own.yaml")
+    own = hh_project / "own.yaml"
+    config = yaml.safe_load(own.read_text())
+
+    def jobs(**changes: Any) -> set[str]:
+        write_config(own, config | changes)
+        return set(would_run(hh_project, "--configfile", "own.yaml")) - {
+            "report: tables and figures of the run"
+        }
+
+    assert jobs() == set()
+    assert jobs(evaluate={"max_pairs": 1}) == HH_JOBS
+    assert all("hh" not in job for job in jobs(evaluate={"max_problems": 1}))
+    of_solutions = jobs(metrics=config["metrics"] | {"filter_threshold": 0.5})
+    assert of_solutions and all("hh" not in job for job in of_solutions)
+    assert jobs(benchmarks=[], completions=None) == {"prepare: check the data that the run brings"}
+    path = hh_project / config["heldout"]["hh"]
+    path.write_text(path.read_text().replace('"6"', '"7"'))
+    assert jobs() == HH_JOBS | {"prepare: check the data that the run brings"}
+
+
 def test_paths_with_blanks_quotes_and_dollars_reach_the_stage(own_project: Path) -> None:
     asked = snakemake(own_project, "--forceall", "-np", "--configfile", "own.yaml")
     assert """--dataset 'my '"'"'own'"'"' $data;/pairs.jsonl'""" in asked.stdout + asked.stderr
