@@ -158,7 +158,7 @@ def test_changed_own_samples_rerun_their_split_only(own_project: Path) -> None:
     (samples,) = own_project.glob("my*/completions/gsm8k/output-rs0.jsonl")
     samples.write_text(samples.read_text() * 2)
     assert set(would_run(own_project, "--configfile", "own.yaml")) == {
-        "prepare: check preferences and completions",
+        "prepare: check the data that the run brings",
         "evaluate: vanilla, seed 0, gsm8k (all)",
         "evaluate: contrastive, seed 0, gsm8k (all)",
         "metrics: vanilla, seed 0, gsm8k",
@@ -259,50 +259,31 @@ def test_no_key_of_the_default_config_reaches_another_run(own_project: Path) -> 
     assert "unheard_of" in snakemake(own_project, "--dry-run").stderr
 
 
-@pytest.fixture
-def hh_project(finished_own: Path, tmp_path: Path) -> Path:
-    """The finished own run with a held-out set beside its benchmarks, finished, too."""
-    project = Path(shutil.copytree(finished_own, tmp_path / "project"))
-    config = yaml.safe_load((project / "own.yaml").read_text())
-    heldout = {"hh": str(Path(config["preferences"]).with_name("heldout.jsonl"))}
-    (project / heldout["hh"]).write_text((project / config["preferences"]).read_text())
-    write_config(project / "own.yaml", config | {"heldout": heldout})
-    return project
-
-
-HH_JOBS = {
-    f"{stage}: {variant}, seed 0, hh (pairs)"
-    for stage in ("evaluate", "metrics")
-    for variant in ("vanilla", "contrastive")
-}
-
-
-def test_a_new_held_out_set_runs_only_what_is_new(hh_project: Path) -> None:
-    jobs = would_run(hh_project, "--configfile", "own.yaml")
-    assert {job for job in jobs if job.startswith(("evaluate", "metrics"))} == HH_JOBS
-    assert stages(jobs) == ["evaluate", "metrics", "prepare", "report"]
-
-
-def test_held_out_sets_rerun_for_what_concerns_them(hh_project: Path) -> None:
-    pretend_it_ran(hh_project, "--configfile", "own.yaml")
-    own = hh_project / "own.yaml"
-    config = yaml.safe_load(own.read_text())
+def test_held_out_sets_run_for_what_concerns_them(own_project: Path) -> None:
+    hh_jobs = {
+        f"{stage}: {variant}, seed 0, hh (pairs)"
+        for stage in ("evaluate", "metrics")
+        for variant in ("vanilla", "contrastive")
+    }
+    checked = {"prepare: check the data that the run brings"}
+    config = yaml.safe_load((own_project / "own.yaml").read_text())
+    heldout = own_project / config["preferences"].replace("pairs", "heldout")
+    heldout.write_text((own_project / config["preferences"]).read_text())
+    config |= {"heldout": {"hh": str(heldout.relative_to(own_project))}}
 
     def jobs(**changes: Any) -> set[str]:
-        write_config(own, config | changes)
-        return set(would_run(hh_project, "--configfile", "own.yaml")) - {
-            "report: tables and figures of the run"
-        }
+        write_config(own_project / "own.yaml", config | changes)
+        found = set(would_run(own_project, "--configfile", "own.yaml"))
+        return found - {"report: tables and figures of the run"}
 
-    assert jobs() == set()
-    assert jobs(evaluate={"max_pairs": 1}) == HH_JOBS
-    assert all("hh" not in job for job in jobs(evaluate={"max_problems": 1}))
-    of_solutions = jobs(metrics=config["metrics"] | {"filter_threshold": 0.5})
-    assert of_solutions and all("hh" not in job for job in of_solutions)
-    assert jobs(benchmarks=[], completions=None) == {"prepare: check the data that the run brings"}
-    path = hh_project / config["heldout"]["hh"]
-    path.write_text(path.read_text().replace('"6"', '"7"'))
-    assert jobs() == HH_JOBS | {"prepare: check the data that the run brings"}
+    assert jobs() == hh_jobs | checked  # a new set
+    pretend_it_ran(own_project, "--configfile", "own.yaml")
+    assert jobs(evaluate={"max_pairs": 1}) == hh_jobs
+    of_solutions = {"metrics": config["metrics"] | {"filter_threshold": 0.5}}
+    found = jobs(evaluate={"max_problems": 1}, **of_solutions)
+    assert found and not found & hh_jobs
+    heldout.write_text(heldout.read_text().replace('"6"', '"7"'))
+    assert jobs() == hh_jobs | checked
 
 
 def test_paths_with_blanks_quotes_and_dollars_reach_the_stage(own_project: Path) -> None:
