@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gcrm.scores import Ragged, write_scores
+from gcrm.score_files import Ragged
+from gcrm.scores import write_scores
 
 TOKENS = 300
 

@@ -30,7 +30,9 @@ Threads = Annotated[int, Field(ge=1)]
 Gpus = Annotated[int, Field(ge=0)]
 
 PATHS = ("base_model", "preferences", "completions")
-"""keys that name what a run brings, in which ${VAR} is the environment's"""
+"""keys that name what a run brings; what is not given is made"""
+WITH_VARIABLES = (*PATHS, "heldout")
+"""keys in whose paths ${VAR} is the environment's"""
 MAKING = {
     "prepare": PATHS,
     "pretrain": ("base_model",),
@@ -88,8 +90,10 @@ class Config(Settings):
     """seeds of the reward models: each variant is trained with each"""
     data_seed: Seed = 0
     """seed of made problems, base model, solutions and pairs"""
-    benchmarks: list[Name] = Field(min_length=1)
+    benchmarks: list[Name] = []
     """benchmarks to evaluate on"""
+    heldout: dict[Name, str] = {}
+    """held-out preference data to evaluate on, by name: .jsonl, .parquet, folder or hub id"""
 
     base_model: str | None = None
     """base model: hub id, folder or .gguf file; none: `pretrain` makes one"""
@@ -150,8 +154,9 @@ class Config(Settings):
 
     @property
     def made(self) -> list[str]:
-        """What the run makes, of base_model, preferences and completions."""
-        return [key for key in PATHS if getattr(self, key) is None]
+        """What the run makes, of base_model, preferences and completions (of benchmarks)."""
+        needed = PATHS if self.benchmarks else [key for key in PATHS if key != "completions"]
+        return [key for key in needed if getattr(self, key) is None]
 
     def variant(self, name: str) -> TrainSettings:
         """All settings of a variant; what the vanilla objective does not use keeps its default.
@@ -171,6 +176,10 @@ class Config(Settings):
         """
         made = self.prepare is not None and self.completions is None
         return [*self.benchmarks, *(f"dev-{name}" for name in self.benchmarks if made)]
+
+    def heldout_sources(self) -> list[str]:
+        """The held-out preference data, in the order of the config."""
+        return list(self.heldout.values())
 
     def problem_sets(self) -> list[str]:
         """Names of the problem sets that `prepare` makes; none if the run makes nothing."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from gcrm.config import MAKING, PATHS, Config, as_list
+from gcrm.config import MAKING, PATHS, WITH_VARIABLES, Config, as_list
 from gcrm.errors import UserError
 from gcrm.problems import FAMILIES
 from gcrm.settings.base import explain
@@ -55,15 +55,24 @@ def unknown_part(config: Config, target: str) -> str | None:
     known = {
         "variant": list(config.variants),
         "seed": [f"seed{seed}" for seed in config.seeds],
-        "benchmark": config.scored_sets() if parts[2] in ("scores", "metrics") else [],
+        "benchmark": _evaluated(config) if parts[2] in ("scores", "metrics") else [],
     }
     for (kind, names), part in zip(known.items(), parts[3:], strict=False):
         name = part.removesuffix(".json").removesuffix(".provenance")
         if names and part not in names and name not in names:
             return f"there is no {kind} {name!r}; the config has {', '.join(names)}"
-    if parts[2] == "scores" and parts[6:7] == ("all",) and "all" not in config.splits(parts[5]):
+    if parts[2] != "scores" or len(parts) < 7:
+        return None
+    if (parts[5] in config.heldout) != (parts[6] == "pairs"):
+        there = "pairs" if parts[5] in config.heldout else "greedy and all (samples)"
+        return f"{parts[5]!r} has no split {parts[6]!r}; there is {there}"
+    if parts[6] == "all" and "all" not in config.splits(parts[5]):
         return f"benchmark {parts[5]!r} has no samples, so its only split is greedy"
     return None
+
+
+def _evaluated(config: Config) -> list[str]:
+    return [*config.scored_sets(), *config.heldout]
 
 
 def _expanded(given: Mapping[str, Any], where: str, environ: Mapping[str, str]) -> dict[str, Any]:
@@ -72,18 +81,24 @@ def _expanded(given: Mapping[str, Any], where: str, environ: Mapping[str, str]) 
     def expand(key: str, value: Any) -> Any:
         if isinstance(value, list):
             return [expand(key, part) for part in value]
+        if isinstance(value, Mapping):
+            return {name: expand(f"{key}.{name}", part) for name, part in value.items()}
         if not isinstance(value, str):
             return value
         for name in re.findall(r"\$\{(\w+)\}", value):
             if not environ.get(name):
+                option, _, inner = key.partition(".")
+                other = f"{option}='{{{inner}: …}}'" if inner else f"{key}=…"
                 raise UserError(
                     f"{where}: {key}: the environment variable {name} is not set; set it "
-                    f"(export {name}=…), or give the value with --config {key}=…"
+                    f"(export {name}=…), or give the value with --config {other}"
                 )
             value = value.replace(f"${{{name}}}", environ[name])
         return os.path.expanduser(value)
 
-    return {key: expand(key, value) if key in PATHS else value for key, value in given.items()}
+    return {
+        key: expand(key, value) if key in WITH_VARIABLES else value for key, value in given.items()
+    }
 
 
 def _once(lines: list[str]) -> str:
@@ -100,10 +115,13 @@ def _mistakes(config: Config, given: Mapping[str, Any]) -> Iterable[str]:
         repeated = [str(n) for n, count in Counter(getattr(config, key) or []).items() if count > 1]
         if repeated:
             yield f"{key}: {', '.join(repeated)} is there more than once"
-    for key in PATHS:
-        for source in as_list(getattr(config, key)) or []:
+    sources = {key: as_list(getattr(config, key)) or [] for key in PATHS}
+    sources |= {f"heldout.{name}": [source] for name, source in config.heldout.items()}
+    for key, brought in sources.items():
+        for source in brought:
             if "{" in source or "}" in source:
                 yield f"{key}: {source}: has a brace, Snakemake's sign of a wildcard; rename it"
+    yield from _mistakes_of_evaluation(config)
     for section, needed_for in MAKING.items():
         made = [key for key in needed_for if key in config.made]
         if getattr(config, section) is not None and not made:
@@ -138,6 +156,16 @@ def _mistakes(config: Config, given: Mapping[str, Any]) -> Iterable[str]:
             )
         except ValidationError as error:
             yield explain(error, "", TrainOptions).removeprefix(": ")
+
+
+def _mistakes_of_evaluation(config: Config) -> Iterable[str]:
+    if not (config.benchmarks or config.heldout):
+        yield "benchmarks: is missing; name benchmarks, or held-out preference data (heldout)"
+    for name in config.heldout:
+        if name in config.scored_sets():
+            yield f"heldout.{name}: is the name of a benchmark, too; rename it"
+    if config.completions is not None and not config.benchmarks:
+        yield "completions: does nothing without benchmarks; remove it, or name benchmarks"
 
 
 def _mistakes_of_made(config: Config) -> Iterable[str]:

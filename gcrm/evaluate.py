@@ -1,14 +1,19 @@
-"""Score completions with a reward model: `python -m gcrm.evaluate`."""
+"""Score completions or held-out preferences with a reward model: `python -m gcrm.evaluate`."""
 
 from gcrm.cli import run_stage
 from gcrm.settings.evaluate import EvaluateOptions
 
 
 def run(options: EvaluateOptions) -> None:
-    """Score as the options say; see `gcrm.scoring`."""
-    from gcrm.scoring import score_benchmarks
+    """Score as the options say; see `gcrm.scoring` and `gcrm.pair_scoring`."""
+    if options.dataset:
+        from gcrm.pair_scoring import score_heldout
 
-    score_benchmarks(options)
+        score_heldout(options)
+    else:
+        from gcrm.scoring import score_benchmarks
+
+        score_benchmarks(options)
 
 
 if __name__ == "__main__":

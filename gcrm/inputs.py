@@ -38,8 +38,10 @@ def check_inputs(config: Config, where: str, memory: Path) -> None:
 
     if config.base_model is not None:
         _check_exists(config.base_model, where, "base_model")
-    for source in config.preferences or []:
-        _check_exists(source, where, "preferences")
+    sources = [("preferences", source) for source in config.preferences or []]
+    sources += [(f"heldout.{name}", source) for name, source in config.heldout.items()]
+    for key, source in sources:
+        _check_exists(source, where, key)
         if files := files_of(source):
             check(f"preferences {source}", files, partial(read_preferences, [source]))
     if config.completions is not None:

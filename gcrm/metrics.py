@@ -1,5 +1,7 @@
 """What the scores are worth: AUROC, partial AUROC and votes of one benchmark, with intervals.
 
+Of a held-out preference set, it is preference accuracy: see `gcrm.preference_metrics`.
+
 The metrics file is one JSON object. Every estimate in it is `{value, interval, n}`, with the 95 %
 interval of a bootstrap over problems; where there is no value it is null and `reason` says why. A
 section that cannot be made is `{reason}`.
@@ -16,6 +18,8 @@ from gcrm.cli import run_stage
 from gcrm.errors import UserError
 from gcrm.files import write_json
 from gcrm.metrics_text import describe
+from gcrm.pair_scores import read_pair_scores
+from gcrm.preference_metrics import preference_metrics
 from gcrm.progress import say
 from gcrm.provenance import write_provenance
 from gcrm.questions import question_key
@@ -38,9 +42,11 @@ Json = dict[str, Any]
 
 
 def run(options: MetricsOptions) -> None:
-    """Write the metrics of one score table, or print those of a folder of JSON lines."""
+    """Write the metrics of one score table, or print those of a folder of scores."""
     if options.scores is not None and options.output is not None:
         _from_tables(options, options.scores, options.output)
+    elif options.pair_scores is not None and options.output is not None:
+        _from_pairs(options, options.pair_scores, options.output)
     else:
         _from_folder(options)
 
@@ -58,6 +64,16 @@ def _from_tables(options: MetricsOptions, scores: Path, output: Path) -> None:
     write_provenance(output.with_suffix(".provenance.json"), options, inputs)
 
 
+def _from_pairs(options: MetricsOptions, scores: Path, output: Path) -> None:
+    write_json(output, origin(output) | _preferences(options, scores))
+    write_provenance(output.with_suffix(".provenance.json"), options, [scores])
+
+
+def _preferences(options: MetricsOptions, path: Path) -> Json:
+    scores = read_pair_scores(path)
+    return preference_metrics(scores.without_q_values() if options.vanilla else scores, options)
+
+
 def origin(path: Path) -> Json:
     """Variant, seed and benchmark of `.../<variant>/seed<k>/<benchmark>.json`; null for others."""
     match = re.fullmatch(r"seed(\d+)", path.parent.name)
@@ -72,7 +88,13 @@ def _from_folder(options: MetricsOptions) -> None:
     model_dir = Path(options.eval_results_dir or "") / (options.model_name or "")
     if not model_dir.is_dir():
         raise UserError(f"{model_dir}: no such folder; `evaluate --save_dir` makes it")
-    found = {name: _read_folder(model_dir / name, "greedy") for name in options.benchmarks}
+    pairs = {name: model_dir / name / "pairs" / "scores.parquet" for name in options.benchmarks}
+    pairs = {name: path for name, path in pairs.items() if path.is_file()}
+    found = {
+        name: _read_folder(model_dir / name, "greedy")
+        for name in options.benchmarks
+        if name not in pairs
+    }
     for name, files in found.items():
         if not files:
             known = sorted(path.name for path in model_dir.iterdir() if path.is_dir())
@@ -89,7 +111,8 @@ def _from_folder(options: MetricsOptions) -> None:
             samples = read_authors_jsonl(sample_files, with_q_values=not options.vanilla)
         all_metrics[name] = benchmark_metrics(greedy, samples, options)
         say(f"metrics: {name} done")
-    print(describe(options.model_name or "", all_metrics), end="")
+    held_out = {name: _preferences(options, path) for name, path in pairs.items()}
+    print(describe(options.model_name or "", all_metrics, held_out), end="")
 
 
 def _read_folder(benchmark_dir: Path, split: str) -> list[Path]:

@@ -7,8 +7,14 @@ from gcrm.tables import fixed_width, number, p_value
 Json = dict[str, Any]
 
 
-def describe(model: str, metrics: dict[str, Json]) -> str:
-    """The metrics of several benchmarks as tables of text."""
+def describe(model: str, metrics: dict[str, Json], held_out: dict[str, Json]) -> str:
+    """The metrics of several benchmarks and held-out preference sets as tables of text."""
+    parts = [_describe_benchmarks(model, metrics)] if metrics else []
+    parts += [_describe_preferences(model, held_out)] if held_out else []
+    return "\n".join(parts)
+
+
+def _describe_benchmarks(model: str, metrics: dict[str, Json]) -> str:
     rows = [["benchmark", "n", "correct %", "AUROC [95 %]", "by length", "reward - length"]]
     for name, found in metrics.items():
         auroc = found["auroc"]
@@ -27,7 +33,8 @@ def describe(model: str, metrics: dict[str, Json]) -> str:
         if reason := found["auroc"]["reward"].get("reason"):
             parts.append(f"{name}: no AUROC: {reason}\n")
     for column, title in (("reward", "partial rewards"), ("q_value", "Q-values")):
-        parts.append(_describe_partial(metrics, column, title))
+        curves = {name: found["partial_auroc"][column] for name, found in metrics.items()}
+        parts.append(_describe_partial(curves, f"AUROC of {title} of the tokens so far"))
     for name, found in metrics.items():
         if "reason" not in found["voting"]:
             parts += [
@@ -37,16 +44,43 @@ def describe(model: str, metrics: dict[str, Json]) -> str:
     return "".join(parts)
 
 
-def _describe_partial(metrics: dict[str, Json], column: str, title: str) -> str:
-    found = {name: each["partial_auroc"][column] for name, each in metrics.items()}
-    found = {name: each for name, each in found.items() if "reason" not in each}
+def _describe_preferences(model: str, held_out: dict[str, Json]) -> str:
+    rows = [["held-out set", "pairs", "reward [95 %]", "Q-value", "shorter", "longer", "margin"]]
+    for name, found in held_out.items():
+        accuracy = found["accuracy"]
+        shares = [
+            number(accuracy["reward"], percent=True),
+            *(
+                number(accuracy[score] | {"interval": None}, percent=True)
+                for score in ("q_value", "shorter", "longer")
+            ),
+        ]
+        rows.append([name, str(found["pairs"]["n"]), *shares, number(found["margin"])])
+    parts = [f"{model}: % of pairs in which the chosen side is above\n", fixed_width(rows)]
+    for name, found in held_out.items():
+        pairs = found["pairs"]
+        if any(pairs[key] for key in ("ties", "truncated", "left_out")):
+            parts.append(
+                f"{name}: {pairs['ties']} pairs with equal rewards, {pairs['truncated']} with a "
+                f"side cut off, {pairs['left_out']} left out (prompt too long)\n"
+            )
+    for column, title in (("reward", "partial rewards"), ("q_value", "Q-values")):
+        curves = {name: found["partial_accuracy"][column] for name, found in held_out.items()}
+        what = f"% of pairs in which the chosen side is above, by {title} of the tokens so far"
+        parts.append(_describe_partial(curves, what, percent=True))
+    return "".join(parts)
+
+
+def _describe_partial(curves: dict[str, Json], title: str, percent: bool = False) -> str:
+    found = {name: each for name, each in curves.items() if "reason" not in each}
     if not found:
         return ""
     percentiles = list(next(iter(found.values())))
     rows = [["after a share of", *percentiles]]
     for name, each in found.items():
-        rows.append([name, *(number(each[p] | {"interval": None}) for p in percentiles)])
-    return f"\nAUROC of {title} of the tokens so far\n" + fixed_width(rows)
+        cells = [number(each[p] | {"interval": None}, percent=percent) for p in percentiles]
+        rows.append([name, *cells])
+    return f"\n{title}\n" + fixed_width(rows)
 
 
 def _votes(voting: Json) -> str:

@@ -33,22 +33,23 @@ def run(options: PrepareOptions) -> None:
             write_jsonl(options.problems_dir / f"{name}.jsonl", rows)
         say(f"prepare: made {sum(map(len, sets.values()))} problems in {len(sets)} sets")
         write_provenance(options.problems_dir / "provenance.json", options)
-        report = report_made(sets, options.benchmarks)
+        report = report_made(sets, options)
     else:
         report = check_data(options)
-    shared = sum(found["shared_with_training"] for found in report["benchmarks"].values())
-    if shared:
-        worst = {
-            name: found["shared_with_training"]
-            for name, found in report["benchmarks"].items()
-            if found["shared_with_training"]
-        }
-        counts = ", ".join(f"{name} {count}" for name, count in worst.items())
-        say(f"prepare: WARNING: training data and benchmarks share {shared} questions ({counts})")
-    else:
-        say("prepare: training data and benchmarks share no question")
+    _say_shared("benchmarks", report["benchmarks"])
+    _say_shared("held-out preferences", report["heldout"])
     if options.report is not None:
         write_json(options.report, report)
+
+
+def _say_shared(what: str, sets: dict[str, Any]) -> None:
+    """Warn of questions that are in the training data, too: they flatter the reward models."""
+    counts = {name: found["shared_with_training"] for name, found in sets.items()}
+    if shared := sum(counts.values()):
+        each = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
+        say(f"prepare: WARNING: training data and {what} share {shared} questions ({each})")
+    elif sets:
+        say(f"prepare: training data and {what} share no question")
 
 
 def make_sets(options: PrepareOptions) -> dict[str, list[Row]]:
@@ -106,7 +107,7 @@ def _made(name: str, family: str, count: int, seed: int, taken: set[str]) -> lis
     return [vars(problem).copy() for problem in problems]
 
 
-def report_made(sets: dict[str, list[Row]], benchmarks: Iterable[str]) -> dict[str, Any]:
+def report_made(sets: dict[str, list[Row]], options: PrepareOptions) -> dict[str, Any]:
     """The report on made problems. Training data is all that is no benchmark and no `dev` set."""
     training = {
         name: rows
@@ -119,8 +120,9 @@ def report_made(sets: dict[str, list[Row]], benchmarks: Iterable[str]) -> dict[s
         "training": {name: {"rows": len(rows)} for name, rows in training.items()},
         "benchmarks": {
             name: {"problems": len(sets[name]), **_shared(_questions(sets[name]), keys)}
-            for name in benchmarks
+            for name in options.benchmarks
         },
+        "heldout": _check_heldout(options.heldout, keys),
         "dev": {name: len(rows) for name, rows in sets.items() if name.startswith("dev-")},
     }
 
@@ -143,7 +145,25 @@ def check_data(options: PrepareOptions) -> dict[str, Any]:
     if options.completions_data_path is not None:
         for name in options.benchmarks:
             benchmarks[name] = _check_benchmark(options, name, keys)
-    return {"made": False, "training": training, "benchmarks": benchmarks}
+    heldout = _check_heldout(options.heldout, keys)
+    return {"made": False, "training": training, "benchmarks": benchmarks, "heldout": heldout}
+
+
+def _check_heldout(sources: list[str], keys: set[str]) -> dict[str, Any]:
+    found = {}
+    for source in sources:
+        pairs = read_preferences([source])
+        prompts = [pair.question for pair in pairs]
+        found[source] = {
+            "rows": len(pairs),
+            "questions": len(_keys(prompts)),
+            **_shared(prompts, keys),
+        }
+        say(
+            f"prepare: {source}: {len(pairs)} held-out pairs, "
+            f"{found[source]['shared_with_training']} prompts shared with training data"
+        )
+    return found
 
 
 def _check_benchmark(options: PrepareOptions, name: str, keys: set[str]) -> dict[str, Any]:

@@ -8,6 +8,12 @@ from gcrm.cli import run_stage
 from gcrm.errors import UserError
 from gcrm.files import atomic_path
 from gcrm.plots import Point, auroc_figure
+from gcrm.preference_tables import (
+    ABOVE_LENGTH,
+    preference_rows,
+    preference_section,
+    preference_table,
+)
 from gcrm.provenance import write_provenance
 from gcrm.report_tables import (
     OFFICIAL_VOTES,
@@ -27,10 +33,6 @@ from gcrm.tables import comma_separated, fixed_width, markdown
 
 WIDTH = 110
 """Columns of the summary at most."""
-ABOVE_LENGTH = (
-    "* above length alone, be shorter or longer better: the 95 % intervals of both differences "
-    "are above 0"
-)
 SYNTHETIC = (
     "The benchmarks of this run are **synthetic stand-ins** that carry the names of the real ones: "
     "its numbers say that the pipeline works, and nothing about the real benchmarks."
@@ -61,17 +63,29 @@ OFFICIAL_TEXT = (
 def run(options: ReportOptions) -> None:
     """Write report.md, summary.txt, the tables as CSV, and the figure."""
     results = read_results(options.metrics)
+    heldout = read_results(options.heldout_metrics)
     save_dir = Path(options.save_dir)
     title = f"{options.title}: {options.run}" + (
         " (synthetic stand-in)" if options.synthetic else ""
     )
-    _draw(results, save_dir / "auroc", options)
-    _write(save_dir / "auroc.csv", comma_separated(auroc_rows(results)))
-    _write(save_dir / "partial_auroc.csv", comma_separated(partial_rows(results)))
-    _write(save_dir / "voting.csv", comma_separated(voting_rows(results)))
-    _write(save_dir / "report.md", _report(results, title, options))
-    _write(save_dir / "summary.txt", summary(results, title, save_dir))
-    inputs = [*options.metrics, *([options.data_report] if options.data_report else [])]
+    tables = {}
+    if options.metrics:
+        _draw(results, save_dir / "auroc", options)
+        tables["auroc"] = auroc_rows(results)
+        tables["partial_auroc"] = partial_rows(results)
+        tables["voting"] = voting_rows(results)
+    if options.heldout_metrics:
+        tables["preference_accuracy"] = preference_rows(heldout)
+    for name, rows in tables.items():
+        _write(save_dir / f"{name}.csv", comma_separated(rows))
+    parts = _benchmark_parts(results) if options.metrics else []
+    parts += preference_section(heldout) if options.heldout_metrics else []
+    _write(save_dir / "report.md", _report(parts, title, list(tables), options))
+    parts = _benchmark_summary(results) if options.metrics else []
+    parts += _heldout_summary(heldout) if options.heldout_metrics else []
+    _write(save_dir / "summary.txt", summary(parts, title, list(tables), save_dir))
+    inputs = [*options.metrics, *options.heldout_metrics]
+    inputs += [options.data_report] if options.data_report else []
     write_provenance(save_dir / "provenance.json", options, inputs)
 
 
@@ -80,11 +94,19 @@ def _write(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def _report(results: Results, title: str, options: ReportOptions) -> str:
+def _report(results: list[str], title: str, tables: list[str], options: ReportOptions) -> str:
     parts = [f"# {title}"]
     if options.synthetic:
         parts.append(SYNTHETIC)
-    parts += ["## Reward against correctness (AUROC)", AUROC_TEXT]
+    parts += results
+    if options.data_report is not None:
+        parts += ["## Data", _data(options.data_report)]
+    parts.append(f"Tables as CSV: {', '.join(f'`{name}.csv`' for name in tables)}.")
+    return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
+
+
+def _benchmark_parts(results: Results) -> list[str]:
+    parts = ["## Reward against correctness (AUROC)", AUROC_TEXT]
     parts += [markdown(auroc_table(results, results.variants)), f"\\{ABOVE_LENGTH}."]
     parts += ["![AUROC of the final reward for each variant and benchmark](auroc.svg)"]
     parts += _reasons(results)
@@ -96,10 +118,7 @@ def _report(results: Results, title: str, options: ReportOptions) -> str:
         parts.append(markdown(votes_table(results, VOTES), texts=2))
         official = votes_table(results, OFFICIAL_VOTES, with_p=False)
         parts += ["### As the authors count", OFFICIAL_TEXT, markdown(official, texts=2)]
-    if options.data_report is not None:
-        parts += ["## Data", _data(options.data_report)]
-    parts.append("Tables as CSV: `auroc.csv`, `partial_auroc.csv`, `voting.csv`.")
-    return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
+    return parts
 
 
 def _reasons(results: Results) -> list[str]:
@@ -129,10 +148,12 @@ def _data(path: Path) -> str:
         raise UserError(f"{path}: no such file; `prepare` makes it") from None
     except ValueError as error:
         raise UserError(f"{path}: not valid JSON ({error}); expected `prepare`'s report") from None
-    rows = [["benchmark", "problems", "shared with training"]]
+    rows = [["evaluated on", "problems or prompts", "shared with training"]]
     for name, benchmark in found.get("benchmarks", {}).items():
         shared = benchmark.get("shared_with_training", 0)
         rows.append([name, str(benchmark.get("problems", "–")), str(shared)])
+    for name, heldout in found.get("heldout", {}).items():
+        rows.append([name, str(heldout["questions"]), str(heldout["shared_with_training"])])
     training = [
         f"- {name}: {source.get('rows', '–')} rows"
         for name, source in found.get("training", {}).items()
@@ -140,10 +161,23 @@ def _data(path: Path) -> str:
     return "\n".join([markdown(rows), "Training data:", "", *training])
 
 
-def summary(results: Results, title: str, save_dir: Path) -> str:
+def summary(results: list[str], title: str, tables: list[str], save_dir: Path) -> str:
     """The report for the terminal: at most 110 columns, ending with where everything lies."""
-    parts = [f"{title}\n{'=' * min(len(title), WIDTH)}\n"]
-    parts.append("AUROC of the final reward, with 95 % intervals\n")
+    parts = [f"{title}\n{'=' * min(len(title), WIDTH)}\n", *results]
+    parts.append(f"\nTables:  {save_dir / 'report.md'}, {{{','.join(tables)}}}.csv beside it\n")
+    if "auroc" in tables:
+        parts.append(f"Figure:  {save_dir / 'auroc.png'}, auroc.svg\n")
+    return "".join(parts)
+
+
+def _heldout_summary(heldout: Results) -> list[str]:
+    parts = ["\nHeld-out pairs with the higher reward on the chosen side, %, with 95 % intervals\n"]
+    parts += _blocks(heldout.variants, lambda some: preference_table(heldout, some))
+    return [*parts, ABOVE_LENGTH + ".\n"]
+
+
+def _benchmark_summary(results: Results) -> list[str]:
+    parts = ["AUROC of the final reward, with 95 % intervals\n"]
     parts += _blocks(results.variants, lambda some: auroc_table(results, some))
     parts.append(ABOVE_LENGTH + ".\n")
     parts += [line + "\n" for line in _reasons(results)]
@@ -160,11 +194,7 @@ def summary(results: Results, title: str, save_dir: Path) -> str:
         some = {name: VOTES[name] for name in shown}
         parts.append(fixed_width(_clipped(votes_table(results, some))))
         parts.append("p: paired test of Q-filtered against majority, Holm-corrected.\n")
-    parts.append(
-        f"\nTables:  {save_dir / 'report.md'}, {{auroc,partial_auroc,voting}}.csv beside it\n"
-    )
-    parts.append(f"Figure:  {save_dir / 'auroc.png'}, auroc.svg\n")
-    return "".join(parts)
+    return parts
 
 
 def _blocks(

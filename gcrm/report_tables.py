@@ -204,7 +204,8 @@ def votes_table(
 ESTIMATE = ("value", "low", "high", "n", "reason")
 
 
-def _flat(estimate: Json) -> list[Any]:
+def flat(estimate: Json) -> list[Any]:
+    """An estimate as the cells of `ESTIMATE`."""
     low, high = estimate.get("interval") or (None, None)
     return [estimate.get("value"), low, high, estimate.get("n"), estimate.get("reason")]
 
@@ -221,7 +222,7 @@ def auroc_rows(results: Results) -> list[list[Any]]:
     """variant, seed, benchmark, score, and the estimate."""
     rows: list[list[Any]] = [["variant", "seed", "benchmark", "score", *ESTIMATE]]
     for where, metrics in _cells(results):
-        rows += [[*where, score, *_flat(metrics["auroc"][score])] for score in metrics["auroc"]]
+        rows += [[*where, score, *flat(metrics["auroc"][score])] for score in metrics["auroc"]]
     return rows
 
 
@@ -231,7 +232,7 @@ def partial_rows(results: Results) -> list[list[Any]]:
     for where, metrics in _cells(results):
         for score, curve in metrics["partial_auroc"].items():
             if "reason" not in curve:
-                rows += [[*where, score, share, *_flat(each)] for share, each in curve.items()]
+                rows += [[*where, score, share, *flat(each)] for share, each in curve.items()]
     return rows
 
 
@@ -244,5 +245,5 @@ def voting_rows(results: Results) -> list[list[Any]]:
         for rules, measures in both:
             for measure, path in measures.items():
                 for estimate in one.each(variant, benchmark, "voting", *path):
-                    rows.append([variant, seed, benchmark, rules, measure, *_flat(estimate)])
+                    rows.append([variant, seed, benchmark, rules, measure, *flat(estimate)])
     return rows

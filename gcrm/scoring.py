@@ -32,29 +32,44 @@ def score_benchmarks(options: EvaluateOptions) -> None:
         for split in options.splits
         if split == "greedy" or options.output or _has_samples(options, benchmark)
     ]
-    reward_model = RewardModel.from_pretrained(
-        options.reward_model_path,
-        None if options.vanilla else options.goal_state_path,
-        max_len=options.max_len,
-        trust_remote_code=options.trust_remote_code,
-    )
-    name = Path(options.reward_model_path).resolve()
+    reward_model = load(options)
     for benchmark, split, rows in work:
         encoded = _encode(rows, reward_model.encoder, f"{benchmark} {split}")
         progress = Progress(
-            f"evaluate {name.parent.name}/{name.name} {benchmark} {split}", len(rows), "completion"
+            f"evaluate {model_name(options)} {benchmark} {split}", len(rows), "completion"
         )
         scores = reward_model.score_encoded(encoded, options.tokens_per_batch, progress.advance)
         _write(options, benchmark, split, rows, scores)
         _say_filtered(scores, options.filter_threshold)
 
 
+def load(options: EvaluateOptions) -> RewardModel:
+    """The reward model to score with, and its goal state."""
+    return RewardModel.from_pretrained(
+        options.reward_model_path,
+        None if options.vanilla else options.goal_state_path,
+        max_len=options.max_len,
+        trust_remote_code=options.trust_remote_code,
+    )
+
+
+def model_name(options: EvaluateOptions) -> str:
+    """What the reward model is called in progress lines: the last two parts of its path."""
+    path = Path(options.reward_model_path).resolve()
+    return f"{path.parent.name}/{path.name}"
+
+
 def _has_samples(options: EvaluateOptions, benchmark: str) -> bool:
-    return bool(completion_files(options.completions_data_path, benchmark, "all"))
+    return bool(completion_files(_folder(options), benchmark, "all"))
 
 
 def _read(options: EvaluateOptions, benchmark: str, split: Split) -> list[Row]:
-    return read_completions(options.completions_data_path, benchmark, split, options.max_problems)
+    return read_completions(_folder(options), benchmark, split, options.max_problems)
+
+
+def _folder(options: EvaluateOptions) -> Path:
+    assert options.completions_data_path is not None  # the options model sees to it
+    return options.completions_data_path
 
 
 def _encode(rows: list[Row], encoder: Encoder, what: str) -> list[Encoded]:
@@ -84,7 +99,7 @@ def _write(
         model = Path(options.reward_model_path).resolve().name
         path = options.save_dir / model / benchmark / split / "scores.parquet"
     write_scores(path, columns)
-    inputs = completion_files(options.completions_data_path, benchmark, split)
+    inputs = completion_files(_folder(options), benchmark, split)
     goal_state = [] if options.goal_state_path is None else [options.goal_state_path]
     write_provenance(
         path.with_name("provenance.json"),

@@ -28,5 +28,11 @@ def files_of(source: str) -> list[Path]:
     return [path] if is_local(source) else []
 
 
+def set_name(source: str) -> str:
+    """What a data set is called in paths: its file without suffix, or the end of its hub id."""
+    path = Path(source)
+    return path.stem if path.suffix in LOCAL_SUFFIXES else path.name
+
+
 def _is_hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)

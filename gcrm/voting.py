@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gcrm.scores import Ragged
+from gcrm.score_files import Ragged
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

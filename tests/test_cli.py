@@ -388,8 +388,12 @@ TOGETHER = {
         "output": None,
         "vanilla": False,
         "goal_state_path": "g h",
+        "completions_data_path": "c d",
+        "benchmarks": ["b"],
+        "dataset": [],
+        "max_pairs": None,
     },
-    "MetricsOptions": {"scores": "a; b", "output": "-o"},
+    "MetricsOptions": {"scores": "a; b", "pair_scores": None, "output": "-o"},
 }
 """What some options demand of each other."""
 

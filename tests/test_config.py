@@ -66,6 +66,15 @@ def test_batches_are_checked_as_they_will_be_used() -> None:
         ),
         ({"pretrain": {}}, "my.yaml: pretrain: would do nothing, since base_model is given"),
         ({"prepare": {}}, "my.yaml: prepare: would do nothing, since base_model, preferences, com"),
+        ({"benchmarks": []}, "completions: does nothing without benchmarks"),
+        (
+            {"benchmarks": [], "completions": None},
+            "my.yaml: benchmarks: is missing; name benchmarks",
+        ),
+        ({"heldout": {"gsm8k": "a/b"}}, "my.yaml: heldout.gsm8k: is the name of a benchmark"),
+        ({"heldout": {"a/b": "a/b"}}, "my.yaml: heldout.a/b.[key]: String should match pattern"),
+        ({"heldout": ["a/b"]}, "my.yaml: heldout: Input should be a valid dictionary"),
+        ({"heldout": {"hh": "{x}.jsonl"}}, "my.yaml: heldout.hh: {x}.jsonl: has a brace"),
         ({"base_model": None}, "my.yaml: base_model: is missing; give it, or a section pretrain:"),
         ({"dataset_probs": [0.5, 0.5]}, "my.yaml: dataset_probs has 2 numbers for 1 datasets"),
         (
@@ -118,6 +127,27 @@ def test_variables_stand_in_paths_only() -> None:
         load(OWN | {"preferences": "${DATA}/p.jsonl"}, "my.yaml", {})
 
 
+def test_held_out_preferences_can_be_the_only_evaluation() -> None:
+    heldout = {"hh": "${DATA}/hh.jsonl"}
+    own = {key: value for key, value in OWN.items() if key not in ("benchmarks", "completions")}
+    config = load(own | {"heldout": heldout}, "my.yaml", {"DATA": "/d"})
+    assert config.heldout == {"hh": "/d/hh.jsonl"}
+    assert (config.made, config.scored_sets(), config.benchmarks) == ([], [], [])
+    with pytest.raises(
+        UserError, match=r"heldout\.hh: .* DATA is not set; .*--config heldout='{hh: "
+    ):
+        load(own | {"heldout": heldout}, "my.yaml", {})
+    made = load(SMALL | {"benchmarks": [], "sample": {}, "heldout": {"hh": "a/b"}}, "my.yaml")
+    assert made.made == ["base_model", "preferences"]
+    assert made.problem_sets() == ["pretrain", "preference-gsm8k"]
+
+
+def test_a_name_of_a_dev_set_is_taken_where_there_are_dev_sets() -> None:
+    heldout = {"heldout": {"dev-gsm8k": "a/b"}}
+    assert "dev-gsm8k: is the name of a benchmark" in mistake(SMALL | heldout)
+    assert load(OWN | heldout, "my.yaml").heldout
+
+
 def test_a_shared_beta_reaches_the_contrastive_variant_alone() -> None:
     shared = {"train_batch_size": 8, "contrastive_loss_beta": 0.9, "unsim_samples": 4}
     config = load(
@@ -161,6 +191,28 @@ def test_files_of_a_run_that_brings_its_data(tmp_path: Path) -> None:
         *("output-rs2.jsonl", "output-rs10.jsonl"),
     ]
     assert config.problem_sets() == []
+
+
+@pytest.mark.parametrize(
+    ("target", "problem"),
+    [
+        ("metrics/vanilla/seed0/hh.json", None),
+        ("scores/vanilla/seed0/hh/pairs/scores.parquet", None),
+        (
+            "scores/vanilla/seed0/hh/greedy/scores.parquet",
+            "'hh' has no split 'greedy'; there is pai",
+        ),
+        (
+            "scores/vanilla/seed0/svamp/pairs/scores.parquet",
+            "'svamp' has no split 'pairs'; there i",
+        ),
+        ("metrics/vanilla/seed0/hhh.json", "no benchmark 'hhh'; the config has gsm8k, svamp,"),
+    ],
+)
+def test_targets_of_held_out_sets(target: str, problem: str | None) -> None:
+    config = load(SMALL | {"heldout": {"hh": "a/b"}}, "my.yaml")
+    found = unknown_part(config, f"results/small/{target}")
+    assert found is None if problem is None else problem in str(found)
 
 
 @given(st.text(max_size=30))
@@ -233,6 +285,19 @@ def test_a_broken_row_stays_refused(tmp_path: Path) -> None:
             check_inputs(config, "my.yaml", tmp_path / "memory.json")
 
 
+def test_broken_held_out_rows_and_missing_files_are_refused(tmp_path: Path) -> None:
+    given_ = own_files(tmp_path)
+    pair = {"question": "q ?", "correct": "a", "incorrect": None}
+    (tmp_path / "heldout.jsonl").write_text(json.dumps(pair) + "\n")
+    for name, message in (
+        ("heldout.jsonl", r"heldout.jsonl, row 1: incorrect is missing or null"),
+        ("none.jsonl", r"my.yaml: heldout.hh: .*none.jsonl: no such file or folder"),
+    ):
+        config = load(given_ | {"heldout": {"hh": str(tmp_path / name)}}, "my.yaml")
+        with pytest.raises(UserError, match=message):
+            check_inputs(config, "my.yaml", tmp_path / "memory.json")
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{broken"])
 def test_a_broken_memory_is_forgotten(tmp_path: Path, content: str) -> None:
     config = load(own_files(tmp_path), "my.yaml")
@@ -245,7 +310,7 @@ def test_a_broken_memory_is_forgotten(tmp_path: Path, content: str) -> None:
 # --- the configs of the project ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["config", "smollm2"])
+@pytest.mark.parametrize("name", ["config", "smollm2", "hh"])
 def test_the_projects_configs_are_valid(name: str) -> None:
     path = ROOT / "config" / f"{name}.yaml"
     environment = {"GCRM_BASE_MODEL": "model.gguf", "GCRM_DATA": "data"}

@@ -292,6 +292,69 @@ def test_plain_template():
     assert one.num_tokens == 2
 
 
+turns = st.lists(user_texts, min_size=1, max_size=5).map(
+    lambda texts: texts[: len(texts) // 2 * 2 + 1]
+)
+dialogues = turns.map(
+    lambda texts: [
+        {"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(texts)
+    ]
+)
+showing_all_turns = pytest.mark.parametrize(
+    "name", [name for name in TOKENIZERS if name != "bos added and in the template"]
+)
+
+
+@pytest.mark.parametrize(
+    "name", ["words", "bytes", "bytes that swallow", "pad is eos", "bos in the template only"]
+)
+@settings(max_examples=25)
+@given(dialogue=dialogues, answers=st.tuples(user_texts, user_texts))
+def test_both_answers_follow_the_same_prompt(name, dialogue, answers):
+    """Tokens before the answer are the prompt's, the same on both sides; the answer ends in EOS."""
+    tokenizer = encoder(name).tokenizer
+    prompt = encoder(name).prompt_ids(dialogue)
+    for one in encoder(name).encode_many([(dialogue, answer) for answer in answers]):
+        # The template's last character may be one token with the answer's first, and is then its.
+        assert len(prompt) - 1 <= one.start <= len(prompt)
+        assert one.input_ids[: one.start] == prompt[: one.start]
+        assert special_in(one.input_ids[one.start :], tokenizer) == [tokenizer.eos_token_id]
+
+
+@showing_all_turns
+@settings(max_examples=25)
+@given(
+    dialogue=dialogues.filter(
+        lambda turns: not any(mark in turn["content"] for mark in SPECIAL for turn in turns)
+    )
+)
+def test_a_dialogue_is_the_templates(name, dialogue):
+    tokenizer = encoder(name).tokenizer
+    theirs = tokenizer.apply_chat_template(
+        dialogue,
+        chat_template=tokenizer.chat_template or PLAIN_TEMPLATE,
+        add_generation_prompt=True,
+        return_dict=False,
+    )
+    if name == "no template":
+        theirs = [tokenizer.bos_token_id, *theirs]
+    assert encoder(name).prompt_ids(dialogue) == theirs
+
+
+@given(dialogue=dialogues, answer=user_texts)
+def test_no_letter_of_a_dialogue_is_lost(dialogue, answer):
+    """Bytes decode to the template; the answer is what comes behind it, to the letter."""
+    one, tokenizer = encoder("bytes").encode(dialogue, answer), encoder("bytes").tokenizer
+    before = "".join(f"<|{turn['role']}|>\n{turn['content']}\n" for turn in dialogue)
+    before += "<|assistant|>\n"
+    assert tokenizer.decode(one.input_ids) == f"{before}{answer}<|endoftext|>"
+    at, start = 0, 0
+    for word in tokens(one, tokenizer):
+        at += len(word)
+        start += at <= len(before.encode())
+    assert one.start == start
+
+
 def test_a_refused_role_is_one_clear_line():
     turns = [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]
     with pytest.raises(UserError, match=r"refuses roles user, user: roles must alternate"):

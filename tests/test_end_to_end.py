@@ -11,13 +11,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from dialogues import write_dialogues
 from workflow_runs import SMALL, SNAKEMAKE, copy_project, snakemake, would_run, write_config
+
+HELDOUT = {"dialogues": "data/heldout.jsonl"}
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The project after the run, and what was on the screen."""
-    project = copy_project(tmp_path_factory.mktemp("run"))
+    project = copy_project(tmp_path_factory.mktemp("run"), SMALL | {"heldout": HELDOUT})
+    write_dialogues(project / HELDOUT["dialogues"], 12)
     done = snakemake(project, "--cores", "2")
     screen = done.stdout + done.stderr
     assert done.returncode == 0, screen
@@ -29,9 +33,11 @@ def test_it_ends_with_the_table(run: tuple[Path, str]) -> None:
     report = project / "results/small/report"
     summary = (report / "summary.txt").read_text()
     assert summary.strip() in screen
-    for word in ("vanilla", "contrastive", "gsm8k", "svamp", "synthetic stand-in"):
+    for word in ("vanilla", "contrastive", "gsm8k", "svamp", "dialogues", "synthetic stand-in"):
         assert word in summary
     assert (report / "report.md").stat().st_size > 500
+    pairs = pd.read_csv(report / "preference_accuracy.csv")
+    assert set(pairs["heldout"]) == {"dialogues"} and set(pairs["n"].dropna()) == {12}
     assert (report / "auroc.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -48,15 +54,15 @@ def test_every_result_is_there_with_its_provenance(run: tuple[Path, str]) -> Non
         state = np.load(results / f"goal_states/{variant}/seed0/goal_state.npy")
         assert (state.shape, state.dtype) == ((1, 64), np.float32)
         home = results / f"scores/{variant}/seed0"
-        splits = ["gsm8k/all", "gsm8k/greedy", "svamp/greedy"]
+        splits = ["dialogues/pairs", "gsm8k/all", "gsm8k/greedy", "svamp/greedy"]
         assert [str(p.parent.relative_to(home)) for p in sorted(home.rglob("*.parquet"))] == splits
         scores = pd.read_parquet(home / "gsm8k/all/scores.parquet")
         assert sorted(scores["sample"].unique()) == [0, 1]
-        for name in ("gsm8k", "svamp"):
+        for name in ("gsm8k", "svamp", "dialogues"):
             metrics = json.loads((results / f"metrics/{variant}/seed0/{name}.json").read_text())
             assert (metrics["variant"], metrics["seed"], metrics["benchmark"]) == (variant, 0, name)
     made = [*results.glob("models/*/*/provenance.json"), *results.glob("scores/*/*/*/*/prov*.json")]
-    assert len(made) == 2 + 6
+    assert len(made) == 2 + 8
     assert {"options", "inputs", "versions", "seconds"} <= json.loads(made[0].read_text()).keys()
     assert not (results / "checkpoints/vanilla/seed0").exists() or not any(
         path.is_file() for path in (results / "checkpoints").rglob("*")

@@ -274,7 +274,7 @@ def test_the_original_command_prints_a_table(
     ("words", "message"),
     [
         (["--benchmarks", "gsm8k"], "give --eval_results_dir, --model_name and --benchmarks"),
-        (["--scores", "x.parquet"], "--scores needs --output"),
+        (["--scores", "x.parquet"], "--scores and --pair_scores need --output"),
         (["--scores", "no.parquet", "--output", "o.json"], "no.parquet: no such file"),
         (
             ["--model_name", "m", "--eval_results_dir", "nowhere", "--benchmarks", "gsm8k"],

@@ -5,10 +5,15 @@ import math
 import numpy as np
 import pytest
 import torch
+from dialogues import write_dialogues
 from hypothesis import given
 from hypothesis import strategies as st
+from models import make_tokenizer
 
+from gcrm.encoding import Encoder
 from gcrm.objective import Draws, Spans, bradley_terry, contrastive, draw_states
+from gcrm.preferences import read_preferences
+from gcrm.trainer import EncodedPair, collate
 
 LN2 = math.log(2)
 
@@ -140,6 +145,30 @@ def test_states_lie_in_their_completions_and_goals_behind_sources(pairs, sp, gp,
         assert all(start <= p < start + m for p in draws.negative_goal[i].tolist())
         if n > 1:
             assert (draws.source[i] < draws.goal[i]).all()
+
+
+def test_no_state_of_a_dialogues_prompt_is_drawn(tmp_path):
+    """Whole dialogues, as users bring them: only tokens of the answers are compared."""
+    encoder = Encoder(make_tokenizer(), 99)
+    pairs = read_preferences([str(write_dialogues(tmp_path / "pairs.jsonl", 12))])
+    encoded = [
+        EncodedPair(
+            *encoder.encode_many([(pair.prompt, pair.chosen), (pair.prompt, pair.rejected)])
+        )
+        for pair in pairs
+    ]
+    batch = collate(encoded, pad_id=0)
+    chosen = Spans(batch["start"][:12], batch["end"][:12])
+    rejected = Spans(batch["start"][12:], batch["end"][12:])
+    draws = draw_states(chosen, rejected, np.random.default_rng(0), 200, 200)
+    for i, pair in enumerate(pairs):
+        for answer, row, positions in (
+            (pair.chosen, i, (draws.source, draws.goal, draws.negative_source)),
+            (pair.rejected, 12 + i, (draws.negative_goal,)),
+        ):
+            seen = {int(at) for each in positions for at in each[i]}
+            words = batch["input_ids"][row, sorted(seen)]
+            assert encoder.tokenizer.decode(words) == f"{answer} </s>"  # all of it, and no more
 
 
 def test_states_are_drawn_from_all_of_the_completion():

@@ -184,6 +184,26 @@ def test_transcripts_come_apart_as_they_were_put_together(tmp_path_factory, turn
     assert (one.chosen, one.rejected) == ((answers[0] + "!").strip(), (answers[1] + "?").strip())
 
 
+@given(
+    turns=st.lists(st.text(max_size=6), min_size=1, max_size=5),
+    answers=st.tuples(st.text(max_size=6), st.text(max_size=6)),
+    form=st.sampled_from(["whole", "prompt beside", "prompt in both"]),
+)
+def test_lists_of_messages_come_apart_as_they_were_put_together(
+    tmp_path_factory, turns, answers, form
+):
+    prompt = [
+        {"role": ("user", "assistant")[i % 2], "content": turn} for i, turn in enumerate(turns)
+    ]
+    lead = [] if form == "prompt beside" else prompt
+    texts = (answers[0] + "!", answers[1] + "?")
+    chosen, rejected = ([*lead, {"role": "assistant", "content": text}] for text in texts)
+    row = {"chosen": chosen, "rejected": rejected}
+    row |= {"prompt": prompt} if form != "whole" else {}
+    [one] = read(tmp_path_factory.mktemp("pairs"), row)
+    assert one == Preference(prompt, *texts)
+
+
 def test_texts_that_share_their_prompt(tmp_path):
     """The words that both begin with are the prompt; a word that only begins alike is not."""
     row = {"chosen": "Q: How many?\nA: seventeen", "rejected": "Q: How many?\nA: seventy"}

@@ -131,6 +131,36 @@ def test_given_data_are_counted_and_shared_questions_found(given, tmp_path, caps
     assert "training data and benchmarks share 1 questions (gsm8k 1)" in capsys.readouterr().err
 
 
+def test_prompts_shared_with_held_out_preferences_are_found(given, tmp_path, capsys):
+    dialogue = "\n\nHuman: How many legs\nhas a BEE\n\nAssistant:"
+    rows = [{"chosen": f"{dialogue} Six.", "rejected": f"{dialogue} Five."}]
+    write(tmp_path / "heldout.jsonl", *rows)
+    assert prepare(*given, "--heldout", tmp_path / "heldout.jsonl") == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["heldout"] == {
+        str(tmp_path / "heldout.jsonl"): {
+            "rows": 1,
+            "questions": 1,
+            "shared_with_training": 1,
+            "shared": ["How many legs\nhas a BEE"],
+        }
+    }
+    said = capsys.readouterr().err
+    assert "WARNING: training data and held-out preferences share 1 questions" in said
+
+
+def test_held_out_preferences_beside_made_problems(made, tmp_path, capsys):
+    """The made problems that reward models learn from are their training data."""
+    row = read(made / "preference-gsm8k.jsonl")[0]
+    pair = {"question": row["question"].upper(), "correct": "1", "incorrect": "2"}
+    write(tmp_path / "heldout.jsonl", pair, pair | {"question": "Who?"})
+    words = ["--problems_dir", tmp_path / "made", "--heldout", tmp_path / "heldout.jsonl"]
+    words += ["--benchmarks", *BENCHMARKS, *SIZES, "--report", tmp_path / "report.json"]
+    assert prepare(*words) == 0
+    [found] = json.loads((tmp_path / "report.json").read_text())["heldout"].values()
+    assert (found["rows"], found["shared_with_training"]) == (2, 1)
+
+
 def test_a_broken_completion_is_named_with_its_row(given, tmp_path, capsys):
     broken = {"question": "q", "generated_solution": None, "is_correct": True}
     write(tmp_path / "completions" / "svamp" / "output-greedy.jsonl", broken)

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from score_rows import columns, score_file
 
 from gcrm.errors import UserError
+from gcrm.score_files import Ragged
 from gcrm.scores import (
     COLUMNS,
-    Ragged,
     authors_files,
     read_authors_jsonl,
     read_scores,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gcrm.scores import Ragged
+from gcrm.score_files import Ragged
 from gcrm.voting import QFilter, Samples, choose_threshold, codes
 
 

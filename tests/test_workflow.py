@@ -158,7 +158,7 @@ def test_changed_own_samples_rerun_their_split_only(own_project: Path) -> None:
     (samples,) = own_project.glob("my*/completions/gsm8k/output-rs0.jsonl")
     samples.write_text(samples.read_text() * 2)
     assert set(would_run(own_project, "--configfile", "own.yaml")) == {
-        "prepare: check preferences and completions",
+        "prepare: check the data that the run brings",
         "evaluate: vanilla, seed 0, gsm8k (all)",
         "evaluate: contrastive, seed 0, gsm8k (all)",
         "metrics: vanilla, seed 0, gsm8k",
@@ -257,6 +257,33 @@ def test_no_key_of_the_default_config_reaches_another_run(own_project: Path) -> 
     jobs = would_run(own_project, "--configfile", "own.yaml")
     assert jobs == {}
     assert "unheard_of" in snakemake(own_project, "--dry-run").stderr
+
+
+def test_held_out_sets_run_for_what_concerns_them(own_project: Path) -> None:
+    hh_jobs = {
+        f"{stage}: {variant}, seed 0, hh (pairs)"
+        for stage in ("evaluate", "metrics")
+        for variant in ("vanilla", "contrastive")
+    }
+    checked = {"prepare: check the data that the run brings"}
+    config = yaml.safe_load((own_project / "own.yaml").read_text())
+    heldout = own_project / config["preferences"].replace("pairs", "heldout")
+    heldout.write_text((own_project / config["preferences"]).read_text())
+    config |= {"heldout": {"hh": str(heldout.relative_to(own_project))}}
+
+    def jobs(**changes: Any) -> set[str]:
+        write_config(own_project / "own.yaml", config | changes)
+        found = set(would_run(own_project, "--configfile", "own.yaml"))
+        return found - {"report: tables and figures of the run"}
+
+    assert jobs() == hh_jobs | checked  # a new set
+    pretend_it_ran(own_project, "--configfile", "own.yaml")
+    assert jobs(evaluate={"max_pairs": 1}) == hh_jobs
+    of_solutions = {"metrics": config["metrics"] | {"filter_threshold": 0.5}}
+    found = jobs(evaluate={"max_problems": 1}, **of_solutions)
+    assert found and not found & hh_jobs
+    heldout.write_text(heldout.read_text().replace('"6"', '"7"'))
+    assert jobs() == hh_jobs | checked
 
 
 def test_paths_with_blanks_quotes_and_dollars_reach_the_stage(own_project: Path) -> None:

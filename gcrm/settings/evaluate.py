@@ -1,11 +1,22 @@
 """Options of `evaluate`: rewards and Q-values of completions."""
 
+from collections import Counter
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from gcrm.settings.base import Settings
+from gcrm.settings.base import Settings, split_commas
+from gcrm.sources import set_name
+
+OF_BENCHMARKS = (
+    "completions_data_path",
+    "benchmarks",
+    "splits",
+    "max_problems",
+    "filter_threshold",
+)
+"""options that concern solutions to problems, and do nothing for preference pairs"""
 
 
 class EvaluateSettings(Settings):
@@ -15,6 +26,8 @@ class EvaluateSettings(Settings):
     """longest prompt with completion, in tokens; a longer one loses its end, and is marked"""
     max_problems: int | None = Field(None, gt=0)
     """cap on the problems of a benchmark, chosen by hash of the question (default: all)"""
+    max_pairs: int | None = Field(None, gt=0)
+    """cap on the pairs of a held-out preference set, chosen by hash of the prompt (default: all)"""
     tokens_per_batch: int = Field(16_384, gt=0)
     """tokens in one forward pass, padding included"""
 
@@ -23,25 +36,28 @@ class EvaluateOptions(EvaluateSettings):
     """Score completions with a reward model: reward, partial rewards and Q-values of every token.
 
     Writes <save_dir>/<model>/<benchmark>/{greedy,all}/output.jsonl, or, with --output, the scores
-    of one benchmark and split as one Parquet file.
+    of one benchmark and split as one Parquet file. With --dataset, scores both sides of held-out
+    preference pairs instead: <save_dir>/<model>/<name of the file>/pairs/scores.parquet.
     """
 
     reward_model_path: str
     """reward model: folder or hub id"""
-    completions_data_path: Path
+    completions_data_path: Path | None = None
     """folder of completions: <benchmark>/output-greedy.jsonl, output-rs<k>.jsonl"""
-    benchmarks: list[str] = Field(min_length=1)
+    benchmarks: list[str] = []
     """benchmarks to score: names of folders in completions_data_path"""
     splits: list[Literal["greedy", "all"]] = ["greedy", "all"]
     """greedy: output-greedy.jsonl; all: the samples output-rs<k>.jsonl, where there are any"""
+    dataset: Annotated[list[str], BeforeValidator(split_commas)] = []
+    """held-out preference data to score: .jsonl or .parquet file, `datasets` folder, or hub id"""
     goal_state_path: Path | None = None
     """goal state (.npy, or the folder with goal_state.npy); gives the Q-values"""
     vanilla: bool = False
     """score without a goal state: rewards only"""
     save_dir: Path | None = None
-    """folder for the JSON lines"""
+    """folder for the scores"""
     output: Path | None = None
-    """Parquet file for the scores of one benchmark and one split, instead of save_dir"""
+    """Parquet file for the scores of one benchmark and split or one dataset, instead of save_dir"""
     filter_threshold: float = 0.0
     """Q-value below which a sample would be dropped; the share dropped is said at the end"""
     trust_remote_code: bool = False
@@ -51,8 +67,27 @@ class EvaluateOptions(EvaluateSettings):
     def _one_way_out(self) -> "EvaluateOptions":
         if (self.save_dir is None) == (self.output is None):
             raise ValueError("give either --save_dir or --output")
-        if self.output is not None and (len(self.benchmarks), len(self.splits)) != (1, 1):
-            raise ValueError("--output takes one benchmark and one split")
         if self.vanilla == (self.goal_state_path is not None):
             raise ValueError("give either --goal_state_path or --vanilla")
+        return self
+
+    @model_validator(mode="after")
+    def _one_kind_of_data(self) -> "EvaluateOptions":
+        if self.dataset:
+            if idle := [name for name in OF_BENCHMARKS if name in self.model_fields_set]:
+                raise ValueError(f"--{idle[0]} does nothing with --dataset; remove one of them")
+            if self.output is not None and len(self.dataset) != 1:
+                raise ValueError("--output takes one dataset")
+            names = Counter(map(set_name, self.dataset))
+            if twice := [name for name, count in names.items() if count > 1]:
+                raise ValueError(
+                    f"two of --dataset are named {twice[0]!r}; rename one of the files"
+                )
+            return self
+        if self.completions_data_path is None or not self.benchmarks:
+            raise ValueError("give --completions_data_path and --benchmarks, or --dataset")
+        if self.max_pairs is not None:
+            raise ValueError("--max_pairs does nothing without --dataset; remove it")
+        if self.output is not None and (len(self.benchmarks), len(self.splits)) != (1, 1):
+            raise ValueError("--output takes one benchmark and one split")
         return self

@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 
 from gcrm.settings.base import Settings
 
+PAIR_SETTINGS = ("percentiles", "bootstrap_resamples", "bootstrap_seed")
+"""settings that concern preference pairs, too"""
 Percentile = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -27,11 +29,15 @@ class MetricsSettings(Settings):
     """seed of the resamples"""
 
 
-class MetricsOptions(MetricsSettings):
-    """Compute AUROC, partial AUROC and majority votes with 95 % intervals.
+OF_SOLUTIONS = tuple(name for name in MetricsSettings.model_fields if name not in PAIR_SETTINGS)
+"""settings that concern solutions to problems alone"""
 
-    Reads the JSON lines that `evaluate` wrote and prints a table; or, with --scores, reads one
-    benchmark's Parquet files and writes --output.
+
+class MetricsOptions(MetricsSettings):
+    """Compute AUROC, partial AUROC and majority votes, or preference accuracy, with 95 % intervals.
+
+    Reads what `evaluate` wrote into its save_dir and prints tables; or, with --scores or
+    --pair_scores, reads the Parquet files of one benchmark or held-out set and writes --output.
     """
 
     model_name: str | None = None
@@ -39,23 +45,31 @@ class MetricsOptions(MetricsSettings):
     eval_results_dir: Path | None = None
     """save_dir of `evaluate`"""
     benchmarks: list[str] = []
-    """benchmarks to read"""
+    """benchmarks and held-out preference sets to read"""
     vanilla: bool = False
     """the scores have no Q-values: rewards only"""
     scores: Path | None = None
     """Parquet file with the scores of the greedy solutions"""
     sample_scores: Path | None = None
     """Parquet file with the scores of the sampled solutions, for the votes"""
+    pair_scores: Path | None = None
+    """Parquet file with the scores of held-out preference pairs"""
     output: Path | None = None
-    """JSON file for the metrics of one benchmark"""
+    """JSON file for the metrics of one benchmark or held-out set"""
 
     @model_validator(mode="after")
     def _one_way_in(self) -> "MetricsOptions":
-        if self.scores is not None:
+        if self.scores is not None and self.pair_scores is not None:
+            raise ValueError("give either --scores or --pair_scores")
+        if self.scores is not None or self.pair_scores is not None:
             if self.output is None:
-                raise ValueError("--scores needs --output")
-        elif self.output is not None or self.sample_scores is not None:
-            raise ValueError("--output and --sample_scores go with --scores")
-        elif self.eval_results_dir is None or self.model_name is None or not self.benchmarks:
+                raise ValueError("--scores and --pair_scores need --output")
+        elif self.output is not None:
+            raise ValueError("--output goes with --scores or --pair_scores")
+        if self.scores is None and self.sample_scores is not None:
+            raise ValueError("--sample_scores goes with --scores")
+        if self.output is not None:
+            return self
+        if self.eval_results_dir is None or self.model_name is None or not self.benchmarks:
             raise ValueError("give --eval_results_dir, --model_name and --benchmarks, or --scores")
         return self

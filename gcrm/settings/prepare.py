@@ -26,7 +26,8 @@ class PrepareOptions(PrepareSettings):
     """Make word problems of seven families, or check real data before hours are spent on it.
 
     With --problems_dir, makes the problem sets there. With --dataset and --completions_data_path,
-    reads both whole, refuses broken rows, and reports the questions that they share.
+    reads both whole, refuses broken rows, and reports the questions that they share. With
+    --heldout, does so for held-out preference data and the prompts of training data.
     """
 
     benchmarks: list[str]
@@ -37,6 +38,8 @@ class PrepareOptions(PrepareSettings):
     """preference data to check"""
     completions_data_path: Path | None = None
     """folder of completions to check: <benchmark>/output-greedy.jsonl, output-rs<k>.jsonl"""
+    heldout: list[str] = []
+    """held-out preference data to check"""
     report: Path | None = None
     """JSON file for what was found: sizes, shared questions"""
     data_seed: int = 0
@@ -45,7 +48,8 @@ class PrepareOptions(PrepareSettings):
     @model_validator(mode="after")
     def _something_to_do(self) -> "PrepareOptions":
         given = bool(self.dataset) or self.completions_data_path is not None
-        if given == (self.problems_dir is not None):
+        making = self.problems_dir is not None
+        if (given and making) or not (given or making or self.heldout):
             raise ValueError(
                 "give either --problems_dir, or --dataset and/or --completions_data_path"
             )

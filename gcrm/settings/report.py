@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import model_validator
 
 from gcrm.settings.base import Settings
 
@@ -21,9 +21,17 @@ class ReportOptions(ReportSettings):
 
     run: str
     """name of the run"""
-    metrics: list[Path] = Field(min_length=1)
-    """metrics files: .../<variant>/seed<k>/<benchmark>.json"""
+    metrics: list[Path] = []
+    """metrics files of benchmarks: .../<variant>/seed<k>/<benchmark>.json"""
+    heldout_metrics: list[Path] = []
+    """metrics files of held-out preference sets: .../<variant>/seed<k>/<held-out set>.json"""
     data_report: Path | None = None
     """what `prepare` found in the data"""
     save_dir: Path
     """folder for report.md and the figures"""
+
+    @model_validator(mode="after")
+    def _something_to_report(self) -> "ReportOptions":
+        if not (self.metrics or self.heldout_metrics):
+            raise ValueError("give --metrics, --heldout_metrics or both")
+        return self

@@ -15,6 +15,7 @@ from gcrm.errors import UserError
 from gcrm.fingerprint import describe
 from gcrm.inputs import check_inputs
 from gcrm.settings.base import flags
+from gcrm.settings.metrics import OF_SOLUTIONS
 from gcrm.settings.prepare import PrepareSettings
 from gcrm.sources import files_of
 

@@ -13,11 +13,14 @@ preference_files = (
     if settings.preferences
     else PREFERENCES
 )
+heldout_files = [str(file) for source in settings.heldout_sources() for file in files_of(source)]
 
 if settings.made:
 
     # Make the problems: for the base model, for preference pairs, benchmarks and dev sets.
     rule prepare:
+        input:
+            heldout=lambda wildcards: heldout_files,
         output:
             problems=[f"{RESULTS}/problems/{name}.jsonl" for name in settings.problem_sets()],
             provenance=f"{RESULTS}/problems/provenance.json",
@@ -32,11 +35,13 @@ if settings.made:
         params:
             *tracked("prepare"),
             benchmarks=lambda wildcards: f"benchmarks: {', '.join(settings.benchmarks)}",
+            heldout=lambda wildcards: f"heldout: {', '.join(settings.heldout_sources())}",
             data_seed=f"data_seed: {settings.data_seed}",
             code=code("prepare"),
             flags=lambda wildcards, output: flags(
                 settings.prepare,
                 benchmarks=settings.benchmarks,
+                heldout=settings.heldout_sources() or None,
                 data_seed=settings.data_seed,
                 problems_dir=folder_of(output.problems),
                 report=output.report,
@@ -58,6 +63,7 @@ else:
                 for split in settings.splits(benchmark)
                 for file in settings.completion_files(benchmark, split)
             ],
+            heldout=lambda wildcards: heldout_files,
         output:
             report=f"{RESULTS}/data/report.json",
         log:
@@ -69,17 +75,19 @@ else:
             runtime=60,
         params:
             benchmarks=lambda wildcards: f"benchmarks: {', '.join(settings.benchmarks)}",
+            heldout=lambda wildcards: f"heldout: {', '.join(settings.heldout_sources())}",
             preferences=lambda wildcards: f"preferences: {', '.join(PREFERENCES)}",
             code=code("prepare"),
             flags=lambda wildcards, output: flags(
                 PrepareSettings(),
                 benchmarks=settings.benchmarks,
+                heldout=settings.heldout_sources() or None,
                 dataset=PREFERENCES,
-                completions_data_path=settings.completions_folder(),
+                completions_data_path=settings.completions,
                 report=output.report,
             ),
         message:
-            "prepare: check preferences and completions"
+            "prepare: check the data that the run brings"
         shell:
             "exec python -m gcrm.prepare {params.flags} --log-file {log:q}"
 

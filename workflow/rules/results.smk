@@ -22,11 +22,12 @@ rule evaluate:
         runtime=480,
         gpu=settings.gpus.evaluate,
     params:
-        *tracked("evaluate"),
+        *tracked("evaluate", leave_out=["max_pairs"]),
         code=code("evaluate"),
         threads=settings.threads.evaluate,
         flags=lambda wildcards, input, output: flags(
             settings.evaluate,
+            max_pairs=None,
             reward_model_path=folder_of(input.checkpoint),
             goal_state_path=input.goal_state,
             completions_data_path=settings.completions_folder(),
@@ -108,12 +109,25 @@ rule report:
             seed=settings.seeds,
             benchmark=settings.benchmarks,
         ),
+        heldout=expand(
+            f"{METRICS}.json",
+            variant=settings.variants,
+            seed=settings.seeds,
+            benchmark=list(settings.heldout),
+        ),
         data=rules.prepare.output.report,
     output:
         report=f"{RESULTS}/report/report.md",
         summary=f"{RESULTS}/report/summary.txt",
-        tables=[f"{RESULTS}/report/{name}.csv" for name in ("auroc", "partial_auroc", "voting")],
-        figure=[f"{RESULTS}/report/auroc.{kind}" for kind in ("png", "svg")],
+        tables=[
+            *(
+                f"{RESULTS}/report/{name}.csv"
+                for name in ("auroc", "partial_auroc", "voting")
+                if settings.benchmarks
+            ),
+            *([f"{RESULTS}/report/preference_accuracy.csv"] if settings.heldout else []),
+        ],
+        figure=[f"{RESULTS}/report/auroc.{kind}" for kind in ("png", "svg") if settings.benchmarks],
         provenance=f"{RESULTS}/report/provenance.json",
     log:
         f"{RESULTS}/logs/report/report.log",
@@ -128,7 +142,8 @@ rule report:
         flags=lambda wildcards, input, output: flags(
             settings.report,
             run=settings.run,
-            metrics=input.metrics,
+            metrics=input.metrics or None,
+            heldout_metrics=input.heldout or None,
             data_report=input.data,
             save_dir=os.path.dirname(output.report),
         ),

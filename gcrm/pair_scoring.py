@@ -1,0 +1,85 @@
+"""From held-out preference data to the scores of both sides of each pair."""
+
+from pathlib import Path
+
+from gcrm.encoding import Encoded, Encoder, PromptTooLong
+from gcrm.errors import UserError
+from gcrm.pair_scores import write_pair_scores
+from gcrm.preferences import Preference, read_preferences
+from gcrm.progress import Progress, say
+from gcrm.provenance import write_provenance
+from gcrm.scoring import load, model_name
+from gcrm.settings.evaluate import EvaluateOptions
+from gcrm.sources import set_name
+
+
+def score_heldout(options: EvaluateOptions) -> None:
+    """Score the pairs of each of `options.dataset`.
+
+    Raises:
+        UserError: a source cannot be read or has a broken row (all are read before the first is
+            scored), or none of its prompts leaves room for an answer.
+    """
+    work = [
+        (source, read_preferences([source], max_pairs=options.max_pairs))
+        for source in options.dataset
+    ]
+    reward_model = load(options)
+    for source, pairs in work:
+        kept, encoded = _encode(pairs, reward_model.encoder, source)
+        progress = Progress(
+            f"evaluate {model_name(options)} {set_name(source)}", len(encoded), "completion"
+        )
+        scores = reward_model.score_encoded(encoded, options.tokens_per_batch, progress.advance)
+        columns = {name: values for name, values in vars(scores).items() if values is not None}
+        path = _path(options, source)
+        left_out = len(pairs) - len(kept)
+        write_pair_scores(path, kept, columns, left_out)
+        goal_state = [] if options.goal_state_path is None else [options.goal_state_path]
+        write_provenance(
+            path.with_name("provenance.json"),
+            options,
+            [options.reward_model_path, *goal_state, source],
+            pairs=len(kept),
+            pairs_left_out=left_out,
+        )
+        if options.output is None:
+            say(f"evaluate: wrote {path}")
+
+
+def _path(options: EvaluateOptions, source: str) -> Path:
+    if options.output is not None:
+        return options.output
+    assert options.save_dir is not None  # the options model sees to it
+    model = Path(options.reward_model_path).resolve().name
+    return options.save_dir / model / set_name(source) / "pairs" / "scores.parquet"
+
+
+def _encode(
+    pairs: list[Preference], encoder: Encoder, source: str
+) -> tuple[list[Preference], list[Encoded]]:
+    """The pairs whose prompts leave room for an answer, and their sides: chosen, rejected, …"""
+    kept: list[Preference] = []
+    encoded: list[Encoded] = []
+    for pair in pairs:
+        try:
+            sides = encoder.encode_many([(pair.prompt, pair.chosen), (pair.prompt, pair.rejected)])
+        except PromptTooLong:
+            continue
+        kept.append(pair)
+        encoded += sides
+    if not kept:
+        raise UserError(
+            f"{source}: no prompt leaves room for an answer in max_len = {encoder.max_len} tokens"
+        )
+    if left_out := len(pairs) - len(kept):
+        say(
+            f"evaluate {source}: {left_out} of {len(pairs)} pairs left out: their prompts leave "
+            f"no room for an answer in {encoder.max_len} tokens"
+        )
+    if truncated := sum(one.truncated for one in encoded):
+        say(
+            f"evaluate {source}: {truncated} of {len(encoded)} completions are longer than "
+            f"{encoder.max_len} tokens with their prompts and lost their end (column 'truncated')"
+        )
+    return kept, encoded

@@ -1,0 +1,100 @@
+"""Preference accuracy in the report: tables of all variants and held-out sets, and their CSV."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from gcrm.report_tables import ESTIMATE, Results, flat
+from gcrm.tables import markdown, number
+
+PREFERENCE_TEXT = (
+    "% of held-out pairs in which the chosen side has the higher reward, equal rewards at a half, "
+    "with 95 % intervals (bootstrap over prompts). *Shorter is better* takes the side of fewer "
+    "tokens for the chosen one: below 50, longer answers are preferred."
+)
+ABOVE_LENGTH = (
+    "* above length alone, be shorter or longer better: the 95 % intervals of both differences "
+    "are above 0"
+)
+DETAILS_TEXT = (
+    "*Q-value*: % of pairs in which the Q-value of the last token is higher on the chosen side. "
+    "*Margin*: mean reward of the chosen side minus that of the rejected one. *Cut off*: pairs "
+    "with a side that lost its end, *left out*: pairs whose prompt leaves no room for an answer."
+)
+
+
+def preference_table(results: Results, variants: Sequence[str]) -> list[list[str]]:
+    """Held-out set × variant: preference accuracy with interval, beside that of the length."""
+    rows = [["held-out set", "pairs", "shorter is better", *variants]]
+    for name in results.benchmarks:
+        shorter = results.any_variant(name, "accuracy", "shorter")
+        row = [name, _count(results, name, "n"), number(shorter, percent=True)]
+        rows.append(row + [_cell(results, variant, name) for variant in variants])
+    return rows
+
+
+def _cell(results: Results, variant: str, name: str) -> str:
+    cell = number(results.mean(variant, name, "accuracy", "reward"), percent=True)
+    gaps = [
+        results.mean(variant, name, "accuracy", f"reward_minus_{length}")
+        for length in ("shorter", "longer")
+    ]
+    above = all(gap is not None and (gap["interval"] or [0])[0] > 0 for gap in gaps)
+    return cell + (" *" if above else "")
+
+
+def details_table(results: Results) -> list[list[str]]:
+    """Held-out set and variant: the Q-value, the margin, and what was cut off or left out."""
+    rows = [
+        *[["held-out set", "variant", "reward", "reward − shorter", "reward − longer", "Q-value"]],
+    ]
+    rows[0] += ["margin", "ties", "cut off", "left out"]
+    for name in results.benchmarks:
+        for variant in results.variants:
+            if not results.by_cell.get((variant, name)):
+                continue
+            shares = [
+                number(results.mean(variant, name, "accuracy", score), percent=True)
+                for score in ("reward", "reward_minus_shorter", "reward_minus_longer", "q_value")
+            ]
+            margin = number(results.mean(variant, name, "margin"))
+            counts = [
+                _count(results, name, count, variant) for count in ("ties", "truncated", "left_out")
+            ]
+            rows.append([name, variant, *shares, margin, *counts])
+    return rows
+
+
+def _count(results: Results, name: str, count: str, variant: str | None = None) -> str:
+    """A count of the pairs of a held-out set, of each seed where they differ."""
+    variants = results.variants if variant is None else [variant]
+    found = [each[count] for one in variants for each in results.each(one, name, "pairs")]
+    if variant is None:
+        found = found[:1]
+    return ", ".join(map(str, found if len(set(found)) > 1 else found[:1])) or "–"
+
+
+def preference_section(results: Results) -> list[str]:
+    """The parts of the report in Markdown."""
+    return [
+        "## Preference accuracy",
+        PREFERENCE_TEXT,
+        markdown(preference_table(results, results.variants)),
+        f"\\{ABOVE_LENGTH}.",
+        DETAILS_TEXT,
+        markdown(details_table(results), texts=2),
+    ]
+
+
+def preference_rows(results: Results) -> list[list[Any]]:
+    """variant, seed, held-out set, score, share of the tokens (empty: all), and the estimate."""
+    rows: list[list[Any]] = [["variant", "seed", "heldout", "score", "percentile", *ESTIMATE]]
+    for (variant, name), seeds in results.by_cell.items():
+        for seed, metrics in seeds.items():
+            where = [variant, seed, name]
+            for score, estimate in metrics["accuracy"].items():
+                rows.append([*where, score, None, *flat(estimate)])
+            rows.append([*where, "margin", None, *flat(metrics["margin"])])
+            for score, curve in metrics["partial_accuracy"].items():
+                if "reason" not in curve:
+                    rows += [[*where, score, share, *flat(each)] for share, each in curve.items()]
+    return rows

@@ -1,0 +1,157 @@
+"""Preference accuracy in the report, with and without benchmarks beside it."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from score_rows import score_file
+
+from gcrm.cli import run_stage
+from gcrm.metrics import run as run_metrics
+from gcrm.pair_scores import write_pair_scores
+from gcrm.preferences import Preference
+from gcrm.report import run
+from gcrm.settings.metrics import MetricsOptions
+from gcrm.settings.report import ReportOptions
+
+
+def pair_metrics(output: Path, seed: int = 0, lift: float = 1.0, left_out: int = 0) -> Path:
+    """Metrics of 60 made pairs whose chosen sides are `lift` above the rejected ones."""
+    generator = np.random.default_rng(seed)
+    lengths = generator.integers(2, 9, 120)
+    partial = [generator.normal(lift * (i % 2 == 0), 1, n) for i, n in enumerate(lengths)]
+    scores: dict[str, Any] = {
+        "reward": np.array([row[-1] for row in partial], np.float32),
+        "partial_rewards": partial,
+        "q_values": [np.tanh(row) for row in partial],
+        "num_tokens": lengths,
+        "truncated": lengths == 8,
+    }
+    path = output.with_suffix(".parquet")
+    pairs = [Preference(f"prompt {i}", "yes", "no") for i in range(60)]
+    write_pair_scores(path, pairs, scores, left_out)
+    run_metrics(MetricsOptions(pair_scores=path, output=output, bootstrap_resamples=200))
+    return output
+
+
+@pytest.fixture(scope="module")
+def heldout(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two variants, two seeds, two held-out sets; `good` is far above length."""
+    folder = tmp_path_factory.mktemp("metrics")
+    return [
+        pair_metrics(folder / variant / f"seed{seed}" / f"{name}.json", seed, lift, seed)
+        for variant, lift in (("vanilla", 0.0), ("contrastive", 3.0))
+        for seed in (0, 1)
+        for name in ("helpful", "harmless")
+    ]
+
+
+def report(save_dir: Path, **options: Any) -> Path:
+    run(ReportOptions(run="hh", save_dir=save_dir, **options))
+    return save_dir
+
+
+def of(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def test_a_metrics_file_names_what_it_is_of(heldout: list[Path]) -> None:
+    found = of(heldout[-1])
+    assert (found["variant"], found["seed"]) == ("contrastive", 1)
+    assert found["benchmark"] == "harmless"
+    provenance = json.loads(heldout[-1].with_suffix(".provenance.json").read_text())
+    assert list(provenance["inputs"]) == [str(heldout[-1].with_suffix(".parquet"))]
+
+
+def test_a_report_of_held_out_sets_alone(tmp_path: Path, heldout: list[Path]) -> None:
+    folder = report(tmp_path, heldout_metrics=heldout)
+    assert {path.name for path in folder.iterdir()} == {
+        *("report.md", "summary.txt", "provenance.json", "preference_accuracy.csv"),
+    }
+    text = (folder / "report.md").read_text()
+    assert "## Preference accuracy" in text and "AUROC" not in text
+    seeds = [of(path)["accuracy"]["reward"] for path in (heldout[4], heldout[6])]
+    mean = 100 * (seeds[0]["value"] + seeds[1]["value"]) / 2
+    low = 100 * (seeds[0]["interval"][0] + seeds[1]["interval"][0]) / 2
+    assert f"{mean:.1f} [{low:.1f}, " in text
+    summary = (folder / "summary.txt").read_text()
+    [line] = [line for line in summary.splitlines() if line.startswith("helpful")]
+    assert f"{mean:.1f} [{low:.1f}, " in line and line.endswith(" *")
+    assert line.count("*") == 1  # vanilla's 50 % is not above length
+    assert "preference_accuracy" in summary.splitlines()[-1]
+    assert max(map(len, summary.splitlines()[:-1])) <= 110
+
+
+def test_ties_and_pairs_left_out_are_shown(tmp_path: Path, heldout: list[Path]) -> None:
+    text = (report(tmp_path, heldout_metrics=heldout) / "report.md").read_text()
+    [row] = [line for line in text.splitlines() if line.startswith("| helpful | vanilla")]
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    truncated = ", ".join(str(of(path)["pairs"]["truncated"]) for path in heldout[:3:2])
+    assert cells[-3:] == ["0", truncated, "0, 1"]  # each seed, where they differ
+
+
+def test_the_csv_has_every_number(tmp_path: Path, heldout: list[Path]) -> None:
+    folder = report(tmp_path, heldout_metrics=heldout)
+    rows = list(csv.DictReader((folder / "preference_accuracy.csv").open()))
+    assert len(rows) == 8 * (6 + 1 + 2 * 11)  # files; final scores, margin, percentiles
+    wanted = {"variant": "contrastive", "seed": "1", "heldout": "harmless"}
+    row = next(
+        row
+        for row in rows
+        if wanted.items() <= row.items() and (row["score"], row["percentile"]) == ("q_value", "0.5")
+    )
+    expected = of(heldout[-1])["partial_accuracy"]["q_value"]["0.5"]
+    assert [float(row[key]) for key in ("value", "low", "high")] == [
+        *(expected["value"], *expected["interval"]),
+    ]
+
+
+def test_beside_benchmarks(tmp_path: Path, heldout: list[Path]) -> None:
+    benchmark = tmp_path / "vanilla" / "seed0" / "gsm8k.json"
+    scores = score_file(tmp_path / "greedy.parquet")
+    run_metrics(MetricsOptions(scores=scores, output=benchmark, bootstrap_resamples=20))
+    found = {
+        "benchmarks": {"gsm8k": {"problems": 40, "shared_with_training": 0}},
+        "heldout": {"hh.jsonl": {"rows": 60, "questions": 59, "shared_with_training": 7}},
+        "training": {},
+    }
+    (tmp_path / "data.json").write_text(json.dumps(found))
+    folder = report(
+        tmp_path / "report",
+        metrics=[benchmark],
+        heldout_metrics=heldout,
+        data_report=tmp_path / "data.json",
+    )
+    text = (folder / "report.md").read_text()
+    assert "## Reward against correctness (AUROC)" in text
+    assert "## Preference accuracy" in text
+    assert "| hh.jsonl | 59 | 7 |" in text
+    summary = (folder / "summary.txt").read_text()
+    assert "AUROC of the final reward" in summary and "Held-out pairs" in summary
+    assert (folder / "auroc.svg").exists() and (folder / "preference_accuracy.csv").exists()
+
+
+def test_nothing_to_report_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--run", "x", "--save_dir", str(tmp_path)]
+    assert run_stage(ReportOptions, run, words) == 1
+    assert "give --metrics, --heldout_metrics or both" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--pair_scores", "x.parquet"], "--scores and --pair_scores need --output"),
+        (["--pair_scores", "x", "--scores", "y", "--output", "z"], "either --scores or --pair"),
+        (["--pair_scores", "x", "--sample_scores", "y", "--output", "z"], "goes with --scores"),
+        (["--pair_scores", "no.parquet", "--output", "o.json"], "no.parquet: no such file"),
+    ],
+)
+def test_mistakes_of_metrics_are_one_clear_line(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_stage(MetricsOptions, run_metrics, words) == 1
+    assert message in capsys.readouterr().err.strip().splitlines()[-1]

@@ -1,0 +1,76 @@
+# What the reward models are worth on held-out preferences: the stages evaluate and metrics again,
+# with pairs in place of solutions.
+
+
+# Score both sides of each pair of a held-out set.
+rule evaluate_pairs:
+    input:
+        checkpoint=rules.train.output.checkpoint,
+        goal_state=rules.represent.output.goal_state,
+        pairs=lambda wildcards: [
+            str(file) for file in files_of(settings.heldout[wildcards.benchmark])
+        ],
+    output:
+        scores=f"{SCORES}/pairs/scores.parquet",
+        provenance=f"{SCORES}/pairs/provenance.json",
+    log:
+        f"{RESULTS}/logs/evaluate/{{variant}}-seed{{seed}}-{{benchmark}}-pairs.log",
+    wildcard_constraints:
+        benchmark=one_of(settings.heldout),
+    conda:
+        "../envs/gcrm.yaml"
+    threads: settings.threads.evaluate
+    resources:
+        mem_mb=8000,
+        runtime=480,
+        gpu=settings.gpus.evaluate,
+    params:
+        *tracked("evaluate", leave_out=["max_problems"]),
+        heldout=lambda wildcards: f"heldout.{wildcards.benchmark}: "
+        f"{settings.heldout[wildcards.benchmark]}",
+        code=code("evaluate"),
+        threads=settings.threads.evaluate,
+        flags=lambda wildcards, input, output: flags(
+            settings.evaluate,
+            max_problems=None,
+            reward_model_path=folder_of(input.checkpoint),
+            goal_state_path=input.goal_state,
+            dataset=settings.heldout[wildcards.benchmark],
+            output=output.scores,
+        ),
+    message:
+        "evaluate: {wildcards.variant}, seed {wildcards.seed}, {wildcards.benchmark} (pairs)"
+    shell:
+        "OMP_NUM_THREADS={params.threads} MKL_NUM_THREADS={params.threads} "
+        "exec python -m gcrm.evaluate {params.flags} --log-file {log:q}"
+
+
+# Compute preference accuracy with its intervals.
+rule metrics_pairs:
+    input:
+        pairs=rules.evaluate_pairs.output.scores,
+    output:
+        metrics=f"{METRICS}.json",
+        provenance=f"{METRICS}.provenance.json",
+    log:
+        f"{RESULTS}/logs/metrics/{{variant}}-seed{{seed}}-{{benchmark}}.log",
+    wildcard_constraints:
+        benchmark=one_of(settings.heldout),
+    conda:
+        "../envs/gcrm.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        *tracked("metrics", leave_out=OF_SOLUTIONS),
+        code=code("metrics"),
+        flags=lambda wildcards, input, output: flags(
+            settings.metrics,
+            **dict.fromkeys(OF_SOLUTIONS),
+            pair_scores=input.pairs,
+            output=output.metrics,
+        ),
+    message:
+        "metrics: {wildcards.variant}, seed {wildcards.seed}, {wildcards.benchmark} (pairs)"
+    shell:
+        "exec python -m gcrm.metrics {params.flags} --log-file {log:q}"
