@@ -1,16 +1,24 @@
 """The training objective (section 3 of the paper): Bradley-Terry plus the contrastive term."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gcrm.parity import official_contrastive
+from gcrm.settings.train import TrainSettings
+
+Part = tuple[float, float]
+"""From which share of a completion to which: (0, 1) is all of it, (0.75, 1) its last quarter."""
+WHOLE: Part = (0.0, 1.0)
+
 
 @dataclass(frozen=True)
 class Spans:
-    """Where the completions lie in a batch of padded sequences; EOS is the last token of each.
+    """Where the completions lie in a batch of padded sequences.
 
     Attributes:
         start: index of each completion's first token, (batch,) int64.
@@ -21,9 +29,16 @@ class Spans:
     end: Tensor
 
 
-def bradley_terry(chosen: Tensor, rejected: Tensor) -> Tensor:
-    """-log sigmoid(r_chosen - r_rejected), per pair. All (pairs,)."""
-    return -F.logsigmoid(chosen - rejected)
+def preference_loss(
+    difference: Tensor, kind: Literal["log_sigmoid", "log_exp"] = "log_sigmoid"
+) -> Tensor:
+    """-log sigmoid(d) = log(1 + exp(-d)) of r_chosen - r_rejected - margin, per pair: (pairs,).
+
+    The two kinds differ in rounding alone; neither overflows.
+    """
+    if kind == "log_exp":
+        return torch.logaddexp(torch.zeros_like(difference), -difference)
+    return -F.logsigmoid(difference)
 
 
 @dataclass(frozen=True)
@@ -31,9 +46,11 @@ class Draws:
     """Which tokens of each pair are compared, as positions in the padded sequences, int64.
 
     Attributes:
-        source, goal: in the chosen completion, each source before its goal, (pairs, sim_samples).
+        source: in the chosen completion, (pairs, sim_samples).
+        goal: in the chosen completion, each behind its source, (pairs, sim_samples), or one behind
+            all sources, (pairs, 1).
         negative_source: in the chosen completion, (pairs, unsim_samples).
-        negative_goal: in the rejected completion, (pairs, unsim_samples).
+        negative_goal: in the rejected completion, (pairs, unsim_samples) or (pairs, 1).
     """
 
     source: Tensor
@@ -48,41 +65,51 @@ def draw_states(
     rng: np.random.Generator,
     sim_samples: int = 16,
     unsim_samples: int = 16,
-    source_percentile: float = 0.0,
-    goal_percentile: float = 0.0,
+    source_part: Part = WHOLE,
+    goal_part: Part = WHOLE,
+    single_goal: bool = False,
 ) -> Draws:
     """Draw the states of a batch of pairs.
 
-    Sources and goals are sorted pairs u1 < u2 of uniform numbers, mapped to the first (1 - p) share
-    of the completion's tokens; a goal that does not lie behind its source moves to the token after
-    it (only a completion of one token, its EOS, is compared with itself).
+    Sources and goals are sorted pairs u1 < u2 of uniform numbers, mapped to their parts of the
+    completion's tokens; a goal that does not lie behind its source moves to the token after it
+    (only a completion of one token, its EOS, is compared with itself).
 
     Args:
         rng: the only randomness: the same generator gives the same draws.
-        source_percentile, goal_percentile: p of sources and of goals, 0 (anywhere) to below 1.
+        source_part, goal_part: where sources and goals come from; the states of the rejected
+            completion are goals, too.
+        single_goal: one goal for all sources of a pair, and one rejected state. u1 and u2 of each
+            source and the goal are distributed as above.
     """
-    pairs = len(chosen.start)
-    sorted_pairs = np.sort(rng.random((2, pairs, sim_samples)), axis=0)
-    source = _position(chosen, sorted_pairs[0], source_percentile)
-    goal = _position(chosen, sorted_pairs[1], goal_percentile)
+    pairs, goals = len(chosen.start), 1 if single_goal else unsim_samples
+    if single_goal:
+        later = np.sqrt(rng.random((pairs, 1)))  # distributed as the larger of two
+        earlier = later * rng.random((pairs, sim_samples))
+    else:
+        earlier, later = np.sort(rng.random((2, pairs, sim_samples)), axis=0)
+    source = _position(chosen, earlier, source_part)
+    goal = _position(chosen, later, goal_part)
     last = (chosen.end - 1)[:, None]
     # The last token has nothing behind it, so a source may be any token but that.
     source = torch.minimum(source, torch.maximum(last - 1, chosen.start[:, None]))
-    goal = torch.minimum(torch.maximum(goal, source + 1), last)
-    negative = rng.random((2, pairs, unsim_samples))
+    latest = source.amax(dim=1, keepdim=True) if single_goal else source
+    goal = torch.minimum(torch.maximum(goal, latest + 1), last)
     return Draws(
         source=source,
         goal=goal,
-        negative_source=_position(chosen, negative[0], source_percentile),
-        negative_goal=_position(rejected, negative[1], 0.0),
+        negative_source=_position(chosen, rng.random((pairs, unsim_samples)), source_part),
+        negative_goal=_position(rejected, rng.random((pairs, goals)), goal_part),
     )
 
 
-def _position(spans: Spans, uniform: np.ndarray, percentile: float) -> Tensor:
-    """Positions of tokens: a share in [0, 1) of the first (1 - percentile) of each completion."""
-    tokens = (spans.end - spans.start)[:, None].double()
-    share = torch.from_numpy(uniform).to(tokens.device) * (1 - percentile)
-    return spans.start[:, None] + (share * tokens).floor().long()
+def _position(spans: Spans, uniform: np.ndarray, part: Part) -> Tensor:
+    """Positions of tokens: a share in [0, 1) of a part of each completion."""
+    tokens = (spans.end - spans.start)[:, None]
+    low, high = part
+    share = torch.from_numpy(low + uniform * (high - low)).to(tokens.device)
+    # By rounding, a share may be 1 when the number drawn is just below it.
+    return spans.start[:, None] + torch.minimum((share * tokens).floor().long(), tokens - 1)
 
 
 @dataclass(frozen=True)
@@ -94,32 +121,163 @@ class ContrastiveTerm:
     negative_cosine: Tensor
 
 
-def contrastive(chosen: Tensor, rejected: Tensor, draws: Draws) -> ContrastiveTerm:
-    """-log mean sigmoid(cos(h_s, h_g+)) - log(1 - mean sigmoid(cos(h_s', h_g-))), per pair.
+def contrastive(
+    chosen: Tensor,
+    rejected: Tensor,
+    draws: Draws,
+    average: bool = False,
+    cross: bool = False,
+    temperature: float = 1.0,
+) -> ContrastiveTerm:
+    """-log mean sigmoid(cos(h_s, h_g+) / t) - log(1 - mean sigmoid(cos(h_s', h_g-) / t)), per pair.
 
-    The positive mean runs over the paired draws, the negative one over all pairs of the
-    unsim_samples chosen and rejected states. Logs are taken per pair, so that the loss depends on
-    neither micro-batches nor ranks. Where all cosines are 0, the loss is 2 log 2 = 1.39.
+    The negative mean runs over all pairs of the drawn chosen and rejected states. Logs are taken
+    per pair, so that the loss depends on neither micro-batches nor ranks. Where all cosines are 0,
+    the loss is 2 log 2 = 1.39.
 
     Args:
         chosen, rejected: last hidden states, (pairs, tokens, hidden_size), fp32.
+        average: compare with the mean of the goals, and of the rejected states (AVG); where
+            positives are not crossed, each source with the mean of the goals behind it.
+        cross: positives are all sources with all goals, instead of each source with its own.
+        temperature: cosines are divided by it before the sigmoid.
     """
-    source, goal = _unit(chosen, draws.source), _unit(chosen, draws.goal)
-    positive = (source * goal).sum(dim=-1)
-    negative = _unit(chosen, draws.negative_source) @ _unit(
-        rejected, draws.negative_goal
-    ).transpose(1, 2)
-    attraction = -torch.sigmoid(positive).mean(dim=1).log()
+    source = F.normalize(_states(chosen, draws.source), dim=-1)
+    goal = _states(chosen, draws.goal)
+    negative_goal = _states(rejected, draws.negative_goal)
+    if average:
+        goal = goal.mean(dim=1, keepdim=True) if cross else _mean_of_later(goal, draws)
+        negative_goal = negative_goal.mean(dim=1, keepdim=True)
+    goal = F.normalize(goal, dim=-1)
+    positive = source @ goal.transpose(1, 2) if cross else (source * goal).sum(dim=-1)
+    negative_source = F.normalize(_states(chosen, draws.negative_source), dim=-1)
+    negative = negative_source @ F.normalize(negative_goal, dim=-1).transpose(1, 2)
     # 1 - sigmoid(x) is sigmoid(-x), without the cancellation.
-    repulsion = -torch.sigmoid(-negative).mean(dim=(1, 2)).log()
+    attraction = -_log_mean_sigmoid(positive / temperature)
+    repulsion = -_log_mean_sigmoid(-negative / temperature)
     return ContrastiveTerm(
         loss=attraction + repulsion,
-        positive_cosine=positive.mean(dim=1).detach(),
-        negative_cosine=negative.mean(dim=(1, 2)).detach(),
+        positive_cosine=positive.flatten(1).mean(dim=1).detach(),
+        negative_cosine=negative.flatten(1).mean(dim=1).detach(),
     )
 
 
-def _unit(hidden: Tensor, positions: Tensor) -> Tensor:
-    """The states at `positions`, at length 1: (pairs, samples, hidden_size)."""
-    index = positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
-    return F.normalize(hidden.gather(1, index), dim=-1)
+def _states(hidden: Tensor, positions: Tensor) -> Tensor:
+    """The states at `positions`: (pairs, samples, hidden_size)."""
+    return hidden.gather(1, positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
+
+
+def _mean_of_later(goal: Tensor, draws: Draws) -> Tensor:
+    """For each source the mean of the goals behind it, its own among them."""
+    own = torch.eye(draws.goal.shape[1], dtype=torch.bool, device=goal.device)
+    behind = (draws.goal[:, None, :] > draws.source[:, :, None]) | own
+    return behind.float() @ goal / behind.sum(dim=-1, keepdim=True)
+
+
+def _log_mean_sigmoid(values: Tensor) -> Tensor:
+    """log of the mean of sigmoid(values) over all but the first dimension; never log(0)."""
+    flat = F.logsigmoid(values).flatten(1)
+    return flat.logsumexp(dim=1) - float(np.log(flat.shape[1]))
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The objective of a batch of pairs.
+
+    Attributes:
+        loss: (pairs,); the mean over all pairs of an optimiser step is minimised.
+        logged: values of single pairs for the log, (pairs,) each.
+    """
+
+    loss: Tensor
+    logged: dict[str, Tensor]
+
+
+class Objective:
+    """The terms that the settings ask for, weighted and added."""
+
+    def __init__(self, settings: TrainSettings):
+        self.settings = settings
+
+    def preference(self, difference: Tensor) -> Tensor:
+        """The preference loss of r_chosen - r_rejected - margin, (pairs,)."""
+        return preference_loss(difference, self.settings.preference_loss)
+
+    def __call__(
+        self,
+        rewards: tuple[Tensor, Tensor],
+        hidden: tuple[Tensor, Tensor],
+        spans: tuple[Spans, Spans],
+        margin: Tensor,
+        rng: np.random.Generator,
+    ) -> Terms:
+        """The terms of a batch; each tuple is (of the chosen side, of the rejected side).
+
+        Args:
+            rewards: final rewards, (pairs,).
+            hidden: last hidden states, (pairs, tokens, hidden_size), fp32.
+            spans: where the completions lie.
+            margin: by how much the chosen reward is to be higher, (pairs,); 0 without margins.
+            rng: decides the sampled states.
+        """
+        difference = rewards[0] - rewards[1]
+        loss = self.preference(difference - margin)
+        logged = {
+            "preference_loss": loss,
+            "accuracy": (difference > 0).float(),
+            "margin": difference,
+        }
+        if self.settings.center_rewards:
+            # Eisenstein et al. 2023, arXiv 2312.09244: rewards are only defined up to a constant.
+            logged["center_loss"] = (rewards[0] + rewards[1]) ** 2
+            loss = loss + self.settings.center_rewards * logged["center_loss"]
+        if self.settings.reward_model_strategy == "contrastive":
+            term = self._contrastive(hidden, spans, rng)
+            logged |= {
+                "contrastive_loss": term.loss,
+                "positive_cosine": term.positive_cosine,
+                "negative_cosine": term.negative_cosine,
+            }
+            loss = loss + self.settings.contrastive_loss_beta * term.loss
+        return Terms(loss, logged)
+
+    def _contrastive(
+        self,
+        hidden: tuple[Tensor, Tensor],
+        spans: tuple[Spans, Spans],
+        rng: np.random.Generator,
+    ) -> ContrastiveTerm:
+        settings = self.settings
+        average = settings.contrastive_strategy == "cosine_avg"
+        if settings.parity == "official":
+            loss, positive, negative = official_contrastive(
+                hidden,
+                (spans[0].end - spans[0].start, spans[1].end - spans[1].start),
+                rng,
+                settings.sim_samples,
+                settings.unsim_samples,
+                settings.source_state_percentile,
+                settings.goal_state_percentile,
+                average,
+            )
+            return ContrastiveTerm(
+                loss=loss.expand(len(positive)),
+                positive_cosine=positive.mean(dim=(1, 2)).detach(),
+                negative_cosine=negative.mean(dim=(1, 2)).detach(),
+            )
+        draws = draw_states(
+            *spans,
+            rng,
+            settings.sim_samples,
+            settings.unsim_samples,
+            _part(settings.source_state_percentile, settings.source_late_share),
+            _part(settings.goal_state_percentile, settings.goal_late_share),
+            single_goal=settings.contrastive_strategy == "cosine_single",
+        )
+        cross = settings.positives == "cross"
+        return contrastive(*hidden, draws, average, cross, settings.temperature)
+
+
+def _part(percentile: float, late_share: float) -> Part:
+    """The first (1 - percentile) share, or the last `late_share`; settings have one of the two."""
+    return (1 - late_share, 1.0) if late_share < 1 else (0.0, 1 - percentile)
