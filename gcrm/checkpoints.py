@@ -15,7 +15,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 
 from gcrm.errors import UserError
 from gcrm.heads import MLP_KEY, MLPHead, class_with_mlp_head, first_values

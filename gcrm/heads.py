@@ -5,6 +5,7 @@ completions would tie.
 """
 
 from types import MethodType
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -76,10 +77,10 @@ def compute_in_fp32(head: nn.Linear) -> None:
 def first_values(head: nn.Linear, seed: int, official: bool) -> list[Tensor]:
     """First values of the head's parameters, in their order; a function of the seed.
 
-    A linear head, and the last layer of an MLP, start with a standard deviation of 1 / (inputs + 1),
-    as the authors' do. The hidden layers of an MLP start with He's sqrt(2 / inputs), which keeps the
-    scale of their inputs; `official` gives them the authors' 1 / (inputs + 1), by which the rewards
-    of wide models start at nearly 0. Biases start at 0.
+    A linear head, and the last layer of an MLP, start with a standard deviation of
+    1 / (inputs + 1), as the authors' do. The hidden layers of an MLP start with He's
+    sqrt(2 / inputs), which keeps the scale of their inputs; `official` gives them the authors'
+    1 / (inputs + 1), by which the rewards of wide models start at nearly 0. Biases start at 0.
     """
     generator = torch.Generator().manual_seed(seed)
     layers = head.layers if isinstance(head, MLPHead) else [head]
@@ -101,22 +102,21 @@ def class_with_mlp_head(config: PretrainedConfig, source: str) -> type[PreTraine
         UserError: transformers has no class of its own for this architecture, or its head is not
             `score`.
     """
-    parent = AutoModelForSequenceClassification._model_mapping.get(type(config))
+    parent: Any = AutoModelForSequenceClassification._model_mapping.get(type(config), None)
     if parent is None:
         raise UserError(
             f"{source}: value_head_strategy mlp is for architectures of transformers' own, and "
             f"{type(config).__name__} is none with a sequence classifier"
         )
 
-    def __init__(self: PreTrainedModel, config: PretrainedConfig) -> None:
-        parent.__init__(self, config)
-        if not isinstance(getattr(self, "score", None), nn.Linear):
-            raise UserError(f"{source}: {parent.__name__} has no linear head `score` to replace")
-        self.score = MLPHead(config.get_text_config().hidden_size)
-        self.post_init()
+    class WithMLPHead(parent):
+        def __init__(self, config: PretrainedConfig):
+            super().__init__(config)
+            if not isinstance(getattr(self, "score", None), nn.Linear):
+                raise UserError(f"{parent.__name__} has no linear head `score` to replace")
+            self.score = MLPHead(config.get_text_config().hidden_size)
+            self.post_init()
 
-    name = f"{parent.__name__}WithMLPHead"
-    made: type[PreTrainedModel] = type(
-        name, (parent,), {"__init__": __init__, "__module__": __name__}
-    )
-    return made
+    # config.json names its class.
+    WithMLPHead.__name__ = WithMLPHead.__qualname__ = f"{parent.__name__}WithMLPHead"
+    return WithMLPHead

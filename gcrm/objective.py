@@ -171,7 +171,7 @@ def _mean_of_later(goal: Tensor, draws: Draws) -> Tensor:
     """For each source the mean of the goals behind it, its own among them."""
     own = torch.eye(draws.goal.shape[1], dtype=torch.bool, device=goal.device)
     behind = (draws.goal[:, None, :] > draws.source[:, :, None]) | own
-    return behind.float() @ goal / behind.sum(dim=-1, keepdim=True)
+    return behind.to(goal.dtype) @ goal / behind.sum(dim=-1, keepdim=True)
 
 
 def _log_mean_sigmoid(values: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """`parity: official`: the arithmetic of the paper's own code, where it differs from ours.
 
 What differs (and why ours is the default): positions are counted from the end of a left-padded
-sequence by the length of the completion tokenised alone, so that short completions reach into the
+sequence by the length of the completion tokenised alone, so that a truncated one reaches into its
 padding; positives are all sources with all goals, some of which precede them; means run over the
 whole micro-batch before the log, so that the loss depends on its size.
 """
@@ -38,7 +38,9 @@ def official_contrastive(
     goal_percentile: float,
     average: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """-log mean sigmoid(cos(h_s, h_g)) - log(1 - mean sigmoid(cos(h_s', h_r))), over the micro-batch.
+    """-log mean sigmoid(cos(h_s, h_g)) - log(1 - mean sigmoid(cos(h_s', h_r))).
+
+    Both means run over the samples of all pairs of the micro-batch.
 
     Args:
         hidden: last hidden states of the chosen and of the rejected sides, left-padded,
@@ -50,16 +52,15 @@ def official_contrastive(
         The loss (a single number), the positive cosines (pairs, sources, goals) and the negative
         ones (pairs, sources, rejected states).
     """
-    chosen, rejected = hidden
+    pairs = len(hidden[0])
 
     def uniform(*shape: int) -> Tensor:
-        return torch.from_numpy(rng.random(shape, dtype=np.float32)).to(chosen.device)
+        return torch.from_numpy(rng.random(shape, dtype=np.float32)).to(hidden[0].device)
 
     def states(side: int, numbers: Tensor, percentile: float) -> Tensor:
         at = official_positions(tokens[side], hidden[side].shape[1], numbers, percentile)
         return hidden[side][torch.arange(len(at), device=at.device)[:, None], at]
 
-    pairs = len(chosen)
     earlier, later = uniform(2, pairs, sim_samples).sort(dim=0).values
     source = states(0, earlier, source_percentile)
     goal = states(0, later, goal_percentile)

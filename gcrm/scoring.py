@@ -34,7 +34,7 @@ def score_benchmarks(options: EvaluateOptions) -> None:
     ]
     reward_model = RewardModel.from_pretrained(
         options.reward_model_path,
-        None if options.vanilla else options.goal_state_path,
+        options.goal_state_file,
         max_len=options.max_len,
         trust_remote_code=options.trust_remote_code,
     )
@@ -85,7 +85,7 @@ def _write(
         path = options.save_dir / model / benchmark / split / "scores.parquet"
     write_scores(path, columns)
     inputs = completion_files(options.completions_data_path, benchmark, split)
-    goal_state = [] if options.goal_state_path is None else [options.goal_state_path]
+    goal_state = [] if options.goal_state_file is None else [options.goal_state_file]
     write_provenance(
         path.with_name("provenance.json"),
         options,

@@ -62,7 +62,9 @@ def collate(
     shift = [width - len(one.input_ids) if side == "left" else 0 for one in sides]
     return batch | {
         "start": torch.tensor([one.start + by for one, by in zip(sides, shift, strict=True)]),
-        "end": torch.tensor([len(one.input_ids) + by for one, by in zip(sides, shift, strict=True)]),
+        "end": torch.tensor(
+            [len(one.input_ids) + by for one, by in zip(sides, shift, strict=True)]
+        ),
         "margin": torch.tensor([pair.margin for pair in pairs], dtype=torch.float32),
         "labels": torch.ones(len(pairs), dtype=torch.long),
     }
@@ -134,7 +136,7 @@ class RewardTrainer(Trainer):
         # divide by the number of micro-batches again.
         self.model_accepts_loss_kwargs = True
         self.settings = settings
-        self.objective = Objective(settings)
+        self.objective: Objective = Objective(settings)
         self.reward_model = model
         self.lengths = [pair.length for pair in pairs]
         self._sums: dict[str, Tensor] = {}

@@ -78,6 +78,8 @@ def train_reward_model(options: TrainOptions) -> None:
             f"train: {too_long} of {len(pairs)} pairs dropped: longer than {encoder.max_len} tokens"
         )
 
+    _say_margins(pairs)
+
     trainer = RewardTrainer(
         model,
         options,
@@ -138,13 +140,22 @@ def _objective(options: TrainOptions) -> set[str]:
 
 
 def _choose_what_is_trained(model: PreTrainedModel, options: TrainOptions) -> None:
-    """Layers that are frozen or recomputed; the Trainer would also let frozen ones have gradients."""
+    """Freeze and recompute layers; the Trainer, recomputing, would give frozen ones gradients."""
     if options.gradient_checkpointing:
         model.activation_checkpointing_enable()
     if options.train_layers is not None:
         train_last_layers(model, options.train_layers)
         trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
         say(f"train: {trained:,} of {model.num_parameters():,} parameters are trained")
+
+
+def _say_margins(pairs: list[Preference]) -> None:
+    margins = [pair.margin for pair in pairs if pair.margin is not None]
+    if margins:
+        say(
+            f"train: the data has margins ({min(margins):g} to {max(margins):g}): they are "
+            "subtracted from the difference of the rewards"
+        )
 
 
 def _collator(options: TrainOptions, tokenizer: PreTrainedTokenizerBase) -> Any:
@@ -281,10 +292,7 @@ def _check_saved(folder: Path, encoded: list[EncodedPair], rewards: np.ndarray) 
     model, tokenizer = load_reward_model(str(folder), torch.float32, "sdpa")
     with torch.no_grad():
         again = np.concatenate(
-            [
-                model(**pad([side], tokenizer.pad_token_id)).logits[:, 0]
-                for side in _sides(encoded)
-            ]
+            [model(**pad([side], tokenizer.pad_token_id)).logits[:, 0] for side in _sides(encoded)]
         )
     tolerance = 1e-4 if model.dtype == torch.float32 else 5e-2
     worst = float(np.abs(again - rewards).max())

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from gcrm.settings.base import Settings, split_commas
 
@@ -36,6 +36,12 @@ class RepresentSettings(Settings):
     """cap on the pairs, chosen by hash of the prompt (default: all)"""
     tokens_per_batch: int = Field(16_384, gt=0)
     """tokens in one forward pass, padding included"""
+
+    @model_validator(mode="after")
+    def _share_of_something(self) -> "RepresentSettings":
+        if self.attribute_share and not self.attributes:
+            raise ValueError("attribute_share does nothing without attributes; name some")
+        return self
 
 
 class RepresentOptions(RepresentSettings):
