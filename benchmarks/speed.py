@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForSequenceClassification
 
+from gcrm.contrastive import Spans, contrastive, draw_states
 from gcrm.encoding import Encoded
-from gcrm.objective import Spans, bradley_terry, contrastive, draw_states
+from gcrm.objective import preference_loss
 from gcrm.reward_model import HeadWatch, batches_by_length, pad
 from gcrm.trainer import EncodedPair, collate
 
@@ -66,7 +67,7 @@ def main() -> None:
                 batch = collate(pairs[begin : begin + 2], pad_id=0)
                 model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
                 rewards = watch.rewards.gather(1, batch["end"][:, None] - 1).squeeze(1)
-                loss = bradley_terry(rewards[:2], rewards[2:])
+                loss = preference_loss(rewards[:2] - rewards[2:])
                 if strategy == "contrastive":
                     chosen = Spans(batch["start"][:2], batch["end"][:2])
                     rejected = Spans(batch["start"][2:], batch["end"][2:])

@@ -20,8 +20,9 @@ from transformers import (
     TrainingArguments,
 )
 
+from gcrm.contrastive import Spans
 from gcrm.encoding import Encoded
-from gcrm.objective import Objective, Spans
+from gcrm.objective import Objective
 from gcrm.progress import Progress
 from gcrm.reward_model import HeadWatch, pad
 from gcrm.settings.train import TrainSettings

@@ -9,14 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
-from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 from transformers.trainer_utils import get_last_checkpoint
 
-from gcrm.checkpoints import FACTS, load_reward_model, new_reward_model
-from gcrm.encoding import PLAIN_TEMPLATE, Encoded, Encoder
+from gcrm.checkpoints import FACTS, new_reward_model
+from gcrm.encoding import PLAIN_TEMPLATE, Encoder
 from gcrm.errors import UserError
 from gcrm.files import atomic_folder, write_json, write_jsonl
 from gcrm.fingerprint import code_version, content_hash
@@ -27,15 +24,13 @@ from gcrm.preferences import Preference, read_preferences
 from gcrm.progress import say
 from gcrm.provenance import write_provenance
 from gcrm.questions import question_hash, question_key
-from gcrm.reward_model import encoder_for, pad
+from gcrm.rescoring import check_saved, rewards_of_first
+from gcrm.reward_model import encoder_for
 from gcrm.settings.train import CONTRASTIVE_ONLY, SET_BY_PARITY, TrainOptions
 from gcrm.sources import files_of
 from gcrm.tracking import start_wandb
 from gcrm.trainer import EncodedPair, RewardTrainer, collate
 from gcrm.zero import prepare_environment, zero_config
-
-PAIRS_TO_CHECK = 8
-"""Training pairs that are scored again from the saved checkpoint, and give its reward mean."""
 
 
 def train_reward_model(options: TrainOptions) -> None:
@@ -94,7 +89,7 @@ def train_reward_model(options: TrainOptions) -> None:
         say(f"train: resuming from {last}")
     trainer.train(resume_from_checkpoint=last)
 
-    rewards = _rewards_of_first(trainer, encoded)
+    rewards = rewards_of_first(trainer, encoded)
     weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     if not trainer.is_world_process_zero():
         return
@@ -119,7 +114,7 @@ def train_reward_model(options: TrainOptions) -> None:
         write_json(folder / FACTS, facts)
         write_jsonl(folder / "training_log.jsonl", _log(trainer))
         (folder / "README.md").write_text(model_card(facts, options), encoding="utf-8")
-        _check_saved(folder, encoded, rewards)
+        check_saved(folder, encoded, rewards)
         write_provenance(
             folder / "provenance.json", options, [options.pretrain, *options.dataset], **facts
         )
@@ -267,37 +262,6 @@ def _encode(pairs: list[Preference], encoder: Encoder) -> tuple[list[EncodedPair
         if chosen is not None and rejected is not None
     ]
     return encoded, len(pairs) - len(encoded)
-
-
-def _sides(encoded: list[EncodedPair]) -> list[Encoded]:
-    """Both sides of the first pairs."""
-    return [side for pair in encoded[:PAIRS_TO_CHECK] for side in (pair.chosen, pair.rejected)]
-
-
-def _rewards_of_first(trainer: RewardTrainer, encoded: list[EncodedPair]) -> np.ndarray:
-    """Rewards of both sides of the first pairs by the model in memory, (2 * pairs,)."""
-    trainer.model_wrapped.eval()
-    rewards = []
-    for side in _sides(encoded):  # one by one, so that nothing is padded
-        batch = collate([EncodedPair(side, side)], pad_id=0)
-        inputs = {key: value.to(trainer.args.device) for key, value in batch.items()}
-        with torch.no_grad():
-            rewards.append(trainer.forward(trainer.model_wrapped, inputs)[0][:1].cpu().numpy())
-    return np.concatenate(rewards)
-
-
-def _check_saved(folder: Path, encoded: list[EncodedPair], rewards: np.ndarray) -> None:
-    """Load the checkpoint as a user would, and compare its rewards with ours."""
-    unset_hf_deepspeed_config()  # or a model loaded under ZeRO-3 would be in parts, too
-    model, tokenizer = load_reward_model(str(folder), torch.float32, "sdpa")
-    with torch.no_grad():
-        again = np.concatenate(
-            [model(**pad([side], tokenizer.pad_token_id)).logits[:, 0] for side in _sides(encoded)]
-        )
-    tolerance = 1e-4 if model.dtype == torch.float32 else 5e-2
-    worst = float(np.abs(again - rewards).max())
-    if not worst <= tolerance * max(1.0, float(np.abs(rewards).max())):
-        raise RuntimeError(f"the saved model's rewards differ from the trained one's by {worst}")
 
 
 def _log(trainer: RewardTrainer) -> list[dict[str, Any]]:

@@ -9,14 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
-from gcrm.objective import (
-    Draws,
-    Objective,
-    Spans,
-    contrastive,
-    draw_states,
-    preference_loss,
-)
+from gcrm.contrastive import Draws, Spans, contrastive, draw_states
+from gcrm.objective import Objective, preference_loss
 from gcrm.settings.train import TrainSettings
 
 LN2 = math.log(2)
@@ -50,7 +44,9 @@ def slow_contrastive(
             compared = [(c[s], mean([c[g] for g in goals])) for s in sources]
         elif average:
             behind = [[g for g in goals if g > s] or [s] for s in sources]
-            compared = [(c[s], mean([c[g] for g in own])) for s, own in zip(sources, behind, strict=True)]
+            compared = [
+                (c[s], mean([c[g] for g in own])) for s, own in zip(sources, behind, strict=True)
+            ]
         elif cross or len(goals) == 1:
             compared = [(c[s], c[g]) for s in sources for g in goals]
         else:

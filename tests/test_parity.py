@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from gcrm.objective import Objective, Spans
+from gcrm.contrastive import Spans
+from gcrm.objective import Objective
 from gcrm.parity import official_contrastive, official_positions
 from gcrm.settings.train import TrainSettings
 

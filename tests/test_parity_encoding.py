@@ -116,6 +116,20 @@ def test_left_padding_ends_all_sequences_together():
         assert batch["attention_mask"][row].tolist() == [0] * padding + [1] * len(one.input_ids)
 
 
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_states_of_left_padding_are_numbers(tmp_path, attention):
+    """They can be sampled, and nothing may attend to a pad, nor a pad to anything."""
+    model, tokenizer = new_reward_model(str(save_base_model(tmp_path)), attention, seed=0)
+    sides = OfficialEncoder(tokenizer, 99).encode_fitting([(QUESTION, "7 " * n) for n in (1, 20)])
+    batch = collate([EncodedPair(*sides)], pad_id=tokenizer.eos_token_id, side="left")
+    names = ("input_ids", "attention_mask")
+    with torch.no_grad():
+        hidden = model.model(**{name: batch[name] for name in names}).last_hidden_state
+        alone = model.model(torch.tensor([sides[0].input_ids])).last_hidden_state
+    assert torch.isfinite(hidden).all()
+    torch.testing.assert_close(hidden[0, -alone.shape[1] :], alone[0], atol=1e-4, rtol=1e-4)
+
+
 # The checkpoint remembers.
 
 

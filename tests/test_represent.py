@@ -175,8 +175,8 @@ def test_official_parity_represents_by_its_own_prompt(folder):
     rows = [json.loads(line) for line in (folder / "pairs.jsonl").read_text().splitlines()]
     head = (
         "System:\nYou're an expert Python programmer and mathematician. Help the user to solve "
-        "this problem using code when necessary. Make sure to put the answer (and only answer) inside "
-        "\\boxed{}.\n\nUser:\n"
+        "this problem using code when necessary. Make sure to put the answer (and only answer) "
+        "inside \\boxed{}.\n\nUser:\n"
     )
     states = []
     for row in rows:
