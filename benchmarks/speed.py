@@ -16,15 +16,15 @@ import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForSequenceClassification
 
+from gcrm.contrastive import Spans, contrastive, draw_states
 from gcrm.encoding import Encoded
-from gcrm.objective import Spans, bradley_terry, contrastive, draw_states
-from gcrm.reward_model import HeadWatch, batches_by_length, pad
+from gcrm.objective import preference_loss
+from gcrm.reward_model import TOKENS_PER_BATCH, HeadWatch, batches_by_length, pad
 from gcrm.trainer import EncodedPair, collate
 
 ROUNDS = 3
 COMPLETIONS = 64
 PAIRS = 8
-TOKENS_PER_BATCH = 16_384
 
 
 def main() -> None:
@@ -52,7 +52,7 @@ def main() -> None:
 
     @torch.inference_mode()
     def sorted_by_length() -> None:
-        for indices in batches_by_length(lengths.tolist(), TOKENS_PER_BATCH):
+        for indices in batches_by_length(lengths.tolist(), TOKENS_PER_BATCH["cpu"]):
             model(**pad([encoded[i] for i in indices], 0), use_cache=False)
 
     @torch.inference_mode()
@@ -66,7 +66,7 @@ def main() -> None:
                 batch = collate(pairs[begin : begin + 2], pad_id=0)
                 model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
                 rewards = watch.rewards.gather(1, batch["end"][:, None] - 1).squeeze(1)
-                loss = bradley_terry(rewards[:2], rewards[2:])
+                loss = preference_loss(rewards[:2] - rewards[2:])
                 if strategy == "contrastive":
                     chosen = Spans(batch["start"][:2], batch["end"][:2])
                     rejected = Spans(batch["start"][2:], batch["end"][2:])

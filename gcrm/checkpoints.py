@@ -1,5 +1,6 @@
 """Loading models: base models and reward models, from a hub id, a folder or a .gguf file."""
 
+import json
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -7,15 +8,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils.hub import cached_file
 
 from gcrm.errors import UserError
+from gcrm.heads import MLP_KEY, MLPHead, class_with_mlp_head, first_values
+from gcrm.progress import say
 from gcrm.sources import is_local
+
+FACTS = "reward_model.json"
+"""what training says of a reward model, beside its weights"""
 
 
 def load_tokenizer(source: str, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
@@ -40,31 +48,40 @@ def load_language_model(source: str, trust_remote_code: bool = False) -> PreTrai
 
 
 def new_reward_model(
-    source: str, attention: str, seed: int, trust_remote_code: bool = False
+    source: str,
+    attention: str,
+    seed: int,
+    trust_remote_code: bool = False,
+    head: str = "linear",
+    official: bool = False,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A base model with a fresh reward head, in fp32, and its tokenizer with a pad of its own.
 
-    The head starts with a standard deviation of 1 / (hidden_size + 1), as the authors' does.
+    Args:
+        head: "linear" or "mlp". official: see `heads.first_values`, by which the head starts.
 
     Raises:
         UserError: no model at `source`, or one whose head is not `score` on a decoder.
     """
     tokenizer = load_tokenizer(source, trust_remote_code)
-    model: PreTrainedModel = _load(
-        AutoModelForSequenceClassification,
-        source,
-        num_labels=1,
-        id2label={0: "reward"},
-        label2id={"reward": 0},
-        dtype=torch.float32,
-        attn_implementation=attention,
-        trust_remote_code=trust_remote_code,
-    )
-    head = check_head(model, source)
-    generator = torch.Generator().manual_seed(seed)
-    weight = torch.randn(1, head.in_features, generator=generator) / (head.in_features + 1)
-    with torch.no_grad(), _whole(head.weight):
-        head.weight.copy_(weight)
+    labels = {"num_labels": 1, "id2label": {0: "reward"}, "label2id": {"reward": 0}}
+    loading = {
+        "dtype": torch.float32,
+        "attn_implementation": attention,
+        "trust_remote_code": trust_remote_code,
+    }
+    if head == "mlp":
+        config = _load(AutoConfig, source, trust_remote_code=trust_remote_code, **labels)
+        setattr(config, MLP_KEY, "mlp")
+        loader: Any = class_with_mlp_head(config, source)
+        model: PreTrainedModel = _load(loader, source, config=config, **loading)
+    else:
+        model = _load(AutoModelForSequenceClassification, source, **labels, **loading)
+    score = check_head(model, source)
+    parameters = list(score.parameters())
+    for parameter, values in zip(parameters, first_values(score, seed, official), strict=True):
+        with torch.no_grad(), _whole(parameter):
+            parameter.copy_(values)
     _give_pad_token(model, tokenizer)
     return model, tokenizer
 
@@ -79,8 +96,13 @@ def load_reward_model(
             is its EOS, so that pooling would read a wrong token.
     """
     tokenizer = load_tokenizer(source, trust_remote_code)
+    config = _load(AutoConfig, source, trust_remote_code=trust_remote_code)
+    loader: Any = AutoModelForSequenceClassification
+    if getattr(config, MLP_KEY, None) == "mlp":
+        say(f"{source}: has an MLP as its head, which gcrm alone can load (no standard checkpoint)")
+        loader = class_with_mlp_head(config, source)
     model, info = _load(
-        AutoModelForSequenceClassification,
+        loader,
         source,
         dtype=dtype,
         attn_implementation=attention,
@@ -103,8 +125,33 @@ def load_reward_model(
     return model.eval(), tokenizer
 
 
+def read_facts(source: str) -> dict[str, Any]:
+    """What `train` wrote of a reward model; empty for a model that it did not make.
+
+    Raises:
+        UserError: the file is there, but broken.
+    """
+    path: str | None = str(Path(source) / FACTS)
+    if not Path(source).is_dir():
+        path = cached_file(
+            source,
+            FACTS,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+    if path is None or not Path(path).is_file():
+        return {}
+    try:
+        facts = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not readable as JSON ({error}); train the model anew") from None
+    if not isinstance(facts, dict):
+        raise UserError(f"{path}: expected a JSON object; train the model anew")
+    return facts
+
+
 def check_head(model: PreTrainedModel, source: str) -> nn.Linear:
-    """The reward head: a linear layer `score` with one output, on a decoder.
+    """The reward head: a linear layer `score` with one output (or an MLP), on a decoder.
 
     Raises:
         UserError: the architecture has another head (encoders have), or several labels.
@@ -115,7 +162,7 @@ def check_head(model: PreTrainedModel, source: str) -> nn.Linear:
             f"{source}: {type(model).__name__} has no linear head `score` on a decoder; "
             "reward models are made from decoder-only language models (Llama, Mistral, Qwen, …)"
         )
-    if head.out_features != 1:
+    if head.out_features != 1 and not isinstance(head, MLPHead):
         raise UserError(f"{source}: has {head.out_features} labels; a reward model has one")
     return head
 

@@ -197,6 +197,11 @@ class Config(Settings):
             return numbers.get("preference", 0)
         return numbers.get(problem_set, numbers.get(problem_set.removeprefix("dev-"), 0))
 
+    def goal_state_name(self) -> str:
+        """The file among a model's goal states by which `evaluate` gives Q-values."""
+        name = self.evaluate.goal_attribute
+        return "goal_state.npy" if name is None else f"goal_state-{name}.npy"
+
     def completions_folder(self) -> Path:
         """Where the solutions to the benchmarks lie: brought, or drawn by the run."""
         return Path(self.completions) if self.completions else self.folder / "completions"

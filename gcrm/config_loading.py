@@ -144,6 +144,7 @@ def _mistakes(config: Config, given: Mapping[str, Any]) -> Iterable[str]:
                 f"variants.{name}.{idle[0]}: does nothing in a vanilla reward model; remove it, "
                 "or set reward_model_strategy: contrastive"
             )
+    yield from _mistakes_of_attributes(config)
     if config.dataset_probs is not None and config.preferences is None:
         yield "dataset_probs: does nothing without preferences; remove it"
     elif config.preferences is not None:
@@ -166,6 +167,18 @@ def _mistakes_of_evaluation(config: Config) -> Iterable[str]:
             yield f"heldout.{name}: is the name of a benchmark, too; rename it"
     if config.completions is not None and not config.benchmarks:
         yield "completions: does nothing without benchmarks; remove it, or name benchmarks"
+
+
+def _mistakes_of_attributes(config: Config) -> Iterable[str]:
+    attributes = config.represent.attributes
+    if attributes and config.preferences is None:
+        yield "represent.attributes: made pairs have none; give preferences with such columns"
+    wanted = config.evaluate.goal_attribute
+    if wanted is not None and wanted not in attributes:
+        yield (
+            f"evaluate.goal_attribute: {wanted!r} is none of represent.attributes "
+            f"({', '.join(attributes) or 'which are none'})"
+        )
 
 
 def _mistakes_of_made(config: Config) -> Iterable[str]:

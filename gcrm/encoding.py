@@ -115,6 +115,14 @@ class Encoder:
             for ids, start in self._tokenise(list(texts))
         ]
 
+    def encode_for_goal_state(self, texts: Iterable[tuple[Prompt, str]]) -> list[Encoded | None]:
+        """The completions whose states make a goal state, with None for those that do not fit."""
+        return self.encode_fitting(texts)
+
+    def render(self, prompt: Prompt) -> str:
+        """The prompt's text, by the chat template."""
+        return self._layout(prompt, "")[0]
+
     def prompt_ids(self, prompt: Prompt) -> list[int]:
         """The tokens that a completion follows, for sampling."""
         ids, start = self._tokenise([(prompt, "")])[0]
@@ -122,12 +130,16 @@ class Encoder:
 
     def _finish(self, ids: list[int], start: int) -> Encoded:
         if start >= self.max_len:
-            raise PromptTooLong(
-                f"a prompt of {start} tokens leaves no room for a completion in max_len = "
-                f"{self.max_len}: {self.tokenizer.decode(ids[:12])!r} …"
-            )
+            raise self.too_long(ids, start)
         kept = ids[: self.max_len - 1]
         return Encoded([*kept, self.eos_id], start, truncated=len(kept) < len(ids))
+
+    def too_long(self, ids: list[int], prompt_tokens: int) -> PromptTooLong:
+        """The error of a prompt that has `max_len` tokens or more."""
+        return PromptTooLong(
+            f"a prompt of {prompt_tokens} tokens leaves no room for a completion in max_len = "
+            f"{self.max_len}: {self.tokenizer.decode(ids[:12])!r} …"
+        )
 
     def _tokenise(self, texts: list[tuple[Prompt, str]]) -> list[tuple[list[int], int]]:
         """Ids without EOS, and the index of the completion's first token, for each text."""
@@ -135,7 +147,7 @@ class Encoder:
             return []
         layouts = [self._layout(prompt, completion) for prompt, completion in texts]
         for text, _, _ in layouts:
-            _check_text(text)
+            check_text(text)
         # One call for all: the fast tokenizers work on many texts in parallel.
         batch = self.tokenizer(
             [text for text, _, _ in layouts],
@@ -289,7 +301,12 @@ def _template(tokenizer: PreTrainedTokenizerBase, name: str) -> str:
     return str(templates["default"])
 
 
-def _check_text(text: str) -> None:
+def check_text(text: str) -> None:
+    """Refuse text that no tokenizer reads.
+
+    Raises:
+        UserError: half of a pair of characters.
+    """
     try:
         text.encode()
     except UnicodeEncodeError as error:

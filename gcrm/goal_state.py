@@ -1,57 +1,119 @@
 """The goal state: the mean state in which good completions end (section 3 of the paper)."""
 
+import hashlib
+from collections.abc import Iterator
+from itertools import islice
+
 import numpy as np
 import torch
+from torch import Tensor
 
+from gcrm.encoding import Encoded
 from gcrm.errors import UserError
 from gcrm.files import atomic_path
-from gcrm.preferences import read_preferences
+from gcrm.preferences import Preference
 from gcrm.progress import Progress, say
 from gcrm.provenance import write_provenance
+from gcrm.responses import Selection, select
 from gcrm.reward_model import RewardModel
 from gcrm.settings.represent import RepresentOptions
 
+COMPLETIONS_AT_ONCE = 1024
+"""completions that are encoded together; no more are in memory, however many there are"""
+
 
 def extract_goal_state(options: RepresentOptions) -> None:
-    """Write the mean hidden state at EOS of the chosen completions: float32, (1, hidden_size).
+    """Write the mean state of the chosen completions: goal_state.npy, float32, (1, hidden_size).
+
+    Each attribute gets goal_state-<attribute>.npy of the completions with its highest values. Of
+    data without pairs, goal_state.npy is the mean over all completions that count for an attribute.
 
     Raises:
-        UserError: data or model cannot be read, or no chosen completion fits into max_len.
+        UserError: data or model cannot be read, or no completion fits into max_len.
     """
-    pairs = read_preferences(options.dataset_path, max_pairs=options.max_pairs)
+    selection = select(
+        options.dataset_path, options.attributes, options.attribute_share, options.max_pairs
+    )
     reward_model = RewardModel.from_pretrained(
         options.reward_model_path,
         max_len=options.max_len,
         trust_remote_code=options.trust_remote_code,
     )
-    all_encoded = reward_model.encoder.encode_fitting((pair.prompt, pair.chosen) for pair in pairs)
-    encoded = [one for one in all_encoded if one is not None]
+    sums, counts = _sum_states(selection, reward_model, options)
     max_len = reward_model.encoder.max_len
-    if not encoded:
-        raise UserError(
-            f"{', '.join(options.dataset_path)}: no completion fits into {max_len} tokens"
-        )
-    too_long = len(pairs) - len(encoded)
+    for name, number in zip(selection.counts, counts.tolist(), strict=True):
+        if not number:
+            which = f" with a highest value of {name}" if name else ""
+            data = ", ".join(options.dataset_path)
+            raise UserError(f"{data}: no completion{which} fits into {max_len} tokens")
+    too_long = selection.total - int(counts[0])
     if too_long:
-        say(f"represent: {too_long} of {len(pairs)} pairs left out: longer than {max_len} tokens")
-
-    progress = Progress(f"represent {options.save_dir.parent.name}", len(encoded), "completion")
-    # fp64, so that the mean of many states does not depend on how they were batched.
-    total = torch.zeros(
-        reward_model.model.config.get_text_config().hidden_size, dtype=torch.float64
-    )
-    for indices, hidden, _ in reward_model.forward(encoded, options.tokens_per_batch):
-        last = torch.tensor([len(encoded[i].input_ids) - 1 for i in indices])
-        total += hidden[torch.arange(len(indices)), last].double().sum(dim=0).cpu()
-        progress.advance(len(indices))
-    goal_state = (total / len(encoded)).float().numpy()[None, :]
-
-    with atomic_path(options.save_dir / "goal_state.npy") as path:
-        np.save(path, goal_state)
+        say(
+            f"represent: {too_long} of {selection.total} pairs left out: longer than {max_len} "
+            "tokens"
+        )
+    for name, goal_state in zip(selection.counts, sums / counts[:, None], strict=True):
+        file = f"goal_state-{name}.npy" if name else "goal_state.npy"
+        with atomic_path(options.save_dir / file) as path:
+            np.save(path, goal_state.float().numpy()[None, :])
     write_provenance(
         options.save_dir / "provenance.json",
         options,
         [options.reward_model_path, *options.dataset_path],
-        completions=len(encoded),
+        completions=int(counts[0]),
         completions_too_long=too_long,
+        attributes={
+            name: {"lowest_value": lowest, "completions": int(number)}
+            for (name, lowest), number in zip(
+                selection.lowest.items(), counts[1:].tolist(), strict=True
+            )
+        },
     )
+
+
+def _sum_states(
+    selection: Selection, reward_model: RewardModel, options: RepresentOptions
+) -> tuple[Tensor, Tensor]:
+    """Sum of the states for each goal state, (goal states, hidden_size), and their numbers; fp64,
+    so that the mean of many states does not depend on how they were batched."""
+    width = reward_model.model.config.get_text_config().hidden_size
+    sums = torch.zeros(len(selection.counts), width, dtype=torch.float64)
+    counts = torch.zeros(len(selection.counts), dtype=torch.float64)
+    progress = Progress(f"represent {options.save_dir.parent.name}", selection.total, "completion")
+    for chunk in _chunks(selection):
+        encoded = reward_model.encoder.encode_for_goal_state(
+            (pair.prompt, pair.chosen) for pair, _ in chunk
+        )
+        fitting = [one for one in encoded if one is not None]
+        members = torch.tensor(
+            [flags for one, (_, flags) in zip(encoded, chunk, strict=True) if one is not None],
+            dtype=torch.float64,
+        )
+        for indices, hidden, _ in reward_model.forward(fitting, options.tokens_per_batch):
+            batch = [fitting[i] for i in indices]
+            states = torch.stack(
+                [state_of(hidden[row], one, options.goal_token) for row, one in enumerate(batch)]
+            )
+            sums += members[indices].T @ states.cpu()
+            progress.advance(len(indices))
+        counts += members.sum(dim=0)
+        progress.advance(len(chunk) - len(fitting))
+    return sums, counts
+
+
+def _chunks(selection: Selection) -> Iterator[list[tuple[Preference, list[bool]]]]:
+    rest = iter(selection)
+    while chunk := list(islice(rest, COMPLETIONS_AT_ONCE)):
+        yield chunk
+
+
+def state_of(hidden: Tensor, one: Encoded, goal_token: str) -> Tensor:
+    """The state of one completion, (hidden_size,) fp64; `hidden` is (tokens, hidden_size)."""
+    if goal_token == "mean":
+        return hidden[one.start : len(one.input_ids)].double().mean(dim=0)
+    last = len(one.input_ids) - 1
+    if goal_token == "random":
+        # By hash of the tokens: the same in every run, and whatever else is in the data.
+        digest = hashlib.sha256(str(one.input_ids).encode()).digest()
+        last -= int.from_bytes(digest[:8]) % one.num_tokens
+    return hidden[last].double()

@@ -14,6 +14,7 @@ from gcrm.config import Config
 from gcrm.errors import UserError
 from gcrm.files import write_json
 from gcrm.preferences import read_preferences
+from gcrm.responses import select
 from gcrm.sources import files_of, is_local
 
 
@@ -44,6 +45,9 @@ def check_inputs(config: Config, where: str, memory: Path) -> None:
         _check_exists(source, where, key)
         if files := files_of(source):
             check(f"preferences {source}", files, partial(read_preferences, [source]))
+            if attributes := config.represent.attributes:
+                what = f"attributes {', '.join(attributes)} of {source}"
+                check(what, files, partial(select, [source], attributes))
     if config.completions is not None:
         folder = Path(config.completions)
         if not folder.is_dir():

@@ -1,125 +1,128 @@
 """The training objective (section 3 of the paper): Bradley-Terry plus the contrastive term."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gcrm.contrastive import ContrastiveTerm, Part, Spans, contrastive, draw_states
+from gcrm.parity import official_contrastive
+from gcrm.settings.train import TrainSettings
+
+
+def preference_loss(
+    difference: Tensor, kind: Literal["log_sigmoid", "log_exp"] = "log_sigmoid"
+) -> Tensor:
+    """-log sigmoid(d) = log(1 + exp(-d)) of r_chosen - r_rejected - margin, per pair: (pairs,).
+
+    The two kinds differ in rounding alone; neither overflows.
+    """
+    if kind == "log_exp":
+        return torch.logaddexp(torch.zeros_like(difference), -difference)
+    return -F.logsigmoid(difference)
+
 
 @dataclass(frozen=True)
-class Spans:
-    """Where the completions lie in a batch of padded sequences; EOS is the last token of each.
+class Terms:
+    """The objective of a batch of pairs.
 
     Attributes:
-        start: index of each completion's first token, (batch,) int64.
-        end: index behind its last token, (batch,) int64.
+        loss: (pairs,); the mean over all pairs of an optimiser step is minimised.
+        logged: values of single pairs for the log, (pairs,) each.
     """
-
-    start: Tensor
-    end: Tensor
-
-
-def bradley_terry(chosen: Tensor, rejected: Tensor) -> Tensor:
-    """-log sigmoid(r_chosen - r_rejected), per pair. All (pairs,)."""
-    return -F.logsigmoid(chosen - rejected)
-
-
-@dataclass(frozen=True)
-class Draws:
-    """Which tokens of each pair are compared, as positions in the padded sequences, int64.
-
-    Attributes:
-        source, goal: in the chosen completion, each source before its goal, (pairs, sim_samples).
-        negative_source: in the chosen completion, (pairs, unsim_samples).
-        negative_goal: in the rejected completion, (pairs, unsim_samples).
-    """
-
-    source: Tensor
-    goal: Tensor
-    negative_source: Tensor
-    negative_goal: Tensor
-
-
-def draw_states(
-    chosen: Spans,
-    rejected: Spans,
-    rng: np.random.Generator,
-    sim_samples: int = 16,
-    unsim_samples: int = 16,
-    source_percentile: float = 0.0,
-    goal_percentile: float = 0.0,
-) -> Draws:
-    """Draw the states of a batch of pairs.
-
-    Sources and goals are sorted pairs u1 < u2 of uniform numbers, mapped to the first (1 - p) share
-    of the completion's tokens; a goal that does not lie behind its source moves to the token after
-    it (only a completion of one token, its EOS, is compared with itself).
-
-    Args:
-        rng: the only randomness: the same generator gives the same draws.
-        source_percentile, goal_percentile: p of sources and of goals, 0 (anywhere) to below 1.
-    """
-    pairs = len(chosen.start)
-    sorted_pairs = np.sort(rng.random((2, pairs, sim_samples)), axis=0)
-    source = _position(chosen, sorted_pairs[0], source_percentile)
-    goal = _position(chosen, sorted_pairs[1], goal_percentile)
-    last = (chosen.end - 1)[:, None]
-    # The last token has nothing behind it, so a source may be any token but that.
-    source = torch.minimum(source, torch.maximum(last - 1, chosen.start[:, None]))
-    goal = torch.minimum(torch.maximum(goal, source + 1), last)
-    negative = rng.random((2, pairs, unsim_samples))
-    return Draws(
-        source=source,
-        goal=goal,
-        negative_source=_position(chosen, negative[0], source_percentile),
-        negative_goal=_position(rejected, negative[1], 0.0),
-    )
-
-
-def _position(spans: Spans, uniform: np.ndarray, percentile: float) -> Tensor:
-    """Positions of tokens: a share in [0, 1) of the first (1 - percentile) of each completion."""
-    tokens = (spans.end - spans.start)[:, None].double()
-    share = torch.from_numpy(uniform).to(tokens.device) * (1 - percentile)
-    return spans.start[:, None] + (share * tokens).floor().long()
-
-
-@dataclass(frozen=True)
-class ContrastiveTerm:
-    """The contrastive loss of each pair, (pairs,), and the mean cosines behind it, for the log."""
 
     loss: Tensor
-    positive_cosine: Tensor
-    negative_cosine: Tensor
+    logged: dict[str, Tensor]
 
 
-def contrastive(chosen: Tensor, rejected: Tensor, draws: Draws) -> ContrastiveTerm:
-    """-log mean sigmoid(cos(h_s, h_g+)) - log(1 - mean sigmoid(cos(h_s', h_g-))), per pair.
+class Objective:
+    """The terms that the settings ask for, weighted and added."""
 
-    The positive mean runs over the paired draws, the negative one over all pairs of the
-    unsim_samples chosen and rejected states. Logs are taken per pair, so that the loss depends on
-    neither micro-batches nor ranks. Where all cosines are 0, the loss is 2 log 2 = 1.39.
+    def __init__(self, settings: TrainSettings):
+        self.settings = settings
 
-    Args:
-        chosen, rejected: last hidden states, (pairs, tokens, hidden_size), fp32.
-    """
-    source, goal = _unit(chosen, draws.source), _unit(chosen, draws.goal)
-    positive = (source * goal).sum(dim=-1)
-    negative = _unit(chosen, draws.negative_source) @ _unit(
-        rejected, draws.negative_goal
-    ).transpose(1, 2)
-    attraction = -torch.sigmoid(positive).mean(dim=1).log()
-    # 1 - sigmoid(x) is sigmoid(-x), without the cancellation.
-    repulsion = -torch.sigmoid(-negative).mean(dim=(1, 2)).log()
-    return ContrastiveTerm(
-        loss=attraction + repulsion,
-        positive_cosine=positive.mean(dim=1).detach(),
-        negative_cosine=negative.mean(dim=(1, 2)).detach(),
-    )
+    def preference(self, difference: Tensor) -> Tensor:
+        """The preference loss of r_chosen - r_rejected - margin, (pairs,)."""
+        return preference_loss(difference, self.settings.preference_loss)
+
+    def __call__(
+        self,
+        rewards: tuple[Tensor, Tensor],
+        hidden: tuple[Tensor, Tensor],
+        spans: tuple[Spans, Spans],
+        margin: Tensor,
+        rng: np.random.Generator,
+    ) -> Terms:
+        """The terms of a batch; each tuple is (of the chosen side, of the rejected side).
+
+        Args:
+            rewards: final rewards, (pairs,).
+            hidden: last hidden states, (pairs, tokens, hidden_size), fp32.
+            spans: where the completions lie.
+            margin: by how much the chosen reward is to be higher, (pairs,); 0 without margins.
+            rng: decides the sampled states.
+        """
+        difference = rewards[0] - rewards[1]
+        loss = self.preference(difference - margin)
+        logged = {
+            "preference_loss": loss,
+            "accuracy": (difference > 0).float(),
+            "margin": difference,
+        }
+        if self.settings.center_rewards:
+            # Eisenstein et al. 2023, arXiv 2312.09244: rewards are only defined up to a constant.
+            logged["center_loss"] = (rewards[0] + rewards[1]) ** 2
+            loss = loss + self.settings.center_rewards * logged["center_loss"]
+        if self.settings.reward_model_strategy == "contrastive":
+            term = self._contrastive(hidden, spans, rng)
+            logged |= {
+                "contrastive_loss": term.loss,
+                "positive_cosine": term.positive_cosine,
+                "negative_cosine": term.negative_cosine,
+            }
+            loss = loss + self.settings.contrastive_loss_beta * term.loss
+        return Terms(loss, logged)
+
+    def _contrastive(
+        self,
+        hidden: tuple[Tensor, Tensor],
+        spans: tuple[Spans, Spans],
+        rng: np.random.Generator,
+    ) -> ContrastiveTerm:
+        settings = self.settings
+        average = settings.contrastive_strategy == "cosine_avg"
+        if settings.parity == "official":
+            loss, positive, negative = official_contrastive(
+                hidden,
+                (spans[0].end - spans[0].start, spans[1].end - spans[1].start),
+                rng,
+                settings.sim_samples,
+                settings.unsim_samples,
+                settings.source_state_percentile,
+                settings.goal_state_percentile,
+                average,
+            )
+            return ContrastiveTerm(
+                loss=loss.expand(len(positive)),
+                positive_cosine=positive.mean(dim=(1, 2)).detach(),
+                negative_cosine=negative.mean(dim=(1, 2)).detach(),
+            )
+        draws = draw_states(
+            *spans,
+            rng,
+            settings.sim_samples,
+            settings.unsim_samples,
+            _part(settings.source_state_percentile, settings.source_late_share),
+            _part(settings.goal_state_percentile, settings.goal_late_share),
+            single_goal=settings.contrastive_strategy == "cosine_single",
+        )
+        cross = settings.positives == "cross"
+        return contrastive(*hidden, draws, average, cross, settings.temperature)
 
 
-def _unit(hidden: Tensor, positions: Tensor) -> Tensor:
-    """The states at `positions`, at length 1: (pairs, samples, hidden_size)."""
-    index = positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
-    return F.normalize(hidden.gather(1, index), dim=-1)
+def _part(percentile: float, late_share: float) -> Part:
+    """The first (1 - percentile) share, or the last `late_share`; settings have one of the two."""
+    return (1 - late_share, 1.0) if late_share < 1 else (0.0, 1 - percentile)

@@ -35,7 +35,7 @@ def score_heldout(options: EvaluateOptions) -> None:
         path = _path(options, source)
         left_out = len(pairs) - len(kept)
         write_pair_scores(path, kept, columns, left_out)
-        goal_state = [] if options.goal_state_path is None else [options.goal_state_path]
+        goal_state = [] if options.goal_state_file is None else [options.goal_state_file]
         write_provenance(
             path.with_name("provenance.json"),
             options,

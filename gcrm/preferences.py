@@ -1,17 +1,17 @@
 """Preference data of every accepted kind, as pairs of a chosen and a rejected completion."""
 
+import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import takewhile
-from pathlib import Path
 from typing import Any
 
 from gcrm.errors import UserError
-from gcrm.files import Row, numbered_rows
+from gcrm.files import Row
 from gcrm.progress import say
 from gcrm.questions import question_hash, question_key
-from gcrm.sources import is_local
+from gcrm.rows import rows_of
 
 Message = dict[str, str]
 """A turn of a dialogue: {"role": "user" or "assistant" or "system", "content": text}."""
@@ -27,11 +27,15 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Preference:
-    """Two completions of one prompt, the first better than the second."""
+    """Two completions of one prompt, the first better than the second.
+
+    `margin` is by how much, where the data says so: the difference of the rewards is to exceed it.
+    """
 
     prompt: Prompt
     chosen: str
     rejected: str
+    margin: float | None = None
 
     @property
     def question(self) -> str:
@@ -50,7 +54,8 @@ def read_preferences(
 
     Args:
         sources: .jsonl or .parquet files, folders saved by `datasets`, or hub ids; with columns
-            question/correct/incorrect, prompt/chosen/rejected or chosen/rejected.
+            question/correct/incorrect, prompt/chosen/rejected or chosen/rejected; and, if they
+            like, a number `margin` in every row.
         probs: the share of each source in the mixture. No row is repeated: the source that is
             smallest for its share is used whole, the others up to their shares.
         max_pairs: cap on the pairs, by hash of the prompt.
@@ -58,7 +63,8 @@ def read_preferences(
     Raises:
         UserError: a source cannot be read, or a row is broken.
     """
-    mixed = [_read(source) for source in sources]
+    mixed = [list(iter_preferences(source)) for source in sources]
+    _all_or_none_have_margins(sources, mixed)
     if probs is not None:
         total = min(len(pairs) / share for pairs, share in zip(mixed, probs, strict=True))
         mixed = [
@@ -75,82 +81,90 @@ def cap_pairs(pairs: list[Preference], most: int | None) -> list[Preference]:
     """
     if most is None or len(pairs) <= most:
         return pairs
-    ranks = [
-        (question_hash(question_key(pair.question)), question_hash(pair.chosen + pair.rejected))
-        for pair in pairs
-    ]
+    ranks = [pair_rank(pair) for pair in pairs]
     kept = sorted(range(len(pairs)), key=ranks.__getitem__)[:most]
     return [pairs[i] for i in sorted(kept)]
 
 
-def _read(source: str) -> list[Preference]:
-    rows = _rows(source)
-    columns = _columns(source, rows[0][1])
-    pairs = []
-    for number, row in rows:
-        pair = _pair(row, columns, f"{source}, row {number}")
-        if pair.chosen != pair.rejected:
-            pairs.append(pair)
-    if len(pairs) < len(rows):
-        say(f"{source}: left out {len(rows) - len(pairs)} pairs whose two sides are equal")
-    if not pairs:
-        raise UserError(f"{source}: no pair has two different sides")
-    return pairs
+def pair_rank(pair: Preference) -> tuple[str, str]:
+    """By which a cap takes pairs: a hash of the question, and of the texts among its pairs."""
+    return question_hash(question_key(pair.question)), question_hash(pair.chosen + pair.rejected)
 
 
-def _rows(source: str) -> list[tuple[int, Row]]:
-    """The rows with their numbers: of a text file, those of their lines."""
-    path = Path(source)
-    if path.suffix in (".jsonl", ".json"):
-        return list(numbered_rows(path))
-    if path.suffix == ".parquet":
-        return list(enumerate(_parquet_rows(path), start=1))
-    if path.exists() and not path.is_dir():
-        raise UserError(f"{source}: expected a .jsonl or .parquet file, or a folder of `datasets`")
-    if not path.is_dir() and is_local(source):
-        raise UserError(f"{source}: no such file or folder")
-    return list(enumerate(_datasets_rows(source), start=1))
+def iter_preferences(source: str) -> Iterator[Preference]:
+    """The pairs of one source, one by one, so that data of any size can be read.
 
-
-def _parquet_rows(path: Path) -> list[Row]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        rows: list[Row] = pyarrow.parquet.read_table(path).to_pylist()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (OSError, pyarrow.ArrowException) as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"{path}: not a readable Parquet file ({reason})") from None
-    if not rows:
-        raise UserError(f"{path}: has no rows")
-    return rows
-
-
-def _datasets_rows(source: str) -> list[Row]:
-    import datasets
-
-    try:
-        if Path(source).is_dir():
-            data = datasets.load_from_disk(source)
+    Raises:
+        UserError: as `read_preferences`, when the bad row is reached.
+    """
+    columns: tuple[str, ...] = ()
+    has_margins: bool | None = None
+    kept = equal = 0
+    for number, row in rows_of(source):
+        where = f"{source}, row {number}"
+        columns = columns or columns_of(source, row)
+        pair = replace(pair_of(row, columns, where), margin=_margin(row, where))
+        if has_margins is None:
+            has_margins = pair.margin is not None
+        elif has_margins != (pair.margin is not None):
+            raise UserError(
+                f"{where}: margin is {'missing' if has_margins else 'given'}, unlike in the rows "
+                "before; expected a number in every row, or in none"
+            )
+        if pair.chosen == pair.rejected:
+            equal += 1
         else:
-            data = datasets.load_dataset(source)
-    except Exception as error:  # the library raises whatever its file systems and the hub raise
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            kept += 1
+            yield pair
+    say_equal_sides(source, kept, equal)
+
+
+def say_equal_sides(source: str, kept: int, equal: int) -> None:
+    """Say how many pairs of a source were left out, since their two sides are equal.
+
+    Raises:
+        UserError: all of them.
+    """
+    if equal and not kept:
+        raise UserError(f"{source}: no pair has two different sides")
+    if equal:
+        say(f"{source}: left out {equal} pairs whose two sides are equal")
+
+
+def _margin(row: Row, where: str) -> float | None:
+    margin = row.get("margin")
+    if margin is None:
+        return None
+    return finite_number(margin, "margin", where)
+
+
+def finite_number(value: Any, column: str, where: str) -> float:
+    """A number of a row.
+
+    Raises:
+        UserError: it is none, or not finite.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise UserError(f"{where}: {column} must be a finite number, not {str(value)[:40]!r}")
+    return float(value)
+
+
+def _all_or_none_have_margins(sources: Sequence[str], mixed: Sequence[list[Preference]]) -> None:
+    having = [pairs[0].margin is not None for pairs in mixed]
+    if any(having) and not all(having):
+        without = sources[having.index(False)]
         raise UserError(
-            f"{source}: neither a local file nor a data set that could be loaded ({reason})"
-        ) from None
-    if isinstance(data, dict):
-        if "train" not in data:
-            raise UserError(f"{source}: has no split 'train' (there are: {', '.join(data)})")
-        data = data["train"]
-    if not len(data):
-        raise UserError(f"{source}: has no rows")
-    return list(data)
+            f"{without}: has no column margin, but {sources[having.index(True)]} has; add it to "
+            "all (0 where none is meant), or remove it"
+        )
 
 
-def _columns(source: str, row: Row) -> tuple[str, ...]:
+def columns_of(source: str, row: Row) -> tuple[str, ...]:
+    """Which of `COLUMNS` the data has, by its first row.
+
+    Raises:
+        UserError: none of them.
+    """
     for columns in COLUMNS:
         if all(column in row for column in columns):
             return columns
@@ -158,7 +172,12 @@ def _columns(source: str, row: Row) -> tuple[str, ...]:
     raise UserError(f"{source}: expected columns {expected}, found {', '.join(row)}")
 
 
-def _pair(row: Row, columns: tuple[str, ...], where: str) -> Preference:
+def pair_of(row: Row, columns: tuple[str, ...], where: str) -> Preference:
+    """The pair of a row, without its margin.
+
+    Raises:
+        UserError: a value is missing or of the wrong type; `where` names the row.
+    """
     values = []
     for column in columns:
         if row.get(column) is None:
@@ -170,14 +189,27 @@ def _pair(row: Row, columns: tuple[str, ...], where: str) -> Preference:
     if isinstance(chosen, list) and isinstance(rejected, list):
         lead = prompt if isinstance(prompt, list) else [{"role": "user", "content": prompt}]
         return _split_messages(chosen, rejected, where, lead)
-    for column, value in zip(columns, values, strict=True):
-        if isinstance(value, list) and value and column == "prompt":
-            prompt = _messages(value, where)
-        elif not isinstance(value, str):
-            raise UserError(f"{where}: {column} must be text, not {type(value).__name__}")
-        elif not value.strip():
-            raise UserError(f"{where}: {column} is empty")
+    prompt = messages_of(prompt, where) if _is_dialogue(columns[0], prompt) else prompt
+    for column, value in zip(columns, (prompt, chosen, rejected), strict=True):
+        if not _is_dialogue(column, value):
+            check_text(column, value, where)
     return Preference(prompt, chosen, rejected)
+
+
+def _is_dialogue(column: str, value: Any) -> bool:
+    return column == "prompt" and isinstance(value, list) and bool(value)
+
+
+def check_text(column: str, value: Any, where: str) -> None:
+    """Refuse what is no text, or empty.
+
+    Raises:
+        UserError: `where` names the row.
+    """
+    if not isinstance(value, str):
+        raise UserError(f"{where}: {column} must be text, not {type(value).__name__}")
+    if not value.strip():
+        raise UserError(f"{where}: {column} is empty")
 
 
 def _split_dialogue(chosen: Any, rejected: Any, where: str) -> Preference:
@@ -230,8 +262,8 @@ def _split_messages(
     chosen: list[Any], rejected: list[Any], where: str, prompt: Sequence[Any] = ()
 ) -> Preference:
     """Two lists of messages: whole dialogues, or what follows the messages of `prompt`."""
-    lead = _messages(prompt, where)
-    sides = [_messages(side, where) for side in (chosen, rejected)]
+    lead = messages_of(prompt, where)
+    sides = [messages_of(side, where) for side in (chosen, rejected)]
     # Many data sets have a prompt beside whole dialogues that begin with it.
     sides = [
         [*lead, *side] if side[:1] and side[0]["role"] == "assistant" else side for side in sides
@@ -241,7 +273,7 @@ def _split_messages(
     return Preference(sides[0][:-1], sides[0][-1]["content"], sides[1][-1]["content"])
 
 
-def _messages(messages: Sequence[Any], where: str) -> list[Message]:
+def messages_of(messages: Sequence[Any], where: str) -> list[Message]:
     """The messages with their roles and contents only."""
     for message in messages:
         if not (isinstance(message, dict) and {"role", "content"} <= message.keys()):

@@ -47,7 +47,7 @@ def load(options: EvaluateOptions) -> RewardModel:
     """The reward model to score with, and its goal state."""
     return RewardModel.from_pretrained(
         options.reward_model_path,
-        None if options.vanilla else options.goal_state_path,
+        options.goal_state_file,
         max_len=options.max_len,
         trust_remote_code=options.trust_remote_code,
     )
@@ -100,7 +100,7 @@ def _write(
         path = options.save_dir / model / benchmark / split / "scores.parquet"
     write_scores(path, columns)
     inputs = completion_files(_folder(options), benchmark, split)
-    goal_state = [] if options.goal_state_path is None else [options.goal_state_path]
+    goal_state = [] if options.goal_state_file is None else [options.goal_state_file]
     write_provenance(
         path.with_name("provenance.json"),
         options,

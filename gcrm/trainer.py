@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,8 +20,9 @@ from transformers import (
     TrainingArguments,
 )
 
+from gcrm.contrastive import Spans
 from gcrm.encoding import Encoded
-from gcrm.objective import Spans, bradley_terry, contrastive, draw_states
+from gcrm.objective import Objective
 from gcrm.progress import Progress
 from gcrm.reward_model import HeadWatch, pad
 from gcrm.settings.train import TrainSettings
@@ -31,10 +32,11 @@ Batch = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class EncodedPair:
-    """A preference pair as tokens."""
+    """A preference pair as tokens, and by how much its chosen reward is to be higher."""
 
     chosen: Encoded
     rejected: Encoded
+    margin: float = 0.0
 
     @property
     def length(self) -> int:
@@ -42,17 +44,29 @@ class EncodedPair:
         return max(len(self.chosen.input_ids), len(self.rejected.input_ids))
 
 
-def collate(pairs: Sequence[EncodedPair], pad_id: int) -> Batch:
+def collate(
+    pairs: Sequence[EncodedPair], pad_id: int, side: Literal["left", "right"] = "right"
+) -> Batch:
     """One batch: the chosen sides of all pairs, then the rejected ones.
+
+    Args:
+        side: where the padding goes.
 
     Returns:
         input_ids, attention_mask (2 * pairs, longest); start, end (2 * pairs,), where each
-        completion lies; labels (pairs,), ones, by which the Trainer counts the pairs of a step.
+        completion lies; margin (pairs,) float32; labels (pairs,), ones, by which the Trainer counts
+        the pairs of a step.
     """
     sides = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
-    return pad(sides, pad_id) | {
-        "start": torch.tensor([side.start for side in sides]),
-        "end": torch.tensor([len(side.input_ids) for side in sides]),
+    batch = pad(sides, pad_id, side)
+    width = batch["input_ids"].shape[1]
+    shift = [width - len(one.input_ids) if side == "left" else 0 for one in sides]
+    return batch | {
+        "start": torch.tensor([one.start + by for one, by in zip(sides, shift, strict=True)]),
+        "end": torch.tensor(
+            [len(one.input_ids) + by for one, by in zip(sides, shift, strict=True)]
+        ),
+        "margin": torch.tensor([pair.margin for pair in pairs], dtype=torch.float32),
         "labels": torch.ones(len(pairs), dtype=torch.long),
     }
 
@@ -72,14 +86,33 @@ class SortedWithinSteps(Sampler[int]):
         return len(self.lengths)
 
     def __iter__(self) -> Iterator[int]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.lengths))
+        order = self.shuffled()
         for begin in range(0, len(order), self.pairs_per_step):
-            step = order[begin : begin + self.pairs_per_step].tolist()
+            step = order[begin : begin + self.pairs_per_step]
             yield from sorted(step, key=lambda i: -self.lengths[i])
+
+    def shuffled(self) -> list[int]:
+        """The order of this pass, without the sorting."""
+        rng = np.random.default_rng([self.seed, self.epoch])
+        order: list[int] = rng.permutation(len(self.lengths)).tolist()
+        return order
 
     def set_epoch(self, epoch: int) -> None:
         """Called before each pass, also after a resume."""
         self.epoch = epoch
+
+
+class WholeSteps(SortedWithinSteps):
+    """`parity: official`: a random order, unsorted, without the last incomplete step of a pass.
+
+    Means over micro-batches depend on which pairs are together, so nothing may be sorted.
+    """
+
+    def __len__(self) -> int:
+        return len(self.lengths) // self.pairs_per_step * self.pairs_per_step
+
+    def __iter__(self) -> Iterator[int]:
+        yield from self.shuffled()[: len(self)]
 
 
 class RewardTrainer(Trainer):
@@ -104,6 +137,7 @@ class RewardTrainer(Trainer):
         # divide by the number of micro-batches again.
         self.model_accepts_loss_kwargs = True
         self.settings = settings
+        self.objective: Objective = Objective(settings)
         self.reward_model = model
         self.lengths = [pair.length for pair in pairs]
         self._sums: dict[str, Tensor] = {}
@@ -116,7 +150,8 @@ class RewardTrainer(Trainer):
         return HeadWatch(self.reward_model)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        return SortedWithinSteps(self.lengths, self.settings.train_batch_size, self.args.seed)
+        order = WholeSteps if self.settings.parity == "official" else SortedWithinSteps
+        return order(self.lengths, self.settings.train_batch_size, self.args.seed)
 
     def compute_loss(
         self,
@@ -126,30 +161,19 @@ class RewardTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """Mean loss over the pairs of the optimiser step; this batch's share of it."""
-        settings = self.settings
         rewards, chosen, rejected = self.forward(model, inputs)
         pairs = len(inputs["labels"])
-        margins = rewards[:pairs] - rewards[pairs:]
-        losses = bradley_terry(rewards[:pairs], rewards[pairs:])
-        self._count("preference_loss", losses)
-        self._count("accuracy", (margins > 0).float())
-        self._count("margin", margins)
-        if settings.reward_model_strategy == "contrastive":
-            draws = draw_states(
-                chosen,
-                rejected,
-                self._step_rng(),
-                settings.sim_samples,
-                settings.unsim_samples,
-                settings.source_state_percentile,
-                settings.goal_state_percentile,
-            )
-            hidden = self.watch.hidden
-            term = contrastive(hidden[:pairs], hidden[pairs:], draws)
-            self._count("contrastive_loss", term.loss)
-            self._count("positive_cosine", term.positive_cosine)
-            self._count("negative_cosine", term.negative_cosine)
-            losses = losses + settings.contrastive_loss_beta * term.loss
+        hidden = self.watch.hidden
+        terms = self.objective(
+            rewards=(rewards[:pairs], rewards[pairs:]),
+            hidden=(hidden[:pairs], hidden[pairs:]),
+            spans=(chosen, rejected),
+            margin=inputs["margin"],
+            rng=self._step_rng(),
+        )
+        for name, values in terms.logged.items():
+            self._count(name, values)
+        losses = terms.loss
         if num_items_in_batch is None:
             return losses.mean()
         # num_items_in_batch counts all processes' pairs; gradients are averaged over processes.
@@ -162,13 +186,14 @@ class RewardTrainer(Trainer):
         prediction_loss_only: bool,
         ignore_keys: list[str] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Margins of held-out pairs: the loss is Bradley-Terry's alone."""
+        """Differences of held-out pairs' rewards: the loss is the preference loss alone."""
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad():
             rewards, _, _ = self.forward(model, inputs)
         pairs = len(inputs["labels"])
-        loss = bradley_terry(rewards[:pairs], rewards[pairs:]).mean()
-        return loss, rewards[:pairs] - rewards[pairs:], inputs["labels"]
+        difference = rewards[:pairs] - rewards[pairs:]
+        loss = self.objective.preference(difference - inputs["margin"]).mean()
+        return loss, difference, inputs["labels"]
 
     def forward(self, model: Any, inputs: Batch) -> tuple[Tensor, Spans, Spans]:
         """Final rewards (2 * pairs,), and the spans of the chosen and rejected completions."""

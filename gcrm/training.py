@@ -9,32 +9,28 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
-from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 from transformers.trainer_utils import get_last_checkpoint
 
-from gcrm.checkpoints import load_reward_model, new_reward_model
+from gcrm.checkpoints import FACTS, new_reward_model
 from gcrm.encoding import PLAIN_TEMPLATE, Encoder
 from gcrm.errors import UserError
 from gcrm.files import atomic_folder, write_json, write_jsonl
 from gcrm.fingerprint import code_version, content_hash
+from gcrm.freezing import train_last_layers
 from gcrm.hardware import Hardware, choose_hardware
 from gcrm.model_card import model_card
 from gcrm.preferences import Preference, read_preferences
 from gcrm.progress import say
 from gcrm.provenance import write_provenance
 from gcrm.questions import question_hash, question_key
-from gcrm.reward_model import pad
-from gcrm.settings.train import CONTRASTIVE_ONLY, TrainOptions
+from gcrm.rescoring import check_saved, rewards_of_first
+from gcrm.reward_model import encoder_for
+from gcrm.settings.train import CONTRASTIVE_ONLY, SET_BY_PARITY, TrainOptions
 from gcrm.sources import files_of
 from gcrm.tracking import start_wandb
 from gcrm.trainer import EncodedPair, RewardTrainer, collate
 from gcrm.zero import prepare_environment, zero_config
-
-PAIRS_TO_CHECK = 8
-"""Training pairs that are scored again from the saved checkpoint, and give its reward mean."""
 
 
 def train_reward_model(options: TrainOptions) -> None:
@@ -50,20 +46,34 @@ def train_reward_model(options: TrainOptions) -> None:
     pairs, heldout = _hold_out(pairs, options)
     arguments = _training_arguments(options, hardware)
 
+    official = options.parity == "official"
     model, tokenizer = new_reward_model(
-        options.pretrain, hardware.attention, options.seed, options.trust_remote_code
+        options.pretrain,
+        hardware.attention,
+        options.seed,
+        options.trust_remote_code,
+        options.value_head_strategy,
+        official,
     )
+    _choose_what_is_trained(model, options)
     tokenizer.chat_template = tokenizer.chat_template or PLAIN_TEMPLATE
-    encoder = Encoder(tokenizer, _max_len(options, model))
+    encoder = encoder_for(options.parity, tokenizer, _max_len(options, model))
     encoded, too_long = _encode(pairs, encoder)
     if not encoded:
         raise UserError(
             f"{', '.join(options.dataset)}: no pair fits into max_len = {encoder.max_len} tokens"
         )
+    if official and len(encoded) < options.train_batch_size:
+        raise UserError(
+            f"parity: official drops the last incomplete batch, and {len(encoded)} pairs are none "
+            f"of train_batch_size = {options.train_batch_size}; lower it"
+        )
     if too_long:
         say(
             f"train: {too_long} of {len(pairs)} pairs dropped: longer than {encoder.max_len} tokens"
         )
+
+    _say_margins(pairs)
 
     trainer = RewardTrainer(
         model,
@@ -71,7 +81,7 @@ def train_reward_model(options: TrainOptions) -> None:
         encoded,
         args=arguments,
         eval_dataset=_encode(heldout, encoder)[0] or None,
-        data_collator=partial(collate, pad_id=tokenizer.pad_token_id),
+        data_collator=_collator(options, tokenizer),
         processing_class=tokenizer,
     )
     last = get_last_checkpoint(arguments.output_dir) if options.save_steps > 0 else None
@@ -79,7 +89,7 @@ def train_reward_model(options: TrainOptions) -> None:
         say(f"train: resuming from {last}")
     trainer.train(resume_from_checkpoint=last)
 
-    rewards = _rewards_of_first(trainer, encoded, tokenizer)
+    rewards = rewards_of_first(trainer, encoded)
     weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     if not trainer.is_world_process_zero():
         return
@@ -93,16 +103,18 @@ def train_reward_model(options: TrainOptions) -> None:
         "reward_sample": len(rewards),
         "reward_mean": float(rewards.mean()),
         "reward_std": float(rewards.std()),
+        "parity": options.parity,
         "objective": options.model_dump(mode="json", include=_objective(options)),
+        "margins": any(pair.margin for pair in encoded),
         "seed": options.seed,
     }
     with atomic_folder(options.save_path) as folder:
         model.save_pretrained(folder, state_dict=weights, max_shard_size="1TB")
         tokenizer.save_pretrained(folder)
-        write_json(folder / "reward_model.json", facts)
+        write_json(folder / FACTS, facts)
         write_jsonl(folder / "training_log.jsonl", _log(trainer))
         (folder / "README.md").write_text(model_card(facts, options), encoding="utf-8")
-        _check_saved(folder, encoded, rewards)
+        check_saved(folder, encoded, rewards)
         write_provenance(
             folder / "provenance.json", options, [options.pretrain, *options.dataset], **facts
         )
@@ -114,9 +126,38 @@ def train_reward_model(options: TrainOptions) -> None:
 
 
 def _objective(options: TrainOptions) -> set[str]:
-    """The settings that the strategy's loss depends on."""
-    contrastive = options.reward_model_strategy == "contrastive"
-    return {"reward_model_strategy", *(CONTRASTIVE_ONLY if contrastive else ())}
+    """The settings of the objective and of what is trained, as far as they play a part."""
+    names = {"reward_model_strategy", "preference_loss", "center_rewards", "value_head_strategy"}
+    names |= {"train_layers", "parity"}
+    if options.reward_model_strategy == "contrastive":
+        names |= set(CONTRASTIVE_ONLY)
+    return names - set(SET_BY_PARITY) if options.parity == "official" else names
+
+
+def _choose_what_is_trained(model: PreTrainedModel, options: TrainOptions) -> None:
+    """Freeze and recompute layers; the Trainer, recomputing, would give frozen ones gradients."""
+    if options.gradient_checkpointing:
+        model.activation_checkpointing_enable()
+    if options.train_layers is not None:
+        train_last_layers(model, options.train_layers)
+        trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+        say(f"train: {trained:,} of {model.num_parameters():,} parameters are trained")
+
+
+def _say_margins(pairs: list[Preference]) -> None:
+    margins = [pair.margin for pair in pairs if pair.margin is not None]
+    if margins:
+        say(
+            f"train: the data has margins ({min(margins):g} to {max(margins):g}): they are "
+            "subtracted from the difference of the rewards"
+        )
+
+
+def _collator(options: TrainOptions, tokenizer: PreTrainedTokenizerBase) -> Any:
+    """How pairs become a batch; the authors pad on the left, and with EOS."""
+    if options.parity == "official":
+        return partial(collate, pad_id=tokenizer.eos_token_id, side="left")
+    return partial(collate, pad_id=tokenizer.pad_token_id)
 
 
 def _hold_out(
@@ -181,7 +222,6 @@ def _training_arguments(options: TrainOptions, hardware: Hardware) -> TrainingAr
         ddp_find_unused_parameters=False,
         disable_tqdm=True,
         log_level="error",
-        activation_checkpointing=options.gradient_checkpointing,
     )
     # One process, one device: several GPUs are used by several processes (torchrun).
     arguments._n_gpu = min(arguments.n_gpu, 1)
@@ -217,42 +257,11 @@ def _encode(pairs: list[Preference], encoder: Encoder) -> tuple[list[EncodedPair
         (pair.prompt, side) for pair in pairs for side in (pair.chosen, pair.rejected)
     )
     encoded = [
-        EncodedPair(chosen, rejected)
-        for chosen, rejected in zip(sides[::2], sides[1::2], strict=True)
+        EncodedPair(chosen, rejected, pair.margin or 0.0)
+        for pair, chosen, rejected in zip(pairs, sides[::2], sides[1::2], strict=True)
         if chosen is not None and rejected is not None
     ]
     return encoded, len(pairs) - len(encoded)
-
-
-def _rewards_of_first(
-    trainer: RewardTrainer, encoded: list[EncodedPair], tokenizer: PreTrainedTokenizerBase
-) -> np.ndarray:
-    """Rewards of both sides of the first pairs by the model in memory, (2 * pairs,)."""
-    trainer.model_wrapped.eval()
-    rewards = []
-    for pair in encoded[:PAIRS_TO_CHECK]:
-        batch = collate([pair], tokenizer.pad_token_id)
-        inputs = {key: value.to(trainer.args.device) for key, value in batch.items()}
-        with torch.no_grad():
-            rewards.append(trainer.forward(trainer.model_wrapped, inputs)[0].cpu().numpy())
-    return np.concatenate(rewards)
-
-
-def _check_saved(folder: Path, encoded: list[EncodedPair], rewards: np.ndarray) -> None:
-    """Load the checkpoint as a user of transformers would, and compare its rewards with ours."""
-    unset_hf_deepspeed_config()  # or a model loaded under ZeRO-3 would be in parts, too
-    model, tokenizer = load_reward_model(str(folder), torch.float32, "sdpa")
-    with torch.no_grad():
-        again = np.concatenate(
-            [
-                model(**pad([pair.chosen, pair.rejected], tokenizer.pad_token_id)).logits[:, 0]
-                for pair in encoded[:PAIRS_TO_CHECK]
-            ]
-        )
-    tolerance = 1e-4 if model.dtype == torch.float32 else 5e-2
-    worst = float(np.abs(again - rewards).max())
-    if not worst <= tolerance * max(1.0, float(np.abs(rewards).max())):
-        raise RuntimeError(f"the saved model's rewards differ from the trained one's by {worst}")
 
 
 def _log(trainer: RewardTrainer) -> list[dict[str, Any]]:

@@ -225,6 +225,13 @@ def test_a_file_with_a_comma_is_one(tmp_path):
         ("--learning_rate nan", "--learning_rate: Input should be a finite number"),
         ("--zero_stage 4", "--zero_stage: Input should be less than or equal to 3"),
         ("--save_steps -2", "--save_steps: Input should be greater than or equal to -1"),
+        ("--goal_late_share 0", "--goal_late_share: Input should be greater than 0"),
+        ("--source_late_share 1.1", "--source_late_share: Input should be less than or equal to 1"),
+        ("--temperature 0", "--temperature: Input should be greater than 0"),
+        ("--center_rewards -1", "--center_rewards: Input should be greater than or equal to 0"),
+        ("--train_layers -1", "--train_layers: Input should be greater than or equal to 0"),
+        ("--source_late_share 0.5 --source_state_percentile 0.5", "give one of them"),
+        ("--parity official --temperature 2", "parity: official takes no temperature"),
         ("--contrastive_strategy dot", "--contrastive_strategy: Input should be 'cosine'"),
         ("--dataset_probs 0.5 0.5", "dataset_probs has 2 numbers for 1 datasets"),
         ("--dataset_probs 0.5", "dataset_probs must be positive and add to 1"),
@@ -247,6 +254,20 @@ def test_all_that_is_missing_is_told_at_once():
 def test_what_concerns_several_options_names_none_as_its_own():
     message = refusal(EvaluateOptions, *EVALUATE)
     assert message == "give either --goal_state_path or --vanilla"
+
+
+def test_the_goal_state_of_an_attribute_is_a_file_of_the_folder():
+    attribute = ("--goal_attribute", "helpfulness")
+    options = parsed(EvaluateOptions, *EVALUATE, "--goal_state_path", "goals", *attribute)
+    assert options.goal_state_file == Path("goals/goal_state-helpfulness.npy")
+    options = parsed(EvaluateOptions, *EVALUATE, "--goal_state_path", "goals")
+    assert options.goal_state_file == Path("goals")
+    assert parsed(EvaluateOptions, *EVALUATE, "--vanilla").goal_state_file is None
+    named = ("--goal_state_path", "g.npy", *attribute)
+    assert "give the folder" in refusal(EvaluateOptions, *EVALUATE, *named)
+    assert "does nothing with --vanilla" in refusal(
+        EvaluateOptions, *EVALUATE, "--vanilla", *attribute
+    )
 
 
 # How a stage ends.

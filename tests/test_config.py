@@ -12,7 +12,7 @@ from workflow_runs import ROOT, SMALL
 from gcrm.config_loading import load, unknown_part
 from gcrm.errors import UserError
 from gcrm.inputs import check_inputs
-from gcrm.settings.train import CONTRASTIVE_ONLY, TrainSettings
+from gcrm.settings.train import CONTRASTIVE_ONLY, SET_BY_PARITY, TrainSettings
 from gcrm.sources import files_of
 
 OWN: dict[str, Any] = {
@@ -64,6 +64,36 @@ def test_batches_are_checked_as_they_will_be_used() -> None:
             {"variants": {"v": {"contrastive_loss_beta": 1}}},
             "does nothing in a vanilla reward model",
         ),
+        (
+            {"variants": {"v": {"temperature": 2}}},
+            "variants.v.temperature: does nothing in a vanilla reward model",
+        ),
+        (
+            {"variants": {"v": {"goal_late_share": 0.5, "goal_state_percentile": 0.5}}},
+            "variants.v: goal_late_share keeps the last share of a completion and goal_state_perc",
+        ),
+        (
+            {"variants": {"v": {"parity": "official", "center_rewards": 0.1}}},
+            "variants.v: parity: official takes no center_rewards, which the authors' code has not",
+        ),
+        (
+            {"variants": {"v": {"parity": "official", "contrastive_strategy": "cosine_single"}}},
+            "variants.v: parity: official takes the contrastive_strategy cosine or cosine_avg",
+        ),
+        (
+            {"represent": {"attributes": ["a", "a"]}},
+            "my.yaml: represent.attributes: a name is there more than once",
+        ),
+        ({"represent": {"attributes": ["../a"]}}, "represent.attributes.0: String should match"),
+        ({"represent": {"attribute_share": 0.1}}, "attribute_share does nothing without attrib"),
+        (
+            {"represent": {"attributes": ["a"]}, "evaluate": {"goal_attribute": "b"}},
+            "evaluate.goal_attribute: 'b' is none of represent.attributes (a)",
+        ),
+        (
+            {"evaluate": {"goal_attribute": "b"}},
+            "evaluate.goal_attribute: 'b' is none of represent.attributes (which are none)",
+        ),
         ({"pretrain": {}}, "my.yaml: pretrain: would do nothing, since base_model is given"),
         ({"prepare": {}}, "my.yaml: prepare: would do nothing, since base_model, preferences, com"),
         ({"benchmarks": []}, "completions: does nothing without benchmarks"),
@@ -102,6 +132,7 @@ def test_mistakes_name_file_key_and_what_is_expected(changes: dict[str, Any], me
         ),
         ({"sample": {"num_samples": {"preference": 1}}}, "preference: must be at least 2"),
         ({"dataset_probs": [1.0]}, "dataset_probs: does nothing without preferences"),
+        ({"represent": {"attributes": ["a"]}}, "represent.attributes: made pairs have none"),
         ({"prepare": {"preference_families": ["x"]}}, "preference_families: no problems can be"),
     ],
 )
@@ -164,6 +195,18 @@ def test_a_shared_beta_reaches_the_contrastive_variant_alone() -> None:
 
 def test_the_contrastive_settings_exist() -> None:
     assert set(CONTRASTIVE_ONLY) <= TrainSettings.model_fields.keys()
+    assert set(SET_BY_PARITY) <= TrainSettings.model_fields.keys()
+
+
+def test_attributes_of_a_run_are_checked_before_any_job(tmp_path: Path) -> None:
+    files = own_files(tmp_path)
+    wanted = {"represent": {"attributes": ["helpfulness"]}}
+    config = load(files | wanted, "my.yaml")
+    with pytest.raises(UserError, match="row 1: attribute helpfulness is missing or null"):
+        check_inputs(config, "my.yaml", tmp_path / "memory.json")
+    pair = {"question": "q ?", "correct": "a", "incorrect": "b", "helpfulness": 3}
+    (tmp_path / "pairs.jsonl").write_text(json.dumps(pair) + "\n")
+    check_inputs(config, "my.yaml", tmp_path / "memory.json")
 
 
 def test_files_of_a_run_that_makes_its_data() -> None:
@@ -317,3 +360,20 @@ def test_the_projects_configs_are_valid(name: str) -> None:
     config = load(yaml.safe_load(path.read_text()), path.name, environment)
     assert set(config.variants) == {"vanilla", "contrastive"}
     assert config.variant("contrastive").contrastive_loss_beta == 0.5
+
+
+def test_the_ablations_are_the_papers_and_their_data_are_tinys() -> None:
+    """So that its variants differ from tiny's in their objective alone."""
+    given_ = yaml.safe_load((ROOT / "config" / "ablations.yaml").read_text())
+    tiny = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    data = ("data_seed", "benchmarks", "prepare", "pretrain", "sample", "pair", "train")
+    assert {key: given_.get(key) for key in data} == {key: tiny.get(key) for key in data}
+    config = load(given_, "ablations.yaml")
+    variants = [config.variant(name) for name in config.variants]
+    assert len({variant.model_dump_json() for variant in variants}) == len(variants)
+    for field in (
+        *("reward_model_strategy", "contrastive_strategy", "value_head_strategy", "parity"),
+        *("contrastive_loss_beta", "positives", "temperature"),
+        *("goal_late_share", "source_late_share"),
+    ):
+        assert len({getattr(variant, field) for variant in variants}) > 1, field

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gcrm.errors import UserError
-from gcrm.preferences import Preference, cap_pairs, read_preferences
+from gcrm.preferences import Preference, cap_pairs, iter_preferences, read_preferences
 
 PAIR = {"question": "How many?", "correct": "It is 7.", "incorrect": "It is 8."}
 USER, ANSWER, OTHER = (
@@ -382,3 +382,70 @@ def test_mixtures_do_not_depend_on_the_order_of_rows(tmp_path):
 def test_the_question_of_a_dialogue():
     turns = [USER, ANSWER, {"role": "user", "content": "And now?"}]
     assert Preference(turns, "a", "b").question == "How many?\nIt is 7.\nAnd now?"
+
+
+# Margins.
+
+
+def with_margins(*margins):
+    return [PAIR | {"margin": margin} for margin in margins]
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet", "folder"])
+def test_margins_are_read(tmp_path, suffix):
+    rows, path = with_margins(0.5, 2.0, -1.0), tmp_path / f"pairs.{suffix}"
+    if suffix == "jsonl":
+        write(path, *rows)
+    elif suffix == "parquet":
+        pd.DataFrame(rows).to_parquet(path)
+    else:
+        import datasets
+
+        datasets.Dataset.from_list(rows).save_to_disk(path)
+    assert [pair.margin for pair in read_preferences([str(path)])] == [0.5, 2.0, -1.0]
+
+
+def test_data_without_margins_has_none(tmp_path):
+    assert [pair.margin for pair in read(tmp_path, PAIR, PAIR)] == [None, None]
+    assert [pair.margin for pair in read(tmp_path, *with_margins(None, None))] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (with_margins(1, None), "row 2: margin is missing, unlike in the rows before"),
+        ([PAIR, *with_margins(1)], "row 2: margin is given, unlike in the rows before"),
+        (with_margins("1"), "row 1: margin must be a finite number, not '1'"),
+        (with_margins(True), "row 1: margin must be a finite number, not 'True'"),
+        (with_margins(float("nan")), "row 1: margin must be a finite number, not 'nan'"),
+        (with_margins(1, float("inf")), "row 2: margin must be a finite number, not 'inf'"),
+        (with_margins([1]), "row 1: margin must be a finite number, not '[1]'"),
+    ],
+)
+def test_broken_margins(tmp_path, rows, message):
+    path = write(tmp_path / "pairs.jsonl", *rows)
+    assert refusal(path).startswith(f"{path}, {message}")
+
+
+def test_several_sources_all_have_margins_or_none(tmp_path):
+    one = write(tmp_path / "one.jsonl", *with_margins(1))
+    other = write(tmp_path / "other.jsonl", PAIR)
+    assert refusal(one, other).startswith(f"{other}: has no column margin, but {one} has")
+
+
+# Data of any size.
+
+
+def test_rows_are_read_one_by_one(tmp_path):
+    """The first pair is there before the broken row at the end was seen, in every format."""
+    import datasets
+
+    rows = [*pairs(3000), PAIR | {"question": ""}]
+    write(tmp_path / "pairs.jsonl", *rows)
+    pd.DataFrame(rows).to_parquet(tmp_path / "pairs.parquet")
+    datasets.Dataset.from_list(rows).save_to_disk(tmp_path / "folder")
+    for name in ("pairs.jsonl", "pairs.parquet", "folder"):
+        stream = iter_preferences(str(tmp_path / name))
+        assert next(stream).question == "question 0?"
+        with pytest.raises(UserError, match="row 3001: question is empty"):
+            list(stream)

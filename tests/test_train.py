@@ -15,7 +15,7 @@ from gcrm.cli import run_stage
 from gcrm.encoding import Encoded
 from gcrm.settings.train import TrainOptions
 from gcrm.train import run
-from gcrm.trainer import EncodedPair, SortedWithinSteps, accuracy_and_margin, collate
+from gcrm.trainer import EncodedPair, SortedWithinSteps, WholeSteps, accuracy_and_margin, collate
 
 
 def write_pairs(path, count=24, wrong=3):
@@ -182,6 +182,8 @@ def test_hardware_that_is_missing_is_said_and_replaced(folder, capsys):
         (["--max_len", "10"], "no pair fits into max_len = 10"),
         (["--eval_steps", "1", "--heldout_share", "0.0001"], "too few to hold out"),
         (["--value_head_strategy", "cubic"], "linear"),
+        (["--train_layers", "3"], "train_layers is 3, but LlamaForSequenceClassification"),
+        (["--parity", "official", "--train_batch_size", "32"], "24 pairs are none of train_batch"),
     ],
 )
 def test_mistakes_end_in_one_line(folder, capsys, flags, message):
@@ -220,6 +222,126 @@ def test_interrupted_training_resumes_to_the_same_weights(folder):
     for name, weight in weights_of(whole).items():
         assert torch.equal(weight, weights_of(resumed)[name]), name
     assert not (folder / "resumed.checkpoints").exists()
+
+
+OBJECTIVES = {
+    "single": ["--contrastive_strategy", "cosine_single"],
+    "average": ["--contrastive_strategy", "cosine_avg", "--positives", "cross"],
+    "late": ["--source_late_share", "0.5", "--goal_late_share", "0.5", "--temperature", "0.3"],
+    "official": ["--parity", "official", "--micro_train_batch_size", "4", "--max_len", "128"],
+    "mlp": ["--value_head_strategy", "mlp"],
+    "official-mlp": ["--parity", "official", "--value_head_strategy", "mlp", "--max_len", "128"],
+}
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_every_objective_trains_and_is_scored_as_it_was_saved(folder, name):
+    """The stage itself compares the saved model's rewards with those of the trained one."""
+    flags = ["--reward_model_strategy", "contrastive", *OBJECTIVES[name]]
+    status, model = train(folder, name, *flags)
+    assert status == 0
+    facts = json.loads((model / "reward_model.json").read_text())
+    settings = facts["objective"]
+    for flag, value in zip(OBJECTIVES[name][::2], OBJECTIVES[name][1::2], strict=True):
+        if flag.startswith(("--micro", "--max")):
+            continue
+        assert str(settings[flag.removeprefix("--")]) == value
+        assert f"| {flag.removeprefix('--')} | {value} |" in (model / "README.md").read_text()
+    for line in log_of(model):
+        expected = line["preference_loss"] + 0.5 * line["contrastive_loss"]
+        assert line["loss"] == pytest.approx(expected, abs=1e-5)
+        assert -1 <= line["positive_cosine"] <= 1 and -1 <= line["negative_cosine"] <= 1
+    scores = RewardModel.from_pretrained(model).score("tom has 3 apples .", ["answer 7"])
+    assert np.isfinite(scores.reward).all()
+    card = (model / "README.md").read_text()
+    assert ("is no standard checkpoint" in card) == ("mlp" in name)
+    assert ("parity: official" in card) == ("official" in name)
+
+
+def test_parity_is_remembered_and_not_mixed_with_what_it_replaces(folder):
+    """What the authors' code has not is not among the settings that the card tells."""
+    flags = ["--reward_model_strategy", "contrastive", *OBJECTIVES["official"]]
+    _, model = train(folder, "remembered", *flags)
+    facts = json.loads((model / "reward_model.json").read_text())
+    assert facts["parity"] == "official" and facts["pairs_too_long"] == 0
+    assert not {"positives", "temperature", "goal_late_share"} & facts["objective"].keys()
+    rm = RewardModel.from_pretrained(model)
+    [one] = rm.encoder.encode_many([("tom", "answer 7")])
+    assert one.input_ids[-1] != rm.tokenizer.eos_token_id
+    _, ours = train(folder, "ours", "--reward_model_strategy", "contrastive")
+    [one] = RewardModel.from_pretrained(ours).encoder.encode_many([("tom", "answer 7")])
+    assert one.input_ids[-1] == rm.tokenizer.eos_token_id
+
+
+def test_parity_drops_the_last_incomplete_batch(folder):
+    """24 pairs are two steps of 10; ours are three."""
+    batch = ("--train_batch_size", "10", "--micro_train_batch_size", "5", "--max_len", "128")
+    _, ours = train(folder, "three-steps", *batch)
+    _, official = train(folder, "two-steps", *batch, "--parity", "official")
+    assert [len(log_of(model)) for model in (ours, official)] == [3, 2]
+
+
+def test_with_parity_the_contrastive_loss_depends_on_the_micro_batch(folder):
+    """And without it, it does not: the states of a pair are drawn anew, but its log is its own."""
+    flags = ["--reward_model_strategy", "contrastive", "--parity", "official", "--max_len", "128"]
+    logs = []
+    for micro in ("2", "8"):
+        _, model = train(folder, f"micro{micro}", *flags, "--micro_train_batch_size", micro)
+        logs.append(log_of(model)[0])
+    assert logs[0]["preference_loss"] == pytest.approx(logs[1]["preference_loss"], abs=1e-5)
+    assert logs[0]["contrastive_loss"] != logs[1]["contrastive_loss"]
+
+
+@pytest.mark.parametrize("checkpointing", [[], ["--gradient_checkpointing"]])
+def test_frozen_layers_stay_and_the_others_learn(folder, capsys, checkpointing):
+    status, model = train(folder, "frozen", "--train_layers", "1", *checkpointing)
+    assert status == 0 and "parameters are trained" in capsys.readouterr().err
+    before, after = weights_of(folder / "base"), weights_of(model)
+    for name, weight in after.items():
+        if name != "score.weight":
+            learns = "layers.1." in name or name == "model.norm.weight"
+            assert torch.equal(weight, before[name]) != learns, name
+
+
+def test_gradient_checkpointing_changes_no_weight(folder):
+    for name, flags in (("all", []), ("last", ["--train_layers", "1"])):
+        _, plain = train(folder, f"plain-{name}", *flags)
+        _, recomputed = train(folder, f"recomputed-{name}", *flags, "--gradient_checkpointing")
+        for weight, other in zip(
+            weights_of(plain).values(), weights_of(recomputed).values(), strict=True
+        ):
+            torch.testing.assert_close(weight, other)
+
+
+def test_margins_of_the_data_are_subtracted(folder, capsys):
+    """In the first step all rewards are near 0: the loss is that of minus the margin."""
+    rows = [json.loads(line) for line in (folder / "pairs.jsonl").read_text().splitlines()]
+    text = "".join(json.dumps(row | {"margin": 2.5}) + "\n" for row in rows)
+    (folder / "margins.jsonl").write_text(text)
+    status, model = train(folder, "margins", "--dataset", str(folder / "margins.jsonl"))
+    assert status == 0 and "the data has margins (2.5 to 2.5)" in capsys.readouterr().err
+    assert log_of(model)[0]["preference_loss"] == pytest.approx(np.log1p(np.exp(2.5)), abs=0.1)
+    assert "| margins of the data | subtracted |" in (model / "README.md").read_text()
+
+
+def test_centring_is_a_part_of_the_loss(folder):
+    """Its mean over pairs, however the pairs are cut into micro-batches."""
+    flags = ["--center_rewards", "3", "--micro_train_batch_size", "4"]
+    _, model = train(folder, "centred", *flags)
+    for line in log_of(model):
+        expected = line["preference_loss"] + 3 * line["center_loss"]
+        assert line["loss"] == pytest.approx(expected, abs=1e-5)
+        assert line["center_loss"] > 0
+
+
+def test_whole_steps_are_random_and_unsorted():
+    lengths = list(range(10))
+    order = WholeSteps(lengths, 4, seed=0)
+    assert len(order) == len(list(order)) == len(set(order)) == 8
+    assert list(order) != sorted(order) and list(order) != sorted(order, reverse=True)
+    first = list(order)
+    order.set_epoch(1)
+    assert list(order) != first
 
 
 def test_steps_hold_the_same_pairs_sorted_or_not():

@@ -196,6 +196,31 @@ def test_a_shared_beta_does_not_concern_the_vanilla_variant(project: Path) -> No
     assert not any("vanilla" in message for message in jobs)
 
 
+def test_attributes_are_further_goal_states_of_which_one_is_evaluated(own_project: Path) -> None:
+    pair = {"question": "2 + 3 ?", "correct": "5", "incorrect": "6", "helpfulness": 1, "tone": 2}
+    (own_project / next(own_project.glob("my*")) / "pairs.jsonl").write_text(
+        json.dumps(pair) + "\n"
+    )
+    config = yaml.safe_load((own_project / "own.yaml").read_text())
+    config["represent"] = {"attributes": ["helpfulness", "tone"]}
+    config["evaluate"] = {"goal_attribute": "tone"}
+    write_config(own_project / "own.yaml", config)
+    asked = snakemake(own_project, "-np", "--forceall", "--configfile", "own.yaml")
+    shown = asked.stdout + asked.stderr
+    assert "--goal_state_path results/own/goal_states/vanilla/seed0/goal_state-tone.npy" in shown
+    assert "--goal_attribute" not in shown
+    one = "results/own/goal_states/vanilla/seed0/goal_state-helpfulness.npy"
+    assert stages(would_run(own_project, one, "--configfile", "own.yaml")) == ["represent", "train"]
+
+
+def test_the_ablations_can_run(tmp_path: Path) -> None:
+    project = copy_project(tmp_path)
+    shutil.copy(ROOT / "config" / "ablations.yaml", project)
+    jobs = would_run(project, "--configfile", "ablations.yaml")
+    trained = [message for message in jobs if message.startswith("train: ")]
+    assert len(trained) == len(yaml.safe_load((project / "ablations.yaml").read_text())["variants"])
+
+
 def test_a_deleted_metrics_file_is_rebuilt_alone(project: Path) -> None:
     wanted = "results/small/metrics/vanilla/seed0/gsm8k.json"
     (project / wanted).unlink()

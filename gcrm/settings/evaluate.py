@@ -28,8 +28,11 @@ class EvaluateSettings(Settings):
     """cap on the problems of a benchmark, chosen by hash of the question (default: all)"""
     max_pairs: int | None = Field(None, gt=0)
     """cap on the pairs of a held-out preference set, chosen by hash of the prompt (default: all)"""
-    tokens_per_batch: int = Field(16_384, gt=0)
-    """tokens in one forward pass, padding included"""
+    tokens_per_batch: int | None = Field(None, gt=0)
+    """tokens in one forward pass, padding included (default: 16,384 on a GPU, 2,048 on a CPU, where
+    larger batches leave its caches)"""
+    goal_attribute: str | None = None
+    """use goal_state-<attribute>.npy instead of goal_state.npy (default: goal_state.npy)"""
 
 
 class EvaluateOptions(EvaluateSettings):
@@ -69,6 +72,14 @@ class EvaluateOptions(EvaluateSettings):
             raise ValueError("give either --save_dir or --output")
         if self.vanilla == (self.goal_state_path is not None):
             raise ValueError("give either --goal_state_path or --vanilla")
+        if self.goal_attribute is not None:
+            if self.goal_state_path is None:
+                raise ValueError("goal_attribute does nothing with --vanilla; leave one out")
+            if self.goal_state_path.suffix == ".npy":
+                raise ValueError(
+                    "goal_attribute chooses a file in a folder; give the folder as "
+                    "--goal_state_path, or the file without --goal_attribute"
+                )
         return self
 
     @model_validator(mode="after")
@@ -91,3 +102,10 @@ class EvaluateOptions(EvaluateSettings):
         if self.output is not None and (len(self.benchmarks), len(self.splits)) != (1, 1):
             raise ValueError("--output takes one benchmark and one split")
         return self
+
+    @property
+    def goal_state_file(self) -> Path | None:
+        """The goal state to use: a file, or a folder with goal_state.npy; none for --vanilla."""
+        if self.goal_state_path is None or self.goal_attribute is None:
+            return self.goal_state_path
+        return self.goal_state_path / f"goal_state-{self.goal_attribute}.npy"

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, SecretStr, model_validator
 from gcrm.settings.base import Settings, split_commas
 
 Share = Annotated[float, Field(ge=0, lt=1)]
+LateShare = Annotated[float, Field(gt=0, le=1)]
 Steps = Annotated[int, Field(ge=-1)]
 
 CONTRASTIVE_ONLY = (
@@ -17,8 +18,20 @@ CONTRASTIVE_ONLY = (
     "unsim_samples",
     "source_state_percentile",
     "goal_state_percentile",
+    "source_late_share",
+    "goal_late_share",
+    "positives",
+    "temperature",
 )
 """settings of `train` that a vanilla model does without"""
+SET_BY_PARITY = (
+    "source_late_share",
+    "goal_late_share",
+    "positives",
+    "temperature",
+    "center_rewards",
+)
+"""settings of `train` that the authors' code does not have, or has fixed"""
 
 
 class TrainSettings(Settings):
@@ -26,8 +39,10 @@ class TrainSettings(Settings):
 
     reward_model_strategy: Literal["vanilla", "contrastive"] = "vanilla"
     """vanilla: Bradley-Terry loss; contrastive: plus the goal-conditioned term"""
-    contrastive_strategy: Literal["cosine"] = "cosine"
-    """similarity of a source and a goal state"""
+    contrastive_strategy: Literal["cosine", "cosine_single", "cosine_avg"] = "cosine"
+    """what sources are compared with: cosine: goals at random tokens (the paper's RS);
+    cosine_single: one goal a completion (SGS); cosine_avg: the mean of the goals, and that of the
+    rejected states (AVG)"""
     contrastive_loss_beta: float = Field(0.5, ge=0)
     """weight of the contrastive term"""
     sim_samples: int = Field(16, gt=0)
@@ -35,11 +50,32 @@ class TrainSettings(Settings):
     unsim_samples: int = Field(16, gt=0)
     """states drawn from the chosen and from the rejected completion; all pairs are negatives"""
     source_state_percentile: Share = 0.0
-    """sources come from the first (1 - p) share of the completion; 0 is anywhere"""
+    """sources come from the first (1 - p) share of the chosen completion; 0 is anywhere"""
     goal_state_percentile: Share = 0.0
-    """goals come from the first (1 - p) share of the completion; 0 is anywhere"""
-    value_head_strategy: Literal["linear"] = "linear"
-    """reward head: one linear layer without bias, as standard checkpoints have"""
+    """goals, and rejected states, come from the first (1 - p) share of their completion; 0 is
+    anywhere"""
+    source_late_share: LateShare = 1.0
+    """sources come from this last share of the chosen completion; 1 is anywhere"""
+    goal_late_share: LateShare = 1.0
+    """goals, and rejected states, come from this last share of their completion; 1 is anywhere"""
+    positives: Literal["future", "cross"] = "future"
+    """future: a source is compared with goals behind it; cross: all sources with all goals, some
+    of which precede them"""
+    temperature: float = Field(1.0, gt=0)
+    """cosines are divided by this before the sigmoid"""
+    preference_loss: Literal["log_sigmoid", "log_exp"] = "log_sigmoid"
+    """the Bradley-Terry loss as -log sigmoid(d) or as log(1 + exp(-d)), d the difference of the
+    rewards: the same function, up to rounding; both names exist in the original commands"""
+    center_rewards: float = Field(0.0, ge=0)
+    """weight of the mean of (r_chosen + r_rejected)^2, which keeps rewards near 0"""
+    value_head_strategy: Literal["linear", "mlp"] = "linear"
+    """reward head: linear: one layer without bias, as standard checkpoints have; mlp: four layers,
+    which gcrm alone can load"""
+    train_layers: int | None = Field(None, ge=0)
+    """train only this many last layers, the final norm and the head (default: everything)"""
+    parity: Literal["none", "official"] = "none"
+    """official: the arithmetic and the encodings of the paper's own code, its prompt included; the
+    checkpoint remembers it, and represent and evaluate follow"""
 
     train_batch_size: int = Field(64, gt=0)
     """preference pairs an optimiser step, over all devices"""
@@ -95,6 +131,31 @@ class TrainSettings(Settings):
                 f"train_batch_size ({self.train_batch_size}) must be a multiple of "
                 f"micro_train_batch_size ({self.micro_train_batch_size})"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _first_or_last_share(self) -> "TrainSettings":
+        for state in ("source", "goal"):
+            late, percentile = f"{state}_late_share", f"{state}_state_percentile"
+            if getattr(self, late) != 1 and getattr(self, percentile) != 0:
+                raise ValueError(
+                    f"{late} keeps the last share of a completion and {percentile} the first; "
+                    "give one of them"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _parity_is_whole(self) -> "TrainSettings":
+        if self.parity == "none":
+            return self
+        for name in SET_BY_PARITY:
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(
+                    f"parity: official takes no {name}, which the authors' code has not; "
+                    "remove one of them"
+                )
+        if self.contrastive_strategy == "cosine_single":
+            raise ValueError("parity: official takes the contrastive_strategy cosine or cosine_avg")
         return self
 
 

@@ -6,7 +6,8 @@
 rule evaluate_pairs:
     input:
         checkpoint=rules.train.output.checkpoint,
-        goal_state=rules.represent.output.goal_state,
+        facts=rules.train.output.facts,
+        goal_state=f"{GOAL_STATE}/{settings.goal_state_name()}",
         pairs=lambda wildcards: [
             str(file) for file in files_of(settings.heldout[wildcards.benchmark])
         ],
@@ -33,6 +34,7 @@ rule evaluate_pairs:
         flags=lambda wildcards, input, output: flags(
             settings.evaluate,
             max_problems=None,
+            goal_attribute=None,  # the file is named
             reward_model_path=folder_of(input.checkpoint),
             goal_state_path=input.goal_state,
             dataset=settings.heldout[wildcards.benchmark],

@@ -5,7 +5,8 @@
 rule evaluate:
     input:
         checkpoint=rules.train.output.checkpoint,
-        goal_state=rules.represent.output.goal_state,
+        facts=rules.train.output.facts,
+        goal_state=f"{GOAL_STATE}/{settings.goal_state_name()}",
         completions=lambda wildcards: settings.completion_files(
             wildcards.benchmark, wildcards.split
         ),
@@ -29,6 +30,7 @@ rule evaluate:
             settings.evaluate,
             max_pairs=None,
             reward_model_path=folder_of(input.checkpoint),
+            goal_attribute=None,  # the file is named
             goal_state_path=input.goal_state,
             completions_data_path=settings.completions_folder(),
             benchmarks=[wildcards.benchmark],

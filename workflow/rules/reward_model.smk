@@ -51,9 +51,13 @@ rule train:
 rule represent:
     input:
         checkpoint=rules.train.output.checkpoint,
+        facts=rules.train.output.facts,
         preferences=lambda wildcards: preference_files,
     output:
         goal_state=f"{GOAL_STATE}/goal_state.npy",
+        attributes=[
+            f"{GOAL_STATE}/goal_state-{name}.npy" for name in settings.represent.attributes
+        ],
         provenance=f"{GOAL_STATE}/provenance.json",
     log:
         f"{RESULTS}/logs/represent/{{variant}}-seed{{seed}}.log",

@@ -1,0 +1,168 @@
+"""The contrastive term of the objective: which states are drawn, and how they are compared.
+
+Section 3 of the paper: the states of the chosen completion are to point where it leads later, and
+not where the rejected one goes.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Part = tuple[float, float]
+"""From which share of a completion to which: (0, 1) is all of it, (0.75, 1) its last quarter."""
+WHOLE: Part = (0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Where the completions lie in a batch of padded sequences.
+
+    Attributes:
+        start: index of each completion's first token, (batch,) int64.
+        end: index behind its last token, (batch,) int64.
+    """
+
+    start: Tensor
+    end: Tensor
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Which tokens of each pair are compared, as positions in the padded sequences, int64.
+
+    Attributes:
+        source: in the chosen completion, (pairs, sim_samples).
+        goal: in the chosen completion, each behind its source, (pairs, sim_samples), or one behind
+            all sources, (pairs, 1).
+        negative_source: in the chosen completion, (pairs, unsim_samples).
+        negative_goal: in the rejected completion, (pairs, unsim_samples) or (pairs, 1).
+    """
+
+    source: Tensor
+    goal: Tensor
+    negative_source: Tensor
+    negative_goal: Tensor
+
+
+def draw_states(
+    chosen: Spans,
+    rejected: Spans,
+    rng: np.random.Generator,
+    sim_samples: int = 16,
+    unsim_samples: int = 16,
+    source_part: Part = WHOLE,
+    goal_part: Part = WHOLE,
+    single_goal: bool = False,
+) -> Draws:
+    """Draw the states of a batch of pairs.
+
+    Sources and goals are sorted pairs u1 < u2 of uniform numbers, mapped to their parts of the
+    completion's tokens; a goal that does not lie behind its source moves to the token after it
+    (only a completion of one token, its EOS, is compared with itself).
+
+    Args:
+        rng: the only randomness: the same generator gives the same draws.
+        source_part, goal_part: where sources and goals come from; the states of the rejected
+            completion are goals, too.
+        single_goal: one goal for all sources of a pair, and one rejected state. u1 and u2 of each
+            source and the goal are distributed as above.
+    """
+    pairs, goals = len(chosen.start), 1 if single_goal else unsim_samples
+    if single_goal:
+        later = np.sqrt(rng.random((pairs, 1)))  # distributed as the larger of two
+        earlier = later * rng.random((pairs, sim_samples))
+    else:
+        earlier, later = np.sort(rng.random((2, pairs, sim_samples)), axis=0)
+    source = _position(chosen, earlier, source_part)
+    goal = _position(chosen, later, goal_part)
+    last = (chosen.end - 1)[:, None]
+    # The last token has nothing behind it, so a source may be any token but that.
+    source = torch.minimum(source, torch.maximum(last - 1, chosen.start[:, None]))
+    latest = source.amax(dim=1, keepdim=True) if single_goal else source
+    goal = torch.minimum(torch.maximum(goal, latest + 1), last)
+    return Draws(
+        source=source,
+        goal=goal,
+        negative_source=_position(chosen, rng.random((pairs, unsim_samples)), source_part),
+        negative_goal=_position(rejected, rng.random((pairs, goals)), goal_part),
+    )
+
+
+def _position(spans: Spans, uniform: np.ndarray, part: Part) -> Tensor:
+    """Positions of tokens: a share in [0, 1) of a part of each completion."""
+    tokens = (spans.end - spans.start)[:, None]
+    low, high = part
+    share = torch.from_numpy(low + uniform * (high - low)).to(tokens.device)
+    # By rounding, a share may be 1 when the number drawn is just below it.
+    return spans.start[:, None] + torch.minimum((share * tokens).floor().long(), tokens - 1)
+
+
+@dataclass(frozen=True)
+class ContrastiveTerm:
+    """The contrastive loss of each pair, (pairs,), and the mean cosines behind it, for the log."""
+
+    loss: Tensor
+    positive_cosine: Tensor
+    negative_cosine: Tensor
+
+
+def contrastive(
+    chosen: Tensor,
+    rejected: Tensor,
+    draws: Draws,
+    average: bool = False,
+    cross: bool = False,
+    temperature: float = 1.0,
+) -> ContrastiveTerm:
+    """-log mean sigmoid(cos(h_s, h_g+) / t) - log(1 - mean sigmoid(cos(h_s', h_g-) / t)), per pair.
+
+    The negative mean runs over all pairs of the drawn chosen and rejected states. Logs are taken
+    per pair, so that the loss depends on neither micro-batches nor ranks. Where all cosines are 0,
+    the loss is 2 log 2 = 1.39.
+
+    Args:
+        chosen, rejected: last hidden states, (pairs, tokens, hidden_size), fp32.
+        average: compare with the mean of the goals, and of the rejected states (AVG); where
+            positives are not crossed, each source with the mean of the goals behind it.
+        cross: positives are all sources with all goals, instead of each source with its own.
+        temperature: cosines are divided by it before the sigmoid.
+    """
+    source = F.normalize(_states(chosen, draws.source), dim=-1)
+    goal = _states(chosen, draws.goal)
+    negative_goal = _states(rejected, draws.negative_goal)
+    if average:
+        goal = goal.mean(dim=1, keepdim=True) if cross else _mean_of_later(goal, draws)
+        negative_goal = negative_goal.mean(dim=1, keepdim=True)
+    goal = F.normalize(goal, dim=-1)
+    positive = source @ goal.transpose(1, 2) if cross else (source * goal).sum(dim=-1)
+    negative_source = F.normalize(_states(chosen, draws.negative_source), dim=-1)
+    negative = negative_source @ F.normalize(negative_goal, dim=-1).transpose(1, 2)
+    # 1 - sigmoid(x) is sigmoid(-x), without the cancellation.
+    attraction = -_log_mean_sigmoid(positive / temperature)
+    repulsion = -_log_mean_sigmoid(-negative / temperature)
+    return ContrastiveTerm(
+        loss=attraction + repulsion,
+        positive_cosine=positive.flatten(1).mean(dim=1).detach(),
+        negative_cosine=negative.flatten(1).mean(dim=1).detach(),
+    )
+
+
+def _states(hidden: Tensor, positions: Tensor) -> Tensor:
+    """The states at `positions`: (pairs, samples, hidden_size)."""
+    return hidden.gather(1, positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
+
+
+def _mean_of_later(goal: Tensor, draws: Draws) -> Tensor:
+    """For each source the mean of the goals behind it, its own among them."""
+    own = torch.eye(draws.goal.shape[1], dtype=torch.bool, device=goal.device)
+    behind = (draws.goal[:, None, :] > draws.source[:, :, None]) | own
+    return behind.to(goal.dtype) @ goal / behind.sum(dim=-1, keepdim=True)
+
+
+def _log_mean_sigmoid(values: Tensor) -> Tensor:
+    """log of the mean of sigmoid(values) over all but the first dimension; never log(0)."""
+    flat = F.logsigmoid(values).flatten(1)
+    return flat.logsumexp(dim=1) - float(np.log(flat.shape[1]))

@@ -1,0 +1,79 @@
+"""`parity: official`: the arithmetic of the paper's own code, where it differs from ours.
+
+What differs (and why ours is the default): positions are counted from the end of a left-padded
+sequence by the length of the completion tokenised alone, so that a truncated one reaches into its
+padding; positives are all sources with all goals, some of which precede them; means run over the
+whole micro-batch before the log, so that the loss depends on its size.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def official_positions(tokens: Tensor, width: int, uniform: Tensor, percentile: float) -> Tensor:
+    """Positions of sampled states in left-padded sequences, (pairs, samples) int64.
+
+    The distance from the end is floor((1 - (1 - p) * u) * n + 1), clamped to [0, width - 1].
+
+    Args:
+        tokens: n, tokens of each completion tokenised alone, without EOS, (pairs,).
+        width: length of the padded sequences.
+        uniform: u in [0, 1), (pairs, samples) float32.
+        percentile: p, which keeps the first (1 - p) share of the completion.
+    """
+    share = (percentile - 1) * uniform + 1
+    distance = torch.floor(share * tokens[:, None].float() + 1).long().clamp(0, width - 1)
+    return -distance % width
+
+
+def official_contrastive(
+    hidden: tuple[Tensor, Tensor],
+    tokens: tuple[Tensor, Tensor],
+    rng: np.random.Generator,
+    sim_samples: int,
+    unsim_samples: int,
+    source_percentile: float,
+    goal_percentile: float,
+    average: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """-log mean sigmoid(cos(h_s, h_g)) - log(1 - mean sigmoid(cos(h_s', h_r))).
+
+    Both means run over the samples of all pairs of the micro-batch.
+
+    Args:
+        hidden: last hidden states of the chosen and of the rejected sides, left-padded,
+            (pairs, tokens, hidden_size).
+        tokens: n of the chosen and of the rejected completions, see `official_positions`.
+        average: goals, and rejected states, are averaged first (cosine_avg).
+
+    Returns:
+        The loss (a single number), the positive cosines (pairs, sources, goals) and the negative
+        ones (pairs, sources, rejected states).
+    """
+    pairs = len(hidden[0])
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.from_numpy(rng.random(shape, dtype=np.float32)).to(hidden[0].device)
+
+    def states(side: int, numbers: Tensor, percentile: float) -> Tensor:
+        at = official_positions(tokens[side], hidden[side].shape[1], numbers, percentile)
+        return hidden[side][torch.arange(len(at), device=at.device)[:, None], at]
+
+    earlier, later = uniform(2, pairs, sim_samples).sort(dim=0).values
+    source = states(0, earlier, source_percentile)
+    goal = states(0, later, goal_percentile)
+    negative_source = states(0, uniform(pairs, unsim_samples), source_percentile)
+    negative_goal = states(1, uniform(pairs, unsim_samples), goal_percentile)
+    if average:
+        goal = goal.mean(dim=1, keepdim=True)
+        negative_goal = negative_goal.mean(dim=1, keepdim=True)
+    positive, negative = _cosines(source, goal), _cosines(negative_source, negative_goal)
+    loss = -positive.sigmoid().mean().log() - (1 - negative.sigmoid().mean()).log()
+    return loss, positive, negative
+
+
+def _cosines(left: Tensor, right: Tensor) -> Tensor:
+    """All of `left` with all of `right`: (pairs, left samples, right samples)."""
+    return F.normalize(left, dim=-1) @ F.normalize(right, dim=-1).transpose(1, 2)

@@ -1,0 +1,72 @@
+"""The rows of what a user names (a file, a folder of `datasets`, a hub id), one by one."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from gcrm.errors import UserError
+from gcrm.files import Row, numbered_rows
+from gcrm.sources import is_local
+
+ROWS_AT_ONCE = 1024
+"""rows of a Parquet file that are in memory together"""
+
+
+def rows_of(source: str) -> Iterator[tuple[int, Row]]:
+    """The rows of a source, one by one, with their numbers: of a text file, those of its lines.
+
+    Raises:
+        UserError: the source cannot be read, or has no rows.
+    """
+    path = Path(source)
+    if path.suffix in (".jsonl", ".json"):
+        return numbered_rows(path)
+    if path.suffix == ".parquet":
+        return enumerate(_parquet_rows(path), start=1)
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{source}: expected a .jsonl or .parquet file, or a folder of `datasets`")
+    if not path.is_dir() and is_local(source):
+        raise UserError(f"{source}: no such file or folder")
+    return enumerate(_datasets_rows(source), start=1)
+
+
+def _parquet_rows(path: Path) -> Iterator[Row]:
+    import pyarrow
+    import pyarrow.parquet
+
+    empty = True
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=ROWS_AT_ONCE):
+                for row in batch.to_pylist():
+                    empty = False
+                    yield row
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, pyarrow.ArrowException) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{path}: not a readable Parquet file ({reason})") from None
+    if empty:
+        raise UserError(f"{path}: has no rows")
+
+
+def _datasets_rows(source: str) -> Iterator[Row]:
+    import datasets
+
+    try:
+        if Path(source).is_dir():
+            data = datasets.load_from_disk(source)
+        else:
+            data = datasets.load_dataset(source)
+    except Exception as error:  # the library raises whatever its file systems and the hub raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"{source}: neither a local file nor a data set that could be loaded ({reason})"
+        ) from None
+    if isinstance(data, dict):
+        if "train" not in data:
+            raise UserError(f"{source}: has no split 'train' (there are: {', '.join(data)})")
+        data = data["train"]
+    if not len(data):
+        raise UserError(f"{source}: has no rows")
+    rows: Iterator[Row] = iter(data)  # from the disk, a few at a time
+    return rows
