@@ -25,6 +25,11 @@ COLUMNS = (
 )
 
 
+TRAINING_SPLITS = ("train",)
+HELDOUT_SPLITS = ("test", "validation", "train")
+"""Which split of a data set that has several is read: the first that it has."""
+
+
 @dataclass(frozen=True)
 class Preference:
     """Two completions of one prompt, the first better than the second."""
@@ -58,7 +63,7 @@ def read_preferences(
     Raises:
         UserError: a source cannot be read, or a row is broken.
     """
-    mixed = [_read(source) for source in sources]
+    mixed = [_read(source, TRAINING_SPLITS) for source in sources]
     if probs is not None:
         total = min(len(pairs) / share for pairs, share in zip(mixed, probs, strict=True))
         mixed = [
@@ -66,6 +71,13 @@ def read_preferences(
             for pairs, share in zip(mixed, probs, strict=True)
         ]
     return cap_pairs([pair for pairs in mixed for pair in pairs], max_pairs)
+
+
+def read_heldout(sources: Sequence[str], max_pairs: int | None = None) -> list[Preference]:
+    """As `read_preferences`, for measuring: of data sets with several splits, their test split."""
+    return cap_pairs(
+        [pair for source in sources for pair in _read(source, HELDOUT_SPLITS)], max_pairs
+    )
 
 
 def cap_pairs(pairs: list[Preference], most: int | None) -> list[Preference]:
@@ -83,8 +95,8 @@ def cap_pairs(pairs: list[Preference], most: int | None) -> list[Preference]:
     return [pairs[i] for i in sorted(kept)]
 
 
-def _read(source: str) -> list[Preference]:
-    rows = _rows(source)
+def _read(source: str, splits: Sequence[str]) -> list[Preference]:
+    rows = _rows(source, splits)
     columns = _columns(source, rows[0][1])
     pairs = []
     for number, row in rows:
@@ -98,7 +110,7 @@ def _read(source: str) -> list[Preference]:
     return pairs
 
 
-def _rows(source: str) -> list[tuple[int, Row]]:
+def _rows(source: str, splits: Sequence[str]) -> list[tuple[int, Row]]:
     """The rows with their numbers: of a text file, those of their lines."""
     path = Path(source)
     if path.suffix in (".jsonl", ".json"):
@@ -109,7 +121,7 @@ def _rows(source: str) -> list[tuple[int, Row]]:
         raise UserError(f"{source}: expected a .jsonl or .parquet file, or a folder of `datasets`")
     if not path.is_dir() and is_local(source):
         raise UserError(f"{source}: no such file or folder")
-    return list(enumerate(_datasets_rows(source), start=1))
+    return list(enumerate(_datasets_rows(source, splits), start=1))
 
 
 def _parquet_rows(path: Path) -> list[Row]:
@@ -128,7 +140,7 @@ def _parquet_rows(path: Path) -> list[Row]:
     return rows
 
 
-def _datasets_rows(source: str) -> list[Row]:
+def _datasets_rows(source: str, splits: Sequence[str]) -> list[Row]:
     import datasets
 
     try:
@@ -142,9 +154,13 @@ def _datasets_rows(source: str) -> list[Row]:
             f"{source}: neither a local file nor a data set that could be loaded ({reason})"
         ) from None
     if isinstance(data, dict):
-        if "train" not in data:
-            raise UserError(f"{source}: has no split 'train' (there are: {', '.join(data)})")
-        data = data["train"]
+        split = next((name for name in splits if name in data), None)
+        if split is None:
+            wanted = " or ".join(map(repr, splits))
+            raise UserError(f"{source}: has no split {wanted} (there are: {', '.join(data)})")
+        if split != splits[0]:
+            say(f"{source}: has no split {splits[0]!r}; read is {split!r}")
+        data = data[split]
     if not len(data):
         raise UserError(f"{source}: has no rows")
     return list(data)
