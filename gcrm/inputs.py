@@ -13,7 +13,7 @@ from gcrm.completions import read_completions
 from gcrm.config import Config
 from gcrm.errors import UserError
 from gcrm.files import write_json
-from gcrm.preferences import read_preferences
+from gcrm.preferences import read_heldout, read_preferences
 from gcrm.responses import select
 from gcrm.sources import files_of, is_local
 
@@ -39,15 +39,17 @@ def check_inputs(config: Config, where: str, memory: Path) -> None:
 
     if config.base_model is not None:
         _check_exists(config.base_model, where, "base_model")
-    sources = [("preferences", source) for source in config.preferences or []]
-    sources += [(f"heldout.{name}", source) for name, source in config.heldout.items()]
-    for key, source in sources:
-        _check_exists(source, where, key)
+    for source in config.preferences or []:
+        _check_exists(source, where, "preferences")
         if files := files_of(source):
             check(f"preferences {source}", files, partial(read_preferences, [source]))
             if attributes := config.represent.attributes:
                 what = f"attributes {', '.join(attributes)} of {source}"
                 check(what, files, partial(select, [source], attributes))
+    for name, source in config.heldout.items():
+        _check_exists(source, where, f"heldout.{name}")
+        if files := files_of(source):
+            check(f"heldout {source}", files, partial(read_heldout, [source]))
     if config.completions is not None:
         folder = Path(config.completions)
         if not folder.is_dir():

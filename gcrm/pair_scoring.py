@@ -5,7 +5,7 @@ from pathlib import Path
 from gcrm.encoding import Encoded, Encoder, PromptTooLong
 from gcrm.errors import UserError
 from gcrm.pair_scores import write_pair_scores
-from gcrm.preferences import Preference, read_preferences
+from gcrm.preferences import Preference, read_heldout
 from gcrm.progress import Progress, say
 from gcrm.provenance import write_provenance
 from gcrm.scoring import load, model_name
@@ -21,8 +21,7 @@ def score_heldout(options: EvaluateOptions) -> None:
             scored), or none of its prompts leaves room for an answer.
     """
     work = [
-        (source, read_preferences([source], max_pairs=options.max_pairs))
-        for source in options.dataset
+        (source, read_heldout([source], max_pairs=options.max_pairs)) for source in options.dataset
     ]
     reward_model = load(options)
     for source, pairs in work:

@@ -5,6 +5,7 @@ interval of a bootstrap over prompts, since pairs of one prompt are not independ
 share their resamples, so that differences between them are paired.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from gcrm.voting import codes
 
 Floats = NDArray[np.float64]
 Json = dict[str, Any]
+Place = tuple[str, ...]
+"""Where a number stands in the metrics file, such as ("accuracy", "reward")."""
 
 
 def chosen_above(chosen: ArrayLike, rejected: ArrayLike) -> Floats:
@@ -32,6 +35,64 @@ def chosen_above(chosen: ArrayLike, rejected: ArrayLike) -> Floats:
     return np.asarray((higher > lower) + 0.5 * (higher == lower), np.float64)
 
 
+def pair_values(scores: PairScores, percentiles: Sequence[float]) -> dict[Place, Floats]:
+    """What each pair says of each measure: the measure is the mean of these over pairs.
+
+    They are by their places in the metrics file, such as ("accuracy", "reward"), and of shape
+    (pairs,). Those of Q-values are absent where there are none. Variants that scored the same pairs
+    can be compared pair by pair.
+    """
+    chosen, rejected = scores.chosen, scores.rejected
+    reward = chosen_above(chosen.reward, rejected.reward)
+    longer = chosen_above(chosen.num_tokens, rejected.num_tokens)
+    found: dict[Place, Floats] = {
+        ("accuracy", "reward"): reward,
+        ("accuracy", "shorter"): 1 - longer,
+        ("accuracy", "longer"): longer,
+        # Where longer answers are preferred, being longer is the baseline to beat; else shorter.
+        ("accuracy", "reward_minus_shorter"): reward - (1 - longer),
+        ("accuracy", "reward_minus_longer"): reward - longer,
+        ("margin",): chosen.reward.astype(np.float64) - rejected.reward,
+    }
+    for p in percentiles:
+        above = _above_at(chosen.partial_rewards, rejected.partial_rewards, p)
+        found["partial_accuracy", "reward", f"{p:g}"] = above
+    if chosen.q_values is not None and rejected.q_values is not None:
+        found["accuracy", "q_value"] = _above_at(chosen.q_values, rejected.q_values, 1.0)
+        for p in percentiles:
+            above = _above_at(chosen.q_values, rejected.q_values, p)
+            found["partial_accuracy", "q_value", f"{p:g}"] = above
+    return found
+
+
+def _above_at(chosen: Ragged, rejected: Ragged, percentile: float) -> Floats:
+    """`chosen_above` after a share of each side's tokens."""
+    return chosen_above(chosen.at_percentile(percentile), rejected.at_percentile(percentile))
+
+
+def mean_replicates_over_pairs(values: Floats, bootstrap: Bootstrap) -> Floats:
+    """Means over pairs in each resample of prompts.
+
+    Args:
+        values: several values of each pair, shape (m, pairs).
+        bootstrap: of the prompts of the pairs.
+
+    Returns:
+        shape (m, R)
+    """
+    rows = np.vstack([values, np.ones(values.shape[1])])
+    # Prompts are resampled whole: their pairs' values can be added up beforehand.
+    by_prompt = np.stack([sum_by(bootstrap.problem, row, bootstrap.problems) for row in rows])
+    sums = mean_replicates(by_prompt, bootstrap)
+    return np.asarray(sums[:-1] / sums[-1])
+
+
+def prompt_bootstrap(scores: PairScores, settings: MetricsSettings) -> Bootstrap:
+    """The bootstrap over the prompts of a held-out set."""
+    prompt, _ = codes([question_key(text) for text in scores.question])
+    return Bootstrap(prompt, settings.bootstrap_resamples, settings.bootstrap_seed)
+
+
 def preference_metrics(scores: PairScores, settings: MetricsSettings) -> Json:
     """All metrics of one held-out set.
 
@@ -40,8 +101,23 @@ def preference_metrics(scores: PairScores, settings: MetricsSettings) -> Json:
         settings: percentiles and the bootstrap; the others concern solutions to problems.
     """
     chosen, rejected = scores.chosen, scores.rejected
-    prompt, _ = codes([question_key(text) for text in scores.question])
-    bootstrap = Bootstrap(prompt, settings.bootstrap_resamples, settings.bootstrap_seed)
+    bootstrap = prompt_bootstrap(scores, settings)
+    values = pair_values(scores, settings.percentiles)
+    replicates = mean_replicates_over_pairs(np.stack(list(values.values())), bootstrap)
+    estimates = {
+        place: Estimate(float(row.mean()), interval(resampled), len(scores)).as_json()
+        for (place, row), resampled in zip(values.items(), replicates, strict=True)
+    }
+
+    def section(*above: str) -> Json:
+        depth = len(above)
+        return {
+            place[depth]: estimate
+            for place, estimate in estimates.items()
+            if place[:depth] == above and len(place) == depth + 1
+        }
+
+    no_partial = {"reason": "no percentiles were asked for"}
     return {
         "settings": {name: getattr(settings, name) for name in PAIR_SETTINGS},
         "pairs": {
@@ -51,71 +127,11 @@ def preference_metrics(scores: PairScores, settings: MetricsSettings) -> Json:
             "truncated": int((chosen.truncated | rejected.truncated).sum()),
             "left_out": scores.left_out,
         },
-        "accuracy": _accuracy(scores, bootstrap),
-        "margin": _margin(scores, bootstrap),
+        "accuracy": {"q_value": NO_Q_VALUES} | section("accuracy"),
+        "margin": estimates["margin",],
         "partial_accuracy": {
-            "reward": _partial(
-                chosen.partial_rewards, rejected.partial_rewards, settings, bootstrap
-            ),
-            "q_value": _partial(chosen.q_values, rejected.q_values, settings, bootstrap),
+            "reward": section("partial_accuracy", "reward") or no_partial,
+            "q_value": section("partial_accuracy", "q_value")
+            or (NO_Q_VALUES if chosen.q_values is None else no_partial),
         },
     }
-
-
-def _accuracy(scores: PairScores, bootstrap: Bootstrap) -> Json:
-    """Of the final reward and the last Q-value, beside what the length alone says."""
-    chosen, rejected = scores.chosen, scores.rejected
-    reward = chosen_above(chosen.reward, rejected.reward)
-    longer = chosen_above(chosen.num_tokens, rejected.num_tokens)
-    shares = {
-        "reward": reward,
-        "shorter": 1 - longer,
-        "longer": longer,
-        # Where longer answers are preferred, being longer is the baseline to beat; else shorter.
-        "reward_minus_shorter": reward - (1 - longer),
-        "reward_minus_longer": reward - longer,
-    }
-    if chosen.q_values is not None and rejected.q_values is not None:
-        last = (chosen.q_values.at_percentile(1.0), rejected.q_values.at_percentile(1.0))
-        shares["q_value"] = chosen_above(*last)
-    found = _means(np.stack(list(shares.values())), bootstrap)
-    estimates: Json = {name: one.as_json() for name, one in zip(shares, found, strict=True)}
-    return {"reward": estimates["reward"], "q_value": NO_Q_VALUES} | estimates
-
-
-def _margin(scores: PairScores, bootstrap: Bootstrap) -> Json:
-    """Mean of the reward of the chosen side minus that of the rejected one."""
-    margins = scores.chosen.reward.astype(np.float64) - scores.rejected.reward
-    return _means(margins[None], bootstrap)[0].as_json()
-
-
-def _partial(
-    chosen: Ragged | None, rejected: Ragged | None, settings: MetricsSettings, bootstrap: Bootstrap
-) -> Json:
-    """Accuracy of the scores after a share of each side's tokens."""
-    if chosen is None or rejected is None:
-        return NO_Q_VALUES
-    if not settings.percentiles:
-        return {"reason": "no percentiles were asked for"}
-    above = [
-        chosen_above(chosen.at_percentile(p), rejected.at_percentile(p))
-        for p in settings.percentiles
-    ]
-    found = _means(np.stack(above), bootstrap)
-    return {
-        f"{percentile:g}": estimate.as_json()
-        for percentile, estimate in zip(settings.percentiles, found, strict=True)
-    }
-
-
-def _means(values: Floats, bootstrap: Bootstrap) -> list[Estimate]:
-    """Means over pairs, resampled by prompt, of several values of each pair, shape (m, pairs)."""
-    pairs = values.shape[1]
-    rows = np.vstack([values, np.ones(pairs)])
-    # Prompts are resampled whole: their pairs' values can be added up beforehand.
-    by_prompt = np.stack([sum_by(bootstrap.problem, row, bootstrap.problems) for row in rows])
-    *sums, count = mean_replicates(by_prompt, bootstrap)
-    return [
-        Estimate(float(row.mean()), interval(replicates / count), pairs)
-        for row, replicates in zip(values, sums, strict=True)
-    ]

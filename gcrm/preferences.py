@@ -11,7 +11,7 @@ from gcrm.errors import UserError
 from gcrm.files import Row
 from gcrm.progress import say
 from gcrm.questions import question_hash, question_key
-from gcrm.rows import rows_of
+from gcrm.rows import HELDOUT_SPLITS, TRAINING_SPLITS, rows_of
 
 Message = dict[str, str]
 """A turn of a dialogue: {"role": "user" or "assistant" or "system", "content": text}."""
@@ -74,6 +74,13 @@ def read_preferences(
     return cap_pairs([pair for pairs in mixed for pair in pairs], max_pairs)
 
 
+def read_heldout(sources: Sequence[str], max_pairs: int | None = None) -> list[Preference]:
+    """As `read_preferences`, for measuring: of data sets with several splits, their test split."""
+    return cap_pairs(
+        [pair for source in sources for pair in iter_preferences(source, HELDOUT_SPLITS)], max_pairs
+    )
+
+
 def cap_pairs(pairs: list[Preference], most: int | None) -> list[Preference]:
     """At most `most` pairs, those with the smallest hash of the prompt, in their old order.
 
@@ -91,8 +98,11 @@ def pair_rank(pair: Preference) -> tuple[str, str]:
     return question_hash(question_key(pair.question)), question_hash(pair.chosen + pair.rejected)
 
 
-def iter_preferences(source: str) -> Iterator[Preference]:
+def iter_preferences(source: str, splits: Sequence[str] = TRAINING_SPLITS) -> Iterator[Preference]:
     """The pairs of one source, one by one, so that data of any size can be read.
+
+    Args:
+        splits: of data with several splits, the first of these that it has is read.
 
     Raises:
         UserError: as `read_preferences`, when the bad row is reached.
@@ -100,7 +110,7 @@ def iter_preferences(source: str) -> Iterator[Preference]:
     columns: tuple[str, ...] = ()
     has_margins: bool | None = None
     kept = equal = 0
-    for number, row in rows_of(source):
+    for number, row in rows_of(source, splits):
         where = f"{source}, row {number}"
         columns = columns or columns_of(source, row)
         pair = replace(pair_of(row, columns, where), margin=_margin(row, where))

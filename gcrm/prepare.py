@@ -12,7 +12,7 @@ from gcrm.cli import run_stage
 from gcrm.completions import completion_files, read_completions
 from gcrm.errors import UserError
 from gcrm.files import Row, write_json, write_jsonl
-from gcrm.preferences import read_preferences
+from gcrm.preferences import read_heldout, read_preferences
 from gcrm.problems import FAMILIES, make_problems
 from gcrm.progress import say
 from gcrm.provenance import write_provenance
@@ -152,7 +152,7 @@ def check_data(options: PrepareOptions) -> dict[str, Any]:
 def _check_heldout(sources: list[str], keys: set[str]) -> dict[str, Any]:
     found = {}
     for source in sources:
-        pairs = read_preferences([source])
+        pairs = read_heldout([source])
         prompts = [pair.question for pair in pairs]
         found[source] = {
             "rows": len(pairs),

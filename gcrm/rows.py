@@ -1,17 +1,21 @@
 """The rows of what a user names (a file, a folder of `datasets`, a hub id), one by one."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gcrm.errors import UserError
 from gcrm.files import Row, numbered_rows
+from gcrm.progress import say
 from gcrm.sources import is_local
 
 ROWS_AT_ONCE = 1024
 """rows of a Parquet file that are in memory together"""
+TRAINING_SPLITS = ("train",)
+HELDOUT_SPLITS = ("test", "validation", "train")
+"""which split of data that has several is read: the first that it has"""
 
 
-def rows_of(source: str) -> Iterator[tuple[int, Row]]:
+def rows_of(source: str, splits: Sequence[str] = TRAINING_SPLITS) -> Iterator[tuple[int, Row]]:
     """The rows of a source, one by one, with their numbers: of a text file, those of its lines.
 
     Raises:
@@ -26,7 +30,7 @@ def rows_of(source: str) -> Iterator[tuple[int, Row]]:
         raise UserError(f"{source}: expected a .jsonl or .parquet file, or a folder of `datasets`")
     if not path.is_dir() and is_local(source):
         raise UserError(f"{source}: no such file or folder")
-    return enumerate(_datasets_rows(source), start=1)
+    return enumerate(_datasets_rows(source, splits), start=1)
 
 
 def _parquet_rows(path: Path) -> Iterator[Row]:
@@ -49,7 +53,7 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
         raise UserError(f"{path}: has no rows")
 
 
-def _datasets_rows(source: str) -> Iterator[Row]:
+def _datasets_rows(source: str, splits: Sequence[str]) -> Iterator[Row]:
     import datasets
 
     try:
@@ -63,9 +67,13 @@ def _datasets_rows(source: str) -> Iterator[Row]:
             f"{source}: neither a local file nor a data set that could be loaded ({reason})"
         ) from None
     if isinstance(data, dict):
-        if "train" not in data:
-            raise UserError(f"{source}: has no split 'train' (there are: {', '.join(data)})")
-        data = data["train"]
+        split = next((name for name in splits if name in data), None)
+        if split is None:
+            wanted = " or ".join(map(repr, splits))
+            raise UserError(f"{source}: has no split {wanted} (there are: {', '.join(data)})")
+        if split != splits[0]:
+            say(f"{source}: has no split {splits[0]!r}; read is {split!r}")
+        data = data[split]
     if not len(data):
         raise UserError(f"{source}: has no rows")
     rows: Iterator[Row] = iter(data)  # from the disk, a few at a time

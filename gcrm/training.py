@@ -20,7 +20,7 @@ from gcrm.fingerprint import code_version, content_hash
 from gcrm.freezing import train_last_layers
 from gcrm.hardware import Hardware, choose_hardware
 from gcrm.model_card import model_card
-from gcrm.preferences import Preference, read_preferences
+from gcrm.preferences import Preference, read_heldout, read_preferences
 from gcrm.progress import say
 from gcrm.provenance import write_provenance
 from gcrm.questions import question_hash, question_key
@@ -167,7 +167,7 @@ def _hold_out(
     if options.eval_steps < 1:
         return pairs, []
     if options.eval_dataset:
-        return pairs, read_preferences(options.eval_dataset)
+        return pairs, read_heldout(options.eval_dataset)
     border = int(options.heldout_share * 16**8)
     sides: tuple[list[Preference], list[Preference]] = ([], [])
     for pair in pairs:

@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gcrm.pair_scores import PairScores, SideScores
-from gcrm.preference_metrics import chosen_above, preference_metrics
+from gcrm.preference_metrics import (
+    chosen_above,
+    mean_replicates_over_pairs,
+    pair_values,
+    preference_metrics,
+    prompt_bootstrap,
+)
 from gcrm.score_files import Ragged
 from gcrm.settings.metrics import MetricsSettings
 
@@ -158,3 +164,25 @@ def test_chosen_above_is_a_half_for_equal_scores() -> None:
     assert chosen_above([1, 2, 3], [0, 2, 4]).tolist() == [1, 0.5, 0]
     tie = np.float32([0.1]), np.float32([0.1])
     assert chosen_above(*tie).tolist() == [0.5]
+
+
+def test_two_variants_are_compared_pair_by_pair() -> None:
+    """What `pair_values` gives of each pair is what the measures are means of."""
+    scores = simulated(20, 2, 3)
+    values = pair_values(scores, [0.5])
+    found = preference_metrics(scores, MetricsSettings(bootstrap_resamples=20, percentiles=[0.5]))
+    right = [1.0 if reward > 0 else 0.0 for reward in scores.chosen.reward]
+    assert values["accuracy", "reward"].tolist() == right
+    for place in (("accuracy", "reward_minus_longer"), ("partial_accuracy", "reward", "0.5")):
+        part: Any = found
+        for key in place:
+            part = part[key]
+        assert part["value"] == pytest.approx(values[place].mean())
+    assert found["margin"]["value"] == pytest.approx(values["margin",].mean())
+    bootstrap = prompt_bootstrap(scores, MetricsSettings(bootstrap_resamples=20))
+    gap = values["accuracy", "reward"] - values["accuracy", "shorter"]
+    replicates = mean_replicates_over_pairs(np.stack([gap]), bootstrap)
+    counts = np.concatenate(list(bootstrap.counts()), axis=1)
+    for resample, mean in zip(counts.T, replicates[0], strict=True):
+        drawn = np.repeat(gap, resample[bootstrap.problem].astype(int))
+        assert mean == pytest.approx(drawn.mean())

@@ -11,7 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gcrm.errors import UserError
-from gcrm.preferences import Preference, cap_pairs, iter_preferences, read_preferences
+from gcrm.preferences import (
+    Preference,
+    cap_pairs,
+    iter_preferences,
+    read_heldout,
+    read_preferences,
+)
 
 PAIR = {"question": "How many?", "correct": "It is 7.", "incorrect": "It is 8."}
 USER, ANSWER, OTHER = (
@@ -286,6 +292,26 @@ def test_a_data_set_without_the_split_train(tmp_path):
 
     datasets.DatasetDict({"test": datasets.Dataset.from_list([PAIR])}).save_to_disk(tmp_path / "d")
     assert "has no split 'train' (there are: test)" in refusal(tmp_path / "d")
+
+
+@pytest.mark.parametrize(
+    ("splits", "read"),
+    [(["train", "test"], "test"), (["validation", "train"], "validation"), (["train"], "train")],
+)
+def test_of_held_out_data_the_test_split(tmp_path, splits, read, capsys):
+    """What is measured on must not be what a hub's data set is trained on."""
+    import datasets
+
+    parts = {name: datasets.Dataset.from_list([PAIR | {"correct": name}]) for name in splits}
+    datasets.DatasetDict(parts).save_to_disk(tmp_path / "d")
+    assert [pair.chosen for pair in read_heldout([str(tmp_path / "d")])] == [read]
+    assert ("has no split 'test'" in capsys.readouterr().err) == (read != "test")
+
+
+def test_held_out_files_are_read_as_others_are(tmp_path):
+    path = write(tmp_path / "pairs.jsonl", *pairs(9))
+    assert read_heldout([path]) == read_preferences([path])
+    assert read_heldout([path], max_pairs=4) == read_preferences([path], max_pairs=4)
 
 
 def test_a_hub_id_without_network():
