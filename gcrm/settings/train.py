@@ -165,7 +165,8 @@ class TrainOptions(TrainSettings):
     pretrain: str
     """base model: hub id, folder or .gguf file"""
     dataset: Annotated[list[str], BeforeValidator(split_commas), Field(min_length=1)]
-    """preference data: .jsonl or .parquet file, `datasets` folder, or hub id; several are mixed"""
+    """preference data: .jsonl or .parquet file, `datasets` folder, or hub id; several are mixed; a
+    number `margin` in every row is subtracted from the difference of the rewards"""
     dataset_probs: Annotated[list[float] | None, BeforeValidator(split_commas)] = None
     """share of each dataset in the mixture, adding to 1 (default: all rows of all)"""
     eval_dataset: Annotated[list[str] | None, BeforeValidator(split_commas)] = None
