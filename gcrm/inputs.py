@@ -15,6 +15,7 @@ from gcrm.errors import UserError
 from gcrm.files import write_json
 from gcrm.preferences import read_preferences
 from gcrm.responses import select
+from gcrm.settings.download import download_name
 from gcrm.sources import files_of, is_local
 
 
@@ -42,13 +43,15 @@ def check_inputs(config: Config, where: str, memory: Path) -> None:
     sources = [("preferences", source) for source in config.preferences or []]
     sources += [(f"heldout.{name}", source) for name, source in config.heldout.items()]
     for key, source in sources:
+        if not _is_brought(source):
+            continue
         _check_exists(source, where, key)
         if files := files_of(source):
             check(f"preferences {source}", files, partial(read_preferences, [source]))
             if attributes := config.represent.attributes:
                 what = f"attributes {', '.join(attributes)} of {source}"
                 check(what, files, partial(select, [source], attributes))
-    if config.completions is not None:
+    if config.completions is not None and _is_brought(config.completions):
         folder = Path(config.completions)
         if not folder.is_dir():
             raise UserError(f"{where}: completions: {folder}: no such folder")
@@ -61,6 +64,11 @@ def check_inputs(config: Config, where: str, memory: Path) -> None:
                 )
     if good != known:
         write_json(memory, good)
+
+
+def _is_brought(source: str) -> bool:
+    """Whether it is there before the run; `prepare` checks what it downloads."""
+    return download_name(source) is None
 
 
 def _remembered(memory: Path) -> dict[str, list[list[object]]]:
