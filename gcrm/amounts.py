@@ -64,28 +64,41 @@ def pairs_of(config: Config, pairs: int) -> Amount:
 
 
 def scored_amount(config: Config) -> Amount | None:
-    """The completions that each reward model scores; None if nobody knows how many there are."""
-    amounts = []
-    for benchmark in config.benchmarks:
-        for split in config.splits(benchmark):
-            amount = _completions_of(config, benchmark, split)
-            if amount is None:
-                return None
-            amounts.append(amount)
-    return _total(amounts)
+    """The completions that each reward model scores; None if nobody knows how many there are.
+
+    Each held-out pair has two.
+    """
+    found = [
+        _completions_of(config, benchmark, split)
+        for benchmark in config.benchmarks
+        for split in config.splits(benchmark)
+    ]
+    found += [_sides_of(config, name) for name in config.heldout]
+    amounts = [amount for amount in found if amount is not None]
+    return _total(amounts) if len(amounts) == len(found) else None
 
 
 def _completions_of(config: Config, benchmark: str, split: Split) -> Amount | None:
     files = config.completion_files(benchmark, split)
     if files and all(file.is_file() for file in files):
         found = _total([_measured(file, _solution_length) for file in files])
-    elif problems := config.cost.problems.get(benchmark):
+    elif problems := config.cost.sizes.get(benchmark):
         rows = problems * len(files)
         found = Amount(rows, rows * config.cost.sequence_tokens, assumed=True)
     else:
         return None
     cap = config.evaluate.max_problems
     return found if cap is None else found.capped(cap * len(files))
+
+
+def _sides_of(config: Config, heldout: str) -> Amount | None:
+    found = _pairs_in(Path(config.local(config.heldout[heldout])))
+    if found is None:
+        if heldout not in config.cost.sizes:
+            return None
+        found = pairs_of(config, config.cost.sizes[heldout])
+    found = found.capped(config.evaluate.max_pairs)
+    return Amount(2 * found.rows, found.tokens, found.assumed)
 
 
 def _pairs_in(path: Path) -> Amount | None:

@@ -100,17 +100,17 @@ def estimate_line(config: Config, where: str, cores: int | None = None) -> str:
         data.append(f"{found.pairs.rows:,} pairs of {found.pairs.tokens:,} tokens")
     if found.scored:
         data.append(f"{found.scored.rows:,} completions of {found.scored.tokens:,} tokens")
-    line = f"cost: {flops(known):.1e} FLOPs, {_told(found.hours(known))} hours"
+    parts = [f"{flops(known):.1e} FLOPs, {_told(found.hours(known))} hours"] if known else []
     if not found.pairs:
-        line += (
-            f" and for each {PAIRS_UNIT:,} pairs, of unknown number, {flops(found.training):.1e} "
-            f"FLOPs, {_told(found.hours(found.training))} hours"
+        parts.append(
+            f"{flops(found.training):.1e} FLOPs, {_told(found.hours(found.training))} hours for "
+            f"each {PAIRS_UNIT:,} of an unknown number of pairs"
         )
     free = shutil.disk_usage(Path()).free
     room = f", of which {free / 1e9:.0f} GB are free" if sum(found.disk.values()) > free else ""
     return (
-        f"{line} on {found.devices.words}; {_disk(found)} GB of disk{room} ({', '.join(data)}); "
-        f"{more}"
+        f"cost: {' and '.join(parts)}, on {found.devices.words}; {_disk(found)} GB of disk{room}; "
+        f"{', '.join(data)}; {more}"
     )
 
 

@@ -96,11 +96,13 @@ def _training(config: Config, size: ModelSize, pairs: Amount) -> list[Item]:
     for name in config.variants:
         settings = config.variant(name)
         amount, factor = pairs.capped(settings.max_pairs), _factor(settings)
+        # The layers before those that train need no backward pass.
+        least = "" if settings.train_layers is None else "at most "
         items.append(
             Item(
                 f"train {name}",
                 f"{amount.rows:,} pairs, {amount.tokens:,} tokens",
-                f"{factor} N tokens x {settings.max_epochs} epochs x {seeds} seeds",
+                f"{least}{factor} N tokens x epochs {settings.max_epochs} x seeds {seeds}",
                 factor * n * amount.tokens * settings.max_epochs * seeds,
             )
         )
@@ -111,7 +113,7 @@ def _training(config: Config, size: ModelSize, pairs: Amount) -> list[Item]:
         Item(
             "represent",
             f"{amount.rows:,} chosen, {tokens:,} tokens",
-            f"2 N tokens x {models} models",
+            f"2 N tokens x models {models}",
             2 * n * tokens * models,
         )
     )
@@ -124,7 +126,7 @@ def _scoring(config: Config, size: ModelSize, scored: Amount) -> list[Item]:
         Item(
             "evaluate",
             f"{scored.rows:,} completions, {scored.tokens:,} tokens",
-            f"2 N tokens x {models} models",
+            f"2 N tokens x models {models}",
             2 * size.multiplied * scored.tokens * models,
         )
     ]

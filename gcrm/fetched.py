@@ -10,17 +10,16 @@ from gcrm.settings.download import Download
 from gcrm.settings.prepare import PrepareOptions
 
 
-def fetch_data(options: PrepareOptions) -> tuple[PrepareOptions, dict[str, Any]]:
+def fetch_data(options: PrepareOptions) -> dict[str, Any]:
     """Fetch and convert all of `options.downloads`.
 
     Returns:
-        The options with the new preference data in `dataset`, to be checked like any other; and by
-        name what was fetched: url, bytes and SHA-256 of each file, pairs, problems.
+        By name what was fetched: url, bytes and SHA-256 of each file, and how many pairs or
+        problems of each benchmark came of it.
 
     Raises:
         UserError: a file cannot be had, or does not hold what its entry says.
     """
-    pairs: list[str] = []
     facts: dict[str, Any] = {}
     for name, download in options.downloads.items():
         # The validator of the options has seen to it that the folders are there.
@@ -40,8 +39,7 @@ def fetch_data(options: PrepareOptions) -> tuple[PrepareOptions, dict[str, Any]]
             output = options.preferences_dir / f"{name}.jsonl"
             facts[name]["pairs"] = write_pairs(files, download, output, scratch, options.data_seed)
             say(f"prepare: {name}: {facts[name]['pairs']} pairs")
-            pairs.append(str(output))
-    return options.model_copy(update={"dataset": [*options.dataset, *pairs]}), facts
+    return facts
 
 
 def _sources(download: Download, files: list[Path]) -> list[dict[str, Any]]:

@@ -65,10 +65,12 @@ def test_dialogues_and_what_else_a_row_says_stay_as_they_are(tmp_path: Path) -> 
         {"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: a\n\nAssistant: c"},
         {"chosen": "\n\nHuman: d\n\nAssistant: é", "rejected": "\n\nHuman: d\n\nAssistant: f"},
     ]
-    rows[1]["margin"] = 0.5
+    for row, margin in zip(rows, (0.5, 2), strict=True):
+        row["margin"] = margin
     files = [file(tmp_path, f"{i}.jsonl.gz", gzip.compress(jsonl([rows[i]]))) for i in (0, 1)]
     assert converted(tmp_path, files, download("pairs")) == rows
-    assert len(read_preferences([str(tmp_path / "out/pairs.jsonl")])) == 2
+    found = read_preferences([str(tmp_path / "out/pairs.jsonl")])
+    assert [(pair.rejected, pair.margin) for pair in found] == [("c", 0.5), ("f", 2)]
 
 
 def test_an_archive_without_pairs_is_told(tmp_path: Path) -> None:

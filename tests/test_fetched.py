@@ -154,7 +154,7 @@ def test_a_run_fetches_first_and_knows_what_it_needs(site: Site, tmp_path: Path)
     write_config(project / "web.yaml", config(site))
     jobs = would_run(project, "--configfile", "web.yaml")
     assert [message for message in jobs if message.startswith("prepare")] == [
-        "prepare: fetch and check preferences and completions"
+        "prepare: fetch and check the data that the run brings"
     ]
     assert "evaluate: vanilla, seed 0, gsm8k (all)" in jobs
     assert "evaluate: vanilla, seed 0, svamp (all)" not in jobs
@@ -173,12 +173,12 @@ def test_a_run_fetches_first_and_knows_what_it_needs(site: Site, tmp_path: Path)
 
     # Another source of pairs fetches that source alone; what was fetched stays.
     asked = len(site.asked)
-    other = ("--config", "preferences=download:rebuilt")
-    jobs = would_run(project, *args, *other)
-    (reason,) = jobs.values()
-    assert "download" in reason
-    assert snakemake(project, "--cores", "1", *args, *other, no_proxy="127.0.0.1").returncode == 0
+    pairs = "results/web/preferences/rebuilt.jsonl"
+    other = ("--configfile", "web.yaml", "--config", "preferences=download:rebuilt")
+    done = snakemake(project, "--cores", "1", pairs, *other, no_proxy="127.0.0.1")
+    assert done.returncode == 0, done.stderr
     assert [path for path, _ in site.asked[asked:]] == ["solutions/train.jsonl"]
+    assert [row["incorrect"] for row in read_jsonl(project / pairs)] == ["wrong"]
 
 
 def test_local_and_downloaded_data_go_together(site: Site, tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ class CostSettings(Settings):
     """operations a second that one device really does (default: by its kind)"""
     pairs: int | None = Field(None, gt=0)
     """preference pairs, where they are not here yet (default: unknown)"""
-    problems: dict[str, Annotated[int, Field(gt=0)]] = {}
-    """problems of each benchmark, where its completions are not here yet"""
+    sizes: dict[str, Annotated[int, Field(gt=0)]] = {}
+    """problems of each benchmark and pairs of each held-out set, where they are not here yet"""
     sequence_tokens: int = Field(400, gt=0)
     """tokens of a prompt with its completion, on average, where they are not here yet"""
 
