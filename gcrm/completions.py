@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,10 +54,16 @@ def read_file(file: Path) -> list[Row]:
         UserError: the file cannot be read, or a row lacks a key or has a value of the wrong type.
     """
     sample = max(_sample_number(file), 0)
-    return [
-        _checked(row, f"{file}, row {number}") | {"sample": sample}
-        for number, row in numbered_rows(file)
-    ]
+    return [row | {"sample": sample} for row in iter_solutions(file)]
+
+
+def iter_solutions(file: Path) -> Iterator[Row]:
+    """The checked rows of a file one by one, for files that do not fit into memory.
+
+    Raises:
+        UserError: as `read_file`, when the bad row is reached.
+    """
+    return (_checked(row, f"{file}, row {number}") for number, row in numbered_rows(file))
 
 
 def _checked(row: Row, where: str) -> Row:

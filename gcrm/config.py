@@ -13,6 +13,8 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from gcrm.completions import Split, completion_files
 from gcrm.settings.base import Settings
+from gcrm.settings.cost import CostSettings
+from gcrm.settings.download import Download, download_name
 from gcrm.settings.evaluate import EvaluateSettings
 from gcrm.settings.metrics import MetricsSettings
 from gcrm.settings.pair import PairSettings
@@ -93,16 +95,21 @@ class Config(Settings):
     benchmarks: list[Name] = []
     """benchmarks to evaluate on"""
     heldout: dict[Name, str] = {}
-    """held-out preference data to evaluate on, by name: .jsonl, .parquet, folder or hub id"""
+    """held-out preference data to evaluate on, by name: .jsonl, .parquet, folder, hub id or
+    download:<name>"""
 
     base_model: str | None = None
     """base model: hub id, folder or .gguf file; none: `pretrain` makes one"""
     preferences: Annotated[Sources | None, BeforeValidator(as_list)] = None
-    """preference data: .jsonl or .parquet, `datasets` folder or hub id; none: `pair` makes them"""
+    """preference data: .jsonl or .parquet, `datasets` folder, hub id or download:<name>; none:
+    `pair` makes them"""
     dataset_probs: list[float] | None = None
     """share of each of several preference data sets in the mixture, adding to 1 (default: all)"""
     completions: str | None = None
-    """folder with <benchmark>/output-greedy.jsonl, output-rs<k>.jsonl; none: `sample` draws them"""
+    """folder with <benchmark>/output-greedy.jsonl, output-rs<k>.jsonl, or download:<name>; none:
+    `sample` draws them"""
+    downloads: dict[Name, Download] = {}
+    """what `prepare` can fetch, by name; what no download:<name> names is not fetched"""
 
     prepare: PrepareSettings | None = None
     """made problems; only in a run that makes something"""
@@ -131,6 +138,8 @@ class Config(Settings):
     """CPU threads a job"""
     gpus: StageGpus = StageGpus()
     """GPUs a job"""
+    cost: CostSettings = CostSettings()
+    """what the estimate of cost assumes; nothing else depends on it"""
 
     @model_validator(mode="before")
     @classmethod
@@ -158,6 +167,30 @@ class Config(Settings):
         needed = PATHS if self.benchmarks else [key for key in PATHS if key != "completions"]
         return [key for key in needed if getattr(self, key) is None]
 
+    def used_downloads(self) -> dict[str, Download]:
+        """The downloads that the run needs, by name."""
+        sources = [*(self.preferences or []), *self.heldout.values(), self.completions]
+        named = {download_name(source) for source in sources}
+        return {name: entry for name, entry in self.downloads.items() if name in named}
+
+    def fetched_files(self) -> list[Path]:
+        """The files that `prepare` makes of what it downloads."""
+        sources = [*(self.preferences or []), *self.heldout.values()]
+        pairs = {self.local(source): None for source in sources if download_name(source)}
+        completions = self.all_completion_files() if download_name(self.completions) else []
+        return [*map(Path, pairs), *completions]
+
+    def local(self, source: str) -> str:
+        """A source of preference data as the stages name it; of a download, the file made of it."""
+        name = download_name(source)
+        return source if name is None else str(self.folder / "preferences" / f"{name}.jsonl")
+
+    def preference_sources(self) -> list[str]:
+        """The preference data as the stages name them: brought, downloaded or made."""
+        if self.preferences is None:
+            return [str(self.folder / "preferences" / "pairs.jsonl")]
+        return [self.local(source) for source in self.preferences]
+
     def variant(self, name: str) -> TrainSettings:
         """All settings of a variant; what the vanilla objective does not use keeps its default.
 
@@ -178,8 +211,8 @@ class Config(Settings):
         return [*self.benchmarks, *(f"dev-{name}" for name in self.benchmarks if made)]
 
     def heldout_sources(self) -> list[str]:
-        """The held-out preference data, in the order of the config."""
-        return list(self.heldout.values())
+        """The held-out preference data as the stages name them, in the order of the config."""
+        return [self.local(source) for source in self.heldout.values()]
 
     def problem_sets(self) -> list[str]:
         """Names of the problem sets that `prepare` makes; none if the run makes nothing."""
@@ -189,7 +222,9 @@ class Config(Settings):
         return ["pretrain", *families, *self.benchmarks, *(f"dev-{b}" for b in self.benchmarks)]
 
     def samples(self, problem_set: str) -> int:
-        """Solutions drawn of each problem of a set, beside the greedy one."""
+        """Samples of each problem of a set, drawn or downloaded, beside the greedy solution."""
+        if name := download_name(self.completions):
+            return self.downloads[name].samples.get(problem_set, 0)
         if self.sample is None:
             return 0
         numbers = self.sample.num_samples
@@ -203,18 +238,29 @@ class Config(Settings):
         return "goal_state.npy" if name is None else f"goal_state-{name}.npy"
 
     def completions_folder(self) -> Path:
-        """Where the solutions to the benchmarks lie: brought, or drawn by the run."""
-        return Path(self.completions) if self.completions else self.folder / "completions"
+        """Where the solutions to the benchmarks lie: brought, downloaded, or drawn by the run."""
+        if self.completions is None or download_name(self.completions):
+            return self.folder / "completions"
+        return Path(self.completions)
 
     def completion_files(self, benchmark: str, split: Split) -> list[Path]:
         """The files of solutions that make a split of a benchmark; empty where there are none."""
-        if self.completions is not None:
+        if self.completions is not None and not download_name(self.completions):
             return completion_files(Path(self.completions), benchmark, split)
         names = ["greedy"] if split == "greedy" else self.sample_names(benchmark)
         return [self.completions_folder() / benchmark / f"output-{name}.jsonl" for name in names]
 
+    def all_completion_files(self) -> list[Path]:
+        """The files of solutions of all benchmarks."""
+        return [
+            file
+            for benchmark in self.benchmarks
+            for split in self.splits(benchmark)
+            for file in self.completion_files(benchmark, split)
+        ]
+
     def sample_names(self, problem_set: str) -> list[str]:
-        """The drawn files of a set of problems, as in output-<name>.jsonl."""
+        """The files of samples of a set of problems, as in output-<name>.jsonl."""
         return [f"rs{k}" for k in range(self.samples(problem_set))]
 
     def splits(self, benchmark: str) -> list[Split]:

@@ -17,6 +17,7 @@ from gcrm.config import MAKING, PATHS, WITH_VARIABLES, Config, as_list
 from gcrm.errors import UserError
 from gcrm.problems import FAMILIES
 from gcrm.settings.base import explain
+from gcrm.settings.download import PREFIX, download_name
 from gcrm.settings.train import CONTRASTIVE_ONLY, TrainOptions
 
 
@@ -136,6 +137,7 @@ def _mistakes(config: Config, given: Mapping[str, Any]) -> Iterable[str]:
                 f"({section}: {{}} for the defaults) to make it"
             )
     yield from _mistakes_of_made(config)
+    yield from _mistakes_of_downloads(config)
     for name, settings in config.variants.items():
         own = (given["variants"] or {}).get(name) or {}
         idle = [key for key in CONTRASTIVE_ONLY if key in own]
@@ -179,6 +181,41 @@ def _mistakes_of_attributes(config: Config) -> Iterable[str]:
             f"evaluate.goal_attribute: {wanted!r} is none of represent.attributes "
             f"({', '.join(attributes) or 'which are none'})"
         )
+
+
+def _mistakes_of_downloads(config: Config) -> Iterable[str]:
+    pairs = [("preferences", source) for source in config.preferences or []]
+    pairs += [(f"heldout.{name}", source) for name, source in config.heldout.items()]
+    uses = [(key, source, ["pairs", "solutions"]) for key, source in pairs]
+    if config.completions is not None:
+        uses.append(("completions", config.completions, ["completions"]))
+    for key, source, formats in uses:
+        name = download_name(source)
+        if name is not None and name not in config.downloads:
+            known = ", ".join(config.downloads) or "none"
+            yield f"{key}: {source}: no such entry in downloads; there are: {known}"
+        elif name is not None and config.downloads[name].format not in formats:
+            yield (
+                f"{key}: {source}: is of format {config.downloads[name].format}, where "
+                f"{' or '.join(formats)} is needed"
+            )
+    if config.downloads and not config.used_downloads():
+        first = next(iter(config.downloads))
+        yield (
+            f"downloads: would do nothing; name an entry of it as a source (preferences: "
+            f"{PREFIX}{first}), or remove it"
+        )
+    if config.used_downloads() and config.made:
+        yield (
+            f"downloads: the run would make {', '.join(config.made)} itself, which does not go "
+            "together; give it"
+        )
+    for name, download in config.downloads.items():
+        if unknown := sorted(set(download.samples) - set(config.benchmarks)):
+            yield (
+                f"downloads.{name}.samples.{unknown[0]}: no such benchmark; known are "
+                f"{', '.join(config.benchmarks)}"
+            )
 
 
 def _mistakes_of_made(config: Config) -> Iterable[str]:

@@ -15,6 +15,7 @@ from gcrm.errors import UserError
 from gcrm.files import write_json
 from gcrm.preferences import read_heldout, read_preferences
 from gcrm.responses import select
+from gcrm.settings.download import download_name
 from gcrm.sources import files_of, is_local
 
 
@@ -39,7 +40,7 @@ def check_inputs(config: Config, where: str, memory: Path) -> None:
 
     if config.base_model is not None:
         _check_exists(config.base_model, where, "base_model")
-    for source in config.preferences or []:
+    for source in filter(_is_brought, config.preferences or []):
         _check_exists(source, where, "preferences")
         if files := files_of(source):
             check(f"preferences {source}", files, partial(read_preferences, [source]))
@@ -47,10 +48,12 @@ def check_inputs(config: Config, where: str, memory: Path) -> None:
                 what = f"attributes {', '.join(attributes)} of {source}"
                 check(what, files, partial(select, [source], attributes))
     for name, source in config.heldout.items():
+        if not _is_brought(source):
+            continue
         _check_exists(source, where, f"heldout.{name}")
         if files := files_of(source):
             check(f"heldout {source}", files, partial(read_heldout, [source]))
-    if config.completions is not None:
+    if config.completions is not None and _is_brought(config.completions):
         folder = Path(config.completions)
         if not folder.is_dir():
             raise UserError(f"{where}: completions: {folder}: no such folder")
@@ -63,6 +66,11 @@ def check_inputs(config: Config, where: str, memory: Path) -> None:
                 )
     if good != known:
         write_json(memory, good)
+
+
+def _is_brought(source: str) -> bool:
+    """Whether it is there before the run; `prepare` checks what it downloads."""
+    return download_name(source) is None
 
 
 def _remembered(memory: Path) -> dict[str, list[list[object]]]:

@@ -1,4 +1,4 @@
-"""Stage `prepare`: makes the problems of a synthetic run, or checks real data before it is used.
+"""Stage `prepare`: makes the problems of a synthetic run, or fetches and checks real data.
 
 What it finds (sizes, accuracies, questions that training data and benchmarks share) goes into a
 JSON report; shared questions are also said aloud, since they make a benchmark's numbers too good.
@@ -11,6 +11,7 @@ from typing import Any
 from gcrm.cli import run_stage
 from gcrm.completions import completion_files, read_completions
 from gcrm.errors import UserError
+from gcrm.fetched import fetch_data
 from gcrm.files import Row, write_json, write_jsonl
 from gcrm.preferences import read_heldout, read_preferences
 from gcrm.problems import FAMILIES, make_problems
@@ -26,7 +27,7 @@ HARDER = ("gsm8k", "math", "svamp")
 
 
 def run(options: PrepareOptions) -> None:
-    """Make the problem sets, or check the given data; write the report if one is asked for."""
+    """Make the problem sets, or fetch and check data; write the report if one is asked for."""
     if options.problems_dir is not None:
         sets = make_sets(options)
         for name, rows in sets.items():
@@ -35,7 +36,14 @@ def run(options: PrepareOptions) -> None:
         write_provenance(options.problems_dir / "provenance.json", options)
         report = report_made(sets, options)
     else:
+        downloaded = fetch_data(options)
         report = check_data(options)
+        if downloaded:
+            report["downloads"] = downloaded
+            if options.report is not None:
+                write_provenance(
+                    options.report.with_name("provenance.json"), options, downloads=downloaded
+                )
     _say_shared("benchmarks", report["benchmarks"])
     _say_shared("held-out preferences", report["heldout"])
     if options.report is not None:

@@ -280,6 +280,94 @@ def test_known_targets_pass() -> None:
         assert unknown_part(config, target) is None
 
 
+# --- data that a run downloads ----------------------------------------------------------------
+
+FILES = [{"url": "https://example.org/a.zip"}]
+FETCHED: dict[str, Any] = OWN | {
+    "preferences": ["download:pairs", "mine.jsonl"],
+    "completions": "download:predictions",
+    "heldout": {"held": "download:test"},
+    "downloads": {
+        "pairs": {"format": "pairs", "files": FILES},
+        "other": {"format": "solutions", "files": FILES},
+        "test": {"format": "pairs", "files": FILES},
+        "predictions": {"format": "completions", "files": FILES, "samples": {"gsm8k": 2}},
+    },
+}
+
+
+def test_downloaded_files_are_known_before_they_are_there() -> None:
+    config = load(FETCHED, "my.yaml")
+    home = Path("results/own")
+    assert config.made == []
+    assert list(config.used_downloads()) == ["pairs", "test", "predictions"]
+    assert config.preference_sources() == [str(home / "preferences/pairs.jsonl"), "mine.jsonl"]
+    assert config.heldout_sources() == [str(home / "preferences/test.jsonl")]
+    assert config.splits("gsm8k") == ["greedy", "all"]
+    assert config.splits("simuleq") == ["greedy"]
+    completions = [
+        home / "completions" / name
+        for name in (
+            *("gsm8k/output-greedy.jsonl", "gsm8k/output-rs0.jsonl", "gsm8k/output-rs1.jsonl"),
+            "simuleq/output-greedy.jsonl",
+        )
+    ]
+    assert config.all_completion_files() == completions
+    pairs = [home / "preferences/pairs.jsonl", home / "preferences/test.jsonl"]
+    assert config.fetched_files() == [*pairs, *completions]
+
+
+def test_what_is_downloaded_is_not_looked_for_before_the_run(tmp_path: Path) -> None:
+    config = load(FETCHED | {"preferences": "download:pairs"}, "my.yaml")
+    check_inputs(config, "my.yaml", tmp_path / "memory.json")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"preferences": "download:pair"},
+            "preferences: download:pair: no such entry in downloads; there are: pairs, other, test",
+        ),
+        ({"completions": "download:nope"}, "completions: download:nope: no such entry"),
+        ({"heldout": {"a": "download:nope"}}, "heldout.a: download:nope: no such entry"),
+        (
+            {"preferences": "download:predictions"},
+            "is of format completions, where pairs or solutions is needed",
+        ),
+        ({"completions": "download:pairs"}, "is of format pairs, where completions is needed"),
+        (
+            {"preferences": "a/b", "completions": "c", "heldout": {}},
+            "downloads: would do nothing; name an entry of it as a source (preferences: download:",
+        ),
+        ({"base_model": None, "pretrain": {}, "prepare": {}}, "would make base_model itself"),
+        ({"benchmarks": ["simuleq"]}, "downloads.predictions.samples.gsm8k: no such benchmark"),
+        (
+            {"downloads": {"pairs": {"format": "pairs", "files": [{"url": "file:///x"}]}}},
+            "downloads.pairs.files.0.url: String should match",
+        ),
+        (
+            {"downloads": {"pairs": {"format": "pairs", "files": FILES, "samples": {"a": 1}}}},
+            "downloads.pairs: samples does nothing in the format pairs",
+        ),
+        (
+            {"downloads": {"pairs": {"format": "pairs", "files": FILES, "folder": "../x"}}},
+            "downloads.pairs: folder must be a path inside the archive",
+        ),
+        (
+            {"downloads": {"p": {"format": "completions", "files": FILES * 2}}},
+            "downloads.p: completions come from one .zip file",
+        ),
+        ({"downloads": {"../p": {"format": "pairs", "files": FILES}}}, "downloads.../p"),
+        ({"cost": {"device": "abacus"}}, "cost.device: Input should be 'cpu', "),
+    ],
+)
+def test_mistakes_in_what_is_downloaded(changes: dict[str, Any], message: str) -> None:
+    lines = mistake(FETCHED | changes).splitlines()
+    assert any(message in line for line in lines), lines
+    assert all(line.startswith("my.yaml: ") for line in lines)
+
+
 # --- data that a run brings ------------------------------------------------------------------
 
 
@@ -353,7 +441,7 @@ def test_a_broken_memory_is_forgotten(tmp_path: Path, content: str) -> None:
 # --- the configs of the project ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["config", "smollm2", "hh"])
+@pytest.mark.parametrize("name", ["config", "smollm2", "hh", "paper", "paper-hh"])
 def test_the_projects_configs_are_valid(name: str) -> None:
     path = ROOT / "config" / f"{name}.yaml"
     environment = {"GCRM_BASE_MODEL": "model.gguf", "GCRM_DATA": "data"}

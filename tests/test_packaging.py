@@ -30,9 +30,7 @@ README = (ROOT / "README.md").read_text()
 # Declared and used, but imported by others on our behalf.
 USED_WITHOUT_IMPORT = {
     "accelerate": "transformers.Trainer cannot run without it",
-    "gguf": "transformers reads .gguf models with it",
     "jinja2": "transformers renders chat templates with it",
-    "safetensors": "the format of the checkpoints, through transformers",
     "snakemake": "a command: make reproduce",
 }
 

@@ -332,6 +332,25 @@ def test_no_torch_and_no_pandas_are_imported_to_ask(tmp_path: Path) -> None:
     assert would_run(project, PYTHONPATH=str(project))
 
 
+@pytest.mark.parametrize(
+    ("name", "jobs"), [("paper", {"train": 2, "evaluate": 18}), ("paper-hh", {"evaluate": 2})]
+)
+def test_the_papers_runs_are_planned_without_network_and_data(
+    tmp_path: Path, name: str, jobs: dict[str, int]
+) -> None:
+    project = copy_project(tmp_path)
+    shutil.copy(ROOT / "config" / f"{name}.yaml", project)
+    started = time.monotonic()
+    planned = would_run(project, "--configfile", f"{name}.yaml")
+    assert time.monotonic() - started < 20
+    assert "prepare: fetch and check the data that the run brings" in planned
+    for stage, number in jobs.items():
+        assert sum(message.startswith(f"{stage}: ") for message in planned) == number
+    assert {path.name for path in project.iterdir()} <= {
+        *("gcrm", "workflow", "config", f"{name}.yaml", ".snakemake", ".cache"),
+    }
+
+
 # --- mistakes are told before any job starts --------------------------------------------------
 
 

@@ -1,10 +1,22 @@
 """Options of `prepare`: the made problems of a synthetic run, or the checks of real data."""
 
+import json
 from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from gcrm.settings.base import Settings
+from gcrm.settings.download import Download
+
+
+def _from_json(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"must be a JSON object ({error})") from None
 
 
 class PrepareSettings(Settings):
@@ -27,7 +39,8 @@ class PrepareOptions(PrepareSettings):
 
     With --problems_dir, makes the problem sets there. With --dataset and --completions_data_path,
     reads both whole, refuses broken rows, and reports the questions that they share. With
-    --heldout, does so for held-out preference data and the prompts of training data.
+    --heldout, does so for held-out preference data and the prompts of training data. With
+    --downloads, fetches and converts data first.
     """
 
     benchmarks: list[str]
@@ -40,6 +53,12 @@ class PrepareOptions(PrepareSettings):
     """folder of completions to check: <benchmark>/output-greedy.jsonl, output-rs<k>.jsonl"""
     heldout: list[str] = []
     """held-out preference data to check"""
+    downloads: Annotated[dict[str, Download], BeforeValidator(_from_json)] = {}
+    """what to fetch, as JSON: entries of the config's downloads by name (default: nothing)"""
+    download_dir: Path | None = None
+    """folder for what is fetched; it stays there, so that nothing is fetched twice"""
+    preferences_dir: Path | None = None
+    """folder for the fetched preference pairs: <name>.jsonl, which dataset and heldout may name"""
     report: Path | None = None
     """JSON file for what was found: sizes, shared questions"""
     data_seed: int = 0
@@ -47,10 +66,23 @@ class PrepareOptions(PrepareSettings):
 
     @model_validator(mode="after")
     def _something_to_do(self) -> "PrepareOptions":
-        given = bool(self.dataset) or self.completions_data_path is not None
+        given = bool(self.dataset or self.downloads) or self.completions_data_path is not None
         making = self.problems_dir is not None
         if (given and making) or not (given or making or self.heldout):
             raise ValueError(
                 "give either --problems_dir, or --dataset and/or --completions_data_path"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _room_for_downloads(self) -> "PrepareOptions":
+        formats = [download.format for download in self.downloads.values()]
+        if self.downloads and self.download_dir is None:
+            raise ValueError("--downloads needs --download_dir")
+        if formats.count("completions") > 1:
+            raise ValueError("--downloads may hold completions once")
+        if "completions" in formats and self.completions_data_path is None:
+            raise ValueError("--downloads of completions needs --completions_data_path")
+        if set(formats) - {"completions"} and self.preferences_dir is None:
+            raise ValueError("--downloads of preference pairs needs --preferences_dir")
         return self

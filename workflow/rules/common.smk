@@ -1,5 +1,6 @@
 # What all rules share: the checked config, and how a job is described to Snakemake.
 
+import json
 import os
 import sys
 import time
@@ -11,6 +12,7 @@ from snakemake.settings.enums import Quietness
 sys.path.insert(0, str(Path(workflow.basedir).parent))
 
 from gcrm.config_loading import load, unknown_part
+from gcrm.cost import estimate_line
 from gcrm.errors import UserError
 from gcrm.fingerprint import describe
 from gcrm.inputs import check_inputs
@@ -89,6 +91,26 @@ def code(stage):
     return describe(f"gcrm.{stage}")
 
 
+def download_flags():
+    """The options by which `prepare` fetches what the config downloads."""
+    used = settings.used_downloads()
+    entries = {
+        name: entry.model_dump(mode="json", exclude_defaults=True) for name, entry in used.items()
+    }
+    return {
+        "downloads": json.dumps(entries),
+        "download_dir": f"{RESULTS}/downloads",
+        "preferences_dir": f"{RESULTS}/preferences",
+        "data_seed": settings.data_seed,
+    }
+
+
+def not_fetched(files):
+    """Those of the files that are there before the run."""
+    fetched = settings.fetched_files()
+    return [str(file) for file in files if Path(file) not in fetched]
+
+
 def folder_of(files):
     """The folder that all of `files` lie in."""
     return os.path.commonpath([os.path.dirname(file) for file in files])
@@ -99,6 +121,15 @@ def hide_reasons():
     quiet = workflow.output_settings.quiet
     if isinstance(quiet, set):
         quiet.add(Quietness.REASON)
+
+
+def show_cost():
+    """Say what the run will cost, as far as it is known. What cannot be estimated stops nothing."""
+    try:
+        line = estimate_line(settings, config_name, cores=workflow.cores)
+    except Exception as error:  # a defect of the estimate is no reason not to run
+        line = f"cost: could not be estimated ({error})"
+    print(line, file=sys.stderr)
 
 
 def show_report(summary):

@@ -9,7 +9,7 @@ rule evaluate_pairs:
         facts=rules.train.output.facts,
         goal_state=f"{GOAL_STATE}/{settings.goal_state_name()}",
         pairs=lambda wildcards: [
-            str(file) for file in files_of(settings.heldout[wildcards.benchmark])
+            str(file) for file in files_of(settings.local(settings.heldout[wildcards.benchmark]))
         ],
     output:
         scores=f"{SCORES}/pairs/scores.parquet",
@@ -28,7 +28,7 @@ rule evaluate_pairs:
     params:
         *tracked("evaluate", leave_out=["max_problems"]),
         heldout=lambda wildcards: f"heldout.{wildcards.benchmark}: "
-        f"{settings.heldout[wildcards.benchmark]}",
+        f"{settings.local(settings.heldout[wildcards.benchmark])}",
         code=code("evaluate"),
         threads=settings.threads.evaluate,
         flags=lambda wildcards, input, output: flags(
@@ -37,7 +37,7 @@ rule evaluate_pairs:
             goal_attribute=None,  # the file is named
             reward_model_path=folder_of(input.checkpoint),
             goal_state_path=input.goal_state,
-            dataset=settings.heldout[wildcards.benchmark],
+            dataset=settings.local(settings.heldout[wildcards.benchmark]),
             output=output.scores,
         ),
     message:

@@ -2,18 +2,17 @@
 # Only what the config does not bring is made.
 
 BASE_MODEL = settings.base_model or f"{RESULTS}/base_model"
-PREFERENCES = settings.preferences or [f"{RESULTS}/preferences/pairs.jsonl"]
+PREFERENCES = settings.preference_sources()
 base_model_files = (
     [str(file) for file in files_of(settings.base_model)]
     if settings.base_model
     else [f"{BASE_MODEL}/{name}" for name in CHECKPOINT]
 )
-preference_files = (
-    [str(file) for source in settings.preferences for file in files_of(source)]
-    if settings.preferences
-    else PREFERENCES
-)
+preference_files = [str(file) for source in PREFERENCES for file in files_of(source)]
 heldout_files = [str(file) for source in settings.heldout_sources() for file in files_of(source)]
+downloads = settings.used_downloads()
+fetched_files = [str(file) for file in settings.fetched_files()]
+
 
 if settings.made:
 
@@ -53,21 +52,21 @@ if settings.made:
 
 else:
 
-    # Check the data that the config brings, and report questions shared by training and benchmarks.
+    # Fetch what the config downloads, check all data, and report questions that training and
+    # benchmarks share. What was fetched stays in a folder that Snakemake does not know, since it
+    # would delete it with a failed job. Machines that run jobs often have no network: not sent there.
     rule prepare:
         input:
-            preferences=lambda wildcards: preference_files,
-            completions=lambda wildcards: [
-                file
-                for benchmark in settings.benchmarks
-                for split in settings.splits(benchmark)
-                for file in settings.completion_files(benchmark, split)
-            ],
-            heldout=lambda wildcards: heldout_files,
+            preferences=lambda wildcards: not_fetched(preference_files),
+            completions=lambda wildcards: not_fetched(settings.all_completion_files()),
+            heldout=lambda wildcards: not_fetched(heldout_files),
         output:
             report=f"{RESULTS}/data/report.json",
+            fetched=fetched_files,
+            provenance=[f"{RESULTS}/data/provenance.json"] if downloads else [],
         log:
             f"{RESULTS}/logs/prepare/prepare.log",
+        localrule: bool(downloads)
         conda:
             "../envs/gcrm.yaml"
         resources:
@@ -77,17 +76,20 @@ else:
             benchmarks=lambda wildcards: f"benchmarks: {', '.join(settings.benchmarks)}",
             heldout=lambda wildcards: f"heldout: {', '.join(settings.heldout_sources())}",
             preferences=lambda wildcards: f"preferences: {', '.join(PREFERENCES)}",
+            downloads=[f"downloads.{name}: {download}" for name, download in downloads.items()],
+            data_seed=[f"data_seed: {settings.data_seed}"] if downloads else [],
             code=code("prepare"),
             flags=lambda wildcards, output: flags(
                 PrepareSettings(),
                 benchmarks=settings.benchmarks,
                 heldout=settings.heldout_sources() or None,
                 dataset=PREFERENCES,
-                completions_data_path=settings.completions,
+                completions_data_path=settings.completions and settings.completions_folder(),
                 report=output.report,
+                **(download_flags() if downloads else {}),
             ),
         message:
-            "prepare: check the data that the run brings"
+            f"prepare: {'fetch and ' if downloads else ''}check the data that the run brings"
         shell:
             "exec python -m gcrm.prepare {params.flags} --log-file {log:q}"
 
