@@ -55,9 +55,7 @@ rule represent:
         preferences=lambda wildcards: preference_files,
     output:
         goal_state=f"{GOAL_STATE}/goal_state.npy",
-        attributes=[
-            f"{GOAL_STATE}/goal_state-{name}.npy" for name in settings.represent.attributes
-        ],
+        attributes=[f"{GOAL_STATE}/goal_state-{name}.npy" for name in settings.represent.attributes],
         provenance=f"{GOAL_STATE}/provenance.json",
     log:
         f"{RESULTS}/logs/represent/{{variant}}-seed{{seed}}.log",
