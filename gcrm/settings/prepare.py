@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from gcrm.settings.base import Settings
+from gcrm.settings.base import Name, Settings
 
 
 class PrepareSettings(Settings):
@@ -30,7 +30,7 @@ class PrepareOptions(PrepareSettings):
     --heldout, does so for held-out preference data and the prompts of training data.
     """
 
-    benchmarks: list[str]
+    benchmarks: list[Name]
     """names of the benchmarks"""
     problems_dir: Path | None = None
     """folder for the made problems: <set>.jsonl"""

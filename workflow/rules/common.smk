@@ -14,6 +14,7 @@ from gcrm.config_loading import load, unknown_part
 from gcrm.errors import UserError
 from gcrm.fingerprint import describe
 from gcrm.inputs import check_inputs
+from gcrm.screening import lines
 from gcrm.settings.base import flags
 from gcrm.settings.metrics import OF_SOLUTIONS
 from gcrm.settings.prepare import PrepareSettings
@@ -39,7 +40,7 @@ try:
             if problem := unknown_part(settings, word):
                 raise UserError(f"{word}: {problem}")
 except UserError as error:
-    sys.exit(str(error))
+    sys.exit(lines(str(error)))
 
 RESULTS = str(settings.folder)
 MODEL = f"{RESULTS}/models/{{variant}}/seed{{seed}}"
