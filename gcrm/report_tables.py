@@ -83,8 +83,8 @@ def read_results(paths: Sequence[Path]) -> Results:
             raise UserError(f"{path}: no such file; `metrics` makes it") from None
         except ValueError as error:
             raise UserError(f"{path}: not valid JSON ({error})") from None
-        known = metrics if isinstance(metrics, dict) else {}
-        origin = [known.get(key) for key in ("variant", "benchmark", "seed")]
+        known: Json = metrics if isinstance(metrics, dict) else {}
+        origin: list[Any] = [known.get(key) for key in ("variant", "benchmark", "seed")]
         if [type(value) for value in origin] != [str, str, int]:
             raise UserError(
                 f"{path}: does not name its variant; expected a file that `metrics --output "

@@ -155,7 +155,7 @@ def test_one_number_in_two_spellings_is_refused(tmp_path):
     most=st.integers(1, 22),
 )
 def test_a_cap_is_over_the_problems_of_both_splits(tmp_path_factory, greedy, samples, most):
-    """Each split keeps what it has of the problems that come first by hash, of all that there are."""
+    """Each split keeps what it has of the problems that come first by hash of all there are."""
     folder = tmp_path_factory.mktemp("cap")
     for name, numbers in [("greedy", greedy), *((f"rs{k}", s) for k, s in enumerate(samples))]:
         rows = [ROW | {"question": f"How many are {i}?"} for i in sorted(numbers)]

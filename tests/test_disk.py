@@ -168,14 +168,16 @@ def test_a_printed_table_on_a_full_disk(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("save_steps", [[], ["--save_steps", "1"]])
-def test_training_on_a_full_disk(tmp_path: Path, save_steps: list[str]) -> None:
+def test_training_on_a_full_disk(tmp_path: Path) -> None:
+    """A checkpoint to resume from does not fit."""
     save_base_model(tmp_path / "base", hidden_size=64)
     pairs = '{"question": "tom ?", "correct": "5", "incorrect": "6"}\n' * 8
     (tmp_path / "pairs.jsonl").write_text(pairs)
     words = ["--pretrain", str(tmp_path / "base"), "--dataset", str(tmp_path / "pairs.jsonl")]
     words += ["--save_path", str(tmp_path / "rm"), "--train_batch_size", "4"]
-    done = limited(60_000, "gcrm.train", *words, *save_steps, "--log-file", str(tmp_path / "log"))
+    done = limited(
+        60_000, "gcrm.train", *words, "--save_steps", "1", "--log-file", str(tmp_path / "log")
+    )
     assert done.returncode == 1
     told = done.stderr.splitlines()[-1]
     assert told.startswith("train: error: ") and "start again" in told

@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 import wandb as installed_wandb
-from models import save_base_model
+from models import make_tokenizer, save_base_model
 from test_train import write_pairs
 from workflow_runs import ROOT
 
 from gcrm.checkpoints import load_language_model, load_reward_model, new_reward_model
+from gcrm.encoding import Encoder
 from gcrm.errors import UserError
+from gcrm.screening import line
 
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 RUNNERS = {
@@ -135,6 +137,24 @@ def test_code_that_comes_with_a_model_runs_only_where_it_is_asked_for(
     assert not marker.exists()
 
 
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ messages.__class__.__base__.__subclasses__() }}",
+        "{{ cycler.__init__.__globals__.os.mkdir('was run') }}",
+        "{% for i in range(10 ** 12) %}x{% endfor %}",
+    ],
+)
+def test_a_chat_template_reaches_nothing_outside_itself(template: str) -> None:
+    """Templates come with models and are programs; transformers runs them in a sandbox."""
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = template
+    with pytest.raises(UserError, match="the chat template") as told:
+        Encoder(tokenizer, 64).encode("a question", "an answer")
+    assert len(line(str(told.value))) < 500
+    assert not Path("was run").exists()
+
+
 # --- keys ---------------------------------------------------------------------------------------
 
 
@@ -147,19 +167,19 @@ def holding(folder: Path, secret: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("as_option", [True, False])
-def test_keys_are_in_nothing_that_training_writes(
-    base: Path, tmp_path: Path, as_option: bool
+def test_a_key_that_is_an_option_is_in_nothing_that_training_writes(
+    base: Path, tmp_path: Path
 ) -> None:
-    """With the real wandb, offline: its own files are searched, too."""
+    """With the real wandb, offline: its own files are searched, too. (In the environment: see
+    `test_end_to_end`.)
+    """
     assert installed_wandb.__version__
     write_pairs(tmp_path / "pairs.jsonl")
     words = ["--pretrain", str(base), "--dataset", "pairs.jsonl", "--save_path", "rm"]
     words += ["--train_batch_size", "8", "--micro_train_batch_size", "8", "--max_len", "64"]
     words += ["--log-file", "logs/train.log", "--wandb_project", "p", "--save_steps", "1"]
-    environment = dict(KEYS)
-    if as_option:
-        words += ["--use_wandb", environment.pop("WANDB_API_KEY")]
+    environment = {"HF_TOKEN": KEYS["HF_TOKEN"]}
+    words += ["--use_wandb", KEYS["WANDB_API_KEY"]]
     done = subprocess.run(
         [sys.executable, "-m", "gcrm.train", *words],
         cwd=tmp_path,
