@@ -1,6 +1,13 @@
-"""Loading models: base models and reward models, from a hub id, a folder or a .gguf file."""
+"""Loading models: base models and reward models, from a hub id, a folder or a .gguf file.
+
+Weights are safetensors or GGUF; older `.bin` files go through torch's reader for weights alone,
+which runs no code of theirs. Code that comes with a model runs only where `trust_remote_code` asks
+for it.
+"""
 
 import json
+import os
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -82,6 +89,7 @@ def new_reward_model(
     for parameter, values in zip(parameters, first_values(score, seed, official), strict=True):
         with torch.no_grad(), _whole(parameter):
             parameter.copy_(values)
+    check_vocabulary(model, tokenizer.vocab_size, source)
     _give_pad_token(model, tokenizer)
     return model, tokenizer
 
@@ -110,12 +118,13 @@ def load_reward_model(
         output_loading_info=True,
     )
     if info["missing_keys"] or info["unexpected_keys"]:
-        missing, unexpected = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
         raise UserError(
-            f"{source}: is not a whole reward model (missing weights: {missing or 'none'}, "
-            f"unexpected: {unexpected or 'none'}); give a folder that `train` wrote"
+            f"{source}: is not a whole reward model (missing weights: "
+            f"{_some(info['missing_keys'])}, unexpected: {_some(info['unexpected_keys'])}); give a "
+            "folder that `train` wrote"
         )
     check_head(model, source)
+    check_vocabulary(model, max(tokenizer.get_vocab().values()) + 1, source)
     pad = model.config.get_text_config().pad_token_id
     if pad is None or pad == tokenizer.eos_token_id:
         raise UserError(
@@ -123,6 +132,12 @@ def load_reward_model(
             "reward would be read at a wrong token; set another pad token in config.json"
         )
     return model.eval(), tokenizer
+
+
+def _some(keys: Iterable[str], most: int = 5) -> str:
+    names = sorted(keys)
+    rest = [f"and {len(names) - most} more"] if len(names) > most else []
+    return ", ".join([*names[:most], *rest]) or "none"
 
 
 def read_facts(source: str) -> dict[str, Any]:
@@ -167,6 +182,22 @@ def check_head(model: PreTrainedModel, source: str) -> nn.Linear:
     return head
 
 
+def check_vocabulary(model: PreTrainedModel, tokens: int, source: str) -> None:
+    """See that the `tokens` of a tokenizer have embeddings.
+
+    Raises:
+        UserError: there are fewer, as where a tokenizer lies beside another model.
+    """
+    embeddings = model.get_input_embeddings()
+    assert isinstance(embeddings, nn.Embedding)
+    if tokens > embeddings.num_embeddings:
+        raise UserError(
+            f"{source}: its tokenizer has {tokens} tokens, but its model has embeddings of "
+            f"{embeddings.num_embeddings}: they do not belong together; give the model's own "
+            "tokenizer"
+        )
+
+
 def _whole(weight: Tensor) -> AbstractContextManager[Any]:
     """Within the block `weight` is whole, and the same in all processes, also under ZeRO-3."""
     if not hasattr(weight, "ds_id"):
@@ -190,9 +221,10 @@ def _give_pad_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) 
     embeddings = model.get_input_embeddings()
     assert isinstance(embeddings, nn.Embedding)
     known = embeddings.num_embeddings
-    if tokenizer.pad_token_id >= known:
-        # The library would draw the new rows at random; no one sees the state of a pad token.
-        weight = model.resize_token_embeddings(len(tokenizer), mean_resizing=False).weight
+    needed = max(tokenizer.get_vocab().values()) + 1
+    if needed > known:  # tokens that were added to the tokenizer, and not to the model
+        # The library would draw the new rows at random.
+        weight = model.resize_token_embeddings(needed, mean_resizing=False).weight
         with torch.no_grad(), _whole(weight):
             weight[known:] = 0
     model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
@@ -200,6 +232,8 @@ def _give_pad_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) 
 
 
 def _load(auto_class: Any, source: str, **options: Any) -> Any:
+    # Or transformers asks the hub to convert weights that are no safetensors, in the user's name.
+    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
     path, folder = Path(source), source
     if path.suffix == ".gguf":
         if not path.is_file():
@@ -213,6 +247,11 @@ def _load(auto_class: Any, source: str, **options: Any) -> Any:
         reason = " ".join(str(error).split()) or type(error).__name__
         if "ignore_mismatched_sizes" in reason:
             reason = "the shapes of its weights are not those of its config.json"
+        if "contains custom code" in reason:
+            reason = (
+                "it comes with code of its own, which runs only where it is asked for: read it "
+                "and, where you trust it, give --trust_remote_code"
+            )
         raise UserError(f"{source}: cannot be loaded as a model: {reason[:300]}") from None
     if "gguf_file" in options and hasattr(loaded, "hf_quantizer"):
         # The weights are plain fp32 now; by these marks the Trainer would refuse to train them.

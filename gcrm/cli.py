@@ -16,11 +16,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
+from gcrm.disk import no_room
 from gcrm.errors import UserError
 from gcrm.progress import set_up_logging
+from gcrm.screening import hide, line
 from gcrm.settings.base import Settings, explain
 
 Options = TypeVar("Options", bound=Settings)
@@ -40,6 +42,9 @@ def run_stage(
     log_file: Path | None = None
     try:
         options, wanted = parse(options_model, stage, sys.argv[1:] if argv is None else argv)
+        for _, value in options:
+            if isinstance(value, SecretStr):
+                hide(value.get_secret_value())
         set_up_logging(wanted)
         log_file = wanted
         logging.getLogger("gcrm").info("%s: options %s", stage, options.model_dump_json())
@@ -52,6 +57,8 @@ def run_stage(
     except KeyboardInterrupt:
         return _fail(f"{stage}: interrupted", log_file, status=130)
     except Exception as error:
+        if problem := no_room(error):
+            return _fail(f"{stage}: error: {problem}", log_file)
         if log_file is None:
             raise
         logging.getLogger("gcrm").exception("%s failed", stage)
@@ -167,7 +174,7 @@ def _help(field: FieldInfo) -> str:
 
 
 def _fail(message: str, log_file: Path | None = None, status: int = 1) -> int:
-    print(message, file=sys.stderr, flush=True)
+    print(line(message), file=sys.stderr, flush=True)
     if log_file is not None:
         logging.getLogger("gcrm").error(message)
     return status

@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,12 +31,15 @@ def read_completions(
     """The rows of a split, each with `sample`: the k of its file rs<k>, or 0 for greedy.
 
     Args:
-        max_problems: keep the problems with the smallest hash of the question, up to so many.
+        max_problems: keep the problems with the smallest hash of the question, up to so many;
+            counted over both splits, so that they hold the same problems where their files differ.
 
     Raises:
-        UserError: there is no such file, or a row lacks a key or has a value of the wrong type.
+        UserError: there is no such file, two have one number, or a row lacks a key or has a value
+            of the wrong type.
     """
     files = completion_files(folder, benchmark, split)
+    _check_numbers(files)
     if not files:
         name = "output-greedy.jsonl" if split == "greedy" else "output-rs0.jsonl"
         raise UserError(
@@ -43,8 +47,22 @@ def read_completions(
             f"(folders with completions in {folder}: {', '.join(_benchmarks(folder)) or 'none'})"
         )
     rows = [row for file in files for row in read_file(file)]
-    kept = first_by_hash((row["question"] for row in rows), max_problems)
+    if max_problems is None:
+        return rows
+    others = completion_files(folder, benchmark, "all" if split == "greedy" else "greedy")
+    questions = {row["question"] for row in rows}
+    questions.update(row["question"] for file in others for row in read_file(file))
+    kept = first_by_hash(questions, max_problems)
     return [row for row in rows if question_key(row["question"]) in kept]
+
+
+def _check_numbers(files: list[Path]) -> None:
+    """Two spellings of one number would make two samples one."""
+    for file, following in pairwise(files):
+        if _sample_number(file) == _sample_number(following):
+            raise UserError(
+                f"{following}: has the number of {file.name} beside it; rename one of them"
+            )
 
 
 def read_file(file: Path) -> list[Row]:
@@ -95,6 +113,8 @@ def _answer_text(answer: Any) -> str | None:
         return None
     if answer is None or isinstance(answer, str):
         return answer
+    if isinstance(answer, list):  # whose parts are then quoted: a set, not an interval
+        answer = [_answer_text(part) for part in answer]
     return json.dumps(answer, ensure_ascii=False)
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, model_validator
 
 from gcrm.completions import Split, completion_files
-from gcrm.settings.base import Settings
+from gcrm.settings.base import Name, Settings
 from gcrm.settings.cost import CostSettings
 from gcrm.settings.download import Download, download_name
 from gcrm.settings.evaluate import EvaluateSettings
@@ -25,7 +25,6 @@ from gcrm.settings.represent import RepresentSettings
 from gcrm.settings.sample import SampleSettings
 from gcrm.settings.train import CONTRASTIVE_ONLY, TrainSettings
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Sources = Annotated[list[str], Field(min_length=1)]
 Seed = Annotated[int, Field(ge=0)]
 Threads = Annotated[int, Field(ge=1)]
@@ -258,6 +257,13 @@ class Config(Settings):
             for split in self.splits(benchmark)
             for file in self.completion_files(benchmark, split)
         ]
+
+    def scored_from(self, benchmark: str, split: Split) -> list[Path]:
+        """The files that scores of a split depend on: with a cap, also on the other's questions."""
+        splits: list[Split] = [split]
+        if self.evaluate.max_problems is not None:
+            splits = ["greedy", "all"]
+        return [file for one in splits for file in self.completion_files(benchmark, one)]
 
     def sample_names(self, problem_set: str) -> list[str]:
         """The files of samples of a set of problems, as in output-<name>.jsonl."""

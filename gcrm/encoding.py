@@ -33,6 +33,9 @@ Token = tuple[int, int, int]
 Frame = tuple[str, Callable[[str], str]]
 """What a chat template puts before a turn, and how it trims the turn's content."""
 
+TEXTS_AT_ONCE = 1024
+"""The offsets of a token take more memory than its id, and are needed for a moment only."""
+
 EDGE = "\u2003"
 """White space of a kind that templates do not write themselves: it is gone where they trim."""
 TRIM: dict[tuple[bool, bool], Callable[[str], str]] = {
@@ -143,8 +146,10 @@ class Encoder:
 
     def _tokenise(self, texts: list[tuple[Prompt, str]]) -> list[tuple[list[int], int]]:
         """Ids without EOS, and the index of the completion's first token, for each text."""
-        if not texts:
-            return []
+        parts = range(0, len(texts), TEXTS_AT_ONCE)
+        return [ids for first in parts for ids in self._part(texts[first : first + TEXTS_AT_ONCE])]
+
+    def _part(self, texts: list[tuple[Prompt, str]]) -> list[tuple[list[int], int]]:
         layouts = [self._layout(prompt, completion) for prompt, completion in texts]
         for text, _, _ in layouts:
             check_text(text)

@@ -9,9 +9,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from gcrm.disk import writing
 from gcrm.errors import UserError
 
 Row = dict[str, Any]
+
+COMPRESSED = {
+    b"\x1f\x8b": ("gzip", "gunzip"),
+    b"PK\x03\x04": ("zip", "unzip"),
+    b"\x28\xb5\x2f\xfd": ("zstd", "unzstd"),
+    b"\xfd7zXZ\x00": ("xz", "unxz"),
+    b"BZh": ("bzip2", "bunzip2"),
+}
+"""first bytes of compressed files, their kind, and what unpacks it"""
 
 
 def read_jsonl(path: Path) -> list[Row]:
@@ -58,8 +68,9 @@ def numbered_rows(path: Path) -> Iterator[tuple[int, Row]]:
 
 
 def _check_kind(first_line: bytes, path: Path) -> None:
-    if first_line.startswith(b"\x1f\x8b"):
-        raise UserError(f"{path}: is gzip-compressed; unpack it first (gunzip)")
+    for magic, (kind, tool) in COMPRESSED.items():
+        if first_line.startswith(magic):
+            raise UserError(f"{path}: is {kind}-compressed; unpack it first ({tool})")
     if first_line.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in first_line:
         raise UserError(f"{path}: not UTF-8 text; convert it (iconv -f UTF-16 -t UTF-8)")
 
@@ -109,15 +120,19 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary name beside `path`, renamed to it if the block succeeds and removed if not.
 
     The temporary name keeps the suffix, so that writers which go by it (matplotlib, numpy) do.
+
+    Raises:
+        UserError: there is no room or no place for the file.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -125,13 +140,17 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """A temporary folder whose files are moved into `path` if the block succeeds.
 
     Existing files of the same names are replaced one by one; other files of `path` stay.
+
+    Raises:
+        UserError: there is no room or no place for the files.
     """
     path = Path(path)
-    path.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".", suffix=".partial", dir=path))
-    try:
-        yield temporary
-        for file in sorted(temporary.iterdir()):
-            os.replace(file, path / file.name)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".", suffix=".partial", dir=path))
+        try:
+            yield temporary
+            for file in sorted(temporary.iterdir()):
+                os.replace(file, path / file.name)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)

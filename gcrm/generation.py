@@ -8,6 +8,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from gcrm.encoding import Encoder
+from gcrm.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,16 @@ def generate(
             for greedy decoding.
         max_new_tokens: longest solution, in tokens.
         advance: called with 1 after each batch.
+
+    Raises:
+        UserError: a prompt with its solution may be longer than the model's context.
     """
     set_seed(seed)
     encoder = Encoder(tokenizer, max_len=1)  # prompts are encoded whole, whatever max_len is
     encoded = {prompt: encoder.prompt_ids(prompt) for prompt in dict.fromkeys(prompts)}
+    _check_context(model, max((len(ids) for ids in encoded.values()), default=0), max_new_tokens)
     ends = _end_ids(model, tokenizer)
-    pad = ends[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    pad = ends[0]  # seen by no one, and it has an embedding, which a tokenizer's own pad may lack
     order = sorted(range(len(prompts)), key=lambda i: len(encoded[prompts[i]]))
     decode: Any = model.generate  # its declared type fits no declared model
     solutions: dict[int, Generated] = {}
@@ -74,6 +79,16 @@ def generate(
             solutions[i] = Generated(str(text), finished=length is not None)
         advance(1)
     return [solutions[i] for i in range(len(prompts))]
+
+
+def _check_context(model: PreTrainedModel, longest: int, max_new_tokens: int) -> None:
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if context is not None and longest + max_new_tokens > context:
+        raise UserError(
+            f"a prompt of {longest} tokens with max_new_tokens = {max_new_tokens} is longer than "
+            f"the context of {model.name_or_path}, {context} tokens; lower max_new_tokens, or "
+            "leave the problem out"
+        )
 
 
 def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gcrm.disk import check_writable
 from gcrm.encoding import Encoded
 from gcrm.errors import UserError
 from gcrm.files import atomic_path
@@ -39,6 +40,7 @@ def extract_goal_state(options: RepresentOptions) -> None:
         max_len=options.max_len,
         trust_remote_code=options.trust_remote_code,
     )
+    check_writable(options.save_dir)
     sums, counts = _sum_states(selection, reward_model, options)
     max_len = reward_model.encoder.max_len
     for name, number in zip(selection.counts, counts.tolist(), strict=True):

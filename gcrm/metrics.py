@@ -112,7 +112,7 @@ def _from_folder(options: MetricsOptions) -> None:
         all_metrics[name] = benchmark_metrics(greedy, samples, options)
         say(f"metrics: {name} done")
     held_out = {name: _preferences(options, path) for name, path in pairs.items()}
-    print(describe(options.model_name or "", all_metrics, held_out), end="")
+    print(describe(options.model_name or "", all_metrics, held_out), end="", flush=True)
 
 
 def _read_folder(benchmark_dir: Path, split: str) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from gcrm.disk import check_writable
 from gcrm.encoding import Encoded, Encoder, PromptTooLong
 from gcrm.errors import UserError
 from gcrm.pair_scores import write_pair_scores
@@ -26,6 +27,7 @@ def score_heldout(options: EvaluateOptions) -> None:
     reward_model = load(options)
     for source, pairs in work:
         kept, encoded = _encode(pairs, reward_model.encoder, source)
+        check_writable(_path(options, source).parent)
         progress = Progress(
             f"evaluate {model_name(options)} {set_name(source)}", len(encoded), "completion"
         )

@@ -154,9 +154,13 @@ def finite_number(value: Any, column: str, where: str) -> float:
     Raises:
         UserError: it is none, or not finite.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    try:
+        number = math.nan if isinstance(value, bool | str) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
         raise UserError(f"{where}: {column} must be a finite number, not {str(value)[:40]!r}")
-    return float(value)
+    return number
 
 
 def _all_or_none_have_margins(sources: Sequence[str], mixed: Sequence[list[Preference]]) -> None:

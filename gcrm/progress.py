@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from gcrm.errors import UserError
+from gcrm.screening import ScreenedFormatter, line
 
 SECONDS_BETWEEN_LINES = 5.0
 
@@ -23,15 +24,12 @@ def set_up_logging(log_file: Path | None) -> None:
     else:
         try:
             log_file.parent.mkdir(parents=True, exist_ok=True)
-            handler = logging.FileHandler(log_file, mode="a", encoding="utf-8")
+            handler = _LogFile(log_file, mode="a", encoding="utf-8")
         except OSError as error:
             raise UserError(f"{log_file}: cannot be written: {error.strerror}") from None
-    logging.basicConfig(
-        level=logging.WARNING if log_file is None else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        handlers=[handler],
-        force=True,
-    )
+    handler.setFormatter(ScreenedFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    level = logging.WARNING if log_file is None else logging.INFO
+    logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.captureWarnings(True)
     # Progress bars and load reports of the libraries would drown our own lines.
     os.environ.setdefault("TQDM_DISABLE", "1")
@@ -40,11 +38,19 @@ def set_up_logging(log_file: Path | None) -> None:
     os.environ.setdefault("DS_LOG_LEVEL", "error")
 
 
+class _LogFile(logging.FileHandler):
+    """A log on a full disk stays short; it neither stops the stage nor covers the terminal."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
 def say(message: str) -> None:
     """One line for the terminal and the log; of several processes, the first one speaks."""
     if os.environ.get("RANK", "0") != "0":
         return
-    print(message, file=sys.stderr, flush=True)
+    print(line(message), file=sys.stderr, flush=True)
     if _logs_to_file():
         logging.getLogger("gcrm").info(message)
 

@@ -148,6 +148,8 @@ def _data(path: Path) -> str:
         raise UserError(f"{path}: no such file; `prepare` makes it") from None
     except ValueError as error:
         raise UserError(f"{path}: not valid JSON ({error}); expected `prepare`'s report") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: expected a JSON object, `prepare`'s report")
     rows = [["evaluated on", "problems or prompts", "shared with training"]]
     for name, benchmark in found.get("benchmarks", {}).items():
         shared = benchmark.get("shared_with_training", 0)

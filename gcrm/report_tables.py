@@ -83,12 +83,14 @@ def read_results(paths: Sequence[Path]) -> Results:
             raise UserError(f"{path}: no such file; `metrics` makes it") from None
         except ValueError as error:
             raise UserError(f"{path}: not valid JSON ({error})") from None
-        if not isinstance(metrics, dict) or metrics.get("variant") is None:
+        known: Json = metrics if isinstance(metrics, dict) else {}
+        origin: list[Any] = [known.get(key) for key in ("variant", "benchmark", "seed")]
+        if [type(value) for value in origin] != [str, str, int]:
             raise UserError(
                 f"{path}: does not name its variant; expected a file that `metrics --output "
                 ".../<variant>/seed<k>/<benchmark>.json` wrote"
             )
-        variant, benchmark, seed = (metrics[key] for key in ("variant", "benchmark", "seed"))
+        variant, benchmark, seed = origin
         cell = by_cell.setdefault((variant, benchmark), {})
         if seed in cell:
             raise UserError(f"{path}: second file for {variant}, seed {seed}, {benchmark}")

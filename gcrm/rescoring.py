@@ -8,6 +8,7 @@ from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from gcrm.checkpoints import load_reward_model
 from gcrm.encoding import Encoded
+from gcrm.errors import UserError
 from gcrm.reward_model import pad
 from gcrm.trainer import EncodedPair, RewardTrainer, collate
 
@@ -21,7 +22,11 @@ def _sides(encoded: list[EncodedPair]) -> list[Encoded]:
 
 
 def rewards_of_first(trainer: RewardTrainer, encoded: list[EncodedPair]) -> np.ndarray:
-    """Rewards of both sides of the first pairs by the model in memory, (2 * pairs,)."""
+    """Rewards of both sides of the first pairs by the model in memory, (2 * pairs,).
+
+    Raises:
+        UserError: one is no finite number.
+    """
     trainer.model_wrapped.eval()
     rewards = []
     for side in _sides(encoded):  # one by one, so that nothing is padded
@@ -29,7 +34,13 @@ def rewards_of_first(trainer: RewardTrainer, encoded: list[EncodedPair]) -> np.n
         inputs = {key: value.to(trainer.args.device) for key, value in batch.items()}
         with torch.no_grad():
             rewards.append(trainer.forward(trainer.model_wrapped, inputs)[0][:1].cpu().numpy())
-    return np.concatenate(rewards)
+    found = np.concatenate(rewards)
+    if not np.isfinite(found).all():
+        raise UserError(
+            "training ended with rewards that are no finite numbers: lower learning_rate, or see "
+            "whether the base model's weights are whole"
+        )
+    return found
 
 
 def check_saved(folder: Path, encoded: list[EncodedPair], rewards: np.ndarray) -> None:

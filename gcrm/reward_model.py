@@ -214,14 +214,39 @@ class RewardModel:
     def forward(
         self, encoded: Sequence[Encoded], tokens_per_batch: int | None = None
     ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-        """Batches of (indices into `encoded`, hidden (b, t, hidden_size), rewards (b, t)), fp32."""
+        """Batches of (indices into `encoded`, hidden (b, t, hidden_size), rewards (b, t)), fp32.
+
+        Raises:
+            UserError: a reward is NaN or infinite.
+        """
         lengths = [len(one.input_ids) for one in encoded]
         pad_id = self.model.config.get_text_config().pad_token_id
         most = tokens_per_batch or TOKENS_PER_BATCH[self.model.device.type]
         for indices in batches_by_length(lengths, most):
             batch = pad([encoded[i] for i in indices], pad_id)
-            self.model(**{k: v.to(self.model.device) for k, v in batch.items()}, use_cache=False)
-            yield indices, self._watch.hidden, self._watch.rewards
+            inputs = {key: value.to(self.model.device) for key, value in batch.items()}
+            self.model(**inputs, use_cache=False)
+            rewards = self._watch.rewards
+            if not rewards[inputs["attention_mask"].bool()].isfinite().all():
+                raise UserError(
+                    f"{self.model.name_or_path}: gives rewards that are no finite numbers, so its "
+                    "weights are broken; train or download it again"
+                )
+            yield indices, self._watch.hidden, rewards
+
+
+def _load_array(path: Path) -> Any:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; `represent` makes it") from None
+    except (OSError, EOFError, ValueError) as error:
+        # numpy takes every file that is not its own for a pickle, and says how to run it.
+        reason = "another format" if "pickle" in str(error) else str(error)
+        raise UserError(f"{path}: not a numpy array of numbers ({reason})") from None
+    if not isinstance(array, np.ndarray):
+        raise UserError(f"{path}: holds several arrays (.npz); save the one of the goal as .npy")
+    return array
 
 
 def read_goal_state(goal_state: str | Path | Any, width: int) -> Tensor:
@@ -235,14 +260,13 @@ def read_goal_state(goal_state: str | Path | Any, width: int) -> Tensor:
         path = Path(goal_state)
         path = path / "goal_state.npy" if path.is_dir() else path
         name = str(path)
-        try:
-            goal_state = np.load(path, allow_pickle=False)
-        except FileNotFoundError:
-            raise UserError(f"{path}: no such file; `represent` makes it") from None
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path}: not a numpy array of numbers ({error})") from None
-    array = np.atleast_2d(np.asarray(goal_state, dtype=np.float32))
-    if array.ndim != 2 or array.shape[1] != width:
+        goal_state = _load_array(path)
+    array = np.atleast_2d(goal_state)
+    if array.dtype.kind not in "fiu":
+        raise UserError(f"{name}: holds {array.dtype}; expected an array of real numbers")
+    with np.errstate(over="ignore"):  # what float32 cannot hold is told below
+        array = array.astype(np.float32)
+    if array.ndim != 2 or array.shape[1] != width or not len(array):
         raise UserError(
             f"{name}: has shape {np.shape(goal_state)}, but this reward model has hidden states "
             f"of width {width}; expected (1, {width}), made by `represent` with the same model"

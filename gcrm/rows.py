@@ -1,6 +1,6 @@
 """The rows of what a user names (a file, a folder of `datasets`, a hub id), one by one."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from gcrm.errors import UserError
@@ -46,7 +46,7 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
                     yield row
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (OSError, pyarrow.ArrowException) as error:
+    except (OSError, UnicodeDecodeError, pyarrow.ArrowException) as error:
         reason = str(error).partition("\n")[0]
         raise UserError(f"{path}: not a readable Parquet file ({reason})") from None
     if empty:
@@ -62,10 +62,7 @@ def _datasets_rows(source: str, splits: Sequence[str]) -> Iterator[Row]:
         else:
             data = datasets.load_dataset(source)
     except Exception as error:  # the library raises whatever its file systems and the hub raise
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(
-            f"{source}: neither a local file nor a data set that could be loaded ({reason})"
-        ) from None
+        raise _unreadable(source, error) from None
     if isinstance(data, dict):
         split = next((name for name in splits if name in data), None)
         if split is None:
@@ -76,5 +73,19 @@ def _datasets_rows(source: str, splits: Sequence[str]) -> Iterator[Row]:
         data = data[split]
     if not len(data):
         raise UserError(f"{source}: has no rows")
-    rows: Iterator[Row] = iter(data)  # from the disk, a few at a time
-    return rows
+    return _told(source, data)
+
+
+def _told(source: str, data: Iterable[Row]) -> Iterator[Row]:
+    """The rows, from the disk a few at a time: a broken file shows only then."""
+    try:
+        yield from data
+    except Exception as error:
+        raise _unreadable(source, error) from None
+
+
+def _unreadable(source: str, error: Exception) -> UserError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return UserError(
+        f"{source}: neither a local file nor a data set that could be loaded ({reason})"
+    )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gcrm.answers import canonical
 from gcrm.cli import run_stage
 from gcrm.errors import UserError
-from gcrm.files import Row, read_jsonl, write_jsonl
+from gcrm.files import Row, numbered_rows, write_jsonl
 from gcrm.problems import predicted_answer
 from gcrm.progress import Progress, say
 from gcrm.provenance import write_provenance
@@ -22,12 +22,13 @@ def run(options: SampleOptions) -> None:
     problems = _read_problems(options)
     from transformers.utils.logging import disable_progress_bar
 
-    from gcrm.checkpoints import load_language_model, load_tokenizer
+    from gcrm.checkpoints import check_vocabulary, load_language_model, load_tokenizer
     from gcrm.generation import generate
 
     disable_progress_bar()  # one progress line is enough
     tokenizer = load_tokenizer(options.model)
     model = load_language_model(options.model)
+    check_vocabulary(model, tokenizer.vocab_size, options.model)
     questions = [problem["question"] for problem in problems]
     name = options.save_dir.name
     drawn = questions * options.num_samples
@@ -91,8 +92,9 @@ def label(problems: Sequence[Row], solutions: "Sequence[Generated]") -> list[Row
 
 
 def _read_problems(options: SampleOptions) -> list[Row]:
-    problems = read_jsonl(options.problems)
-    for number, row in enumerate(problems, start=1):
+    problems = []
+    for number, row in numbered_rows(options.problems):
+        problems.append(row)
         for key in ("question", "expected_answer"):
             if not isinstance(row.get(key), str) or not row[key].strip():
                 raise UserError(f"{options.problems}, row {number}: {key} must be text")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from gcrm.columns import check_column
 from gcrm.errors import UserError
 from gcrm.files import atomic_path
 
@@ -151,8 +152,9 @@ def read_columns(
         for name in [name for name in kinds if name in read]:
             # One column at a time: its Arrow memory is free again before the next one is read.
             column = pq.read_table(path, columns=[name]).column(0)
+            check_column(column, name, kinds[name], str(path))
             found[name] = _array(column, kinds[name])
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a readable Parquet file ({error})") from None
     check_numbers(found, str(path))
     return found

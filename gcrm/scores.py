@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gcrm.errors import UserError
-from gcrm.files import Row, iter_jsonl, write_jsonl
+from gcrm.files import Row, numbered_rows, write_jsonl
 from gcrm.questions import question_key
 from gcrm.score_files import Kinds, Ragged, check_numbers, read_columns, write_columns
 
@@ -111,17 +111,22 @@ def _authors_rows(table: ScoreTable) -> Iterator[Row]:
             for name in ("question", "generated_solution", "predicted_answer", "expected_answer")
         }
         result["is_correct"] = bool(table.is_correct[row])
-        result["reward"] = _short(table.reward[row])
+        result["reward"] = _short(table.reward[row : row + 1])[0]
         for name in TOKENS:
             ragged: Ragged | None = getattr(table, name)
             if ragged is not None:
-                result[AUTHORS_NAMES.get(name, name)] = [_short(value) for value in ragged[row]]
+                result[AUTHORS_NAMES.get(name, name)] = _short(ragged[row])
         result[AUTHORS_NAMES["num_tokens"]] = int(table.num_tokens[row])
         yield result
 
 
-def _short(value: np.float32) -> float:
-    return float(str(value))
+def _short(values: NDArray[np.float32]) -> list[float]:
+    """The float64 spelt as the float32 is; Arrow spells them five times as fast as numpy."""
+    import pyarrow as pa
+
+    spelt = pa.array(values, pa.float32()).cast(pa.string())
+    numbers: list[float] = spelt.cast(pa.float64()).to_numpy(zero_copy_only=False).tolist()
+    return numbers
 
 
 def read_authors_jsonl(paths: Sequence[Path], with_q_values: bool = True) -> ScoreTable:
@@ -134,7 +139,7 @@ def read_authors_jsonl(paths: Sequence[Path], with_q_values: bool = True) -> Sco
     """
     rows: list[Row] = []
     for path in paths:
-        for number, row in enumerate(iter_jsonl(path), start=1):
+        for number, row in numbered_rows(path):
             rows.append(_from_authors(row, f"{path}, row {number}", with_q_values))
     seen: dict[str, int] = {}
     samples = []
@@ -190,8 +195,9 @@ def _numbers(value: Any, key: str, where: str) -> NDArray[np.float32] | None:
     if value is None:
         return None
     try:
-        return np.asarray(value, np.float32).reshape(-1)
-    except (TypeError, ValueError):
+        with np.errstate(over="ignore"):  # what float32 cannot hold is told as infinite
+            return np.asarray(value, np.float32).reshape(-1)
+    except (TypeError, ValueError, OverflowError):
         raise UserError(f"{where}: {key} must be numbers, not {str(value)[:40]!r}") from None
 
 

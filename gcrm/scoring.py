@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from gcrm.completions import Split, completion_files, read_completions
+from gcrm.disk import check_writable
 from gcrm.encoding import Encoded, Encoder, PromptTooLong
 from gcrm.errors import UserError
 from gcrm.files import Row
@@ -35,6 +36,7 @@ def score_benchmarks(options: EvaluateOptions) -> None:
     reward_model = load(options)
     for benchmark, split, rows in work:
         encoded = _encode(rows, reward_model.encoder, f"{benchmark} {split}")
+        check_writable(_path(options, benchmark, split).parent)
         progress = Progress(
             f"evaluate {model_name(options)} {benchmark} {split}", len(rows), "completion"
         )
@@ -76,7 +78,12 @@ def _encode(rows: list[Row], encoder: Encoder, what: str) -> list[Encoded]:
     try:
         encoded = encoder.encode_many((row["question"], row["generated_solution"]) for row in rows)
     except PromptTooLong as error:
-        raise UserError(f"{what}: {error}; raise --max_len, or leave the problem out") from None
+        questions = {row["question"] for row in rows}
+        long = sum(len(encoder.prompt_ids(one)) >= encoder.max_len for one in questions)
+        raise UserError(
+            f"{what}: {error}; so are {long} of {len(questions)} problems: raise max_len, if the "
+            "model's context is longer, or take their rows out of the files"
+        ) from None
     truncated = sum(one.truncated for one in encoded)
     if truncated:
         say(
@@ -86,20 +93,25 @@ def _encode(rows: list[Row], encoder: Encoder, what: str) -> list[Encoded]:
     return encoded
 
 
+def _path(options: EvaluateOptions, benchmark: str, split: Split) -> Path:
+    if options.output is not None:
+        return options.output
+    assert options.save_dir is not None  # the options model sees to it
+    model = Path(options.reward_model_path).resolve().name
+    return options.save_dir / model / benchmark / split / "scores.parquet"
+
+
 def _write(
     options: EvaluateOptions, benchmark: str, split: Split, rows: list[Row], scores: Scores
 ) -> None:
     columns: dict[str, Any] = {key: [row[key] for row in rows] for key in rows[0]} | vars(scores)
     if scores.q_values is None:
         del columns["q_values"]
-    if options.output is not None:
-        path = options.output
-    else:
-        assert options.save_dir is not None  # the options model sees to it
-        model = Path(options.reward_model_path).resolve().name
-        path = options.save_dir / model / benchmark / split / "scores.parquet"
+    path = _path(options, benchmark, split)
     write_scores(path, columns)
-    inputs = completion_files(_folder(options), benchmark, split)
+    splits: tuple[Split, ...] = (split,) if options.max_problems is None else ("greedy", "all")
+    folder = _folder(options)
+    inputs = [file for one in splits for file in completion_files(folder, benchmark, one)]
     goal_state = [] if options.goal_state_file is None else [options.goal_state_file]
     write_provenance(
         path.with_name("provenance.json"),

@@ -31,6 +31,8 @@ def files_of(source: str) -> list[Path]:
 def set_name(source: str) -> str:
     """What a data set is called in paths: its file without suffix, or the end of its hub id."""
     path = Path(source)
+    if path.name in ("", ".."):  # `.` and `..` are folders with names of their own
+        path = path.resolve()
     return path.stem if path.suffix in LOCAL_SUFFIXES else path.name
 
 

@@ -5,6 +5,7 @@ import os
 import sys
 
 from gcrm.progress import say
+from gcrm.screening import without_secrets
 from gcrm.settings.train import TrainOptions
 
 
@@ -38,8 +39,7 @@ def start_wandb(options: TrainOptions) -> bool:
         )
         return True
     except Exception as error:  # tracking must never cost a training run
-        kind = type(error).__name__
-        reason = str(error).replace(os.environ.get("WANDB_API_KEY") or "\0", "***")
+        kind, reason = type(error).__name__, without_secrets(str(error))
     # Behind the block and without the traceback: the library's messages may quote the key.
     logging.getLogger("gcrm").warning("wandb failed: %s: %s", kind, reason)
     say(f"wandb: cannot report ({kind}); training goes on without it")

@@ -1,5 +1,6 @@
 """The transformers Trainer with our loss, our order of pairs, and our log."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +23,7 @@ from transformers import (
 
 from gcrm.contrastive import Spans
 from gcrm.encoding import Encoded
+from gcrm.errors import UserError
 from gcrm.objective import Objective
 from gcrm.progress import Progress
 from gcrm.reward_model import HeadWatch, pad
@@ -221,12 +223,21 @@ class RewardTrainer(Trainer):
         self._sums[name] = self._sums[name] + new if name in self._sums else new
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the means over the pairs of all processes since the last line."""
+        """Add the means over the pairs of all processes since the last line.
+
+        Raises:
+            UserError: the loss is no finite number, and never will be again.
+        """
         if "loss" in logs:
             for name, sums in self._sums.items():
                 total, count = self.accelerator.reduce(sums, "sum").tolist()
                 logs[name] = total / count
             self._sums = {}
+            if not math.isfinite(logs["loss"]):
+                raise UserError(
+                    f"the loss is {logs['loss']} at step {self.state.global_step}: lower "
+                    "learning_rate, or see whether the base model's weights are whole"
+                )
         super().log(logs, start_time)
 
 

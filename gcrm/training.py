@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArgum
 from transformers.trainer_utils import get_last_checkpoint
 
 from gcrm.checkpoints import FACTS, new_reward_model
+from gcrm.disk import check_writable
 from gcrm.encoding import PLAIN_TEMPLATE, Encoder
 from gcrm.errors import UserError
 from gcrm.files import atomic_folder, write_json, write_jsonl
@@ -74,7 +75,7 @@ def train_reward_model(options: TrainOptions) -> None:
         )
 
     _say_margins(pairs)
-
+    check_writable(options.save_path)
     trainer = RewardTrainer(
         model,
         options,

@@ -43,9 +43,15 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def save_base_model(folder: Path, hidden_size: int = 32, seed: int = 0) -> Path:
+def save_base_model(
+    folder: Path,
+    hidden_size: int = 32,
+    seed: int = 0,
+    tokenizer: PreTrainedTokenizerFast | None = None,
+    context: int = 128,
+) -> Path:
     """A Llama of two layers with random weights, and its tokenizer, in `folder`."""
-    tokenizer = make_tokenizer()
+    tokenizer = tokenizer or make_tokenizer()
     torch.manual_seed(seed)
     model = LlamaForCausalLM(
         LlamaConfig(
@@ -55,7 +61,7 @@ def save_base_model(folder: Path, hidden_size: int = 32, seed: int = 0) -> Path:
             num_hidden_layers=2,
             num_attention_heads=4,
             num_key_value_heads=4,
-            max_position_embeddings=128,
+            max_position_embeddings=context,
             pad_token_id=tokenizer.pad_token_id,
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,

@@ -9,6 +9,8 @@ from models import make_sentencepiece_tokenizer, make_tokenizer, save_base_model
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
+    GPT2Config,
+    GPT2ForSequenceClassification,
     LlamaConfig,
     LlamaForCausalLM,
     LlamaForSequenceClassification,
@@ -183,6 +185,25 @@ def test_a_pad_token_without_an_embedding_gets_one(tmp_path):
     assert torch.isfinite(rewards).all()
 
 
+@pytest.mark.parametrize("function", [load, new])
+def test_the_tokenizer_of_another_model_is_refused(reward_model, tmp_path, function):
+    """Or some token of some row, hours later, would have no embedding."""
+    folder = copy(reward_model, tmp_path / "other")
+    make_sentencepiece_tokenizer(pad_token="<unk>").save_pretrained(folder)
+    assert "they do not belong together" in refusal(function, folder)
+
+
+def test_a_token_that_only_the_tokenizer_has_gets_an_embedding(tmp_path):
+    tokenizer = make_sentencepiece_tokenizer(pad_token="<unk>")
+    folder = save_llama(tmp_path / "base", tokenizer)
+    tokenizer.add_tokens(["<think>"])
+    tokenizer.save_pretrained(folder)
+    model, given = new(folder)
+    assert given("<think>", add_special_tokens=False).input_ids[-1] == len(tokenizer) - 1
+    assert model.get_input_embeddings().num_embeddings == len(tokenizer)
+    assert model.get_input_embeddings().weight[-1].abs().sum() == 0
+
+
 def test_pad_that_is_eos_or_not_set_is_refused(reward_model, tmp_path):
     """Or the reward would be pooled at a wrong token."""
     folder = copy(reward_model, tmp_path / "eos")
@@ -197,7 +218,7 @@ def test_pad_that_is_eos_or_not_set_is_refused(reward_model, tmp_path):
 
 
 def test_a_base_model_is_no_reward_model(base):
-    assert "missing weights: ['score.weight']" in refusal(load, base)
+    assert "missing weights: score.weight, unexpected: lm_head.weight" in refusal(load, base)
 
 
 def test_several_labels_are_refused(tmp_path):
@@ -248,6 +269,15 @@ def test_broken_files(reward_model, tmp_path, function, file, content):
     if content is not None:
         (folder / file).write_bytes(content)
     assert "cannot be loaded as a model: " in refusal(function, folder)
+
+
+def test_weights_of_another_architecture(reward_model, tmp_path):
+    """A Llama's config over the weights of a GPT-2."""
+    folder = copy(reward_model, tmp_path / "gpt2")
+    config = GPT2Config(vocab_size=86, n_embd=32, n_layer=1, n_head=2, num_labels=1)
+    GPT2ForSequenceClassification(config).save_pretrained(tmp_path / "weights")
+    shutil.copy(tmp_path / "weights" / "model.safetensors", folder)
+    assert "is not a whole reward model (missing weights" in refusal(load, folder)
 
 
 def test_a_download_that_broke_off(reward_model, tmp_path):

@@ -18,7 +18,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 import gcrm.settings
 from gcrm.cli import parse, run_stage
 from gcrm.errors import UserError
-from gcrm.settings.base import Settings, flags
+from gcrm.settings.base import Name, Settings, flags
 from gcrm.settings.evaluate import EvaluateOptions
 from gcrm.settings.metrics import MetricsOptions
 from gcrm.settings.represent import RepresentOptions
@@ -388,6 +388,8 @@ def any_value(kind):
     """Values of a type, most of which its field accepts."""
     if get_origin(kind) in (Union, UnionType):
         return st.one_of([any_value(part) for part in get_args(kind)])
+    if kind == Name:
+        return st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,8}", fullmatch=True)
     if get_origin(kind) is Annotated:
         return any_value(get_args(kind)[0])
     if get_origin(kind) is Literal:

@@ -1,8 +1,12 @@
 """Reading labelled solutions as users bring them."""
 
+import hashlib
 import json
+import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gcrm.completions import completion_files, read_completions
 from gcrm.errors import UserError
@@ -56,6 +60,7 @@ def test_files_are_in_the_order_of_their_numbers(tmp_path):
         (7.5, "7.5"),
         (-1, "-1"),
         (["5", "15"], '["5", "15"]'),
+        ([5, 7.5], '["5", "7.5"]'),
     ],
 )
 def test_answers(tmp_path, given, read):
@@ -132,3 +137,64 @@ def test_a_cap_takes_the_same_problems_of_both_splits(tmp_path):
     assert len(read_completions(tmp_path, "gsm8k", "greedy", 99)) == 30
     kept = [row["question"] for row in greedy]
     assert kept == [row["question"] for row in rows if row["question"] in kept]
+
+
+def test_one_number_in_two_spellings_is_refused(tmp_path):
+    """Or the samples of both files would be one sample."""
+    write(tmp_path, "output-greedy.jsonl", ROW)
+    write(tmp_path, "output-rs0.jsonl", ROW)
+    write(tmp_path, "output-rs00.jsonl", ROW)
+    with pytest.raises(UserError, match=r"output-rs00.jsonl: has the number of output-rs0.jsonl"):
+        read_completions(tmp_path, "gsm8k", "all")
+    assert len(read_completions(tmp_path, "gsm8k", "greedy")) == 1
+
+
+@given(
+    greedy=st.sets(st.integers(0, 20), min_size=1),
+    samples=st.lists(st.sets(st.integers(0, 20), min_size=1), min_size=1, max_size=3),
+    most=st.integers(1, 22),
+)
+def test_a_cap_is_over_the_problems_of_both_splits(tmp_path_factory, greedy, samples, most):
+    """Each split keeps what it has of the problems that come first by hash of all there are."""
+    folder = tmp_path_factory.mktemp("cap")
+    for name, numbers in [("greedy", greedy), *((f"rs{k}", s) for k, s in enumerate(samples))]:
+        rows = [ROW | {"question": f"How many are {i}?"} for i in sorted(numbers)]
+        write(folder, f"output-{name}.jsonl", *rows)
+    union = greedy.union(*samples)
+    digest = {i: hashlib.sha256(f"how many are {i}".encode()).hexdigest() for i in union}
+    kept = {f"How many are {i}?" for i in sorted(union, key=digest.__getitem__)[:most]}
+    for split, there in (("greedy", greedy), ("all", set().union(*samples))):
+        found = questions(read_completions(folder, "gsm8k", split, most))
+        assert found == kept & {f"How many are {i}?" for i in there}
+
+
+values = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+values |= st.lists(values, max_size=2) | st.dictionaries(st.text(max_size=3), values, max_size=2)
+
+
+@given(row=st.dictionaries(st.sampled_from([*ROW, "id", "\x1b[1m\n"]), values), base=st.booleans())
+def test_rows_of_any_types_are_read_or_told_in_one_line(tmp_path_factory, row, base):
+    folder = tmp_path_factory.mktemp("types")
+    path = write(folder, "output-greedy.jsonl", (ROW if base else {}) | row)
+    try:
+        [found] = read_completions(folder, "gsm8k", "greedy")
+    except UserError as error:
+        assert str(error).startswith(f"{path}, row 1: ")
+    else:
+        assert type(found["is_correct"]) is bool and found["sample"] == 0
+        for key in ("question", "generated_solution"):
+            assert type(found[key]) is str
+        for key in ("expected_answer", "predicted_answer"):
+            assert found[key] is None or type(found[key]) is str
+
+
+def test_a_hundred_thousand_rows_are_read_in_seconds(tmp_path):
+    """Some 2 s on one core when this was written; a reader that is not linear takes minutes."""
+    row = ROW | {"generated_solution": "3 + 4 = 7, and so on. " * 20}
+    lines = (json.dumps(row | {"question": f"How many are {i % 5_000}?"}) for i in range(100_000))
+    path = tmp_path / "gsm8k" / "output-greedy.jsonl"
+    path.parent.mkdir()
+    path.write_text("\n".join(lines))
+    started = time.process_time()
+    assert len(read_completions(tmp_path, "gsm8k", "greedy", 5_000)) == 100_000
+    assert time.process_time() - started < 15

@@ -258,6 +258,16 @@ def test_targets_of_held_out_sets(target: str, problem: str | None) -> None:
     assert found is None if problem is None else problem in str(found)
 
 
+def test_with_a_cap_scores_depend_on_the_questions_of_both_splits() -> None:
+    capped = load(SMALL | {"evaluate": {"max_problems": 3}}, "my.yaml")
+    whole = load(SMALL, "my.yaml")
+    both = [*whole.completion_files("gsm8k", "greedy"), *whole.completion_files("gsm8k", "all")]
+    for split in ("greedy", "all"):
+        assert capped.scored_from("gsm8k", split) == both
+        assert whole.scored_from("gsm8k", split) == whole.completion_files("gsm8k", split)
+    assert capped.scored_from("svamp", "greedy") == whole.completion_files("svamp", "greedy")
+
+
 @given(st.text(max_size=30))
 def test_any_target_is_known_or_told_in_words(text: str) -> None:
     config = load(SMALL, "my.yaml")

@@ -15,14 +15,18 @@ from dialogues import write_dialogues
 from workflow_runs import SMALL, SNAKEMAKE, copy_project, snakemake, would_run, write_config
 
 HELDOUT = {"dialogues": "data/heldout.jsonl"}
+TITLE = 'it\'s "quoted"; touch pwned; `touch pwned` $(touch pwned)\n& touch pwned {x}'
+KEYS = {"HF_TOKEN": "hf_0123456789abcdefgh", "WANDB_API_KEY": "9" * 20 + "a" * 20}
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The project after the run, and what was on the screen."""
-    project = copy_project(tmp_path_factory.mktemp("run"), SMALL | {"heldout": HELDOUT})
+    config = SMALL | {"heldout": HELDOUT, "report": {"synthetic": True, "title": TITLE}}
+    config["train"] = SMALL["train"] | {"wandb_project": "p", "wandb_group": TITLE}
+    project = copy_project(tmp_path_factory.mktemp("run"), config)
     write_dialogues(project / HELDOUT["dialogues"], 12)
-    done = snakemake(project, "--cores", "2")
+    done = snakemake(project, "--cores", "2", WANDB_MODE="offline", **KEYS)
     screen = done.stdout + done.stderr
     assert done.returncode == 0, screen
     return project, screen
@@ -39,6 +43,28 @@ def test_it_ends_with_the_table(run: tuple[Path, str]) -> None:
     pairs = pd.read_csv(report / "preference_accuracy.csv")
     assert set(pairs["heldout"]) == {"dialogues"} and set(pairs["n"].dropna()) == {12}
     assert (report / "auroc.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_values_of_the_config_reach_a_shell_quoted(run: tuple[Path, str]) -> None:
+    project, _ = run
+    assert TITLE in (project / "results/small/report/report.md").read_text()
+    [options] = [
+        json.loads(path.read_text())["options"]
+        for path in project.glob("results/small/models/vanilla/*/provenance.json")
+    ]
+    assert options["wandb_group"] == TITLE
+    assert not list(project.rglob("pwned"))
+
+
+def test_keys_are_in_no_file_of_a_run_and_not_on_the_screen(run: tuple[Path, str]) -> None:
+    """Results, provenance, logs, Snakemake's own records, and what wandb keeps."""
+    project, screen = run
+    files = [path for path in project.rglob("*") if path.is_file()]
+    assert any(".snakemake" in path.parts for path in files)
+    assert any(path.suffix == ".wandb" for path in files)
+    for secret in KEYS.values():
+        assert secret not in screen
+        assert [str(p) for p in files if secret.encode() in p.read_bytes()] == []
 
 
 def test_the_screen_says_stage_step_and_time(run: tuple[Path, str]) -> None:

@@ -129,7 +129,10 @@ def test_long_completion_is_marked_and_said(folder, capsys):
     ("flags", "message"),
     [
         (["--benchmarks", "mawps"], "benchmark 'mawps' needs it"),
-        (["--benchmarks", "gsm8k", "--max_len", "6"], "leaves no room"),
+        (["--benchmarks", "gsm8k", "--max_len", "6"], "so are 6 of 6 problems: raise max_len"),
+        (["--benchmarks", "../completions/gsm8k"], "--benchmarks.0: String should match"),
+        (["--benchmarks", ".."], "--benchmarks.0: String should match"),
+        (["--benchmarks", "gsm8k", "--save_dir", "/sys/gcrm"], "greedy: cannot be written: "),
         (["--benchmarks", "gsm8k", "--reward_model_path", "./none"], "./none: no such folder"),
     ],
 )

@@ -1,7 +1,9 @@
 """Rows in, whole files out."""
 
+import bz2
 import gzip
 import json
+import lzma
 
 import pytest
 from hypothesis import given
@@ -44,7 +46,12 @@ def test_lines_are_numbered_as_in_an_editor(tmp_path):
         (b"", "has no rows"),
         (b"\n \n", "has no rows"),
         (b"\xef\xbb\xbf\n", "has no rows"),
-        (gzip.compress(b'{"a": 1}\n', mtime=0), "gzip-compressed"),
+        (gzip.compress(b'{"a": 1}\n', mtime=0), "gzip-compressed; unpack it first"),
+        (bz2.compress(b'{"a": 1}\n'), "bzip2-compressed"),
+        (lzma.compress(b'{"a": 1}\n'), "xz-compressed"),
+        (b"PK\x03\x04\x14\x00\x00", "zip-compressed"),
+        (b"\x28\xb5\x2f\xfd\x24\x09", "zstd-compressed"),
+        (b"PAR1\x15\x04\x15\x00", "not UTF-8"),
         (b'{"a": 1}\n{"a": \n', "line 2: not valid JSON"),
         (b'\n{"a": 1}\n\n{"a": "x', "line 4: not valid JSON"),
         (b"[1]\n", "line 1: expected a JSON object"),
@@ -71,6 +78,33 @@ def test_whole_pairs_are_text(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"a": "\\ud83d\\ude00"}\n')
     assert read_jsonl(path) == [{"a": "😀"}]
+
+
+@given(content=st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
+def test_any_bytes_are_rows_or_one_line(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("files") / "rows.jsonl"
+    path.write_bytes(content)
+    try:
+        rows = read_jsonl(path)
+    except UserError as error:
+        assert str(error).startswith(str(path)) and "\n" not in str(error)
+    else:
+        assert rows and all(isinstance(row, dict) for row in rows)
+
+
+@given(rows=rows, data=st.data())
+def test_a_file_cut_anywhere_is_refused_or_its_first_rows(tmp_path_factory, rows, data):
+    """As a broken-off download or a full disk leaves it."""
+    path = tmp_path_factory.mktemp("files") / "rows.jsonl"
+    write_jsonl(path, rows)
+    content = path.read_bytes()
+    path.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
+    try:
+        found = read_jsonl(path)
+    except UserError as error:
+        assert str(error).startswith(str(path)) and "\n" not in str(error)
+    else:
+        assert found == rows[: len(found)]
 
 
 def test_missing_files_and_folders(tmp_path):

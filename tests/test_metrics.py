@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 from score_rows import columns, score_file
 from sklearn.metrics import roc_auc_score
@@ -16,7 +18,8 @@ from gcrm.answers import canonical
 from gcrm.cli import run_stage
 from gcrm.metrics import benchmark_metrics, run
 from gcrm.questions import question_hash, question_key
-from gcrm.scores import read_scores, write_authors_jsonl, write_scores
+from gcrm.score_files import Ragged
+from gcrm.scores import ScoreTable, read_scores, write_authors_jsonl, write_scores
 from gcrm.settings.metrics import MetricsOptions, MetricsSettings
 from gcrm.vote_metrics import unpaired_t_test
 from gcrm.voting import QFilter, Samples
@@ -312,3 +315,49 @@ def test_the_unpaired_t_test_is_scipys() -> None:
     expected = stats.ttest_ind(first, second + 0.4).pvalue
     assert unpaired_t_test(first, second + 0.4) == pytest.approx(expected)
     assert unpaired_t_test(np.ones(5), np.ones(5)) is None
+
+
+row_of_scores = st.tuples(
+    st.integers(0, 4),
+    st.sampled_from([None, "", "1", "1.0", "$1", "2", "a sentence of words", "['1', '2']"]),
+    st.booleans(),
+    st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=9),
+    st.floats(-(2.0**100), 2.0**100, width=32),
+)
+rows_of_scores = st.lists(row_of_scores, min_size=1, max_size=10)
+
+
+def table_of(rows: list[tuple[int, str | None, bool, list[float], float]]) -> ScoreTable:
+    number, answer, correct, values, reward = zip(*rows, strict=True)
+    return ScoreTable(
+        question=np.array([f"question {n}" for n in number], object),
+        is_correct=np.array(correct),
+        sample=np.arange(len(rows), dtype=np.int32),
+        reward=np.array(reward, np.float32),
+        num_tokens=np.array([len(one) for one in values], np.int32),
+        truncated=np.zeros(len(rows), bool),
+        predicted_answer=np.array(answer, object),
+        partial_rewards=Ragged.of(
+            [[*one[:-1], last] for one, last in zip(values, reward, strict=True)]
+        ),
+        q_values=Ragged.of(values),
+    )
+
+
+@given(rows_of_scores, st.none() | rows_of_scores, st.floats(-1, 1))
+@settings(max_examples=40)
+def test_any_scores_have_metrics(greedy: Any, samples: Any, threshold: float) -> None:
+    """One row, one class, no answer, problems of one file only: numbers, or null with a reason."""
+    options = MetricsSettings(bootstrap_resamples=20, filter_threshold=threshold)
+    found = benchmark_metrics(
+        table_of(greedy), None if samples is None else table_of(samples), options
+    )
+    assert json.loads(json.dumps(found, allow_nan=False)) is not None
+    between = [found["solutions"]["correct"], found["auroc"]["reward"], found["auroc"]["length"]]
+    if samples is not None:
+        voting = found["voting"]
+        between += [voting["pass_at_n"], voting["best_of_n"], voting["majority"]["accuracy"]]
+        between += [voting["filtered"][name] for name in ("accuracy", "tokens_saved")]
+        between.append(voting["official"]["filtered"]["accuracy"])
+    for estimate in between:
+        assert estimate["reason"] if estimate["value"] is None else 0 <= estimate["value"] <= 1

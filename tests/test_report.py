@@ -164,6 +164,9 @@ def test_a_star_needs_more_than_length_either_way(tmp_path: Path, metrics: list[
         (None, "no such file; `metrics` makes it"),
         ("{", "not valid JSON"),
         ("{}", "does not name its variant"),
+        ("[]", "does not name its variant"),
+        ('{"variant": ["a"], "seed": 0, "benchmark": "b"}', "does not name its variant"),
+        ('{"variant": "a", "seed": 0}', "does not name its variant"),
     ],
 )
 def test_mistakes_are_one_clear_line(

@@ -211,3 +211,14 @@ def test_memory_does_not_grow_with_the_data(folder, monkeypatch, flags):
         tracemalloc.stop()
         assert status == 0
     assert peaks[1] - peaks[0] < 100_000  # the 448 pairs more have 700,000 characters
+
+
+def test_weights_that_are_no_numbers_give_no_goal_state(folder, tmp_path, capsys):
+    model, tokenizer = new_reward_model(str(folder / "base"), "sdpa", seed=0)
+    with torch.no_grad():
+        model.model.norm.weight[0] = float("nan")
+    model.save_pretrained(tmp_path / "rm")
+    tokenizer.save_pretrained(tmp_path / "rm")
+    status, path = represent(tmp_path, "goal", "--dataset-path", str(folder / "pairs.jsonl"))
+    assert status == 1 and not path.exists()
+    assert "gives rewards that are no finite numbers" in capsys.readouterr().err

@@ -1,6 +1,9 @@
 """The trained checkpoint in use: standard, and independent of batches."""
 
+import gzip
+import io
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -118,6 +121,19 @@ def test_a_base_model_is_no_reward_model(checkpoint):
         RewardModel.from_pretrained(checkpoint.parent / "base")
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_give_no_scores(checkpoint, tmp_path, value):
+    """As an interrupted download or a training that blew up leaves them."""
+    model = AutoModelForSequenceClassification.from_pretrained(checkpoint)
+    with torch.no_grad():
+        model.model.layers[1].mlp.down_proj.weight[3, 3] = value
+    model.save_pretrained(tmp_path / "rm")
+    AutoTokenizer.from_pretrained(checkpoint).save_pretrained(tmp_path / "rm")
+    rm = RewardModel.from_pretrained(tmp_path / "rm")
+    with pytest.raises(UserError, match="rm: gives rewards that are no finite numbers"):
+        rm.score(QUESTION, SOLUTIONS)
+
+
 @pytest.mark.parametrize("shape", [(32,), (1, 32)])
 def test_goal_state_shapes(shape):
     goal = read_goal_state(np.full(shape, 2.0), 32)
@@ -135,7 +151,16 @@ def test_goal_state_of_several_rows_is_their_mean(tmp_path):
         (np.ones(31), "width 32"),
         (np.ones((2, 2, 32)), "width 32"),
         (np.full(32, np.nan), "NaN"),
+        (np.where(np.arange(32) == 5, np.inf, 1.0), "NaN or infinite"),
+        (np.full(32, 1e300), "NaN or infinite"),
         (np.zeros(32), "is zero"),
+        (np.ones((0, 32)), "shape \\(0, 32\\)"),
+        (np.ones(()), "width 32"),
+        (np.full(32, "a"), "holds <U1; expected an array of real numbers"),
+        (np.ones(32, complex), "holds complex128"),
+        (np.ones(32, bool), "holds bool"),
+        (np.zeros(32, [("a", "f4")]), "expected an array of real numbers"),
+        (np.zeros(32, "M8[s]"), "expected an array of real numbers"),
     ],
 )
 def test_unusable_goal_states_are_refused(array, message):
@@ -143,10 +168,34 @@ def test_unusable_goal_states_are_refused(array, message):
         read_goal_state(array, 32)
 
 
-def test_goal_state_file_that_is_none(tmp_path):
-    (tmp_path / "goal_state.npy").write_text("no array")
-    with pytest.raises(UserError, match="not a numpy array"):
+def written(save, *arrays, **options):
+    """What numpy writes, in bytes."""
+    with io.BytesIO() as file:
+        save(file, *arrays, **options)
+        return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not a numpy array"),
+        (b"no array", "not a numpy array of numbers \\(another format\\)"),
+        (gzip.compress(b"x" * 99), "another format"),
+        (written(np.save, np.ones((1, 32)))[:-8], "not a numpy array"),
+        (written(np.save, np.ones((1, 32)))[:9], "not a numpy array"),
+        (written(np.savez, goal=np.ones(32)), "holds several arrays"),
+        (written(np.save, np.array([print] * 32, object), allow_pickle=True), "another format"),
+        (pickle.dumps(np.ones(32)), "another format"),
+    ],
+)
+def test_goal_state_file_that_is_none(tmp_path, content, message):
+    (tmp_path / "goal_state.npy").write_bytes(content)
+    with pytest.raises(UserError, match=message) as told:
         read_goal_state(tmp_path, 32)
+    assert str(told.value).startswith(str(tmp_path)) and "\n" not in str(told.value)
+
+
+def test_goal_state_file_that_is_missing(tmp_path):
     with pytest.raises(UserError, match="represent"):
         read_goal_state(tmp_path / "none.npy", 32)
 

@@ -1,11 +1,12 @@
 """`sample`: the right solutions, whatever shares their batch; and their labels."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from models import save_base_model
+from models import make_byte_tokenizer, save_base_model
 
 from gcrm.checkpoints import load_language_model, load_tokenizer
 from gcrm.cli import run_stage
@@ -146,3 +147,22 @@ def test_a_model_that_is_not_there_is_said_in_one_line(problems, tmp_path, capsy
     words = ["--problems", problems, "--save_dir", tmp_path]
     assert sample("--model", "./nowhere", *words) == 1
     assert "./nowhere: no such folder" in capsys.readouterr().err
+
+
+def test_a_prompt_longer_than_the_context_is_said_before_anything_is_drawn(base, tmp_path, capsys):
+    """Beyond its context a model writes nonsense, or fails within a kernel."""
+    file = tmp_path / "gsm8k.jsonl"
+    file.write_text(json.dumps({"question": "tom " * 100, "expected_answer": "7"}) + "\n")
+    words = ["--model", base, "--problems", file, "--save_dir", tmp_path / "out"]
+    assert sample(*words, "--max_new_tokens", 60) == 1
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert "a prompt of 102 tokens with max_new_tokens = 60 is longer than the context" in told
+    assert not (tmp_path / "out").exists()
+    assert sample(*words, "--max_new_tokens", 8) == 0
+
+
+def test_the_tokenizer_of_another_model_is_said_in_one_line(base, problems, tmp_path, capsys):
+    other = shutil.copytree(base, tmp_path / "other")
+    make_byte_tokenizer().save_pretrained(other)
+    assert sample("--model", other, "--problems", problems, "--save_dir", tmp_path / "out") == 1
+    assert "they do not belong together" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """Score tables survive Parquet and the authors' JSON lines, and bad ones are refused by row."""
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ from hypothesis import strategies as st
 from score_rows import columns, score_file
 
 from gcrm.errors import UserError
+from gcrm.files import read_jsonl
 from gcrm.score_files import Ragged
 from gcrm.scores import (
     COLUMNS,
+    ScoreTable,
     authors_files,
     read_authors_jsonl,
     read_scores,
@@ -133,6 +136,25 @@ def test_authors_jsonl_round_trip(tmp_path: Path) -> None:
             assert list(found) == list(column)
 
 
+@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1))
+def test_numbers_are_spelt_as_numpy_spells_a_float32(values: list[float]) -> None:
+    one = dict.fromkeys(("question", "generated_solution", "predicted_answer", "expected_answer"))
+    table = ScoreTable(
+        **{name: np.array(["q"], object) for name in one},
+        is_correct=np.array([True]),
+        sample=np.zeros(1, np.int32),
+        reward=np.array(values[-1:], np.float32),
+        num_tokens=np.array([len(values)], np.int32),
+        truncated=np.array([False]),
+        partial_rewards=Ragged.of([values]),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        write_authors_jsonl(Path(folder) / "output.jsonl", table)
+        [row] = read_jsonl(Path(folder) / "output.jsonl")
+    assert row["partial_rewards"] == [float(str(np.float32(value))) for value in values]
+    assert row["reward"] == row["partial_rewards"][-1]
+
+
 def test_several_files_number_the_samples_of_a_question(tmp_path: Path) -> None:
     row = {"question": "How many?", "is_correct": True, "reward": [0.5], "num_actions": 3}
     for number in (10, 2):
@@ -153,6 +175,12 @@ def test_several_files_number_the_samples_of_a_question(tmp_path: Path) -> None:
         ({"is_correct": "yes"}, "is_correct must be true or false"),
         ({"reward": None}, "reward must be a finite number"),
         ({"reward": "high"}, "reward must be numbers"),
+        ({"reward": 10**400}, "reward must be numbers"),
+        ({"reward": [1, 2]}, "reward must be a finite number"),
+        ({"partial_rewards": [1, None]}, "partial_rewards has nan"),
+        ({"partial_rewards": [1e39, 1]}, "partial_rewards has inf"),
+        ({"partial_rewards": {"a": 1}}, "partial_rewards must be numbers"),
+        ({"num_actions": 2.0, "partial_rewards": None, "cosine_sim": None}, "num_actions must be"),
         ({"reward": float("nan")}, "reward must be a finite number"),
         ({"cosine_sim": ["a"]}, "cosine_sim must be numbers"),
         ({"cosine_sim": [0.5]}, "number of q_values is not num_tokens"),

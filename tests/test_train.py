@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from models import save_base_model
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from gcrm import RewardModel
 from gcrm.cli import run_stage
@@ -192,6 +192,23 @@ def test_mistakes_end_in_one_line(folder, capsys, flags, message):
     assert status == 1
     assert message in said and "Traceback" not in said
     assert not (model / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("logging_steps", ["1", "1000"])
+def test_a_loss_that_is_no_number_ends_training_at_once(folder, capsys, logging_steps):
+    """Or hours of it would end in a model of NaN."""
+    broken = folder / "broken base"
+    model = AutoModelForCausalLM.from_pretrained(folder / "base")
+    with torch.no_grad():
+        model.model.norm.weight[0] = float("nan")
+    model.save_pretrained(broken)
+    AutoTokenizer.from_pretrained(folder / "base").save_pretrained(broken)
+    flags = ["--pretrain", str(broken), "--logging_steps", logging_steps]
+    status, model = train(folder, "not a number", *flags)
+    said = capsys.readouterr().err
+    assert status == 1 and "Traceback" not in said
+    assert "lower learning_rate, or see whether the base model's weights are whole" in said
+    assert not list(model.glob("*"))
 
 
 def test_interrupted_training_resumes_to_the_same_weights(folder):

@@ -19,8 +19,14 @@ from workflow_runs import (
 )
 
 from gcrm.config import Config
+from gcrm.config_loading import load
+from gcrm.errors import UserError
+from gcrm.screening import lines
 
 Copy = Callable[[], Path]
+
+NASTY = "my 'own' \"data\" $HOME `touch pwned`;\n& touch pwned #*"
+"""The name of a folder: in a shell that read it, it would make a file."""
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +47,7 @@ def project(finished: Path, tmp_path: Path) -> Path:
 def finished_own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small run that brings everything, in a folder whose name a shell could trip over."""
     project = copy_project(tmp_path_factory.mktemp("own"))
-    data = project / "my 'own' $data;"
+    data = project / NASTY
     write_own_data(data)
     write_config(project / "own.yaml", own_config(data.name))
     pretend_it_ran(project, "--configfile", "own.yaml")
@@ -311,9 +317,40 @@ def test_held_out_sets_run_for_what_concerns_them(own_project: Path) -> None:
     assert jobs() == hh_jobs | checked
 
 
-def test_paths_with_blanks_quotes_and_dollars_reach_the_stage(own_project: Path) -> None:
-    asked = snakemake(own_project, "--forceall", "-np", "--configfile", "own.yaml")
-    assert """--dataset 'my '"'"'own'"'"' $data;/pairs.jsonl'""" in asked.stdout + asked.stderr
+def test_paths_that_a_shell_could_obey_reach_the_stage_as_they_are(own_project: Path) -> None:
+    """Blanks, quotes, dollars, backquotes, semicolons, line ends: the job really runs."""
+    (own_project / "results/own/data/report.json").unlink()
+    words = ["results/own/data/report.json", "--cores", "1", "--configfile", "own.yaml"]
+    done = snakemake(own_project, *words)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((own_project / "results/own/data/report.json").read_text())
+    assert list(found["training"]) == [f"{NASTY}/pairs.jsonl"]
+    assert not list(own_project.rglob("pwned"))
+
+
+def test_a_failed_job_is_one_line_and_leaves_all_other_results(own_project: Path) -> None:
+    """Its scores are no Parquet file; nothing else is touched, and status 1 says that it failed."""
+    failing = own_project / "results/own/metrics/vanilla/seed0/gsm8k.json"
+    failing.unlink()
+    before = {
+        path: path.read_bytes()
+        for path in own_project.rglob("results/own/*/*/**/*")
+        if path.is_file()
+    }
+    assert len(before) > 20
+    wanted = str(failing.relative_to(own_project))
+    done = snakemake(own_project, wanted, "--cores", "1", "--configfile", "own.yaml")
+    screen = done.stdout + done.stderr
+    assert done.returncode == 1
+    scores = "results/own/scores/vanilla/seed0/gsm8k/greedy/scores.parquet"
+    assert f"metrics: error: {scores}: not a readable Parquet file" in screen
+    assert "Traceback" not in screen
+    assert not failing.exists()
+    beside = failing.with_suffix(".provenance.json")  # of the number that was to be made anew
+    after = {path: path.read_bytes() for path in before if path.exists()}
+    assert {path: text for path, text in before.items() if path != beside} == {
+        path: text for path, text in after.items() if path != beside
+    }
 
 
 def test_the_default_config_is_the_tiny_run_with_both_variants() -> None:
@@ -400,6 +437,28 @@ def test_a_target_that_the_config_does_not_know_is_one_line(
     message = refusal(fresh, f"results/small/{target}")
     assert message.startswith(f"results/small/{target}: ")
     assert problem in message
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"run": "../x"},
+        {"run": "a; touch pwned"},
+        {"run": "a\nb"},
+        {"run": "x" * 101},
+        {"benchmarks": ["gsm8k", ".."]},
+        {"benchmarks": ["$(touch pwned)"]},
+        {"variants": {"a/b": {}}},
+        {"variants": {"'; touch pwned; '": {}}},
+    ],
+)
+def test_names_that_could_leave_their_folder_are_refused(change: dict[str, Any]) -> None:
+    """Names of runs, variants and benchmarks are parts of paths."""
+    with pytest.raises(
+        UserError, match=r"^my.yaml: .*: String should (match|have at most)"
+    ) as told:
+        load(SMALL | change, "my.yaml")
+    assert len(lines(str(told.value)).splitlines()) == 1
 
 
 def test_another_runs_target_is_one_line(fresh: Path) -> None:

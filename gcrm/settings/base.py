@@ -3,9 +3,12 @@
 import difflib
 import os
 import shlex
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+"""of a run, a variant or a benchmark: a part of paths, which cannot lead out of its folder"""
 
 
 class Settings(BaseModel):

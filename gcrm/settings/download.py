@@ -5,13 +5,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from gcrm.settings.base import Settings
+from gcrm.settings.base import Name, Settings
 
 PREFIX = "download:"
 """`preferences: download:<name>` and `completions: download:<name>` name an entry of downloads"""
 Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+/\S*[^\s/]$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-BenchmarkName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
 class RemoteFile(Settings):
@@ -37,7 +36,7 @@ class Download(Settings):
     """folder in the .zip that holds the data; nothing else of it is unpacked"""
     max_pairs_per_problem: int = Field(2, gt=0)
     """solutions: pairs of one question, at the most; no solution is in two of them"""
-    samples: dict[BenchmarkName, Annotated[int, Field(ge=0)]] = {}
+    samples: dict[Name, Annotated[int, Field(ge=0)]] = {}
     """completions: files of samples (output-rs<k>.jsonl) of each benchmark that has any"""
 
     @model_validator(mode="after")

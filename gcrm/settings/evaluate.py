@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from gcrm.settings.base import Settings, split_commas
+from gcrm.settings.base import Name, Settings, split_commas
 from gcrm.sources import set_name
 
 OF_BENCHMARKS = (
@@ -47,7 +47,7 @@ class EvaluateOptions(EvaluateSettings):
     """reward model: folder or hub id"""
     completions_data_path: Path | None = None
     """folder of completions: <benchmark>/output-greedy.jsonl, output-rs<k>.jsonl"""
-    benchmarks: list[str] = []
+    benchmarks: list[Name] = []
     """benchmarks to score: names of folders in completions_data_path"""
     splits: list[Literal["greedy", "all"]] = ["greedy", "all"]
     """greedy: output-greedy.jsonl; all: the samples output-rs<k>.jsonl, where there are any"""

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from gcrm.settings.base import Settings
+from gcrm.settings.base import Name, Settings
 
 PAIR_SETTINGS = ("percentiles", "bootstrap_resamples", "bootstrap_seed")
 """settings that concern preference pairs, too"""
@@ -44,7 +44,7 @@ class MetricsOptions(MetricsSettings):
     """folder of the model in eval_results_dir"""
     eval_results_dir: Path | None = None
     """save_dir of `evaluate`"""
-    benchmarks: list[str] = []
+    benchmarks: list[Name] = []
     """benchmarks and held-out preference sets to read"""
     vanilla: bool = False
     """the scores have no Q-values: rewards only"""

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from gcrm.settings.base import Settings
+from gcrm.settings.base import Name, Settings
 from gcrm.settings.download import Download
 
 
@@ -43,7 +43,7 @@ class PrepareOptions(PrepareSettings):
     --downloads, fetches and converts data first.
     """
 
-    benchmarks: list[str]
+    benchmarks: list[Name]
     """names of the benchmarks"""
     problems_dir: Path | None = None
     """folder for the made problems: <set>.jsonl"""

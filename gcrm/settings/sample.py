@@ -1,6 +1,7 @@
 """Options of `sample`: solutions drawn from a base model, and labelled."""
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field
 
@@ -16,7 +17,7 @@ class SampleSettings(Settings):
     """longest solution, in tokens; one that is not finished then has no answer and is wrong"""
     batch_size: int = Field(256, gt=0)
     """prompts decoded together"""
-    num_samples: dict[str, int] = {"gsm8k": 16, "math": 16, "preference": 8}
+    num_samples: dict[str, Annotated[int, Field(ge=0)]] = {"gsm8k": 16, "math": 16, "preference": 8}
     """sampled solutions a problem, beside the greedy one, by set of problems"""
 
 

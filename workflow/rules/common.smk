@@ -16,6 +16,7 @@ from gcrm.cost import estimate_line
 from gcrm.errors import UserError
 from gcrm.fingerprint import describe
 from gcrm.inputs import check_inputs
+from gcrm.screening import lines
 from gcrm.settings.base import flags
 from gcrm.settings.metrics import OF_SOLUTIONS
 from gcrm.settings.prepare import PrepareSettings
@@ -41,7 +42,7 @@ try:
             if problem := unknown_part(settings, word):
                 raise UserError(f"{word}: {problem}")
 except UserError as error:
-    sys.exit(str(error))
+    sys.exit(lines(str(error)))
 
 RESULTS = str(settings.folder)
 MODEL = f"{RESULTS}/models/{{variant}}/seed{{seed}}"

@@ -7,9 +7,7 @@ rule evaluate:
         checkpoint=rules.train.output.checkpoint,
         facts=rules.train.output.facts,
         goal_state=f"{GOAL_STATE}/{settings.goal_state_name()}",
-        completions=lambda wildcards: settings.completion_files(
-            wildcards.benchmark, wildcards.split
-        ),
+        completions=lambda wildcards: settings.scored_from(wildcards.benchmark, wildcards.split),
     output:
         scores=f"{SCORES}/{{split}}/scores.parquet",
         provenance=f"{SCORES}/{{split}}/provenance.json",
