@@ -88,12 +88,15 @@ def make_sets(options: PrepareOptions) -> dict[str, list[Row]]:
     )
     taken: set[str] = set()
     sets = {
-        name: _made(name, family, count, options.data_seed, taken) for name, family, count in sizes
+        name: _made(name, family, count, options, options.rare_words, taken)
+        for name, family, count in sizes
     }
     pretrain = [
         row
         for family, count in _pretrain_sizes(options.pretrain_problems).items()
-        for row in _made(f"pretrain-{family}", family, count, options.data_seed, taken)
+        for row in _made(
+            f"pretrain-{family}", family, count, options, options.pretrain_rare_words, taken
+        )
     ]
     random.Random(f"{options.data_seed} pretrain").shuffle(pretrain)
     return sets | {"pretrain": pretrain}
@@ -110,8 +113,16 @@ def _pretrain_sizes(total: int) -> dict[str, int]:
     }
 
 
-def _made(name: str, family: str, count: int, seed: int, taken: set[str]) -> list[Row]:
-    problems = make_problems(family, count, random.Random(f"{seed} {name}"), taken)
+def _made(
+    name: str,
+    family: str,
+    count: int,
+    options: PrepareOptions,
+    rare_words: float,
+    taken: set[str],
+) -> list[Row]:
+    rng = random.Random(f"{options.data_seed} {name}")
+    problems = make_problems(family, count, rng, taken, rare_words)
     return [vars(problem).copy() for problem in problems]
 
 

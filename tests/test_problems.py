@@ -6,8 +6,23 @@ import re
 import pytest
 
 from gcrm.errors import UserError
-from gcrm.problems import FAMILIES, LARGEST, Problem, make_problems, predicted_answer
+from gcrm.problem_families import FAMILIES, LARGEST, Problem
+from gcrm.problems import make_problems, predicted_answer
 from gcrm.questions import question_key
+
+# What the words mean, told again here, so that a word on the wrong list would show.
+OPERATORS = {
+    "+": {"+", "plus", "with", "joined"},
+    "-": {"-", "minus", "less", "without"},
+    "*": {"*", "times", "by", "of"},
+    "/": {"/"},
+}
+MORE = {"buys", "finds", "gets"}
+MORE |= {"earns", "wins", "picks", "collects", "borrows", "receives", "gains", "makes"}
+LESS = {"loses", "sells", "gives"}
+LESS |= {"eats", "drops", "breaks", "lends", "throws", "spends", "burns", "hides"}
+COMMON = {"buys", "finds", "gets", "loses", "sells", "gives"}
+RARE = (MORE | LESS | set().union(*OPERATORS.values()) - {"+", "-", "*", "/"}) - COMMON
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +38,6 @@ def test_every_step_is_right_and_the_last_result_is_the_answer(problems, family)
         "-": lambda a, b: a - b,
         "*": lambda a, b: a * b,
         "/": lambda a, b: a / b,
-        "mod": lambda a, b: a % b,
     }
     for problem in problems[family]:
         *steps, last = problem.solution.split(" . ")
@@ -38,8 +52,7 @@ def test_expressions_and_equations_have_the_answer_that_is_given(problems):
     """Worked out from the question by Python's own arithmetic, not from the steps."""
     for problem in problems["math"]:
         expression = problem.question.removeprefix("what is ").removesuffix(" ?")
-        value = _evaluate(expression.replace("mod", "%"))
-        assert value == int(problem.expected_answer), problem
+        assert _evaluate(expression) == int(problem.expected_answer), problem
     for problem in problems["algebra222"]:
         equations, _, asked = problem.question.partition(" . what is ")
         letter, answer = asked.split()[0], problem.expected_answer
@@ -54,8 +67,9 @@ def test_expressions_and_equations_have_the_answer_that_is_given(problems):
 
 
 def _evaluate(expression: str) -> float:
-    """Arithmetic with `%` as the weakest operation only where brackets say so, by shunting-yard."""
-    ranks = {"+": 1, "-": 1, "*": 2, "/": 2, "%": 2}
+    """Arithmetic by shunting-yard, with rare words for some operations."""
+    sign = {word: operation for operation, words in OPERATORS.items() for word in words}
+    ranks = {"+": 1, "-": 1, "*": 2, "/": 2}
     values: list[float] = []
     waiting: list[str] = []
 
@@ -67,7 +81,6 @@ def _evaluate(expression: str) -> float:
                 "-": left - right,
                 "*": left * right,
                 "/": left / right if right else float("nan"),
-                "%": left % right if right else float("nan"),
             }[operation]
         )
 
@@ -81,12 +94,71 @@ def _evaluate(expression: str) -> float:
                 reduce()
             waiting.pop()
         else:
-            while waiting and waiting[-1] != "(" and ranks[waiting[-1]] >= ranks[word]:
+            operation = sign[word]
+            while waiting and waiting[-1] != "(" and ranks[waiting[-1]] >= ranks[operation]:
                 reduce()
-            waiting.append(word)
+            waiting.append(operation)
     while waiting:
         reduce()
     return values[0]
+
+
+@pytest.mark.parametrize("family", ["gsm8k", "gsm-hard"])
+def test_stories_have_the_answer_that_their_words_tell(problems, family):
+    """Read by a few patterns, sentence by sentence."""
+    for problem in problems[family]:
+        first, *events, asked = problem.question.split(" . ")
+        total, item = int(first.split()[2]), first.split()[3]
+        assert asked == f"how many {item} now ?"
+        for event in events:
+            words = event.split()
+            if event == "then has twice as many":
+                total *= 2
+            elif event == "then has half as many":
+                total //= 2
+            elif "bags" in words:
+                total += int(words[1]) * int(words[4])
+            elif words[0] in MORE:
+                total += int(words[1])
+            else:
+                assert words[0] in LESS, event
+                total -= int(words[1])
+        assert total == int(problem.expected_answer), problem
+
+
+def test_only_the_number_that_is_asked_for_counts_in_svamp(problems):
+    for problem in problems["svamp"]:
+        item, _, name = re.search(r"how many (\w+) (has) (\w+) \?", problem.question).groups()
+        total = 0
+        for words in (told.split() for told in problem.question.split(" . ")[:-1]):
+            if words[0] != name or item not in words:
+                continue
+            if "bags" in words:
+                total += int(words[2]) * int(words[5])
+            else:
+                total += int(words[2]) * (-1 if words[1] in LESS else 1)
+        assert total == int(problem.expected_answer), problem
+
+
+@pytest.mark.parametrize(("family", "steps"), [("gsm8k", 3), ("math", 2), ("gsm-hard", 3)])
+def test_all_solutions_of_a_family_are_equally_long(problems, family, steps):
+    """So length tells nothing of how many chances of a slip there were."""
+    assert {problem.solution.count("=") for problem in problems[family]} == {steps}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_rare_words_are_as_rare_as_asked(family):
+    def rare_ones(share: float) -> int:
+        made = make_problems(family, 300, random.Random(3), set(), share)
+        # "3 less than bob", "3 times as many" and "2 bags of 5" are there whatever is rare.
+        plain = re.compile(r"less than|times as many|bags of")
+        words = [word for problem in made for word in plain.sub("", problem.question).split()]
+        return sum(word in RARE for word in words)
+
+    none, few, half, all_ = (rare_ones(share) for share in (0, 0.01, 0.5, 1))
+    assert none == 0
+    assert few < 0.1 * half
+    assert 0.35 * all_ < half < 0.65 * all_
 
 
 def test_words_are_few_and_numbers_small(problems):
@@ -126,7 +198,7 @@ def test_an_unknown_family_is_refused_by_name():
 def test_an_exhausted_family_says_so(monkeypatch):
     monkeypatch.setattr("gcrm.problems.DRAFTS_PER_PROBLEM", 3)
     only = Problem("what is 1 + 1 ?", "2", "1 + 1 = 2 . answer 2")
-    monkeypatch.setitem(__import__("gcrm.problems").problems._DRAFTS, "math", lambda rng: only)
+    monkeypatch.setitem(FAMILIES, "math", lambda draft: only)
     with pytest.raises(UserError, match="has no 2 problems left"):
         make_problems("math", 2, random.Random(0), set())
 

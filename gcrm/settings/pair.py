@@ -18,7 +18,7 @@ class PairOptions(PairSettings):
     """Make preference pairs: a correct and an incorrect solution of the same question."""
 
     completions: list[Path]
-    """files of labelled solutions: output-rs<k>.jsonl"""
+    """files of labelled solutions: output-greedy.jsonl, output-rs<k>.jsonl"""
     output: Path
     """JSON lines with question, correct, incorrect"""
     data_seed: int = 0

@@ -32,6 +32,10 @@ class PrepareSettings(Settings):
     """problems in each family's development set, on which settings are chosen"""
     preference_families: list[str] = Field(["gsm8k", "math"], min_length=1)
     """families that preference pairs are made from; the others are out of distribution"""
+    rare_words: float = Field(0.5, ge=0, le=1)
+    """share of rare ones among the words for operations, in all sets but `pretrain`"""
+    pretrain_rare_words: float = Field(0.003, ge=0, le=1)
+    """the same in `pretrain`: the fewer, the more the base model errs, and pairs can teach"""
 
 
 class PrepareOptions(PrepareSettings):

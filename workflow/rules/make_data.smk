@@ -192,7 +192,7 @@ if "preferences" in settings.made:
                 f"{RESULTS}/completions/{name}/output-{sample}.jsonl"
                 for name in settings.problem_sets()
                 if name.startswith("preference-")
-                for sample in settings.sample_names(name)
+                for sample in ["greedy", *settings.sample_names(name)]
             ],
         output:
             pairs=preference_files,
