@@ -13,10 +13,11 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from gcrm.completions import Split, completion_files
 from gcrm.settings.base import Name, Settings
+from gcrm.settings.compare import CompareSettings
 from gcrm.settings.cost import CostSettings
 from gcrm.settings.download import Download, download_name
 from gcrm.settings.evaluate import EvaluateSettings
-from gcrm.settings.metrics import MetricsSettings
+from gcrm.settings.metrics import MetricsSettings, StatisticsSettings
 from gcrm.settings.pair import PairSettings
 from gcrm.settings.prepare import PrepareSettings
 from gcrm.settings.pretrain import PretrainSettings
@@ -131,6 +132,8 @@ class Config(Settings):
     """scores"""
     metrics: MetricsSettings = MetricsSettings()
     """numbers"""
+    compare: CompareSettings = CompareSettings()
+    """differences of variants"""
     report: ReportSettings = ReportSettings()
     """tables and figures"""
     threads: StageThreads = StageThreads()
@@ -200,6 +203,16 @@ class Config(Settings):
             return settings
         kept = settings.model_dump(exclude=set(CONTRASTIVE_ONLY), exclude_unset=True)
         return TrainSettings(**kept)
+
+    @property
+    def compares(self) -> bool:
+        """Whether there are variants to compare, or seeds for intervals to take in."""
+        return len(self.variants) > 1 or len(self.seeds) > 1
+
+    def statistics(self) -> dict[str, Any]:
+        """The settings of `metrics` that `compare` shares, those that are not the defaults."""
+        shared = set(StatisticsSettings.model_fields)
+        return self.metrics.model_dump(mode="json", exclude_defaults=True, include=shared)
 
     def scored_sets(self) -> list[str]:
         """What can be scored: the benchmarks and, where they are made, their dev sets.

@@ -51,6 +51,8 @@ def unknown_part(config: Config, target: str) -> str | None:
         return None
     if parts[1] != config.run:
         return f"the config is of the run {config.run!r}, not {parts[1]!r}; give --configfile"
+    if parts[2] == "comparisons" and len(parts) > 3:
+        return _unknown("benchmark", parts[3], config.scored_sets())
     if parts[2] not in ("models", "goal_states", "scores", "metrics"):
         return None
     known = {
@@ -59,9 +61,8 @@ def unknown_part(config: Config, target: str) -> str | None:
         "benchmark": _evaluated(config) if parts[2] in ("scores", "metrics") else [],
     }
     for (kind, names), part in zip(known.items(), parts[3:], strict=False):
-        name = part.removesuffix(".json").removesuffix(".provenance")
-        if names and part not in names and name not in names:
-            return f"there is no {kind} {name!r}; the config has {', '.join(names)}"
+        if names and (unknown := _unknown(kind, part, names)):
+            return unknown
     if parts[2] != "scores" or len(parts) < 7:
         return None
     if (parts[5] in config.heldout) != (parts[6] == "pairs"):
@@ -74,6 +75,13 @@ def unknown_part(config: Config, target: str) -> str | None:
 
 def _evaluated(config: Config) -> list[str]:
     return [*config.scored_sets(), *config.heldout]
+
+
+def _unknown(kind: str, part: str, names: list[str]) -> str | None:
+    name = part.removesuffix(".json").removesuffix(".provenance")
+    if part in names or name in names:
+        return None
+    return f"there is no {kind} {name!r}; the config has {', '.join(names)}"
 
 
 def _expanded(given: Mapping[str, Any], where: str, environ: Mapping[str, str]) -> dict[str, Any]:
@@ -147,6 +155,10 @@ def _mistakes(config: Config, given: Mapping[str, Any]) -> Iterable[str]:
                 "or set reward_model_strategy: contrastive"
             )
     yield from _mistakes_of_attributes(config)
+    try:
+        config.compare.compared(list(config.variants))
+    except ValueError as error:
+        yield f"compare: {error}"
     if config.dataset_probs is not None and config.preferences is None:
         yield "dataset_probs: does nothing without preferences; remove it"
     elif config.preferences is not None:

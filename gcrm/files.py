@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,28 +24,32 @@ COMPRESSED = {
 """first bytes of compressed files, their kind, and what unpacks it"""
 
 
-def read_jsonl(path: Path) -> list[Row]:
+def read_jsonl(path: Path, texts: Sequence[str] = ()) -> list[Row]:
     """All rows of a JSON-lines file.
 
-    Raises:
-        UserError: the file is missing, compressed, empty or not UTF-8, or a line is no JSON object.
-    """
-    return list(iter_jsonl(path))
-
-
-def iter_jsonl(path: Path) -> Iterator[Row]:
-    """The rows of a JSON-lines file one by one, for files that do not fit into memory as objects.
+    Args:
+        texts: keys that must be there in each row, with a text that is not blank.
 
     Raises:
-        UserError: as `read_jsonl`, when the bad line is reached.
+        UserError: as `numbered_rows`, or a row has no such text.
     """
-    return (row for _, row in numbered_rows(path))
+    rows = []
+    for number, row in numbered_rows(path):
+        for key in texts:
+            if not isinstance(row.get(key), str) or not row[key].strip():
+                raise UserError(f"{path}, row {number}: {key} must be text")
+        rows.append(row)
+    return rows
 
 
 def numbered_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    """As `iter_jsonl`, each row with the number of its line, by which an editor finds it.
+    """The rows of a JSON-lines file one by one, each with the number of its line in an editor.
 
     Blank lines are no rows, but they count as lines.
+
+    Raises:
+        UserError: the file is missing, compressed, empty or not UTF-8, or (when it is reached) a
+            line is no JSON object.
     """
     empty = True
     try:

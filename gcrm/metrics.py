@@ -7,6 +7,7 @@ interval of a bootstrap over problems; where there is no value it is null and `r
 section that cannot be made is `{reason}`.
 """
 
+import filecmp
 import re
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gcrm.cli import run_stage
+from gcrm.correlation import correlation
 from gcrm.errors import UserError
 from gcrm.files import write_json
 from gcrm.metrics_text import describe
@@ -29,9 +31,8 @@ from gcrm.statistics import (
     Bootstrap,
     Estimate,
     aurocs_with_intervals,
-    correlation,
     interval,
-    ratio_replicates,
+    ratio_with_interval,
     sum_by,
 )
 from gcrm.vote_metrics import NO_Q_VALUES, vote_metrics
@@ -105,7 +106,7 @@ def _from_folder(options: MetricsOptions) -> None:
     all_metrics = {}
     for name, files in found.items():
         greedy = read_authors_jsonl(files, with_q_values=not options.vanilla)
-        sample_files = _read_folder(model_dir / name, "all")
+        sample_files = _sample_files(model_dir / name)
         samples = None
         if sample_files:
             samples = read_authors_jsonl(sample_files, with_q_values=not options.vanilla)
@@ -117,6 +118,22 @@ def _from_folder(options: MetricsOptions) -> None:
 
 def _read_folder(benchmark_dir: Path, split: str) -> list[Path]:
     return authors_files(benchmark_dir / split)
+
+
+def _sample_files(benchmark_dir: Path) -> list[Path]:
+    """The files of all/ but the greedy one, which the authors' all/ has once more.
+
+    It would vote twice under the official rules, and with the samples under ours. A file is it if
+    its name says so, or if it is a copy of that of its name in greedy/.
+    """
+    greedy = {file.name: file for file in _read_folder(benchmark_dir, "greedy")}
+
+    def is_greedy(file: Path) -> bool:
+        other = greedy.get(file.name)
+        copied = other is not None and filecmp.cmp(file, other, shallow=False)
+        return copied or "greedy" in file.stem
+
+    return [file for file in _read_folder(benchmark_dir, "all") if not is_greedy(file)]
 
 
 # --- the numbers ---
@@ -141,7 +158,7 @@ def benchmark_metrics(
             "n": len(greedy),
             "problems": bootstrap.problems,
             "truncated": int(greedy.truncated.sum()),
-            "correct": _ratio(greedy.is_correct.astype(float), problem, bootstrap).as_json(),
+            "correct": _share_correct(greedy, bootstrap).as_json(),
         },
         "auroc": _auroc(greedy, bootstrap),
         "partial_auroc": {
@@ -153,12 +170,13 @@ def benchmark_metrics(
     }
 
 
-def _ratio(values: Floats, problem: NDArray[np.int64], bootstrap: Bootstrap) -> Estimate:
-    """Mean over rows, resampled by problem."""
-    above = sum_by(problem, values, bootstrap.problems)
-    rows = sum_by(problem, np.ones(len(values)), bootstrap.problems)
-    replicates = ratio_replicates(above, rows, bootstrap)
-    return Estimate(float(values.mean()), interval(replicates), len(values))
+def _share_correct(greedy: ScoreTable, bootstrap: Bootstrap) -> Estimate:
+    """Of the rows, resampled by problem."""
+    right, rows = (
+        sum_by(bootstrap.problem, values, bootstrap.problems)
+        for values in (greedy.is_correct, np.ones(len(greedy)))
+    )
+    return ratio_with_interval(right, rows, bootstrap, n=len(greedy))
 
 
 def _auroc(greedy: ScoreTable, bootstrap: Bootstrap) -> Json:

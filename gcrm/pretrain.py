@@ -1,7 +1,6 @@
 """Stage `pretrain`: trains the base model of a synthetic run from nothing, on worked problems."""
 
 from gcrm.cli import run_stage
-from gcrm.errors import UserError
 from gcrm.files import atomic_folder, read_jsonl
 from gcrm.progress import say
 from gcrm.provenance import write_provenance
@@ -10,7 +9,8 @@ from gcrm.settings.pretrain import PretrainOptions
 
 def run(options: PretrainOptions) -> None:
     """Make tokenizer and model, train, and save both as one standard checkpoint."""
-    examples = _read_examples(options)
+    problems = read_jsonl(options.problems, texts=("question", "solution"))
+    examples = [(problem["question"], problem["solution"]) for problem in problems]
     say(f"pretrain: {len(examples)} problems, {options.steps} steps; loading transformers")
     from transformers.utils.logging import disable_progress_bar
 
@@ -33,16 +33,6 @@ def run(options: PretrainOptions) -> None:
         vocabulary=len(tokenizer),
         **losses,
     )
-
-
-def _read_examples(options: PretrainOptions) -> list[tuple[str, str]]:
-    examples = []
-    for number, row in enumerate(read_jsonl(options.problems), start=1):
-        for key in ("question", "solution"):
-            if not isinstance(row.get(key), str) or not row[key].strip():
-                raise UserError(f"{options.problems}, row {number}: {key} must be text")
-        examples.append((row["question"], row["solution"]))
-    return examples
 
 
 if __name__ == "__main__":

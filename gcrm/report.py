@@ -5,6 +5,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gcrm.cli import run_stage
+from gcrm.comparison_tables import (
+    AUROC,
+    Comparisons,
+    comparison_rows,
+    comparison_table,
+    seeds_text,
+)
+from gcrm.comparison_tables import VOTES as VOTE_DIFFERENCES
+from gcrm.comparison_tables import seeds_table as differences_of_seeds
 from gcrm.errors import UserError
 from gcrm.files import atomic_path
 from gcrm.plots import Point, auroc_figure
@@ -44,8 +53,12 @@ AUROC_TEXT = (
     "often."
 )
 SEEDS_TEXT = (
-    "The table above averages the seeds and their intervals, which hold for these seeds on other "
-    "problems. Fewer than five seeds say little about other seeds."
+    "The table above averages the seeds, with intervals over seeds and problems. Those below are "
+    "of one seed each. Fewer than five seeds say little about other seeds."
+)
+DIFFERENCES_TEXT = (
+    "Variant minus baseline on the same completions, with 95 % intervals (paired bootstrap) and p "
+    "(two-sided, corrected over benchmarks by Holm's method). {seeds}"
 )
 VOTES_TEXT = (
     "% of problems right, with 95 % intervals; ties count in parts. *Q-filtered* drops the samples "
@@ -62,7 +75,7 @@ OFFICIAL_TEXT = (
 
 def run(options: ReportOptions) -> None:
     """Write report.md, summary.txt, the tables as CSV, and the figure."""
-    results = read_results(options.metrics)
+    results = read_results(options.metrics, options.comparisons)
     heldout = read_results(options.heldout_metrics)
     save_dir = Path(options.save_dir)
     title = f"{options.title}: {options.run}" + (
@@ -74,6 +87,8 @@ def run(options: ReportOptions) -> None:
         tables["auroc"] = auroc_rows(results)
         tables["partial_auroc"] = partial_rows(results)
         tables["voting"] = voting_rows(results)
+    if results.comparisons.pairs():
+        tables["differences"] = comparison_rows(results.comparisons)
     if options.heldout_metrics:
         tables["preference_accuracy"] = preference_rows(heldout)
     for name, rows in tables.items():
@@ -84,7 +99,7 @@ def run(options: ReportOptions) -> None:
     parts = _benchmark_summary(results) if options.metrics else []
     parts += _heldout_summary(heldout) if options.heldout_metrics else []
     _write(save_dir / "summary.txt", summary(parts, title, list(tables), save_dir))
-    inputs = [*options.metrics, *options.heldout_metrics]
+    inputs = [*options.metrics, *options.comparisons, *options.heldout_metrics]
     inputs += [options.data_report] if options.data_report else []
     write_provenance(save_dir / "provenance.json", options, inputs)
 
@@ -113,11 +128,27 @@ def _benchmark_parts(results: Results) -> list[str]:
     seeds = seeds_table(results)
     if len(seeds) > 1:
         parts += ["### Every seed", SEEDS_TEXT, markdown(seeds)]
+    parts += _differences(results.comparisons)
     if voted_cells(results):
         parts += ["## Votes over samples", VOTES_TEXT.format(threshold=_thresholds(results))]
         parts.append(markdown(votes_table(results, VOTES), texts=2))
         official = votes_table(results, OFFICIAL_VOTES, with_p=False)
         parts += ["### As the authors count", OFFICIAL_TEXT, markdown(official, texts=2)]
+    return parts
+
+
+def _differences(comparisons: Comparisons) -> list[str]:
+    """The section on differences; none without variants to compare."""
+    if not comparisons.pairs():
+        return []
+    parts = ["## Differences of variants", DIFFERENCES_TEXT.format(seeds=seeds_text(comparisons))]
+    parts += ["AUROC:", markdown(comparison_table(comparisons, AUROC), texts=3)]
+    votes = comparison_table(comparisons, VOTE_DIFFERENCES, percent=True)
+    if len(votes) > 1:
+        parts += ["Votes and tokens saved, in %:", markdown(votes, texts=3)]
+    seeds = differences_of_seeds(comparisons)
+    if len(seeds) > 1:
+        parts += ["AUROC of the reward, each seed:", markdown(seeds, texts=3)]
     return parts
 
 

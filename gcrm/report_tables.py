@@ -1,15 +1,17 @@
 """The tables of the report, from the metrics of all variants, seeds and benchmarks of a run.
 
-Several seeds of a variant are averaged. The interval of an average is the average of the seeds'
-intervals: it holds for these seeds on other problems, and says nothing of other seeds.
+Several seeds of a variant are averaged, with the intervals over seeds and problems of `compare`
+where it has them. Elsewhere the interval of an average is the average of the seeds' intervals: it
+holds for these seeds on other problems.
 """
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from gcrm.comparison_tables import Comparisons, read_comparisons
 from gcrm.errors import UserError
 from gcrm.statistics import holm
 from gcrm.tables import number, p_value
@@ -24,6 +26,7 @@ class Results:
     variants: list[str]
     benchmarks: list[str]
     by_cell: dict[tuple[str, str], dict[int, Json]]
+    comparisons: Comparisons = field(default_factory=lambda: Comparisons({}))
 
     def each(self, variant: str, benchmark: str, *path: str) -> list[Json]:
         """The estimate at `path` of each seed; without those that are not there."""
@@ -38,6 +41,10 @@ class Results:
 
     def mean(self, variant: str, benchmark: str, *path: str) -> Json | None:
         """The estimate at `path`, averaged over seeds; None where no seed has a value."""
+        if len(self.seeds(variant)) > 1:
+            over_seeds = self.comparisons.over_seeds(variant, benchmark, *path)
+            if over_seeds is not None and over_seeds["value"] is not None:
+                return over_seeds
         return average(self.each(variant, benchmark, *path))
 
     def seeds(self, variant: str) -> list[int]:
@@ -67,12 +74,25 @@ def average(estimates: Sequence[Json]) -> Json | None:
     }
 
 
-def read_results(paths: Sequence[Path]) -> Results:
-    """Read metrics files.
+def read_results(paths: Sequence[Path], comparisons: Sequence[Path] = ()) -> Results:
+    """Read metrics files, and the comparisons of their models.
 
     Raises:
-        UserError: a file is missing or no metrics file, or two are of the same model and benchmark.
+        UserError: a file is missing or no such file, or two are of the same model and benchmark, or
+            comparisons are of other seeds than the metrics.
     """
+    results = replace(_read_metrics(paths), comparisons=read_comparisons(comparisons))
+    for benchmark, content in results.comparisons.by_benchmark.items():
+        for variant, found in content["variants"].items():
+            if (seeds := results.seeds(variant)) != sorted(found["seeds"]):
+                raise UserError(
+                    f"--comparisons: {benchmark}: {variant} has seeds {found['seeds']}, in its "
+                    f"metrics {seeds}; run `compare` on the scores of all"
+                )
+    return results
+
+
+def _read_metrics(paths: Sequence[Path]) -> Results:
     variants: list[str] = []
     benchmarks: list[str] = []
     by_cell: dict[tuple[str, str], dict[int, Json]] = {}

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from gcrm.answers import canonical
 from gcrm.cli import run_stage
-from gcrm.errors import UserError
-from gcrm.files import Row, numbered_rows, write_jsonl
+from gcrm.files import Row, read_jsonl, write_jsonl
 from gcrm.problems import predicted_answer
 from gcrm.progress import Progress, say
 from gcrm.provenance import write_provenance
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 def run(options: SampleOptions) -> None:
     """Write output-greedy.jsonl, and output-rs<k>.jsonl for each k below `num_samples`."""
-    problems = _read_problems(options)
+    problems = read_jsonl(options.problems, texts=("question", "expected_answer"))
     from transformers.utils.logging import disable_progress_bar
 
     from gcrm.checkpoints import check_vocabulary, load_language_model, load_tokenizer
@@ -89,16 +88,6 @@ def label(problems: Sequence[Row], solutions: "Sequence[Generated]") -> list[Row
             }
         )
     return rows
-
-
-def _read_problems(options: SampleOptions) -> list[Row]:
-    problems = []
-    for number, row in numbered_rows(options.problems):
-        problems.append(row)
-        for key in ("question", "expected_answer"):
-            if not isinstance(row.get(key), str) or not row[key].strip():
-                raise UserError(f"{options.problems}, row {number}: {key} must be text")
-    return problems
 
 
 def _seed(options: SampleOptions) -> int:

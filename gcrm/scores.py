@@ -60,6 +60,14 @@ class ScoreTable:
         found = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: found[name] for name in COLUMNS if found[name] is not None}
 
+    def take(self, rows: NDArray[Any]) -> "ScoreTable":
+        """The rows of these indices, in their order."""
+        taken: dict[str, Any] = {
+            name: column.take(rows) if isinstance(column, Ragged) else column[rows]
+            for name, column in self.columns().items()
+        }
+        return ScoreTable(**taken)
+
     def without_q_values(self) -> "ScoreTable":
         """The same scores as of a model that was scored without a goal state."""
         return replace(self, q_values=None)
@@ -177,6 +185,11 @@ def _from_authors(row: Row, where: str, with_q_values: bool) -> Row:
     tokens = next((len(v) for v in (partial, q_values) if v is not None), row.get("num_actions"))
     if not isinstance(tokens, int) or tokens < 1:
         raise UserError(f"{where}: num_actions must be a whole number above 0, not {tokens!r}")
+    for key, values in (("partial_rewards", partial), ("cosine_sim", q_values)):
+        if values is not None and len(values) != tokens:
+            raise UserError(f"{where}: {key} has {len(values)} numbers for {tokens} tokens")
+        if values is not None and not np.isfinite(values).all():
+            raise UserError(f"{where}: {key} has numbers that are not finite; score it again")
     reward = _numbers(row["reward"], "reward", where)
     if reward is None or len(reward) != 1 or not np.isfinite(reward[0]):
         raise UserError(f"{where}: reward must be a finite number, not {row['reward']!r}")

@@ -1,4 +1,4 @@
-"""Numbers with intervals: AUROC, correlation and means, bootstrapped over problems.
+"""Numbers with intervals: AUROC and means, bootstrapped over problems; and tests of differences.
 
 All resampling is of problems, not rows, since solutions of one problem are not independent; and all
 statistics of a benchmark share their resamples, so that differences between them are paired.
@@ -6,7 +6,7 @@ statistics of a benchmark share their resamples, so that differences between the
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -180,36 +180,22 @@ def ratio_replicates(above: Floats, below: Floats, bootstrap: Bootstrap) -> Floa
         return np.asarray(sums[0] / sums[1])
 
 
-def ranks(values: ArrayLike) -> Floats:
-    """Ranks from 1, ties at their mean."""
-    values = np.asarray(values)
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return np.asarray(((last - counts + 1 + last) / 2)[inverse], np.float64)
+def mean_with_interval(values: Floats, bootstrap: Bootstrap) -> Estimate:
+    """Mean over problems of values of shape (P,)."""
+    replicates = mean_replicates(values, bootstrap)
+    return Estimate(float(values.mean()), interval(replicates), len(values))
 
 
-def correlation(
-    x: ArrayLike, y: ArrayLike, bootstrap: Bootstrap, method: Literal["pearson", "spearman"]
-) -> Estimate:
-    """Correlation of two scores, (n,) each, and its interval (Spearman: of the same ranks)."""
-    first, second = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    n = len(first)
-    if n < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
-        reason = "fewer than 3 solutions" if n < 3 else "one of the two is constant"
-        return Estimate(None, None, n, reason)
-    if method == "spearman":
-        first, second = ranks(first), ranks(second)
-    first = (first - first.mean()) / first.std()
-    second = (second - second.mean()) / second.std()
-    moments = np.stack([np.ones(n), first, second, first**2, second**2, first * second])
-    # Problems are resampled whole: their rows' moments can be added up beforehand.
-    by_problem = np.stack([sum_by(bootstrap.problem, row, bootstrap.problems) for row in moments])
-    count, sum_x, sum_y, xx, yy, xy = mean_replicates(by_problem, bootstrap)
-    spread = (xx - sum_x**2 / count) * (yy - sum_y**2 / count)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        replicates = (xy - sum_x * sum_y / count) / np.sqrt(np.maximum(spread, 0))
-    value = float(np.clip(np.mean(first * second), -1, 1))
-    return Estimate(value, interval(np.clip(replicates, -1, 1)), n)
+def ratio_with_interval(above: Floats, below: Floats, bootstrap: Bootstrap, n: int) -> Estimate:
+    """Sum of `above` over sum of `below`, both of shape (P,), such as tokens saved over tokens.
+
+    Args:
+        n: what the estimate says it rests on, problems or rows.
+    """
+    if not below.sum():
+        return Estimate(None, None, n, "there is nothing to take a share of")
+    replicates = ratio_replicates(above, below, bootstrap)
+    return Estimate(float(above.sum() / below.sum()), interval(replicates), n)
 
 
 def sign_flip_p(differences: ArrayLike, seed: int) -> float:

@@ -11,26 +11,25 @@ from numpy.typing import NDArray
 
 from gcrm.answers import canonical
 from gcrm.errors import UserError
-from gcrm.questions import question_hash, question_key
+from gcrm.filter_curve import cross_fitted, filter_curve
+from gcrm.questions import question_key
 from gcrm.scores import ScoreTable
-from gcrm.settings.metrics import MetricsSettings
+from gcrm.settings.metrics import MetricsSettings, StatisticsSettings
 from gcrm.statistics import (
     Bootstrap,
-    Estimate,
-    interval,
-    mean_replicates,
-    ratio_replicates,
+    mean_with_interval,
+    ratio_with_interval,
     sign_flip_p,
     sum_by,
 )
-from gcrm.voting import Filtered, QFilter, Samples, choose_threshold, codes
+from gcrm.voting import Filtered, QFilter, Samples, codes
 
 Floats = NDArray[np.float64]
 Json = dict[str, Any]
 
-CURVE_POINTS = 41
-"""Thresholds of the accuracy-against-tokens curve: quantiles of the samples' smallest Q-values."""
 NO_Q_VALUES = {"reason": "scored without a goal state: there are no Q-values"}
+TOO_FEW_PROBLEMS = {"reason": "too few problems to choose a threshold on half of them"}
+ALL_SKIPPED = {"reason": "all samples are shorter than the tokens that are skipped"}
 
 
 def vote_metrics(greedy: ScoreTable, samples: ScoreTable, settings: MetricsSettings) -> Json:
@@ -40,9 +39,7 @@ def vote_metrics(greedy: ScoreTable, samples: ScoreTable, settings: MetricsSetti
         greedy: scores of one solution a problem; the official rules let it vote, too.
         samples: scores of several solutions a problem; their numbers may differ.
     """
-    problem, keys = codes([question_key(text) for text in samples.question])
-    answers = [canonical(answer) for answer in _predicted(samples)]
-    votes = Samples(problem, answers, samples.is_correct)
+    votes, keys = labelled_votes(samples)
     tests = _Tests(votes.problems, settings)
     unfiltered = votes.majority()
     result: Json = {
@@ -53,7 +50,7 @@ def vote_metrics(greedy: ScoreTable, samples: ScoreTable, settings: MetricsSetti
             "mean": float(votes.sizes.mean()),
             "most": int(votes.sizes.max()),
         },
-        "samples_without_answer": sum(answer is None for answer in answers),
+        "samples_without_answer": int((votes.group < 0).sum()),
         "mean_correct": tests.mean(votes.mean_correct()),
         "majority": {
             "accuracy": tests.mean(unfiltered),
@@ -66,10 +63,17 @@ def vote_metrics(greedy: ScoreTable, samples: ScoreTable, settings: MetricsSetti
     if samples.q_values is None:
         result |= {"filtered": NO_Q_VALUES, "filter_curve": [], "filter_chosen": NO_Q_VALUES}
     else:
-        q_filter = QFilter(samples.q_values, problem, settings.skip_tokens)
+        q_filter = QFilter(samples.q_values, votes.problem, settings.skip_tokens)
         result["filtered"] = _filtered(votes, q_filter, settings.filter_threshold, tests)
         result |= _filter_curve(votes, q_filter, keys, tests)
-    return result | {"official": _official(greedy, samples, problem, keys, settings)}
+    return result | {"official": _official(greedy, samples, votes.problem, keys, settings)}
+
+
+def labelled_votes(samples: ScoreTable) -> tuple[Samples, list[str]]:
+    """The samples as votes for their canonical answers, and the question key of each problem."""
+    problem, keys = codes([question_key(text) for text in samples.question])
+    answers = [canonical(answer) for answer in _predicted(samples)]
+    return Samples(problem, answers, samples.is_correct), keys
 
 
 def _predicted(table: ScoreTable) -> list[str | None]:
@@ -81,13 +85,12 @@ def _predicted(table: ScoreTable) -> list[str | None]:
 class _Tests:
     """Means of per-problem values with intervals, and paired tests over the same problems."""
 
-    def __init__(self, problems: int, settings: MetricsSettings):
+    def __init__(self, problems: int, settings: StatisticsSettings):
         self.seed = settings.bootstrap_seed
         self.bootstrap = Bootstrap(np.arange(problems), settings.bootstrap_resamples, self.seed)
 
     def mean(self, values: Floats) -> Json:
-        replicates = mean_replicates(values, self.bootstrap)
-        return Estimate(float(values.mean()), interval(replicates), len(values)).as_json()
+        return mean_with_interval(values, self.bootstrap).as_json()
 
     def difference(self, after: Floats, before: Floats) -> Json:
         """Mean of after - before, with the p of a sign-flip test over problems."""
@@ -96,11 +99,7 @@ class _Tests:
 
     def share(self, above: Floats, below: Floats) -> Json:
         """Sum over sum, such as tokens saved over tokens."""
-        if not below.sum():
-            return Estimate(None, None, len(below), "no tokens to look at").as_json()
-        replicates = ratio_replicates(above, below, self.bootstrap)
-        value = float(above.sum() / below.sum())
-        return Estimate(value, interval(replicates), len(below)).as_json()
+        return ratio_with_interval(above, below, self.bootstrap, n=len(below)).as_json()
 
 
 def _filtered(
@@ -141,57 +140,32 @@ def _spared(votes: Samples, filtered: Filtered, tests: _Tests) -> Json:
 
 
 def _filter_curve(votes: Samples, q_filter: QFilter, keys: list[str], tests: _Tests) -> Json:
-    """Accuracy against tokens saved over the thresholds, and a threshold that was not chosen by it.
-
-    The chosen threshold saves most tokens at an accuracy not below the unfiltered one. It is chosen
-    on one half of the problems (by hash of the question) and reported on the other, both ways.
-    """
-    smallest = q_filter.smallest()
-    smallest = smallest[np.isfinite(smallest)]
-    if not smallest.size:
-        reason = {"reason": "all samples are shorter than the tokens that are skipped"}
-        return {"filter_curve": [], "filter_chosen": reason}
-    quantiles = np.linspace(0, 1, CURVE_POINTS)
-    curve, points = [], []
-    # The lowest threshold is the smallest Q-value of all: nothing is below it.
-    for threshold in np.unique(np.quantile(smallest, quantiles, method="lower")):
-        filtered = q_filter.apply(float(threshold))
-        accuracy = votes.majority(filtered.keep)
-        saved = sum_by(votes.problem, filtered.saved, votes.problems)
-        curve.append((float(threshold), accuracy, saved))
-        spared = _spared(votes, filtered, tests)
-        points.append({"threshold": float(threshold), "accuracy": tests.mean(accuracy), **spared})
+    """Accuracy against tokens saved over the thresholds, and at one that was not chosen by it."""
+    curve = filter_curve(votes, q_filter)
+    if not curve:
+        return {"filter_curve": [], "filter_chosen": ALL_SKIPPED}
+    sizes = votes.sizes.astype(float)
     tokens = sum_by(votes.problem, q_filter.lengths, votes.problems)
-    return {
-        "filter_curve": points,
-        "filter_chosen": _cross_chosen(curve, votes.majority(), tokens, keys, tests),
+    points = [
+        {
+            "threshold": point.threshold,
+            "accuracy": tests.mean(point.accuracy),
+            "samples_dropped": tests.share(point.dropped, sizes),
+            "tokens_saved": tests.share(point.saved, tokens),
+        }
+        for point in curve
+    ]
+    unfiltered = votes.majority()
+    chosen = cross_fitted(curve, unfiltered, keys)
+    if chosen is None:
+        return {"filter_curve": points, "filter_chosen": TOO_FEW_PROBLEMS}
+    result = {
+        "thresholds": list(chosen.thresholds),
+        "accuracy": tests.mean(chosen.accuracy),
+        "difference": tests.difference(chosen.accuracy, unfiltered),
+        "tokens_saved": tests.share(chosen.saved, tokens),
     }
-
-
-def _cross_chosen(
-    curve: list[tuple[float, Floats, Floats]],
-    unfiltered: Floats,
-    tokens: Floats,
-    keys: list[str],
-    tests: _Tests,
-) -> Json:
-    second_half = np.array([int(question_hash(key)[-1], 16) % 2 == 1 for key in keys])
-    if second_half.all() or not second_half.any():
-        return {"reason": "too few problems to choose a threshold on half of them"}
-    accuracy, saved = np.empty(len(keys)), np.empty(len(keys))
-    thresholds = []
-    for reported in (~second_half, second_half):
-        threshold, each_accuracy, each_saved = curve[
-            choose_threshold(curve, unfiltered, chosen_on=~reported)
-        ]
-        accuracy[reported], saved[reported] = each_accuracy[reported], each_saved[reported]
-        thresholds.append(threshold)
-    return {
-        "thresholds": thresholds,
-        "accuracy": tests.mean(accuracy),
-        "difference": tests.difference(accuracy, unfiltered),
-        "tokens_saved": tests.share(saved, tokens),
-    }
+    return {"filter_curve": points, "filter_chosen": result}
 
 
 def _official(

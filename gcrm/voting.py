@@ -81,7 +81,8 @@ class Samples:
         counts = np.bincount(self.group[votes], weight, len(self.group_right))
         most = np.zeros(self.problems, counts.dtype)
         np.maximum.at(most, self.group_problem, counts)
-        winner = (counts == most[self.group_problem]) & (counts > 0)
+        # Sums of the same weights in another order may differ in their last digits.
+        winner = (counts >= most[self.group_problem] * (1 - 1e-9)) & (counts > 0)
         problem, right = self.group_problem[winner], self.group_right[winner]
         accuracy = np.zeros(self.problems)
         if ties == "official":
@@ -212,23 +213,3 @@ def _new_lows(q_values: Ragged, skip: int) -> Iterator[tuple[Ints, Ints, NDArray
             low[1:] = order[1:] < np.minimum.accumulate(order)[:-1]
         yield row[low], position[low], values[low]
         first = last
-
-
-def choose_threshold(
-    curve: Sequence[tuple[float, Floats, Floats]], unfiltered: Floats, chosen_on: Bools
-) -> int:
-    """Index of the threshold that saves most tokens at an accuracy not below the unfiltered one.
-
-    Args:
-        curve: threshold, accuracy (P,) and tokens saved (P,) for each threshold; the first one
-            drops nothing.
-        unfiltered: accuracy of the unfiltered vote, (P,).
-        chosen_on: the problems that decide, (P,).
-    """
-    floor = unfiltered[chosen_on].sum() - 1e-9
-    best, most_saved = 0, -1.0
-    for index, (_, accuracy, saved) in enumerate(curve):
-        total = saved[chosen_on].sum()
-        if accuracy[chosen_on].sum() >= floor and total > most_saved:
-            best, most_saved = index, total
-    return best

@@ -94,6 +94,12 @@ def test_batches_are_checked_as_they_will_be_used() -> None:
             {"evaluate": {"goal_attribute": "b"}},
             "evaluate.goal_attribute: 'b' is none of represent.attributes (which are none)",
         ),
+        ({"compare": {"baseline": "x"}}, "my.yaml: compare: there is no variant 'x'; there are v"),
+        (
+            {"compare": {"pairs": ["vanilla:x"]}},
+            "my.yaml: compare: there is no variant 'x'; there are vanilla",
+        ),
+        ({"compare": {"pairs": ["vanilla"]}}, "my.yaml: compare.pairs.0: String should match"),
         ({"pretrain": {}}, "my.yaml: pretrain: would do nothing, since base_model is given"),
         ({"prepare": {}}, "my.yaml: prepare: would do nothing, since base_model, preferences, com"),
         ({"benchmarks": []}, "completions: does nothing without benchmarks"),

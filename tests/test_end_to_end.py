@@ -39,7 +39,7 @@ def test_it_ends_with_the_table(run: tuple[Path, str]) -> None:
     assert summary.strip() in screen
     for word in ("vanilla", "contrastive", "gsm8k", "svamp", "dialogues", "synthetic stand-in"):
         assert word in summary
-    assert (report / "report.md").stat().st_size > 500
+    assert "## Differences of variants" in (report / "report.md").read_text()
     pairs = pd.read_csv(report / "preference_accuracy.csv")
     assert set(pairs["heldout"]) == {"dialogues"} and set(pairs["n"].dropna()) == {12}
     assert (report / "auroc.png").read_bytes().startswith(b"\x89PNG")
@@ -87,6 +87,12 @@ def test_every_result_is_there_with_its_provenance(run: tuple[Path, str]) -> Non
         for name in ("gsm8k", "svamp", "dialogues"):
             metrics = json.loads((results / f"metrics/{variant}/seed0/{name}.json").read_text())
             assert (metrics["variant"], metrics["seed"], metrics["benchmark"]) == (variant, 0, name)
+    for name, places in (("gsm8k", ["auroc", "partial_auroc", "voting"]), ("svamp", ["auroc"])):
+        compared = json.loads((results / f"comparisons/{name}.json").read_text())
+        assert list(compared["variants"]) == ["vanilla", "contrastive"]
+        (difference,) = compared["differences"]
+        assert (difference["variant"], difference["baseline"]) == ("contrastive", "vanilla")
+        assert set(places) <= set(difference)
     made = [*results.glob("models/*/*/provenance.json"), *results.glob("scores/*/*/*/*/prov*.json")]
     assert len(made) == 2 + 8
     assert {"options", "inputs", "versions", "seconds"} <= json.loads(made[0].read_text()).keys()

@@ -13,7 +13,6 @@ from gcrm.errors import UserError
 from gcrm.files import (
     atomic_folder,
     atomic_path,
-    iter_jsonl,
     numbered_rows,
     read_jsonl,
     write_json,
@@ -37,7 +36,15 @@ def test_lines_are_numbered_as_in_an_editor(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b'\xef\xbb\xbf{"a": 1}\r\n\r\n   \n{"a": "x\\ry\xe2\x80\xa8z"}')
     assert list(numbered_rows(path)) == [(1, {"a": 1}), (4, {"a": "x\ry\u2028z"})]
-    assert list(iter_jsonl(path)) == read_jsonl(path) == [{"a": 1}, {"a": "x\ry\u2028z"}]
+    assert read_jsonl(path) == [{"a": 1}, {"a": "x\ry\u2028z"}]
+
+
+def test_a_row_without_its_text_is_named_by_its_line(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"a": "x"}\n\n{"a": " "}\n')
+    with pytest.raises(UserError, match=r"rows.jsonl, row 3: a must be text"):
+        read_jsonl(path, texts=["a"])
+    assert read_jsonl(path) == [{"a": "x"}, {"a": " "}]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,10 @@ import pytest
 
 from gcrm.fingerprint import closure, content_hash, describe, source_hash
 
-STAGES = ["prepare", "pretrain", "sample", "pair", "train", "represent", "evaluate", "metrics"]
+STAGES = [
+    *("prepare", "pretrain", "sample", "pair", "train", "represent", "evaluate", "metrics"),
+    "compare",
+]
 
 BEFORE = '''
 """What it is for."""

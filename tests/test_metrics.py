@@ -1,6 +1,7 @@
 """`python -m gcrm.metrics`: both ways in, against scikit-learn and on literals."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -271,6 +272,24 @@ def test_the_original_command_prints_a_table(
     assert ("Q-values" in printed) == (not vanilla)
     assert ("tokens saved" in printed and "majority, Q >= 0" in printed) == (not vanilla)
     assert max(map(len, printed.splitlines())) <= 110
+
+
+@pytest.mark.parametrize("name", ["output-greedy.jsonl", "output.jsonl"])
+def test_a_greedy_file_among_the_samples_does_not_vote_twice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """The authors' all/ holds the greedy file, too; `evaluate` writes two files output.jsonl."""
+    folder = eval_results(tmp_path) / "my-model" / "gsm8k"
+    (folder / "all" / "output.jsonl").rename(folder / "all" / "output-rs0.jsonl")
+    (folder / "greedy" / "output.jsonl").rename(folder / "greedy" / name)
+    words = ["--model_name", "my-model", "--eval_results_dir", str(tmp_path / "eval")]
+    words += ["--benchmarks", "gsm8k", "--bootstrap-resamples", "20"]
+    assert run_stage(MetricsOptions, run, words) == 0
+    without = capsys.readouterr().out
+    shutil.copy(folder / "greedy" / name, folder / "all" / name)
+    assert run_stage(MetricsOptions, run, words) == 0
+    assert capsys.readouterr().out == without
+    assert "votes over samples" in without
 
 
 @pytest.mark.parametrize(

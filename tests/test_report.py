@@ -10,10 +10,12 @@ import pytest
 from score_rows import columns, score_file
 
 from gcrm.cli import run_stage
+from gcrm.compare import run as run_compare
 from gcrm.metrics import run as run_metrics
 from gcrm.report import run
 from gcrm.report_tables import average
 from gcrm.scores import write_scores
+from gcrm.settings.compare import CompareOptions
 from gcrm.settings.metrics import MetricsOptions
 from gcrm.settings.report import ReportOptions
 
@@ -42,6 +44,64 @@ def metrics(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
             )
             paths.append(output)
     return paths
+
+
+@pytest.fixture(scope="module")
+def comparisons(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Of two variants with two seeds, and the metrics of the same scores before them."""
+    folder = tmp_path_factory.mktemp("comparisons")
+    greedy, metrics = [], []
+    for number, (variant, seed) in enumerate(
+        [("vanilla", 0), ("vanilla", 1), ("contrastive", 0), ("contrastive", 1)]
+    ):
+        path = folder / variant / f"seed{seed}" / "gsm8k" / "greedy" / "scores.parquet"
+        rewards = np.random.default_rng(number).normal(size=40)
+        write_scores(path, columns() | {"reward": rewards})
+        output = folder / variant / f"seed{seed}" / "gsm8k.json"
+        run_metrics(MetricsOptions(scores=path, output=output, bootstrap_resamples=50))
+        greedy.append(path)
+        metrics.append(output)
+    output = folder / "comparisons" / "gsm8k.json"
+    run_compare(CompareOptions(scores=greedy, output=output, bootstrap_resamples=50))
+    return [*metrics, output]
+
+
+def test_differences_of_variants_have_a_section_and_a_table(
+    tmp_path: Path, comparisons: list[Path]
+) -> None:
+    *metrics, compared = comparisons
+    folder = made(tmp_path, metrics, comparisons=[compared])
+    text = (folder / "report.md").read_text()
+    found = json.loads(compared.read_text())
+    difference = found["differences"][0]["auroc"]["reward"]
+    low, high = difference["interval"]
+    assert "## Differences of variants" in text
+    assert f"{difference['value']:+.3f} [{low:.3f}, {high:.3f}], p = " in text
+    assert "Fewer than five" in text
+    rows = list(csv.DictReader((folder / "differences.csv").open()))
+    assert float(rows[0]["value"]) == difference["value"]
+    provenance = json.loads((folder / "provenance.json").read_text())
+    assert str(compared) in provenance["inputs"]
+
+
+def test_averages_over_seeds_have_intervals_over_seeds(
+    tmp_path: Path, comparisons: list[Path]
+) -> None:
+    *metrics, compared = comparisons
+    over_seeds = json.loads(compared.read_text())["variants"]["vanilla"]["auroc"]["reward"]
+    low, high = over_seeds["interval"]
+    cell = f"{over_seeds['value']:.3f} [{low:.3f}, {high:.3f}]"
+    assert cell in (made(tmp_path / "a", metrics, comparisons=[compared]) / "report.md").read_text()
+    assert cell not in (made(tmp_path / "b", metrics) / "report.md").read_text()
+
+
+def test_comparisons_of_other_seeds_are_refused(
+    tmp_path: Path, comparisons: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--run", "x", "--metrics", str(comparisons[0]), str(comparisons[2])]
+    words += ["--comparisons", str(comparisons[-1]), "--save_dir", str(tmp_path)]
+    assert run_stage(ReportOptions, run, words) == 1
+    assert "gsm8k: vanilla has seeds [0, 1], in its metrics [0]" in capsys.readouterr().err
 
 
 def made(save_dir: Path, metrics: list[Path], **options: Any) -> Path:

@@ -183,7 +183,8 @@ def test_several_files_number_the_samples_of_a_question(tmp_path: Path) -> None:
         ({"num_actions": 2.0, "partial_rewards": None, "cosine_sim": None}, "num_actions must be"),
         ({"reward": float("nan")}, "reward must be a finite number"),
         ({"cosine_sim": ["a"]}, "cosine_sim must be numbers"),
-        ({"cosine_sim": [0.5]}, "number of q_values is not num_tokens"),
+        ({"cosine_sim": [0.5]}, "cosine_sim has 1 numbers for 2 tokens"),
+        ({"partial_rewards": [0.1, float("inf")]}, "partial_rewards has numbers that are not fin"),
         ({"partial_rewards": [], "cosine_sim": []}, "num_actions must be a whole number above 0"),
     ],
 )
@@ -193,8 +194,9 @@ def test_bad_rows_of_jsonl_are_refused(
     good = {"question": "q", "is_correct": True, "reward": 1.0, "partial_rewards": [0.1, 0.2]}
     rows = [good | {"cosine_sim": [0.5, 0.5]}, good | {"cosine_sim": [0.5, 0.5]} | change]
     path = tmp_path / "output.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with pytest.raises(UserError, match=rf"output.jsonl, row 2: {message}"):
+    path.write_text("\n\n".join(json.dumps(row) for row in rows))
+    # A blank line is no row, but an editor counts it.
+    with pytest.raises(UserError, match=rf"output.jsonl, row 3: {message}"):
         read_authors_jsonl([path])
 
 
@@ -207,6 +209,16 @@ def test_percentiles_take_the_token_of_the_definition(
 ) -> None:
     found = Ragged.of(rows).at_percentile(percentile)
     assert found.tolist() == [row[max(int(len(row) * percentile) - 1, 0)] for row in rows]
+
+
+def test_rows_of_a_table_are_taken(tmp_path: Path) -> None:
+    table = read_scores(score_file(tmp_path / "s.parquet"))
+    taken = table.take(np.array([7, 3]))
+    assert taken.question.tolist() == ["question 7?", "question 3?"]
+    assert taken.q_values is not None
+    assert table.q_values is not None
+    assert np.array_equal(taken.q_values[1], table.q_values[3])
+    assert taken.reward.tolist() == table.reward[[7, 3]].tolist()
 
 
 def test_ragged_rows_are_joined_and_taken() -> None:

@@ -2,7 +2,6 @@
 
 import itertools
 import time
-from typing import Literal
 
 import numpy as np
 import pytest
@@ -17,12 +16,11 @@ from gcrm.statistics import (
     auroc,
     auroc_replicates,
     aurocs_with_intervals,
-    correlation,
     holm,
     interval,
     mean_replicates,
-    ranks,
     ratio_replicates,
+    ratio_with_interval,
     sign_flip_p,
 )
 
@@ -136,29 +134,10 @@ def test_auroc_with_interval_of_5000_rows_takes_less_than_a_second() -> None:
     assert time.process_time() - started < 1
 
 
-@pytest.mark.parametrize("method", ["pearson", "spearman"])
-def test_correlation_is_scipys(method: Literal["pearson", "spearman"]) -> None:
-    generator = np.random.default_rng(0)
-    x = np.round(generator.normal(size=300), 1)
-    y = np.round(x + generator.normal(size=300), 1)
-    estimate = correlation(x, y, Bootstrap(np.arange(300), 2_000, 0), method)
-    function = stats.pearsonr if method == "pearson" else stats.spearmanr
-    assert estimate.value == pytest.approx(function(x, y).statistic)
-    assert estimate.interval is not None
-    # Fisher's interval
-    z, half = np.arctanh(estimate.value), 1.96 / np.sqrt(297)
-    assert estimate.interval == pytest.approx(np.tanh([z - half, z + half]), abs=0.03)
-
-
-def test_correlation_with_a_constant_has_a_reason() -> None:
-    estimate = correlation([1, 1, 1], [1, 2, 3], Bootstrap(np.arange(3), 10, 0), "pearson")
-    assert estimate.value is None
-    assert estimate.reason == "one of the two is constant"
-
-
-@given(hnp.arrays(np.float64, st.integers(1, 30), elements=st.integers(0, 4).map(float)))
-def test_ranks_are_scipys(values: np.ndarray) -> None:
-    assert np.array_equal(ranks(values), stats.rankdata(values))
+def test_a_ratio_of_nothing_has_a_reason() -> None:
+    estimate = ratio_with_interval(np.zeros(3), np.zeros(3), Bootstrap(np.arange(3), 5, 0), n=3)
+    assert (estimate.value, estimate.interval, estimate.n) == (None, None, 3)
+    assert estimate.reason
 
 
 def test_ratio_replicates_resample_both_sums() -> None:
@@ -185,6 +164,18 @@ def test_sign_flip_p_of_many_differences_is_near_the_t_test() -> None:
     expected = stats.ttest_1samp(differences, 0).pvalue
     assert sign_flip_p(differences, seed=0) == pytest.approx(expected, abs=0.01)
     assert sign_flip_p(differences, seed=0) == sign_flip_p(differences, seed=0)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=7))
+def test_holm_is_the_closed_test_of_bonferronis(p_values: list[float]) -> None:
+    # Slow: a hypothesis is rejected if Bonferroni's test rejects each set of hypotheses with it.
+    indices = range(len(p_values))
+    sets = [members for size in indices for members in itertools.combinations(indices, size + 1)]
+    expected = [
+        max(min(1, len(m) * min(p_values[i] for i in m)) for m in sets if one in m)
+        for one in indices
+    ]
+    assert holm(p_values) == pytest.approx(expected)
 
 
 def test_holm_by_hand() -> None:

@@ -1,5 +1,6 @@
 """Votes and the Q-filter on literals worked by hand, and against slow loops."""
 
+import math
 from collections import Counter
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gcrm.score_files import Ragged
-from gcrm.voting import QFilter, Samples, choose_threshold, codes
+from gcrm.voting import QFilter, Samples, codes
 
 
 def samples(*rows: tuple[int, str | None, bool]) -> Samples:
@@ -72,6 +73,15 @@ def test_best_of_n_and_reward_weighted_by_hand() -> None:
     # 1 + 1 beats e^0.5
     reward[:3] = [0.5, 0, 0]
     assert votes.reward_weighted(reward)[0] == 0
+
+
+def test_a_tie_of_equal_weights_in_another_order_is_a_tie() -> None:
+    rewards = [0.3, 0.7, 0.9]
+    # Answer 1 gets the weights in one order, answer 2 in the other: the sums may differ by 1e-16.
+    for shift in range(40):
+        weights = np.array([*rewards, *reversed(rewards)]) + shift / 10
+        votes = samples(*[(0, "1", True)] * 3, *[(0, "2", False)] * 3)
+        assert votes.reward_weighted(weights) == pytest.approx([1 / 2])
 
 
 def test_q_filter_by_hand() -> None:
@@ -148,6 +158,55 @@ def test_filter_and_votes_agree_with_slow_loops(
         assert votes.majority(filtered.keep)[number] == pytest.approx(expected_accuracy)
 
 
+@given(sample_rows)
+@settings(max_examples=80)
+def test_votes_by_reward_agree_with_slow_loops(
+    rows: list[tuple[int, str | None, bool, list[float], float]],
+) -> None:
+    problem, keys = codes([str(row[0]) for row in rows])
+    correct, reward = np.array([row[2] for row in rows]), np.array([row[4] for row in rows])
+    votes = Samples(problem, [row[1] for row in rows], correct)
+    found = votes.best_of_n(reward), votes.reward_weighted(reward), votes.pass_at_n()
+    for number in range(len(keys)):
+        mine = [row for row, p in zip(rows, problem, strict=True) if p == number]
+        highest = max(row[4] for row in mine)
+        best_of_n = np.mean([row[2] for row in mine if row[4] == highest])
+        weights: dict[str, float] = {}
+        for row in mine:
+            if row[1] is not None:
+                weights[row[1]] = weights.get(row[1], 0) + math.exp(row[4])
+        winners = [a for a, w in weights.items() if math.isclose(w, max(weights.values()))]
+        right = [np.mean([row[2] for row in mine if row[1] == answer]) for answer in winners]
+        assert found[0][number] == pytest.approx(best_of_n)
+        assert found[1][number] == pytest.approx(np.mean(right) if right else 0)
+        # pass@n is the unbiased pass@k, 1 - C(n - c, k) / C(n, k), at k = n.
+        n, c = len(mine), sum(row[2] for row in mine)
+        assert found[2][number] == 1 - math.comb(n - c, n) / math.comb(n, n)
+
+
+@given(sample_rows, st.floats(-1, 1), st.integers(0, 6))
+@settings(max_examples=80)
+def test_official_rules_agree_with_slow_loops(
+    rows: list[tuple[int, str | None, bool, list[float], float]], threshold: float, skip: int
+) -> None:
+    problem, keys = codes([str(row[0]) for row in rows])
+    correct, q_values = np.array([row[2] for row in rows]), [row[3] for row in rows]
+    votes = Samples(problem, [repr(row[1]) for row in rows], correct)
+    filtered = QFilter(Ragged.of(q_values), problem, skip).apply(threshold, official=True)
+    accuracy = votes.official_majority(filtered.keep)
+    for number in range(len(keys)):
+        mine = [i for i in range(len(rows)) if problem[i] == number]
+        kept = [i for i in mine if min(q_values[i][skip:], default=1) >= threshold]
+        voters = kept or mine
+        right = sum(correct[i] for i in voters)
+        wrong = Counter(repr(rows[i][1]) for i in voters if not correct[i])
+        assert accuracy[number] == (right > 0 and right >= max(wrong.values(), default=0))
+        for i in mine:
+            below = [k for k, q in enumerate(q_values[i]) if k >= skip and q < threshold]
+            assert filtered.saved[i] == (len(q_values[i]) - below[0] if below else 0)
+            assert filtered.tokens[i] == len(q_values[i][skip:])
+
+
 def test_long_tables_are_worked_through_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = np.random.default_rng(0)
     q_values = Ragged.of([generator.uniform(-1, 1, n) for n in generator.integers(1, 40, 200)])
@@ -157,16 +216,3 @@ def test_long_tables_are_worked_through_in_parts(monkeypatch: pytest.MonkeyPatch
     parts = QFilter(q_values, problem, 5).apply(-0.8)
     assert np.array_equal(whole.keep, parts.keep)
     assert np.array_equal(whole.saved, parts.saved)
-
-
-def test_the_threshold_with_most_savings_at_no_lower_accuracy_is_chosen() -> None:
-    unfiltered = np.array([1.0, 0.0, 1.0])
-    curve = [
-        (-1.0, np.array([1.0, 0.0, 1.0]), np.zeros(3)),
-        (0.1, np.array([1.0, 0.0, 1.0]), np.array([2.0, 2.0, 0.0])),
-        (0.2, np.array([0.0, 1.0, 0.0]), np.array([3.0, 3.0, 9.0])),
-        (0.3, np.array([0.0, 0.0, 0.0]), np.array([9.0, 9.0, 9.0])),
-    ]
-    # On problems 0 and 1 the threshold 0.2 is as good as no filter; on all three it is not.
-    assert choose_threshold(curve, unfiltered, np.array([True, True, False])) == 2
-    assert choose_threshold(curve, unfiltered, np.array([True, True, True])) == 1

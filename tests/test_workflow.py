@@ -105,7 +105,7 @@ def stages(jobs: dict[str, str]) -> list[str]:
     return sorted({message.split(":")[0] for message in jobs})
 
 
-DOWNSTREAM_OF_TRAIN = ["evaluate", "metrics", "report", "represent", "train"]
+DOWNSTREAM_OF_TRAIN = ["compare", "evaluate", "metrics", "report", "represent", "train"]
 
 
 # --- caching ---------------------------------------------------------------------------------
@@ -156,6 +156,7 @@ def test_changed_solutions_of_a_benchmark_rerun_its_evaluation_only(project: Pat
         "evaluate: contrastive, seed 0, svamp (greedy)",
         "metrics: vanilla, seed 0, svamp",
         "metrics: contrastive, seed 0, svamp",
+        "compare: variants on svamp",
         "report: tables and figures of the run",
     }
 
@@ -169,6 +170,7 @@ def test_changed_own_samples_rerun_their_split_only(own_project: Path) -> None:
         "evaluate: contrastive, seed 0, gsm8k (all)",
         "metrics: vanilla, seed 0, gsm8k",
         "metrics: contrastive, seed 0, gsm8k",
+        "compare: variants on gsm8k",
         "report: tables and figures of the run",
     }
 
@@ -239,7 +241,7 @@ def test_a_new_variant_runs_only_what_is_new(project: Path) -> None:
     jobs = would_run(project)
     assert stages(jobs) == DOWNSTREAM_OF_TRAIN
     report = jobs.pop("report: tables and figures of the run")
-    assert all("weak" in message for message in jobs)
+    assert all("weak" in message for message in jobs if not message.startswith("compare: "))
     assert "results/small/metrics/weak/seed0/gsm8k.json" in report
 
 
@@ -248,7 +250,7 @@ def test_a_new_seed_runs_only_what_is_new(project: Path) -> None:
     jobs = would_run(project)
     assert stages(jobs) == DOWNSTREAM_OF_TRAIN
     jobs.pop("report: tables and figures of the run")
-    assert all("seed 1" in message for message in jobs)
+    assert all("seed 1" in message for message in jobs if not message.startswith("compare: "))
     assert "train: vanilla, seed 1" in jobs
 
 
@@ -259,7 +261,21 @@ def test_cores_do_not_change_results(project: Path) -> None:
 
 def test_other_threads_are_another_result(project: Path) -> None:
     change_config(project, threads={"pretrain": 1, "evaluate": 2})
-    assert stages(would_run(project)) == ["evaluate", "metrics", "report"]
+    assert stages(would_run(project)) == ["compare", "evaluate", "metrics", "report"]
+
+
+def test_another_baseline_compares_anew_and_nothing_else(project: Path) -> None:
+    change_config(project, compare={"baseline": "contrastive"})
+    jobs = would_run(project)
+    assert stages(jobs) == ["compare", "report"]
+    assert "compare.baseline: contrastive" in jobs["compare: variants on gsm8k"]
+
+
+def test_another_threshold_concerns_metrics_and_comparisons(project: Path) -> None:
+    change_config(project, metrics={"bootstrap_resamples": 50, "filter_threshold": 0.2})
+    assert stages(would_run(project)) == ["compare", "metrics", "report"]
+    change_config(project, metrics={"bootstrap_resamples": 50, "correlation_percentiles": [0.5]})
+    assert stages(would_run(project)) == ["metrics", "report"]
 
 
 # --- what runs -------------------------------------------------------------------------------
@@ -277,9 +293,18 @@ def test_one_result_needs_only_what_it_is_made_of(tmp_path: Path) -> None:
 def test_a_run_that_brings_everything_makes_nothing(own_project: Path) -> None:
     shutil.rmtree(own_project / "results")
     jobs = would_run(own_project, "--configfile", "own.yaml")
-    assert stages(jobs) == ["evaluate", "metrics", "prepare", "report", "represent", "train"]
+    assert stages(jobs) == [
+        *("compare", "evaluate", "metrics", "prepare", "report", "represent", "train"),
+    ]
     assert "evaluate: vanilla, seed 0, gsm8k (all)" in jobs
     assert "evaluate: vanilla, seed 0, svamp (all)" not in jobs
+
+
+def test_one_variant_alone_is_compared_with_nothing(tmp_path: Path) -> None:
+    project = copy_project(tmp_path, SMALL | {"variants": {"vanilla": {}}})
+    assert "compare" not in stages(would_run(project))
+    change_config(project, seeds=[0, 1])  # its intervals take the seeds in
+    assert "compare" in stages(would_run(project))
 
 
 def test_no_key_of_the_default_config_reaches_another_run(own_project: Path) -> None:
@@ -428,6 +453,7 @@ def test_a_wrong_type_is_one_line(fresh: Path) -> None:
         ("metrics/nope/seed0/gsm8k.json", "no variant 'nope'; the config has vanilla, contrastive"),
         ("models/vanilla/seed3/config.json", "no seed 'seed3'; the config has seed0"),
         ("metrics/vanilla/seed0/math.json", "no benchmark 'math'; the config has gsm8k, svamp"),
+        ("comparisons/math.json", "no benchmark 'math'; the config has gsm8k, svamp"),
         ("scores/vanilla/seed0/svamp/all/scores.parquet", "its only split is greedy"),
     ],
 )

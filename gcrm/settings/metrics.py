@@ -12,8 +12,8 @@ PAIR_SETTINGS = ("percentiles", "bootstrap_resamples", "bootstrap_seed")
 Percentile = Annotated[float, Field(ge=0, le=1)]
 
 
-class MetricsSettings(Settings):
-    """Which numbers are computed from the scores."""
+class StatisticsSettings(Settings):
+    """What `metrics` and `compare` have in common, so that both mean the same by a number."""
 
     filter_threshold: float = Field(0.0, ge=-1, le=1)
     """a sample is dropped from the vote when its smallest Q-value is below this cosine"""
@@ -21,12 +21,17 @@ class MetricsSettings(Settings):
     """first tokens of a completion that the filter does not look at"""
     percentiles: list[Percentile] = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
     """shares of a completion after which the partial AUROC is taken, 0 to 1"""
-    correlation_percentiles: list[Percentile] = [0.2, 0.4, 0.6, 0.8]
-    """shares of a completion after which Q-values are correlated with partial rewards, 0 to 1"""
     bootstrap_resamples: int = Field(2_000, gt=0)
     """resamples of the problems behind each 95 % interval"""
     bootstrap_seed: int = 0
     """seed of the resamples"""
+
+
+class MetricsSettings(StatisticsSettings):
+    """Which numbers are computed from the scores."""
+
+    correlation_percentiles: list[Percentile] = [0.2, 0.4, 0.6, 0.8]
+    """shares of a completion after which Q-values are correlated with partial rewards, 0 to 1"""
 
 
 OF_SOLUTIONS = tuple(name for name in MetricsSettings.model_fields if name not in PAIR_SETTINGS)

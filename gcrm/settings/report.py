@@ -23,6 +23,8 @@ class ReportOptions(ReportSettings):
     """name of the run"""
     metrics: list[Path] = []
     """metrics files of benchmarks: .../<variant>/seed<k>/<benchmark>.json"""
+    comparisons: list[Path] = []
+    """comparisons of the variants: .../<benchmark>.json; none where there is nothing to compare"""
     heldout_metrics: list[Path] = []
     """metrics files of held-out preference sets: .../<variant>/seed<k>/<held-out set>.json"""
     data_report: Path | None = None

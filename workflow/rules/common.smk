@@ -48,6 +48,7 @@ RESULTS = str(settings.folder)
 MODEL = f"{RESULTS}/models/{{variant}}/seed{{seed}}"
 GOAL_STATE = f"{RESULTS}/goal_states/{{variant}}/seed{{seed}}"
 SCORES = f"{RESULTS}/scores/{{variant}}/seed{{seed}}/{{benchmark}}"
+COMPARISONS = f"{RESULTS}/comparisons/{{benchmark}}"
 METRICS = f"{RESULTS}/metrics/{{variant}}/seed{{seed}}/{{benchmark}}"
 
 # What transformers needs to load a checkpoint.
@@ -115,6 +116,16 @@ def not_fetched(files):
 def folder_of(files):
     """The folder that all of `files` lie in."""
     return os.path.commonpath([os.path.dirname(file) for file in files])
+
+
+def scores_of_all(benchmark, split):
+    """The score tables of all variants and seeds; none where the benchmark has no such split."""
+    return expand(
+        f"{SCORES}/{split}/scores.parquet",
+        variant=settings.variants,
+        seed=settings.seeds,
+        benchmark=[benchmark] if split in settings.splits(benchmark) else [],
+    )
 
 
 def hide_reasons():

@@ -100,6 +100,38 @@ rule metrics:
         "exec python -m gcrm.metrics {params.flags} --log-file {log:q}"
 
 
+# Compare the variants on the same completions: paired differences, over seeds and problems.
+rule compare:
+    input:
+        greedy=lambda wildcards: scores_of_all(wildcards.benchmark, "greedy"),
+        samples=lambda wildcards: scores_of_all(wildcards.benchmark, "all"),
+    output:
+        comparisons=f"{COMPARISONS}.json",
+        provenance=f"{COMPARISONS}.provenance.json",
+    log:
+        f"{RESULTS}/logs/compare/{{benchmark}}.log",
+    conda:
+        "../envs/gcrm.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        *tracked("compare"),
+        *tracked("metrics", leave_out=["correlation_percentiles"]),
+        code=code("compare"),
+        flags=lambda wildcards, input, output: flags(
+            settings.compare,
+            **settings.statistics(),
+            scores=input.greedy,
+            sample_scores=input.samples or None,
+            output=output.comparisons,
+        ),
+    message:
+        "compare: variants on {wildcards.benchmark}"
+    shell:
+        "exec python -m gcrm.compare {params.flags} --log-file {log:q}"
+
+
 # Put the metrics of all variants into tables and figures.
 rule report:
     input:
@@ -115,6 +147,9 @@ rule report:
             seed=settings.seeds,
             benchmark=list(settings.heldout),
         ),
+        comparisons=expand(
+            f"{COMPARISONS}.json", benchmark=settings.benchmarks if settings.compares else []
+        ),
         data=rules.prepare.output.report,
     output:
         report=f"{RESULTS}/report/report.md",
@@ -127,6 +162,11 @@ rule report:
             ),
             *([f"{RESULTS}/report/preference_accuracy.csv"] if settings.heldout else []),
         ],
+        differences=(
+            [f"{RESULTS}/report/differences.csv"]
+            if settings.benchmarks and len(settings.variants) > 1
+            else []
+        ),
         figure=[f"{RESULTS}/report/auroc.{kind}" for kind in ("png", "svg") if settings.benchmarks],
         provenance=f"{RESULTS}/report/provenance.json",
     log:
@@ -143,6 +183,7 @@ rule report:
             settings.report,
             run=settings.run,
             metrics=input.metrics or None,
+            comparisons=input.comparisons or None,
             heldout_metrics=input.heldout or None,
             data_report=input.data,
             save_dir=os.path.dirname(output.report),

@@ -1,0 +1,111 @@
+"""The numbers by which variants are compared: each model's, with its replicates.
+
+They are those of the metrics file and have their places there as names: ("auroc", "reward") is
+`auroc: {reward: …}`. Replicates of models on the same completions rest on the same resamples, so
+that their differences are paired.
+"""
+
+import numpy as np
+
+from gcrm.filter_curve import cross_fitted, filter_curve
+from gcrm.scores import ScoreTable
+from gcrm.seeds import Measure
+from gcrm.settings.metrics import StatisticsSettings
+from gcrm.statistics import (
+    Bootstrap,
+    Floats,
+    aurocs_with_intervals,
+    mean_replicates,
+    ratio_replicates,
+    sum_by,
+)
+from gcrm.vote_metrics import ALL_SKIPPED, NO_Q_VALUES, TOO_FEW_PROBLEMS, labelled_votes
+from gcrm.voting import QFilter
+
+Place = tuple[str, ...]
+Measures = dict[Place, Measure]
+
+REWARD: Place = ("auroc", "reward")
+FILTERED: Place = ("voting", "filtered")
+CHOSEN: Place = ("voting", "filter_chosen")
+
+
+def auroc_measures(
+    greedy: ScoreTable, bootstrap: Bootstrap, settings: StatisticsSettings
+) -> Measures:
+    """AUROC of the reward, alone and against the length's, and of partial rewards and Q-values."""
+    scores = {REWARD: greedy.reward, ("auroc", "length"): -greedy.num_tokens}
+    lacking: list[Place] = []
+    for name, ragged in (("reward", greedy.partial_rewards), ("q_value", greedy.q_values)):
+        places = [("partial_auroc", name, f"{p:g}") for p in settings.percentiles]
+        if ragged is None:
+            lacking += places
+            continue
+        values = [ragged.at_percentile(p) for p in settings.percentiles]
+        scores |= zip(places, values, strict=True)
+    columns = np.stack(list(scores.values())).astype(np.float64)
+    estimates, replicates = aurocs_with_intervals(columns, greedy.is_correct, bootstrap)
+    found = {
+        place: Measure(estimate.value, row, estimate.n, estimate.reason)
+        for place, estimate, row in zip(scores, estimates, replicates, strict=True)
+    }
+    shorter = found.pop(("auroc", "length"))
+    found |= _beyond_length(found[REWARD], shorter)
+    return found | {place: _without(NO_Q_VALUES, found[REWARD]) for place in lacking}
+
+
+def _beyond_length(reward: Measure, shorter: Measure) -> Measures:
+    """AUROC of the reward above that of the length, be shorter or longer better."""
+    places = [("auroc", "reward_minus_length"), ("auroc", "reward_minus_longer")]
+    if reward.value is None or shorter.value is None:
+        return dict.fromkeys(places, reward)
+    baselines = [
+        (shorter.value, shorter.replicates),
+        (1 - shorter.value, 1 - shorter.replicates),
+    ]
+    return {
+        place: Measure(reward.value - value, reward.replicates - replicates, reward.n)
+        for place, (value, replicates) in zip(places, baselines, strict=True)
+    }
+
+
+def vote_measures(
+    samples: ScoreTable, bootstrap: Bootstrap, settings: StatisticsSettings
+) -> Measures:
+    """The votes that depend on the model: by its rewards, and of the samples its Q-values leave."""
+    votes, keys = labelled_votes(samples)
+
+    def mean(values: Floats) -> Measure:
+        return Measure(float(values.mean()), mean_replicates(values, bootstrap), len(values))
+
+    def share(saved: Floats) -> Measure:
+        value = float(saved.sum() / tokens.sum())
+        return Measure(value, ratio_replicates(saved, tokens, bootstrap), len(saved))
+
+    best = mean(votes.best_of_n(samples.reward))
+    found: Measures = {
+        ("voting", "best_of_n"): best,
+        ("voting", "reward_weighted"): mean(votes.reward_weighted(samples.reward)),
+    }
+    both = ("accuracy", "tokens_saved")
+    if samples.q_values is None:
+        places = [(*vote, name) for vote in (FILTERED, CHOSEN) for name in both]
+        return found | {place: _without(NO_Q_VALUES, best) for place in places}
+    q_filter = QFilter(samples.q_values, votes.problem, settings.skip_tokens)
+    tokens = sum_by(votes.problem, q_filter.lengths, votes.problems)
+    filtered = q_filter.apply(settings.filter_threshold)
+    found[*FILTERED, "accuracy"] = mean(votes.majority(filtered.keep))
+    found[*FILTERED, "tokens_saved"] = share(sum_by(votes.problem, filtered.saved, votes.problems))
+    curve = filter_curve(votes, q_filter)
+    chosen = cross_fitted(curve, votes.majority(), keys) if curve else None
+    if chosen is None:
+        reason = TOO_FEW_PROBLEMS if curve else ALL_SKIPPED
+        return found | {(*CHOSEN, name): _without(reason, best) for name in both}
+    found[*CHOSEN, "accuracy"] = mean(chosen.accuracy)
+    found[*CHOSEN, "tokens_saved"] = share(chosen.saved)
+    return found
+
+
+def _without(reason: dict[str, str], like: Measure) -> Measure:
+    """No number, of as many rows as another."""
+    return Measure(None, np.full_like(like.replicates, np.nan), like.n, reason["reason"])
