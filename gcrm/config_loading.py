@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from gcrm.config import MAKING, PATHS, WITH_VARIABLES, Config, as_list
 from gcrm.errors import UserError
-from gcrm.problems import FAMILIES
+from gcrm.problem_families import FAMILIES
 from gcrm.settings.base import explain
 from gcrm.settings.download import PREFIX, download_name
 from gcrm.settings.train import CONTRASTIVE_ONLY, TrainOptions

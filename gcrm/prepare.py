@@ -14,7 +14,8 @@ from gcrm.errors import UserError
 from gcrm.fetched import fetch_data
 from gcrm.files import Row, write_json, write_jsonl
 from gcrm.preferences import read_heldout, read_preferences
-from gcrm.problems import FAMILIES, make_problems
+from gcrm.problem_families import FAMILIES
+from gcrm.problems import make_problems
 from gcrm.progress import say
 from gcrm.provenance import write_provenance
 from gcrm.questions import question_key
