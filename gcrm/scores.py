@@ -188,8 +188,8 @@ def _from_authors(row: Row, where: str, with_q_values: bool) -> Row:
     for key, values in (("partial_rewards", partial), ("cosine_sim", q_values)):
         if values is not None and len(values) != tokens:
             raise UserError(f"{where}: {key} has {len(values)} numbers for {tokens} tokens")
-        if values is not None and not np.isfinite(values).all():
-            raise UserError(f"{where}: {key} has numbers that are not finite; score it again")
+        if values is not None and not (finite := np.isfinite(values)).all():
+            raise UserError(f"{where}: {key} has {values[np.argmin(finite)]}; score it again")
     reward = _numbers(row["reward"], "reward", where)
     if reward is None or len(reward) != 1 or not np.isfinite(reward[0]):
         raise UserError(f"{where}: reward must be a finite number, not {row['reward']!r}")

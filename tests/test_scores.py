@@ -184,7 +184,7 @@ def test_several_files_number_the_samples_of_a_question(tmp_path: Path) -> None:
         ({"reward": float("nan")}, "reward must be a finite number"),
         ({"cosine_sim": ["a"]}, "cosine_sim must be numbers"),
         ({"cosine_sim": [0.5]}, "cosine_sim has 1 numbers for 2 tokens"),
-        ({"partial_rewards": [0.1, float("inf")]}, "partial_rewards has numbers that are not fin"),
+        ({"partial_rewards": [0.1, float("inf")]}, "partial_rewards has inf"),
         ({"partial_rewards": [], "cosine_sim": []}, "num_actions must be a whole number above 0"),
     ],
 )
