@@ -61,7 +61,7 @@ class CompareOptions(CompareSettings, StatisticsSettings):
     """
 
     scores: Annotated[list[Path], Field(min_length=1)]
-    """greedy solutions' scores: .../<variant>/seed<k>/<benchmark>/<split>/scores.parquet"""
+    """scores of greedy solutions: <variant>/seed<k>/<benchmark>/<split>/scores.parquet"""
     sample_scores: list[Path] = []
     """the sampled solutions' scores, for the votes; of all models, or of none"""
     output: Path
