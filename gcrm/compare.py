@@ -16,16 +16,14 @@ from gcrm.cli import run_stage
 from gcrm.errors import UserError
 from gcrm.files import write_json
 from gcrm.matching import COLUMNS, Completions
-from gcrm.measures import Measures, Place, auroc_measures, vote_measures
+from gcrm.measures import LENGTH, Measures, Place, auroc_measures, nested, vote_measures
 from gcrm.progress import Progress
 from gcrm.provenance import write_provenance
-from gcrm.questions import question_key
 from gcrm.scores import ScoreTable, read_scores
 from gcrm.seeds import BySeed, difference, over_seeds, seeds_note
 from gcrm.settings.compare import CompareOptions
 from gcrm.settings.metrics import StatisticsSettings
 from gcrm.statistics import Bootstrap
-from gcrm.voting import codes
 
 Json = dict[str, Any]
 Model = tuple[str, int]
@@ -120,8 +118,7 @@ def _measured(
         table = read_scores(path, [*COLUMNS, *columns])
         if first is None or bootstrap is None:
             first = Completions(table, path)
-            problem, _ = codes([question_key(text) for text in table.question])
-            bootstrap = Bootstrap(problem, settings.bootstrap_resamples, settings.bootstrap_seed)
+            bootstrap = Bootstrap.over_problems(table.question, settings)
         found[model] = measure(first.in_order(table, path), bootstrap, settings)
         progress.advance()
     return found
@@ -139,14 +136,15 @@ def compared(
             resamples of the same problems.
         pairs: (variant, baseline), each a key of `by_variant`.
     """
-    places = list(next(iter(next(iter(by_variant.values())).values())))
+    measured = next(iter(next(iter(by_variant.values())).values()))
+    places = [place for place in measured if place != LENGTH]  # the same for all models
 
     def by_seed(variant: str, place: Place) -> BySeed:
         return {seed: found[place] for seed, found in by_variant[variant].items()}
 
     variants = {
         variant: _seeds(list(seeds))
-        | _nested({p: over_seeds(by_seed(variant, p), bootstrap_seed) for p in places})
+        | nested({p: over_seeds(by_seed(variant, p), bootstrap_seed) for p in places})
         for variant, seeds in by_variant.items()
     }
     differences = []
@@ -158,24 +156,13 @@ def compared(
             if not place[-1].startswith("reward_minus")  # the length's part cancels out
         }
         names = {"variant": variant, "baseline": baseline}
-        differences.append(names | _seeds(shared) | _nested(found))
+        differences.append(names | _seeds(shared) | nested(found))
     return {"variants": variants, "differences": differences}
 
 
 def _seeds(seeds: list[int]) -> Json:
     note = seeds_note(len(seeds))
     return {"seeds": seeds} | ({"note": note} if note else {})
-
-
-def _nested(estimates: Mapping[Place, Json]) -> Json:
-    """{("a", "b"): x} as {"a": {"b": x}}."""
-    result: Json = {}
-    for place, estimate in estimates.items():
-        section = result
-        for key in place[:-1]:
-            section = section.setdefault(key, {})
-        section[place[-1]] = estimate
-    return result
 
 
 if __name__ == "__main__":

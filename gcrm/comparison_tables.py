@@ -4,13 +4,13 @@ The p of a difference is corrected (Holm) over the benchmarks that have it: the 
 (AUROC of the reward, say) of one pair of variants. It is not corrected over numbers or pairs.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gcrm.errors import UserError
+from gcrm.files import read_json
 from gcrm.seeds import ENOUGH
 from gcrm.statistics import holm
 from gcrm.tables import number, p_value
@@ -92,12 +92,7 @@ def read_comparisons(paths: Sequence[Path]) -> Comparisons:
     """
     found: dict[str, Json] = {}
     for path in paths:
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise UserError(f"{path}: no such file; `compare` makes it") from None
-        except ValueError as error:
-            raise UserError(f"{path}: not valid JSON ({error})") from None
+        content = read_json(path, "compare")
         if not isinstance(content, dict) or not {"variants", "differences"} <= content.keys():
             raise UserError(f"{path}: no comparisons; expected a file that `compare` wrote")
         if content["benchmark"] in found:

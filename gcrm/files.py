@@ -105,6 +105,23 @@ def _row(text: str, where: str) -> Row:
     return row
 
 
+def read_json(path: Path, stage: str) -> Any:
+    """The content of a JSON file that a stage has written.
+
+    Args:
+        stage: which one, for messages.
+
+    Raises:
+        UserError: the file is missing, or is no JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; `{stage}` makes it") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not valid JSON ({error}); `{stage}` makes it anew") from None
+
+
 def write_jsonl(path: Path, rows: Iterable[Row]) -> None:
     """Write one JSON object a line, whole or not at all."""
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:

@@ -5,6 +5,9 @@ They are those of the metrics file and have their places there as names: ("auroc
 that their differences are paired.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from gcrm.filter_curve import cross_fitted, filter_curve
@@ -22,10 +25,13 @@ from gcrm.statistics import (
 from gcrm.vote_metrics import ALL_SKIPPED, NO_Q_VALUES, TOO_FEW_PROBLEMS, labelled_votes
 from gcrm.voting import QFilter
 
+Json = dict[str, Any]
 Place = tuple[str, ...]
 Measures = dict[Place, Measure]
 
 REWARD: Place = ("auroc", "reward")
+LENGTH: Place = ("auroc", "length")
+"""of minus the number of tokens: that of all models on the same completions"""
 FILTERED: Place = ("voting", "filtered")
 CHOSEN: Place = ("voting", "filter_chosen")
 
@@ -33,8 +39,8 @@ CHOSEN: Place = ("voting", "filter_chosen")
 def auroc_measures(
     greedy: ScoreTable, bootstrap: Bootstrap, settings: StatisticsSettings
 ) -> Measures:
-    """AUROC of the reward, alone and against the length's, and of partial rewards and Q-values."""
-    scores = {REWARD: greedy.reward, ("auroc", "length"): -greedy.num_tokens}
+    """AUROC of the reward, the length and their difference, of partial rewards and Q-values."""
+    scores = {REWARD: greedy.reward, LENGTH: -greedy.num_tokens}
     lacking: list[Place] = []
     for name, ragged in (("reward", greedy.partial_rewards), ("q_value", greedy.q_values)):
         places = [("partial_auroc", name, f"{p:g}") for p in settings.percentiles]
@@ -49,8 +55,7 @@ def auroc_measures(
         place: Measure(estimate.value, row, estimate.n, estimate.reason)
         for place, estimate, row in zip(scores, estimates, replicates, strict=True)
     }
-    shorter = found.pop(("auroc", "length"))
-    found |= _beyond_length(found[REWARD], shorter)
+    found |= _beyond_length(found[REWARD], found[LENGTH])
     return found | {place: _without(NO_Q_VALUES, found[REWARD]) for place in lacking}
 
 
@@ -104,6 +109,17 @@ def vote_measures(
     found[*CHOSEN, "accuracy"] = mean(chosen.accuracy)
     found[*CHOSEN, "tokens_saved"] = share(chosen.saved)
     return found
+
+
+def nested(by_place: Mapping[Place, Json]) -> Json:
+    """{("a", "b"): x} as {"a": {"b": x}}."""
+    result: Json = {}
+    for place, content in by_place.items():
+        section = result
+        for key in place[:-1]:
+            section = section.setdefault(key, {})
+        section[place[-1]] = content
+    return result
 
 
 def _without(reason: dict[str, str], like: Measure) -> Measure:

@@ -19,24 +19,22 @@ from gcrm.cli import run_stage
 from gcrm.correlation import correlation
 from gcrm.errors import UserError
 from gcrm.files import write_json
+from gcrm.measures import auroc_measures, nested
 from gcrm.metrics_text import describe
 from gcrm.pair_scores import read_pair_scores
 from gcrm.preference_metrics import preference_metrics
 from gcrm.progress import say
 from gcrm.provenance import write_provenance
-from gcrm.questions import question_key
 from gcrm.scores import ScoreTable, authors_files, read_authors_jsonl, read_scores
 from gcrm.settings.metrics import MetricsOptions, MetricsSettings
 from gcrm.statistics import (
     Bootstrap,
     Estimate,
-    aurocs_with_intervals,
     interval,
     ratio_with_interval,
     sum_by,
 )
 from gcrm.vote_metrics import NO_Q_VALUES, vote_metrics
-from gcrm.voting import codes
 
 Floats = NDArray[np.float64]
 Json = dict[str, Any]
@@ -149,8 +147,7 @@ def benchmark_metrics(
         samples: scores of several solutions a problem, for the votes.
         settings: thresholds, percentiles and the bootstrap.
     """
-    problem, _ = codes([question_key(text) for text in greedy.question])
-    bootstrap = Bootstrap(problem, settings.bootstrap_resamples, settings.bootstrap_seed)
+    bootstrap = Bootstrap.over_problems(greedy.question, settings)
     no_samples = {"reason": "no sampled solutions: there is one solution a problem only"}
     return {
         "settings": {name: getattr(settings, name) for name in MetricsSettings.model_fields},
@@ -160,11 +157,7 @@ def benchmark_metrics(
             "truncated": int(greedy.truncated.sum()),
             "correct": _share_correct(greedy, bootstrap).as_json(),
         },
-        "auroc": _auroc(greedy, bootstrap),
-        "partial_auroc": {
-            "reward": _partial_auroc(greedy, "partial_rewards", settings, bootstrap),
-            "q_value": _partial_auroc(greedy, "q_values", settings, bootstrap),
-        },
+        **_aurocs(greedy, settings, bootstrap),
         "q_value_correlation": _correlation(greedy, settings, bootstrap),
         "voting": no_samples if samples is None else vote_metrics(greedy, samples, settings),
     }
@@ -179,38 +172,24 @@ def _share_correct(greedy: ScoreTable, bootstrap: Bootstrap) -> Estimate:
     return ratio_with_interval(right, rows, bootstrap, n=len(greedy))
 
 
-def _auroc(greedy: ScoreTable, bootstrap: Bootstrap) -> Json:
-    scores = np.stack([greedy.reward.astype(float), -greedy.num_tokens.astype(float)])
-    (reward, length), replicates = aurocs_with_intervals(scores, greedy.is_correct, bootstrap)
-    shorter = longer = reward
-    if reward.value is not None and length.value is not None:
-        gap = interval(replicates[0] - replicates[1])
-        shorter = Estimate(reward.value - length.value, gap, reward.n)
-        # Where longer solutions are right more often, plus the length is the baseline to beat.
-        gap = interval(replicates[0] - (1 - replicates[1]))
-        longer = Estimate(reward.value - (1 - length.value), gap, reward.n)
-    return {
-        "reward": reward.as_json(),
-        "length": length.as_json(),
-        "reward_minus_length": shorter.as_json(),
-        "reward_minus_longer": longer.as_json(),
-    }
-
-
-def _partial_auroc(
-    greedy: ScoreTable, column: str, settings: MetricsSettings, bootstrap: Bootstrap
-) -> Json:
-    ragged = getattr(greedy, column)
-    if ragged is None:
-        return NO_Q_VALUES if column == "q_values" else {"reason": "there are no partial rewards"}
-    if not settings.percentiles:
-        return {"reason": "no percentiles were asked for"}
-    scores = np.stack([ragged.at_percentile(p) for p in settings.percentiles])
-    estimates, _ = aurocs_with_intervals(scores, greedy.is_correct, bootstrap)
-    return {
-        f"{percentile:g}": estimate.as_json()
-        for percentile, estimate in zip(settings.percentiles, estimates, strict=True)
-    }
+def _aurocs(greedy: ScoreTable, settings: MetricsSettings, bootstrap: Bootstrap) -> Json:
+    """The sections `auroc` and `partial_auroc`."""
+    found: Json = {"partial_auroc": {}} | nested(
+        {
+            place: Estimate(
+                measure.value, interval(measure.replicates), measure.n, measure.reason
+            ).as_json()
+            for place, measure in auroc_measures(greedy, bootstrap, settings).items()
+        }
+    )
+    no_scores = {"reward": {"reason": "there are no partial rewards"}, "q_value": NO_Q_VALUES}
+    columns = {"reward": greedy.partial_rewards, "q_value": greedy.q_values}
+    for name, ragged in columns.items():
+        if ragged is None:
+            found["partial_auroc"][name] = no_scores[name]
+        elif not settings.percentiles:
+            found["partial_auroc"][name] = {"reason": "no percentiles were asked for"}
+    return found
 
 
 def _correlation(greedy: ScoreTable, settings: MetricsSettings, bootstrap: Bootstrap) -> Json:

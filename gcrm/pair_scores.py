@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gcrm.errors import UserError
 from gcrm.preferences import Preference
-from gcrm.score_files import Kinds, Ragged, read_columns, read_fact, write_columns
+from gcrm.score_files import SCORED, Kinds, Ragged, read_columns, read_fact, write_columns
 
 SIDES = ("chosen", "rejected")
 KINDS: Kinds = {
@@ -18,11 +18,7 @@ KINDS: Kinds = {
     "side": "text",
     "question": "text",
     "completion": "text",
-    "reward": "float32",
-    "partial_rewards": "tokens",
-    "q_values": "tokens",
-    "num_tokens": "int32",
-    "truncated": "bool",
+    **SCORED,
 }
 LEFT_OUT = "pairs_left_out"
 

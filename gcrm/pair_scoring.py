@@ -1,7 +1,5 @@
 """From held-out preference data to the scores of both sides of each pair."""
 
-from pathlib import Path
-
 from gcrm.disk import check_writable
 from gcrm.encoding import Encoded, Encoder, PromptTooLong
 from gcrm.errors import UserError
@@ -9,7 +7,7 @@ from gcrm.pair_scores import write_pair_scores
 from gcrm.preferences import Preference, read_heldout
 from gcrm.progress import Progress, say
 from gcrm.provenance import write_provenance
-from gcrm.scoring import load, model_name
+from gcrm.scoring import load, model_name, say_truncated, scores_path
 from gcrm.settings.evaluate import EvaluateOptions
 from gcrm.sources import set_name
 
@@ -27,33 +25,24 @@ def score_heldout(options: EvaluateOptions) -> None:
     reward_model = load(options)
     for source, pairs in work:
         kept, encoded = _encode(pairs, reward_model.encoder, source)
-        check_writable(_path(options, source).parent)
+        path = scores_path(options, set_name(source), "pairs")
+        check_writable(path.parent)
         progress = Progress(
             f"evaluate {model_name(options)} {set_name(source)}", len(encoded), "completion"
         )
         scores = reward_model.score_encoded(encoded, options.tokens_per_batch, progress.advance)
         columns = {name: values for name, values in vars(scores).items() if values is not None}
-        path = _path(options, source)
         left_out = len(pairs) - len(kept)
         write_pair_scores(path, kept, columns, left_out)
-        goal_state = [] if options.goal_state_file is None else [options.goal_state_file]
         write_provenance(
             path.with_name("provenance.json"),
             options,
-            [options.reward_model_path, *goal_state, source],
+            [*options.model_sources, source],
             pairs=len(kept),
             pairs_left_out=left_out,
         )
         if options.output is None:
             say(f"evaluate: wrote {path}")
-
-
-def _path(options: EvaluateOptions, source: str) -> Path:
-    if options.output is not None:
-        return options.output
-    assert options.save_dir is not None  # the options model sees to it
-    model = Path(options.reward_model_path).resolve().name
-    return options.save_dir / model / set_name(source) / "pairs" / "scores.parquet"
 
 
 def _encode(
@@ -78,9 +67,5 @@ def _encode(
             f"evaluate {source}: {left_out} of {len(pairs)} pairs left out: their prompts leave "
             f"no room for an answer in {encoder.max_len} tokens"
         )
-    if truncated := sum(one.truncated for one in encoded):
-        say(
-            f"evaluate {source}: {truncated} of {len(encoded)} completions are longer than "
-            f"{encoder.max_len} tokens with their prompts and lost their end (column 'truncated')"
-        )
+    say_truncated(encoded, encoder, source)
     return kept, encoded

@@ -12,12 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gcrm.pair_scores import PairScores
-from gcrm.questions import question_key
 from gcrm.score_files import Ragged
 from gcrm.settings.metrics import PAIR_SETTINGS, MetricsSettings
 from gcrm.statistics import Bootstrap, Estimate, interval, mean_replicates, sum_by
 from gcrm.vote_metrics import NO_Q_VALUES
-from gcrm.voting import codes
 
 Floats = NDArray[np.float64]
 Json = dict[str, Any]
@@ -87,12 +85,6 @@ def mean_replicates_over_pairs(values: Floats, bootstrap: Bootstrap) -> Floats:
     return np.asarray(sums[:-1] / sums[-1])
 
 
-def prompt_bootstrap(scores: PairScores, settings: MetricsSettings) -> Bootstrap:
-    """The bootstrap over the prompts of a held-out set."""
-    prompt, _ = codes([question_key(text) for text in scores.question])
-    return Bootstrap(prompt, settings.bootstrap_resamples, settings.bootstrap_seed)
-
-
 def preference_metrics(scores: PairScores, settings: MetricsSettings) -> Json:
     """All metrics of one held-out set.
 
@@ -101,7 +93,7 @@ def preference_metrics(scores: PairScores, settings: MetricsSettings) -> Json:
         settings: percentiles and the bootstrap; the others concern solutions to problems.
     """
     chosen, rejected = scores.chosen, scores.rejected
-    bootstrap = prompt_bootstrap(scores, settings)
+    bootstrap = Bootstrap.over_problems(scores.question, settings)
     values = pair_values(scores, settings.percentiles)
     replicates = mean_replicates_over_pairs(np.stack(list(values.values())), bootstrap)
     estimates = {

@@ -3,17 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-from gcrm.report_tables import ESTIMATE, Results, flat
+from gcrm.report_tables import ABOVE_LENGTH, ESTIMATE, Results, flat, starred
 from gcrm.tables import markdown, number
 
 PREFERENCE_TEXT = (
     "% of held-out pairs in which the chosen side has the higher reward, equal rewards at a half, "
     "with 95 % intervals (bootstrap over prompts). *Shorter is better* takes the side of fewer "
     "tokens for the chosen one: below 50, longer answers are preferred."
-)
-ABOVE_LENGTH = (
-    "* above length alone, be shorter or longer better: the 95 % intervals of both differences "
-    "are above 0"
 )
 DETAILS_TEXT = (
     "*Q-value*: % of pairs in which the Q-value of the last token is higher on the chosen side. "
@@ -28,26 +24,15 @@ def preference_table(results: Results, variants: Sequence[str]) -> list[list[str
     for name in results.benchmarks:
         shorter = results.any_variant(name, "accuracy", "shorter")
         row = [name, _count(results, name, "n"), number(shorter, percent=True)]
-        rows.append(row + [_cell(results, variant, name) for variant in variants])
+        cells = [starred(results, v, name, "accuracy", "shorter", percent=True) for v in variants]
+        rows.append(row + cells)
     return rows
-
-
-def _cell(results: Results, variant: str, name: str) -> str:
-    cell = number(results.mean(variant, name, "accuracy", "reward"), percent=True)
-    gaps = [
-        results.mean(variant, name, "accuracy", f"reward_minus_{length}")
-        for length in ("shorter", "longer")
-    ]
-    above = all(gap is not None and (gap["interval"] or [0])[0] > 0 for gap in gaps)
-    return cell + (" *" if above else "")
 
 
 def details_table(results: Results) -> list[list[str]]:
     """Held-out set and variant: the Q-value, the margin, and what was cut off or left out."""
-    rows = [
-        *[["held-out set", "variant", "reward", "reward − shorter", "reward − longer", "Q-value"]],
-    ]
-    rows[0] += ["margin", "ties", "cut off", "left out"]
+    shares = ["reward", "reward − shorter", "reward − longer", "Q-value"]
+    rows = [["held-out set", "variant", *shares, "margin", "ties", "cut off", "left out"]]
     for name in results.benchmarks:
         for variant in results.variants:
             if not results.by_cell.get((variant, name)):

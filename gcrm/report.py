@@ -1,6 +1,5 @@
 """The report of a run: tables of all variants and benchmarks, the AUROC figure, and a summary."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,16 +14,12 @@ from gcrm.comparison_tables import (
 from gcrm.comparison_tables import VOTES as VOTE_DIFFERENCES
 from gcrm.comparison_tables import seeds_table as differences_of_seeds
 from gcrm.errors import UserError
-from gcrm.files import atomic_path
+from gcrm.files import atomic_path, read_json
 from gcrm.plots import Point, auroc_figure
-from gcrm.preference_tables import (
-    ABOVE_LENGTH,
-    preference_rows,
-    preference_section,
-    preference_table,
-)
+from gcrm.preference_tables import preference_rows, preference_section, preference_table
 from gcrm.provenance import write_provenance
 from gcrm.report_tables import (
+    ABOVE_LENGTH,
     OFFICIAL_VOTES,
     VOTES,
     Results,
@@ -173,12 +168,7 @@ def _thresholds(results: Results) -> str:
 
 def _data(path: Path) -> str:
     """What `prepare` found in the data, as a table."""
-    try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; `prepare` makes it") from None
-    except ValueError as error:
-        raise UserError(f"{path}: not valid JSON ({error}); expected `prepare`'s report") from None
+    found = read_json(path, "prepare")
     if not isinstance(found, dict):
         raise UserError(f"{path}: expected a JSON object, `prepare`'s report")
     rows = [["evaluated on", "problems or prompts", "shared with training"]]
@@ -186,12 +176,18 @@ def _data(path: Path) -> str:
         shared = benchmark.get("shared_with_training", 0)
         rows.append([name, str(benchmark.get("problems", "–")), str(shared)])
     for name, heldout in found.get("heldout", {}).items():
-        rows.append([name, str(heldout["questions"]), str(heldout["shared_with_training"])])
+        where = _without_folders(name)
+        rows.append([where, str(heldout["questions"]), str(heldout["shared_with_training"])])
     training = [
-        f"- {name}: {source.get('rows', '–')} rows"
+        f"- {_without_folders(name)}: {source.get('rows', '–')} rows"
         for name, source in found.get("training", {}).items()
     ]
     return "\n".join([markdown(rows), "Training data:", "", *training])
+
+
+def _without_folders(source: str) -> str:
+    """A report is for others to read: the folders of this machine tell them nothing."""
+    return Path(source).name if Path(source).is_absolute() else source
 
 
 def summary(results: list[str], title: str, tables: list[str], save_dir: Path) -> str:

@@ -5,7 +5,6 @@ where it has them. Elsewhere the interval of an average is the average of the se
 holds for these seeds on other problems.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,10 +12,16 @@ from typing import Any
 
 from gcrm.comparison_tables import Comparisons, read_comparisons
 from gcrm.errors import UserError
+from gcrm.files import read_json
 from gcrm.statistics import holm
 from gcrm.tables import number, p_value
 
 Json = dict[str, Any]
+
+ABOVE_LENGTH = (
+    "* above length alone, be shorter or longer better: the 95 % intervals of both differences "
+    "are above 0"
+)
 
 
 @dataclass(frozen=True)
@@ -97,12 +102,7 @@ def _read_metrics(paths: Sequence[Path]) -> Results:
     benchmarks: list[str] = []
     by_cell: dict[tuple[str, str], dict[int, Json]] = {}
     for path in paths:
-        try:
-            metrics = json.loads(Path(path).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise UserError(f"{path}: no such file; `metrics` makes it") from None
-        except ValueError as error:
-            raise UserError(f"{path}: not valid JSON ({error})") from None
+        metrics = read_json(path, "metrics")
         known: Json = metrics if isinstance(metrics, dict) else {}
         origin: list[Any] = [known.get(key) for key in ("variant", "benchmark", "seed")]
         if [type(value) for value in origin] != [str, str, int]:
@@ -132,15 +132,24 @@ def auroc_table(results: Results, variants: Sequence[str]) -> list[list[str]]:
             number(correct and correct | {"interval": None}, percent=True),
             number(length),
         ]
-        rows.append(row + [_auroc_cell(results, variant, benchmark) for variant in variants])
+        rows.append(row + [starred(results, v, benchmark, "auroc", "length") for v in variants])
     return rows
 
 
-def _auroc_cell(results: Results, variant: str, benchmark: str) -> str:
-    cell = number(results.mean(variant, benchmark, "auroc", "reward"))
+def starred(
+    results: Results, variant: str, name: str, section: str, shorter: str, percent: bool = False
+) -> str:
+    """The estimate of the reward, with a star where it is `ABOVE_LENGTH`.
+
+    Args:
+        name: the benchmark, or the held-out set.
+        section: of the metrics that has the reward and its differences from the length.
+        shorter: what the difference from "shorter is better" is called there.
+    """
+    cell = number(results.mean(variant, name, section, "reward"), percent=percent)
     gaps = [
-        results.mean(variant, benchmark, "auroc", f"reward_minus_{length}")
-        for length in ("length", "longer")
+        results.mean(variant, name, section, f"reward_minus_{length}")
+        for length in (shorter, "longer")
     ]
     above = all(gap is not None and (gap["interval"] or [0])[0] > 0 for gap in gaps)
     return cell + (" *" if above else "")

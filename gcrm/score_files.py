@@ -23,6 +23,14 @@ Kind = Literal["text", "bool", "int32", "float32", "tokens"]
 """What a column holds; `tokens`: for each row, num_tokens float32 values."""
 Kinds = Mapping[str, Kind]
 """The columns of a table in the order of its file."""
+SCORED: Kinds = {
+    "reward": "float32",
+    "partial_rewards": "tokens",
+    "q_values": "tokens",
+    "num_tokens": "int32",
+    "truncated": "bool",
+}
+"""What a reward model says of a completion: the last columns of every table."""
 
 
 @dataclass(frozen=True)

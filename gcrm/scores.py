@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gcrm.errors import UserError
 from gcrm.files import Row, numbered_rows, write_jsonl
 from gcrm.questions import question_key
-from gcrm.score_files import Kinds, Ragged, check_numbers, read_columns, write_columns
+from gcrm.score_files import SCORED, Kinds, Ragged, check_numbers, read_columns, write_columns
 
 TEXTS = ("question", "expected_answer", "generated_solution", "predicted_answer")
 TOKENS = ("partial_rewards", "q_values")
@@ -26,11 +26,7 @@ KINDS: Kinds = {
     "predicted_answer": "text",
     "is_correct": "bool",
     "sample": "int32",
-    "reward": "float32",
-    "partial_rewards": "tokens",
-    "q_values": "tokens",
-    "num_tokens": "int32",
-    "truncated": "bool",
+    **SCORED,
 }
 COLUMNS = tuple(KINDS)
 AUTHORS_NAMES = {"q_values": "cosine_sim", "num_tokens": "num_actions"}

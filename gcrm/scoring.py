@@ -1,5 +1,6 @@
 """From completions to score tables, benchmark by benchmark."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def score_benchmarks(options: EvaluateOptions) -> None:
     reward_model = load(options)
     for benchmark, split, rows in work:
         encoded = _encode(rows, reward_model.encoder, f"{benchmark} {split}")
-        check_writable(_path(options, benchmark, split).parent)
+        check_writable(scores_path(options, benchmark, split).parent)
         progress = Progress(
             f"evaluate {model_name(options)} {benchmark} {split}", len(rows), "completion"
         )
@@ -84,21 +85,26 @@ def _encode(rows: list[Row], encoder: Encoder, what: str) -> list[Encoded]:
             f"{what}: {error}; so are {long} of {len(questions)} problems: raise max_len, if the "
             "model's context is longer, or take their rows out of the files"
         ) from None
-    truncated = sum(one.truncated for one in encoded)
-    if truncated:
-        say(
-            f"evaluate {what}: {truncated} of {len(rows)} completions are longer than "
-            f"{encoder.max_len} tokens with their prompts and lost their end (column 'truncated')"
-        )
+    say_truncated(encoded, encoder, what)
     return encoded
 
 
-def _path(options: EvaluateOptions, benchmark: str, split: Split) -> Path:
+def say_truncated(encoded: Sequence[Encoded], encoder: Encoder, what: str) -> None:
+    """Say how many completions lost their end."""
+    if truncated := sum(one.truncated for one in encoded):
+        say(
+            f"evaluate {what}: {truncated} of {len(encoded)} completions are longer than "
+            f"{encoder.max_len} tokens with their prompts and lost their end (column 'truncated')"
+        )
+
+
+def scores_path(options: EvaluateOptions, name: str, split: str) -> Path:
+    """Where the scores of a split of a benchmark, or of a held-out set, are written."""
     if options.output is not None:
         return options.output
     assert options.save_dir is not None  # the options model sees to it
     model = Path(options.reward_model_path).resolve().name
-    return options.save_dir / model / benchmark / split / "scores.parquet"
+    return options.save_dir / model / name / split / "scores.parquet"
 
 
 def _write(
@@ -107,16 +113,15 @@ def _write(
     columns: dict[str, Any] = {key: [row[key] for row in rows] for key in rows[0]} | vars(scores)
     if scores.q_values is None:
         del columns["q_values"]
-    path = _path(options, benchmark, split)
+    path = scores_path(options, benchmark, split)
     write_scores(path, columns)
     splits: tuple[Split, ...] = (split,) if options.max_problems is None else ("greedy", "all")
     folder = _folder(options)
     inputs = [file for one in splits for file in completion_files(folder, benchmark, one)]
-    goal_state = [] if options.goal_state_file is None else [options.goal_state_file]
     write_provenance(
         path.with_name("provenance.json"),
         options,
-        [options.reward_model_path, *goal_state, *inputs],
+        [*options.model_sources, *inputs],
         completions=len(rows),
     )
     if options.output is None:

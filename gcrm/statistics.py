@@ -4,12 +4,15 @@ All resampling is of problems, not rows, since solutions of one problem are not 
 statistics of a benchmark share their resamples, so that differences between them are paired.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from gcrm.questions import question_key
+from gcrm.settings.metrics import StatisticsSettings
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -39,6 +42,13 @@ class Estimate:
         return result if self.reason is None else result | {"reason": self.reason}
 
 
+def codes(keys: Sequence[str]) -> tuple[Ints, list[str]]:
+    """The number of each key in the order of first appearance, and the distinct keys."""
+    number: dict[str, int] = {}
+    found = [number.setdefault(key, len(number)) for key in keys]
+    return np.array(found, np.int64), list(number)
+
+
 class Bootstrap:
     """Resamples of problems, drawn with replacement; the same ones however often they are asked.
 
@@ -53,6 +63,12 @@ class Bootstrap:
         self.problems = int(self.problem.max()) + 1 if self.problem.size else 0
         self.resamples, self.seed = resamples, seed
         self._kept: list[NDArray[np.uint16]] = []
+
+    @classmethod
+    def over_problems(cls, questions: Iterable[str], settings: StatisticsSettings) -> "Bootstrap":
+        """For rows with these questions; those of the same question are of one problem."""
+        problem, _ = codes([question_key(text) for text in questions])
+        return cls(problem, settings.bootstrap_resamples, settings.bootstrap_seed)
 
     def counts(self) -> Iterator[Floats]:
         """How often each problem is in each resample: matrices (P, r), all r adding up to R."""

@@ -17,12 +17,13 @@ from gcrm.scores import ScoreTable
 from gcrm.settings.metrics import MetricsSettings, StatisticsSettings
 from gcrm.statistics import (
     Bootstrap,
+    codes,
     mean_with_interval,
     ratio_with_interval,
     sign_flip_p,
     sum_by,
 )
-from gcrm.voting import Filtered, QFilter, Samples, codes
+from gcrm.voting import Filtered, QFilter, Samples
 
 Floats = NDArray[np.float64]
 Json = dict[str, Any]

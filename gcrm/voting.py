@@ -18,19 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gcrm.score_files import Ragged
+from gcrm.statistics import codes
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 TOKENS_AT_ONCE = 1 << 22
-
-
-def codes(keys: Sequence[str]) -> tuple[Ints, list[str]]:
-    """The number of each key in the order of first appearance, and the distinct keys."""
-    number: dict[str, int] = {}
-    found = [number.setdefault(key, len(number)) for key in keys]
-    return np.array(found, np.int64), list(number)
 
 
 class Samples:

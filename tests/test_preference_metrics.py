@@ -13,10 +13,10 @@ from gcrm.preference_metrics import (
     mean_replicates_over_pairs,
     pair_values,
     preference_metrics,
-    prompt_bootstrap,
 )
 from gcrm.score_files import Ragged
 from gcrm.settings.metrics import MetricsSettings
+from gcrm.statistics import Bootstrap
 
 FAST = MetricsSettings(bootstrap_resamples=200)
 
@@ -179,7 +179,7 @@ def test_two_variants_are_compared_pair_by_pair() -> None:
             part = part[key]
         assert part["value"] == pytest.approx(values[place].mean())
     assert found["margin"]["value"] == pytest.approx(values["margin",].mean())
-    bootstrap = prompt_bootstrap(scores, MetricsSettings(bootstrap_resamples=20))
+    bootstrap = Bootstrap.over_problems(scores.question, MetricsSettings(bootstrap_resamples=20))
     gap = values["accuracy", "reward"] - values["accuracy", "shorter"]
     replicates = mean_replicates_over_pairs(np.stack([gap]), bootstrap)
     counts = np.concatenate(list(bootstrap.counts()), axis=1)

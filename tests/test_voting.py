@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gcrm.score_files import Ragged
-from gcrm.voting import QFilter, Samples, codes
+from gcrm.statistics import codes
+from gcrm.voting import QFilter, Samples
 
 
 def samples(*rows: tuple[int, str | None, bool]) -> Samples:

@@ -104,6 +104,12 @@ class EvaluateOptions(EvaluateSettings):
         return self
 
     @property
+    def model_sources(self) -> list[str | Path]:
+        """What the scores come from beside the data: the reward model, and its goal state."""
+        goal_state = self.goal_state_file
+        return [self.reward_model_path, *([] if goal_state is None else [goal_state])]
+
+    @property
     def goal_state_file(self) -> Path | None:
         """The goal state to use: a file, or a folder with goal_state.npy; none for --vanilla."""
         if self.goal_state_path is None or self.goal_attribute is None:
