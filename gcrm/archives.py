@@ -1,5 +1,6 @@
 """The part of a .zip archive that is wanted, unpacked so that no name in it leaves the folder."""
 
+import lzma
 import shutil
 import stat
 import zipfile
@@ -15,17 +16,21 @@ Members = dict[PurePosixPath, zipfile.ZipInfo]
 """Files of an archive by their path below the wanted folder."""
 
 
+UNREADABLE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
+"""what zipfile raises for damage and, as RuntimeErrors, for passwords and unknown compression"""
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[zipfile.ZipFile]:
     """An archive, and what may go wrong while it is read in one line.
 
     Raises:
-        UserError: it is no .zip, or damaged.
+        UserError: it is no .zip, is damaged, or needs a password.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except UNREADABLE as error:
         with path.open("rb") as file:
             begin = file.read(20)
         raise UserError(

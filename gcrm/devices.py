@@ -39,7 +39,8 @@ def detect(cores: int | None = None) -> tuple[str, int]:
         if names := [name.strip() for name in listed if name.strip()]:
             plain = names[0].lower().replace(" ", "")
             return next((kind for kind in PEAK if kind in plain), names[0]), len(names)
-    return "cpu", cores or os.cpu_count() or 1
+    here = os.cpu_count() or 1
+    return "cpu", min(cores or here, here)
 
 
 @dataclass(frozen=True)

@@ -89,3 +89,24 @@ def test_a_disk_without_room_is_told_before(
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1_000_000))
     with pytest.raises(UserError, match=r"needs 5\.0 MB"), opened(path) as archive:
         unpack(archive, members(archive), tmp_path / "to")
+
+
+def test_an_archive_with_a_password_is_one_line(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.zip", {"x": b"0123456789"})
+    content = bytearray(path.read_bytes())
+    for header, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.index(header) + flags] |= 1  # says that the member is encrypted
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"can be read .*password"), opened(path) as archive:
+        unpack(archive, members(archive), tmp_path / "to")
+
+
+def test_a_damaged_lzma_member_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("x", bytes(range(256)) * 20)
+    content = bytearray(path.read_bytes())
+    content[45:60] = b"\xff" * 15
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="archive that can be read"), opened(path) as archive:
+        unpack(archive, members(archive), tmp_path / "to")

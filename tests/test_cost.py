@@ -270,7 +270,9 @@ def test_speed_is_number_times_peak_times_share() -> None:
 
 def test_cpu_cores_are_those_that_the_run_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda _: None)
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
     assert detect(cores=5) == ("cpu", 5)
+    assert detect() == detect(cores=64) == ("cpu", 8)
     assert devices_of(CostSettings(), cores=2).per_second == 170e9 * 0.45
 
 
@@ -287,6 +289,7 @@ def test_cpu_cores_are_those_that_the_run_may_use(monkeypatch: pytest.MonkeyPatc
 def test_gpus_are_recognised(
     monkeypatch: pytest.MonkeyPatch, listed: str, found: tuple[str, int], known: bool
 ) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
     monkeypatch.setattr("shutil.which", lambda _: "/bin/nvidia-smi")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: SimpleNamespace(stdout=listed))
     assert detect(cores=2) == found

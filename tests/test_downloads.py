@@ -191,7 +191,9 @@ def test_no_address_leaves_the_folder(path: str) -> None:
     assert set("/\\\0\n") & set(name) == set()
 
 
-@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://h.org/x", "https://h.org/", "x"])
+@pytest.mark.parametrize(
+    "url", ["file:///etc/passwd", "ftp://h.org/x", "https://h.org/", "x", "https://me:key@h.org/x"]
+)
 def test_only_files_of_the_web_have_an_address(url: str) -> None:
     with pytest.raises(ValueError, match="url"):
         RemoteFile(url=url)

@@ -197,7 +197,7 @@ def test_vanilla_and_one_seed_alone_make_a_report(tmp_path: Path) -> None:
 def test_what_prepare_found_is_in_the_report(tmp_path: Path, metrics: list[Path]) -> None:
     found = {
         "made": True,
-        "training": {"pretrain": {"rows": 1000}},
+        "training": {"pretrain": {"rows": 1000}, "/home/me/pairs.jsonl": {"rows": 7}},
         "benchmarks": {"gsm8k": {"problems": 40, "shared_with_training": 2, "shared": ["q"]}},
     }
     (tmp_path / "data.json").write_text(json.dumps(found))
@@ -205,6 +205,8 @@ def test_what_prepare_found_is_in_the_report(tmp_path: Path, metrics: list[Path]
     text = (folder / "report.md").read_text()
     assert "| gsm8k | 40 | 2 |" in text
     assert "- pretrain: 1000 rows" in text
+    assert "- pairs.jsonl: 7 rows" in text
+    assert "/home" not in text
 
 
 def test_a_star_needs_more_than_length_either_way(tmp_path: Path, metrics: list[Path]) -> None:

@@ -9,7 +9,7 @@ from gcrm.settings.base import Name, Settings
 
 PREFIX = "download:"
 """`preferences: download:<name>` and `completions: download:<name>` name an entry of downloads"""
-Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+/\S*[^\s/]$")]
+Url = Annotated[str, Field(pattern=r"^https?://[^\s/@]+/\S*[^\s/]$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -17,7 +17,7 @@ class RemoteFile(Settings):
     """A file of the web."""
 
     url: Url
-    """where it is: https://… or http://…"""
+    """where it is: https://… or http://…, without a password, since it is written into results"""
     size: int | None = Field(None, gt=0)
     """its bytes, where known; a file of another size is refused"""
     sha256: Sha256 | None = None

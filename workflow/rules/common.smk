@@ -138,7 +138,7 @@ def hide_reasons():
 def show_cost():
     """Say what the run will cost, as far as it is known. What cannot be estimated stops nothing."""
     try:
-        line = estimate_line(settings, config_name, cores=workflow.cores)
+        line = estimate_line(settings, config_name, cores=workflow.resource_settings.cores)
     except Exception as error:  # a defect of the estimate is no reason not to run
         line = f"cost: could not be estimated ({error})"
     print(line, file=sys.stderr)
