@@ -140,8 +140,12 @@ def seeds_table(comparisons: Comparisons, place: Place = AUROC["reward"]) -> lis
     return rows
 
 
-def comparison_rows(comparisons: Comparisons) -> list[list[Any]]:
-    """For CSV, a row for each difference and one more for each of its seeds."""
+def comparison_rows(comparisons: Comparisons, votes: bool | None = None) -> list[list[Any]]:
+    """For CSV, a row for each difference and one more for each of its seeds.
+
+    Args:
+        votes: only the differences of votes, or only all others; default: all.
+    """
     rows: list[list[Any]] = [
         [
             *("benchmark", "variant", "baseline", "measure", "seed"),
@@ -150,6 +154,8 @@ def comparison_rows(comparisons: Comparisons) -> list[list[Any]]:
     ]
     for pair in comparisons.pairs():
         for place in comparisons.places():
+            if votes is not None and (place[0] == "voting") != votes:
+                continue
             for benchmark, found in comparisons.differences(pair, place).items():
                 where = [benchmark, *pair, ".".join(place)]
                 low, high = found["interval"] or (None, None)

@@ -144,6 +144,11 @@ def _mistakes(config: Config, given: Mapping[str, Any]) -> Iterable[str]:
                 f"{made[0]}: is missing; give it, or a section {section}: "
                 f"({section}: {{}} for the defaults) to make it"
             )
+    if unknown := [n for n in config.report.in_distribution if n not in config.benchmarks]:
+        yield (
+            f"report.in_distribution: {', '.join(unknown)}: no such benchmark; known are "
+            f"{', '.join(config.benchmarks)}"
+        )
     yield from _mistakes_of_made(config)
     yield from _mistakes_of_downloads(config)
     for name, settings in config.variants.items():

@@ -3,19 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from gcrm.report_tables import ABOVE_LENGTH, ESTIMATE, Results, flat, starred
-from gcrm.tables import markdown, number
-
-PREFERENCE_TEXT = (
-    "% of held-out pairs in which the chosen side has the higher reward, equal rewards at a half, "
-    "with 95 % intervals (bootstrap over prompts). *Shorter is better* takes the side of fewer "
-    "tokens for the chosen one: below 50, longer answers are preferred."
-)
-DETAILS_TEXT = (
-    "*Q-value*: % of pairs in which the Q-value of the last token is higher on the chosen side. "
-    "*Margin*: mean reward of the chosen side minus that of the rejected one. *Cut off*: pairs "
-    "with a side that lost its end, *left out*: pairs whose prompt leaves no room for an answer."
-)
+from gcrm.report_cells import starred
+from gcrm.report_results import Results
+from gcrm.report_rows import ESTIMATE, flat
+from gcrm.tables import number
 
 
 def preference_table(results: Results, variants: Sequence[str]) -> list[list[str]]:
@@ -56,18 +47,6 @@ def _count(results: Results, name: str, count: str, variant: str | None = None) 
     if variant is None:
         found = found[:1]
     return ", ".join(map(str, found if len(set(found)) > 1 else found[:1])) or "–"
-
-
-def preference_section(results: Results) -> list[str]:
-    """The parts of the report in Markdown."""
-    return [
-        "## Preference accuracy",
-        PREFERENCE_TEXT,
-        markdown(preference_table(results, results.variants)),
-        f"\\{ABOVE_LENGTH}.",
-        DETAILS_TEXT,
-        markdown(details_table(results), texts=2),
-    ]
 
 
 def preference_rows(results: Results) -> list[list[Any]]:

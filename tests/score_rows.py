@@ -5,7 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from gcrm.metrics import run as run_metrics
+from gcrm.pair_scores import write_pair_scores
+from gcrm.preferences import Preference
 from gcrm.scores import write_scores
+from gcrm.settings.metrics import MetricsOptions
 
 
 def columns(
@@ -47,3 +51,22 @@ def score_file(path: Path, **options: Any) -> Path:
     """A score table in a file."""
     write_scores(path, columns(**options))
     return path
+
+
+def pair_metrics(output: Path, seed: int = 0, lift: float = 1.0, left_out: int = 0) -> Path:
+    """Metrics of 60 made pairs whose chosen sides are `lift` above the rejected ones."""
+    generator = np.random.default_rng(seed)
+    lengths = generator.integers(2, 9, 120)
+    partial = [generator.normal(lift * (i % 2 == 0), 1, n) for i, n in enumerate(lengths)]
+    scores: dict[str, Any] = {
+        "reward": np.array([row[-1] for row in partial], np.float32),
+        "partial_rewards": partial,
+        "q_values": [np.tanh(row) for row in partial],
+        "num_tokens": lengths,
+        "truncated": lengths == 8,
+    }
+    path = output.with_suffix(".parquet")
+    pairs = [Preference(f"prompt {i}", "yes", "no") for i in range(60)]
+    write_pair_scores(path, pairs, scores, left_out)
+    run_metrics(MetricsOptions(pair_scores=path, output=output, bootstrap_resamples=200))
+    return output

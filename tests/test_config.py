@@ -137,6 +137,10 @@ def test_mistakes_name_file_key_and_what_is_expected(changes: dict[str, Any], me
             "num_samples.gsm8: no such set",
         ),
         ({"sample": {"num_samples": {"preference": 1}}}, "preference: must be at least 2"),
+        (
+            {"report": {"in_distribution": ["gsm8k", "math"]}},
+            "report.in_distribution: math: no such benchmark; known are gsm8k, svamp",
+        ),
         ({"dataset_probs": [1.0]}, "dataset_probs: does nothing without preferences"),
         ({"represent": {"attributes": ["a"]}}, "represent.attributes: made pairs have none"),
         ({"prepare": {"preference_families": ["x"]}}, "preference_families: no problems can be"),

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from browser import chromium, click_through, errors
 from dialogues import write_dialogues
 from workflow_runs import SMALL, SNAKEMAKE, copy_project, snakemake, would_run, write_config
 
@@ -40,9 +41,35 @@ def test_it_ends_with_the_table(run: tuple[Path, str]) -> None:
     for word in ("vanilla", "contrastive", "gsm8k", "svamp", "dialogues", "synthetic stand-in"):
         assert word in summary
     assert "## Differences of variants" in (report / "report.md").read_text()
-    pairs = pd.read_csv(report / "preference_accuracy.csv")
+    pairs = pd.read_csv(report / "tables/preferences.csv")
     assert set(pairs["heldout"]) == {"dialogues"} and set(pairs["n"].dropna()) == {12}
-    assert (report / "auroc.png").read_bytes().startswith(b"\x89PNG")
+    assert (report / "figures/auroc.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_report_shows_solutions_token_by_token(run: tuple[Path, str]) -> None:
+    page = (run[0] / "results/small/report/solutions.html").read_text()
+    assert "Not shown" not in page
+    assert page.count('<div class="tokens">') == 2 * page.count('<div class="solution ') > 2
+
+
+@pytest.mark.parametrize("kind", ["zip", "html"])
+def test_snakemakes_own_report_shows_everything(
+    run: tuple[Path, str], tmp_path: Path, kind: str
+) -> None:
+    project, _ = run
+    made = snakemake(project, "--report", str(tmp_path / f"report.{kind}"))
+    assert made.returncode == 0, made.stderr
+    page = tmp_path / "report.html"
+    if kind == "zip":
+        shutil.unpack_archive(tmp_path / "report.zip", tmp_path)
+        page = tmp_path / "report" / "report.html"
+    report = project / "results/small/report"
+    files = [*report.glob("figures/*.svg"), *report.glob("tables/*"), report / "solutions.html"]
+    assert len(files) == 10 + 9 * 4 + 1
+    with chromium() as window:
+        shown = click_through(window, page)
+        assert shown == {str(file.relative_to(project)) for file in files}
+        assert errors(window) == []
 
 
 def test_values_of_the_config_reach_a_shell_quoted(run: tuple[Path, str]) -> None:

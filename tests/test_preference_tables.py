@@ -5,36 +5,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from score_rows import score_file
+from score_rows import pair_metrics, score_file
 
 from gcrm.cli import run_stage
 from gcrm.metrics import run as run_metrics
-from gcrm.pair_scores import write_pair_scores
-from gcrm.preferences import Preference
 from gcrm.report import run
+from gcrm.report_results import average
 from gcrm.settings.metrics import MetricsOptions
 from gcrm.settings.report import ReportOptions
-
-
-def pair_metrics(output: Path, seed: int = 0, lift: float = 1.0, left_out: int = 0) -> Path:
-    """Metrics of 60 made pairs whose chosen sides are `lift` above the rejected ones."""
-    generator = np.random.default_rng(seed)
-    lengths = generator.integers(2, 9, 120)
-    partial = [generator.normal(lift * (i % 2 == 0), 1, n) for i, n in enumerate(lengths)]
-    scores: dict[str, Any] = {
-        "reward": np.array([row[-1] for row in partial], np.float32),
-        "partial_rewards": partial,
-        "q_values": [np.tanh(row) for row in partial],
-        "num_tokens": lengths,
-        "truncated": lengths == 8,
-    }
-    path = output.with_suffix(".parquet")
-    pairs = [Preference(f"prompt {i}", "yes", "no") for i in range(60)]
-    write_pair_scores(path, pairs, scores, left_out)
-    run_metrics(MetricsOptions(pair_scores=path, output=output, bootstrap_resamples=200))
-    return output
 
 
 @pytest.fixture(scope="module")
@@ -69,21 +48,24 @@ def test_a_metrics_file_names_what_it_is_of(heldout: list[Path]) -> None:
 
 def test_a_report_of_held_out_sets_alone(tmp_path: Path, heldout: list[Path]) -> None:
     folder = report(tmp_path, heldout_metrics=heldout)
-    assert {path.name for path in folder.iterdir()} == {
-        *("report.md", "summary.txt", "provenance.json", "preference_accuracy.csv"),
+    files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert files == {
+        *("report.md", "summary.txt", "provenance.json"),
+        *(f"tables/preferences.{kind}" for kind in ("html", "md", "tex", "csv")),
+        *(f"figures/preferences.{kind}" for kind in ("svg", "png")),
     }
     text = (folder / "report.md").read_text()
     assert "## Preference accuracy" in text and "AUROC" not in text
     seeds = [of(path)["accuracy"]["reward"] for path in (heldout[4], heldout[6])]
     mean = 100 * (seeds[0]["value"] + seeds[1]["value"]) / 2
-    low = 100 * (seeds[0]["interval"][0] + seeds[1]["interval"][0]) / 2
+    low = 100 * (average(seeds, shares=True) or {})["interval"][0]
     assert f"{mean:.1f} [{low:.1f}, " in text
     summary = (folder / "summary.txt").read_text()
     [line] = [line for line in summary.splitlines() if line.startswith("helpful")]
     assert f"{mean:.1f} [{low:.1f}, " in line and line.endswith(" *")
     assert line.count("*") == 1  # vanilla's 50 % is not above length
-    assert "preference_accuracy" in summary.splitlines()[-1]
-    assert max(map(len, summary.splitlines()[:-1])) <= 110
+    assert str(folder / "tables") in summary and str(folder / "figures") in summary
+    assert max(map(len, summary.splitlines()[:-3])) <= 110
 
 
 def test_ties_and_pairs_left_out_are_shown(tmp_path: Path, heldout: list[Path]) -> None:
@@ -96,7 +78,7 @@ def test_ties_and_pairs_left_out_are_shown(tmp_path: Path, heldout: list[Path]) 
 
 def test_the_csv_has_every_number(tmp_path: Path, heldout: list[Path]) -> None:
     folder = report(tmp_path, heldout_metrics=heldout)
-    rows = list(csv.DictReader((folder / "preference_accuracy.csv").open()))
+    rows = list(csv.DictReader((folder / "tables/preferences.csv").open()))
     assert len(rows) == 8 * (6 + 1 + 2 * 11)  # files; final scores, margin, percentiles
     wanted = {"variant": "contrastive", "seed": "1", "heldout": "harmless"}
     row = next(
@@ -132,7 +114,7 @@ def test_beside_benchmarks(tmp_path: Path, heldout: list[Path]) -> None:
     assert "| hh.jsonl | 59 | 7 |" in text
     summary = (folder / "summary.txt").read_text()
     assert "AUROC of the final reward" in summary and "Held-out pairs" in summary
-    assert (folder / "auroc.svg").exists() and (folder / "preference_accuracy.csv").exists()
+    assert (folder / "figures/auroc.svg").exists() and (folder / "tables/preferences.csv").exists()
 
 
 def test_nothing_to_report_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

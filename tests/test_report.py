@@ -1,227 +1,389 @@
-"""`python -m gcrm.report`: tables, summary and figure from metrics files."""
+"""`python -m gcrm.report`: everything that it writes, from metrics, scores and training logs."""
 
 import csv
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from score_rows import columns, score_file
+from models import make_byte_tokenizer
+from score_rows import columns, pair_metrics, score_file
+from workflow_runs import ROOT
 
+from gcrm import report_contents as contents
 from gcrm.cli import run_stage
 from gcrm.compare import run as run_compare
 from gcrm.metrics import run as run_metrics
 from gcrm.report import run
-from gcrm.report_tables import average
+from gcrm.report_cells import variants_table
+from gcrm.report_contents import FOR_TOKENS
+from gcrm.report_figures import FIGURES
+from gcrm.report_results import read_results
+from gcrm.report_summary import summary
+from gcrm.report_tables import TABLES, Numbers
+from gcrm.report_text import Content, report_text
 from gcrm.scores import write_scores
 from gcrm.settings.compare import CompareOptions
 from gcrm.settings.metrics import MetricsOptions
 from gcrm.settings.report import ReportOptions
+from gcrm.tables import number
+
+VARIANTS = ("vanilla", "contrastive")
+BENCHMARKS = ("gsm8k", "math", "mawps")
+WHOLE = contents.Scope(VARIANTS, benchmarks=True, sampled=True, compared=True, heldout=True)
+
+
+def same_solutions(path: Path, model: int, per_problem: int = 1) -> Path:
+    """Scores of the same solutions by another model."""
+    scores = columns(per_problem=per_problem, seed=model)
+    given = columns(per_problem=per_problem)
+    keys = ("question", "expected_answer", "generated_solution", "predicted_answer", "is_correct")
+    write_scores(path, scores | {key: given[key] for key in keys})
+    return path
 
 
 @pytest.fixture(scope="module")
-def metrics(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two variants, two seeds, three benchmarks; samples for gsm8k; one class only in mawps."""
-    folder = tmp_path_factory.mktemp("metrics")
-    paths = []
-    for number, (variant, seed) in enumerate(
-        [("vanilla", 0), ("vanilla", 1), ("contrastive", 0), ("contrastive", 1)]
-    ):
-        for benchmark in ("gsm8k", "math", "mawps"):
-            scores = score_file(folder / "greedy.parquet", seed=number)
-            if benchmark == "mawps":
-                write_scores(scores, columns() | {"is_correct": np.zeros(40, bool)})
-            samples = score_file(folder / "all.parquet", per_problem=4, seed=number)
-            output = folder / variant / f"seed{seed}" / f"{benchmark}.json"
-            run_metrics(
-                MetricsOptions(
-                    scores=scores,
-                    sample_scores=samples if benchmark == "gsm8k" else None,
-                    output=output,
-                    bootstrap_resamples=50,
+    folder = tmp_path_factory.mktemp("run")
+    for name, variant in enumerate(VARIANTS):
+        for seed in (0, 1):
+            model = folder / "models" / variant / f"seed{seed}"
+            make_byte_tokenizer().save_pretrained(model)
+            lines = [
+                {"step": step, "preference_loss": 0.7 - 0.01 * step, "accuracy": 0.5}
+                for step in range(1, 9)
+            ]
+            text = "".join(json.dumps(line) + "\n" for line in lines)
+            (model / "training_log.jsonl").write_text(text)
+            for benchmark in BENCHMARKS:
+                scores = folder / "scores" / variant / f"seed{seed}" / benchmark
+                greedy = same_solutions(scores / "greedy/scores.parquet", 2 * name + seed)
+                if benchmark == "mawps":
+                    wrong = {"is_correct": np.zeros(40, bool)}
+                    write_scores(greedy, columns() | wrong)
+                samples = None
+                if benchmark == "gsm8k":
+                    samples = same_solutions(scores / "all/scores.parquet", 2 * name + seed, 4)
+                output = folder / "metrics" / variant / f"seed{seed}" / f"{benchmark}.json"
+                run_metrics(
+                    MetricsOptions(
+                        scores=greedy, sample_scores=samples, output=output, bootstrap_resamples=50
+                    )
                 )
+    for benchmark in BENCHMARKS:
+        scores, samples = (
+            [
+                path
+                for variant in VARIANTS
+                for path in sorted(folder.glob(f"scores/{variant}/*/{benchmark}/{split}/*.parquet"))
+            ]
+            for split in ("greedy", "all")
+        )
+        run_compare(
+            CompareOptions(
+                scores=scores,
+                sample_scores=samples,
+                output=folder / "comparisons" / f"{benchmark}.json",
+                bootstrap_resamples=50,
             )
-            paths.append(output)
-    return paths
+        )
+    for variant in VARIANTS:
+        for seed in (0, 1):
+            pair_metrics(folder / "metrics" / variant / f"seed{seed}" / "dialogues.json", seed)
+    return folder
+
+
+def metrics_of(folder: Path) -> list[Path]:
+    return [
+        folder / "metrics" / variant / f"seed{seed}" / f"{benchmark}.json"
+        for variant in VARIANTS
+        for seed in (0, 1)
+        for benchmark in BENCHMARKS
+    ]
+
+
+def comparisons_of(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("comparisons/*.json") if "provenance" not in path.name]
+
+
+def options(folder: Path, save_dir: Path, **changes: Any) -> ReportOptions:
+    given: dict[str, Any] = {
+        "run": "tiny",
+        "metrics": metrics_of(folder),
+        "comparisons": comparisons_of(folder),
+        "heldout_metrics": sorted(folder.glob("metrics/*/*/dialogues.json"), reverse=True),
+        "scores_dir": folder / "scores",
+        "models_dir": folder / "models",
+        "save_dir": save_dir,
+    }
+    return ReportOptions(**(given | changes))
 
 
 @pytest.fixture(scope="module")
-def comparisons(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Of two variants with two seeds, and the metrics of the same scores before them."""
-    folder = tmp_path_factory.mktemp("comparisons")
-    greedy, metrics = [], []
-    for number, (variant, seed) in enumerate(
-        [("vanilla", 0), ("vanilla", 1), ("contrastive", 0), ("contrastive", 1)]
-    ):
-        path = folder / variant / f"seed{seed}" / "gsm8k" / "greedy" / "scores.parquet"
-        rewards = np.random.default_rng(number).normal(size=40)
-        write_scores(path, columns() | {"reward": rewards})
-        output = folder / variant / f"seed{seed}" / "gsm8k.json"
-        run_metrics(MetricsOptions(scores=path, output=output, bootstrap_resamples=50))
-        greedy.append(path)
-        metrics.append(output)
-    output = folder / "comparisons" / "gsm8k.json"
-    run_compare(CompareOptions(scores=greedy, output=output, bootstrap_resamples=50))
-    return [*metrics, output]
-
-
-def test_differences_of_variants_have_a_section_and_a_table(
-    tmp_path: Path, comparisons: list[Path]
-) -> None:
-    *metrics, compared = comparisons
-    folder = made(tmp_path, metrics, comparisons=[compared])
-    text = (folder / "report.md").read_text()
-    found = json.loads(compared.read_text())
-    difference = found["differences"][0]["auroc"]["reward"]
-    low, high = difference["interval"]
-    assert "## Differences of variants" in text
-    assert f"{difference['value']:+.3f} [{low:.3f}, {high:.3f}], p = " in text
-    assert "Fewer than five" in text
-    rows = list(csv.DictReader((folder / "differences.csv").open()))
-    assert float(rows[0]["value"]) == difference["value"]
-    provenance = json.loads((folder / "provenance.json").read_text())
-    assert str(compared) in provenance["inputs"]
-
-
-def test_averages_over_seeds_have_intervals_over_seeds(
-    tmp_path: Path, comparisons: list[Path]
-) -> None:
-    *metrics, compared = comparisons
-    over_seeds = json.loads(compared.read_text())["variants"]["vanilla"]["auroc"]["reward"]
-    low, high = over_seeds["interval"]
-    cell = f"{over_seeds['value']:.3f} [{low:.3f}, {high:.3f}]"
-    assert cell in (made(tmp_path / "a", metrics, comparisons=[compared]) / "report.md").read_text()
-    assert cell not in (made(tmp_path / "b", metrics) / "report.md").read_text()
-
-
-def test_comparisons_of_other_seeds_are_refused(
-    tmp_path: Path, comparisons: list[Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = ["--run", "x", "--metrics", str(comparisons[0]), str(comparisons[2])]
-    words += ["--comparisons", str(comparisons[-1]), "--save_dir", str(tmp_path)]
-    assert run_stage(ReportOptions, run, words) == 1
-    assert "gsm8k: vanilla has seeds [0, 1], in its metrics [0]" in capsys.readouterr().err
-
-
-def made(save_dir: Path, metrics: list[Path], **options: Any) -> Path:
-    run(ReportOptions(run="tiny", metrics=metrics, save_dir=save_dir, **options))
+def report(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of all these, as of a synthetic run."""
+    save_dir = tmp_path_factory.mktemp("report")
+    run(options(run_folder, save_dir, synthetic=True, in_distribution=["gsm8k"]))
     return save_dir
 
 
-@pytest.fixture(scope="module")
-def report(metrics: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The report of all these metrics."""
-    return made(tmp_path_factory.mktemp("report"), metrics)
+def content(paths: list[Path], **changes: Any) -> Content:
+    """What there is to tell, without the figures, which take their time."""
+    given = ReportOptions(
+        run="tiny", metrics=paths, save_dir=Path("results/tiny/report"), **changes
+    )
+    numbers = Numbers(read_results(paths, given.comparisons))
+    return Content(given, "tiny", numbers, [], False)
 
 
-def test_the_report_has_tables_figure_and_provenance(report: Path, metrics: list[Path]) -> None:
-    assert {path.name for path in report.iterdir()} == {
-        *("report.md", "summary.txt", "auroc.svg", "auroc.png", "provenance.json"),
-        *("auroc.csv", "partial_auroc.csv", "voting.csv"),
+# --- the files -------------------------------------------------------------------------------
+
+
+def test_everything_that_the_rule_declares_is_written_and_nothing_else(report: Path) -> None:
+    parts = contents.figures(WHOLE)
+    files = {name for part in parts for name in contents.figure_files(part)}
+    tables = contents.tables(WHOLE)
+    files |= {name for part in tables for name in contents.table_files(part)}
+    files |= {"report.md", "summary.txt", "provenance.json", contents.SOLUTIONS}
+    assert {str(p.relative_to(report)) for p in report.rglob("*") if p.is_file()} == files
+    assert all((report / name).stat().st_size > 100 for name in files)
+
+
+def test_every_part_has_a_maker_and_a_caption() -> None:
+    figures = contents.figures(WHOLE)
+    tables = contents.tables(WHOLE)
+    assert {part.kind for part in figures} == set(FIGURES)
+    assert {part.kind for part in tables} == set(TABLES)
+    captions = {path.stem for path in (ROOT / "workflow/report").glob("*.rst")}
+    assert captions == {part.kind for part in [*figures, *tables]} | {"workflow", "solutions"}
+
+
+def test_what_the_report_links_to_is_there(report: Path) -> None:
+    links = re.findall(r"\]\(([^)]+)\)", (report / "report.md").read_text())
+    assert len(links) > 20
+    assert [link for link in links if not (report / link).is_file()] == []
+
+
+def test_made_benchmarks_are_marked_everywhere(report: Path) -> None:
+    for path in [*report.glob("*.md"), *report.glob("*.txt"), *report.glob("*.html")]:
+        assert "synthetic stand-in" in path.read_text(), path
+    for path in report.glob("tables/*"):
+        assert "synthetic stand-in" in path.read_text(), path
+
+
+def test_the_report_is_the_same_bytes_every_time(
+    run_folder: Path, report: Path, tmp_path: Path
+) -> None:
+    run(options(run_folder, tmp_path, synthetic=True, in_distribution=["gsm8k"]))
+    for path in report.rglob("*"):
+        # The summary says where it lies, and provenance when it was made.
+        if path.is_file() and path.name not in ("provenance.json", "summary.txt"):
+            assert (tmp_path / path.relative_to(report)).read_bytes() == path.read_bytes(), path
+
+
+def test_provenance_names_all_that_was_read(report: Path, run_folder: Path) -> None:
+    inputs = json.loads((report / "provenance.json").read_text())["inputs"]
+    read = {str(path) for path in run_folder.glob("metrics/*/*/*.json")} - {
+        str(path) for path in run_folder.glob("metrics/*/*/*.provenance.json")
     }
-    text = (report / "report.md").read_text()
-    first, second = (json.loads(metrics[i].read_text())["auroc"]["reward"] for i in (0, 3))
-    mean = (first["value"] + second["value"]) / 2
-    assert f"{mean:.3f} [" in text
-    for estimate in (first, second):  # each seed is shown
-        low, high = estimate["interval"]
-        assert f"{estimate['value']:.3f} [{low:.3f}, {high:.3f}]" in text
-    assert "| mawps | 40 | 0.0 | – | – | – |" in text
-    assert "mawps: no AUROC: all 40 solutions are incorrect" in text
-    assert "## Votes over samples" in text
-    assert "### As the authors count" in text
+    read |= {str(path) for path in comparisons_of(run_folder)}
+    read |= {str(path) for path in run_folder.glob("scores/*/*/*/greedy/scores.parquet")}
+    read |= {str(path) for path in run_folder.glob("models/*/*/training_log.jsonl")}
+    read |= {str(p) for name in FOR_TOKENS for p in run_folder.glob(f"models/*/seed0/{name}")}
+    assert set(inputs) == read
+    assert None not in inputs.values()
+
+
+def test_metrics_alone_make_a_report(run_folder: Path, tmp_path: Path) -> None:
+    paths = [path for path in metrics_of(run_folder) if "seed0" in path.parts]
+    more = dict.fromkeys(("comparisons", "heldout_metrics"), [])
+    run(options(run_folder, tmp_path, metrics=paths, scores_dir=None, models_dir=None, **more))
+    made = {path.stem for path in tmp_path.glob("figures/*.svg")}
+    assert made == {"auroc", "partial_auroc_reward", "partial_auroc_q_value", "votes"}
+    assert not (tmp_path / contents.SOLUTIONS).exists()
+    text = (tmp_path / "report.md").read_text()
+    assert "### Every seed" not in text
     assert "synthetic" not in text
 
 
-def test_the_summary_fits_the_terminal_and_says_where_all_is(report: Path) -> None:
-    summary = (report / "summary.txt").read_text()
-    lines = summary.splitlines()
-    assert max(map(len, lines[:-2])) <= 110
-    assert str(report / "report.md") in lines[-2]
-    assert str(report / "auroc.png") in lines[-1]
-    assert "Averages over seeds (vanilla: 2, contrastive: 2)" in summary
+def test_without_q_values_and_samples_there_is_less_to_tell(tmp_path: Path) -> None:
+    scores = score_file(
+        tmp_path / "scores/v/seed0/gsm8k/greedy/scores.parquet", with_q_values=False
+    )
+    output = tmp_path / "metrics/v/seed0/gsm8k.json"
+    run_metrics(MetricsOptions(scores=scores, output=output, bootstrap_resamples=20))
+    make_byte_tokenizer().save_pretrained(tmp_path / "models/v/seed0")
+    (tmp_path / "models/v/seed0/training_log.jsonl").write_text("")
+    run(options(tmp_path, tmp_path / "report", metrics=[output]))
+    declared = contents.figures(contents.Scope(["v"], benchmarks=True))
+    made = {path.stem for path in tmp_path.glob("report/figures/*.svg")}
+    assert made == {part.name for part in declared}
+    assert (tmp_path / "report" / contents.SOLUTIONS).is_file()
+    assert "## Votes" not in (tmp_path / "report/report.md").read_text()
 
 
-def test_many_variants_are_put_in_blocks(tmp_path: Path, metrics: list[Path]) -> None:
-    paths = []
-    for number in range(7):
-        content = json.loads(metrics[0].read_text()) | {"variant": f"ablation-number-{number}" * 2}
-        paths.append(tmp_path / f"{number}.json")
-        paths[-1].write_text(json.dumps(content))
-    lines = (made(tmp_path / "report", paths) / "summary.txt").read_text().splitlines()
-    assert max(map(len, lines[:-2])) <= 110
-    assert sum(line.startswith("gsm8k ") for line in lines) > 2
+# --- what they say ---------------------------------------------------------------------------
 
 
-def test_made_benchmarks_are_marked_everywhere(
-    tmp_path: Path, metrics: list[Path], report: Path
-) -> None:
-    folder = made(tmp_path, metrics, synthetic=True)
-    for name in ("report.md", "summary.txt"):
-        assert "(synthetic stand-in)" in (folder / name).read_text().splitlines()[0]
-    assert (folder / "auroc.svg").read_bytes() != (report / "auroc.svg").read_bytes()
+def test_the_table_has_the_mean_over_seeds_and_each_seed(report: Path, run_folder: Path) -> None:
+    text = (report / "report.md").read_text()
+    paths = [run_folder / f"metrics/vanilla/seed{seed}/gsm8k.json" for seed in (0, 1)]
+    first, second = (json.loads(path.read_text())["auroc"]["reward"] for path in paths)
+    assert f"{(first['value'] + second['value']) / 2:.3f} [" in text
+    for estimate in (first, second):
+        assert number(estimate) in text
+    assert "Averages over 2 seeds" in text and "Fewer than 5 seeds" in text
+    assert "| mawps | 40 | 0.0 | – | – | – |" in text
+    assert "mawps: no AUROC: all 40 solutions are incorrect" in text
+    assert "### As the authors count" in text
 
 
-def test_the_report_is_the_same_bytes_every_time(report: Path, metrics: list[Path]) -> None:
-    first = {p.name: p.read_bytes() for p in report.iterdir() if p.name != "provenance.json"}
-    made(report, metrics)
-    assert all((report / name).read_bytes() == content for name, content in first.items())
-
-
-def test_the_csv_files_have_every_number(report: Path, metrics: list[Path]) -> None:
-    rows = list(csv.DictReader((report / "auroc.csv").open()))
+def test_the_csv_files_have_every_number(report: Path, run_folder: Path) -> None:
+    rows = list(csv.DictReader((report / "tables/auroc.csv").open()))
     assert len(rows) == 4 * 3 * 4  # models, benchmarks, scores
     row = next(r for r in rows if r["benchmark"] == "math" and r["score"] == "reward")
-    expected = json.loads(metrics[1].read_text())["auroc"]["reward"]
-    assert float(row["value"]) == expected["value"]
-    assert [float(row["low"]), float(row["high"])] == expected["interval"]
-    votes = list(csv.DictReader((report / "voting.csv").open()))
-    assert {row["benchmark"] for row in votes} == {"gsm8k"}
-    assert {row["rules"] for row in votes} == {"gcrm", "official"}
-    assert len(list(csv.DictReader((report / "partial_auroc.csv").open()))) == 4 * 3 * 2 * 11
+    expected = json.loads((run_folder / "metrics/vanilla/seed0/math.json").read_text())
+    assert float(row["value"]) == expected["auroc"]["reward"]["value"]
+    assert [float(row["low"]), float(row["high"])] == expected["auroc"]["reward"]["interval"]
+    for name, rules in (("votes", "gcrm"), ("official_votes", "official")):
+        votes = list(csv.DictReader((report / f"tables/{name}.csv").open()))
+        assert {(row["benchmark"], row["rules"]) for row in votes} == {("gsm8k", rules)}
+    partial = list(csv.DictReader((report / "tables/partial_auroc.csv").open()))
+    assert len(partial) == 4 * 3 * 2 * 11
+    correlations = list(csv.DictReader((report / "tables/correlation.csv").open()))
+    assert len(correlations) == 4 * 3 * 4 * 2
 
 
-def test_vanilla_and_one_seed_alone_make_a_report(tmp_path: Path) -> None:
-    scores = score_file(tmp_path / "g.parquet", with_q_values=False)
-    samples = score_file(tmp_path / "a.parquet", with_q_values=False, per_problem=3)
-    output = tmp_path / "vanilla" / "seed0" / "gsm8k.json"
-    run_metrics(
-        MetricsOptions(scores=scores, sample_scores=samples, output=output, bootstrap_resamples=20)
+def test_variants_stand_side_by_side_by_means_over_benchmarks(run_folder: Path) -> None:
+    paths = [p for p in metrics_of(run_folder) if "seed0" in p.parts and p.stem != "mawps"]
+    results = read_results(paths)
+    head, vanilla, contrastive = variants_table(results, ["math"])
+    assert head[:3] == ["variant", "AUROC in distribution", "AUROC out of distribution"]
+    assert head[-3:] == ["majority", "Q-filtered", "tokens saved"]
+    math, gsm8k = (
+        number(results.mean("vanilla", name, "auroc", "reward")) for name in ("math", "gsm8k")
     )
-    text = (made(tmp_path / "report", [output]) / "report.md").read_text()
-    assert "### Every seed" not in text
-    assert "| gsm8k | vanilla | " in text
+    assert vanilla[1:3] == [math, gsm8k]
+    assert contrastive[0] == "contrastive"
+    everything = variants_table(results, [])
+    assert everything[0][1] == "AUROC"
+    both = [results.mean("vanilla", name, "auroc", "reward") for name in ("math", "gsm8k")]
+    assert everything[1][1].startswith(f"{np.mean([one['value'] for one in both if one]):.3f} ")
 
 
-def test_what_prepare_found_is_in_the_report(tmp_path: Path, metrics: list[Path]) -> None:
+def test_what_prepare_found_is_in_the_report(tmp_path: Path, run_folder: Path) -> None:
     found = {
         "made": True,
         "training": {"pretrain": {"rows": 1000}, "/home/me/pairs.jsonl": {"rows": 7}},
         "benchmarks": {"gsm8k": {"problems": 40, "shared_with_training": 2, "shared": ["q"]}},
     }
     (tmp_path / "data.json").write_text(json.dumps(found))
-    folder = made(tmp_path / "report", metrics, data_report=tmp_path / "data.json")
-    text = (folder / "report.md").read_text()
+    text = report_text(content(metrics_of(run_folder), data_report=tmp_path / "data.json"))
     assert "| gsm8k | 40 | 2 |" in text
     assert "- pretrain: 1000 rows" in text
     assert "- pairs.jsonl: 7 rows" in text
     assert "/home" not in text
+    assert "- pairs.jsonl: 7 rows" in text
+    assert "/home" not in text
 
 
-def test_a_star_needs_more_than_length_either_way(tmp_path: Path, metrics: list[Path]) -> None:
-    content = json.loads(metrics[0].read_text())
+def test_a_star_needs_more_than_length_either_way(tmp_path: Path, run_folder: Path) -> None:
+    metrics = json.loads(metrics_of(run_folder)[0].read_text())
     for longer, starred in ((0.01, True), (-0.01, False)):
-        content["auroc"]["reward_minus_length"] |= {"value": 0.2, "interval": [0.1, 0.3]}
-        content["auroc"]["reward_minus_longer"] |= {"value": 0.2, "interval": [longer, 0.3]}
-        (tmp_path / "m.json").write_text(json.dumps(content))
-        text = (made(tmp_path / "r", [tmp_path / "m.json"]) / "summary.txt").read_text()
+        metrics["auroc"]["reward_minus_length"] |= {"value": 0.2, "interval": [0.1, 0.3]}
+        metrics["auroc"]["reward_minus_longer"] |= {"value": 0.2, "interval": [longer, 0.3]}
+        (tmp_path / "m.json").write_text(json.dumps(metrics))
+        text = summary(content([tmp_path / "m.json"]))
         row = next(line for line in text.splitlines() if line.startswith("gsm8k"))
         assert row.endswith("*") == starred
 
 
+# --- differences of variants -----------------------------------------------------------------
+
+
+def test_differences_of_variants_have_a_section_and_tables(report: Path, run_folder: Path) -> None:
+    compared = run_folder / "comparisons" / "gsm8k.json"
+    [found] = json.loads(compared.read_text())["differences"]
+    text = (report / "report.md").read_text()
+    assert "## Differences of variants" in text and "Fewer than five" in text
+    difference = found["auroc"]["reward"]
+    low, high = difference["interval"]
+    assert f"{difference['value']:+.3f} [{low:.3f}, {high:.3f}], p = " in text
+    rows = list(csv.DictReader((report / "tables/differences.csv").open()))
+    assert not [row for row in rows if row["measure"].startswith("voting")]
+    [value] = [
+        float(row["value"])
+        for row in rows
+        if (row["benchmark"], row["measure"], row["seed"]) == ("gsm8k", "auroc.reward", "")
+    ]
+    assert value == difference["value"]
+    votes = list(csv.DictReader((report / "tables/vote_differences.csv").open()))
+    assert votes and all(row["measure"].startswith("voting") for row in votes)
+    provenance = json.loads((report / "provenance.json").read_text())
+    assert str(compared) in provenance["inputs"]
+
+
+def test_averages_over_seeds_are_those_of_compare(report: Path, run_folder: Path) -> None:
+    compared = json.loads((run_folder / "comparisons" / "gsm8k.json").read_text())
+    over_seeds = compared["variants"]["vanilla"]["auroc"]["reward"]
+    low, high = over_seeds["interval"]
+    cell = f"{over_seeds['value']:.3f} [{low:.3f}, {high:.3f}]"
+    assert cell in (report / "report.md").read_text()
+    assert cell not in report_text(content(metrics_of(run_folder)))
+
+
+def test_comparisons_of_other_seeds_are_refused(
+    tmp_path: Path, run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [str(path) for path in metrics_of(run_folder) if path.parent.name == "seed0"]
+    words = ["--metrics", *paths, "--save_dir", str(tmp_path)]
+    words += ["--comparisons", str(run_folder / "comparisons/gsm8k.json")]
+    assert "gsm8k: vanilla has seeds [0, 1], in its metrics [0]" in refused(capsys, *words)
+
+
+# --- the summary -----------------------------------------------------------------------------
+
+
+def test_the_summary_is_short_and_says_where_all_is(report: Path) -> None:
+    lines = (report / "summary.txt").read_text().splitlines()
+    assert lines[0] == "Goal-conditioned reward models: tiny (synthetic stand-in)"
+    assert lines[2].startswith("AUROC")
+    assert len(lines) < 36
+    assert max(map(len, lines[:-4])) <= 110
+    for line, name in zip(
+        lines[-4:], ("report.md", "tables", "figures", "solutions.html"), strict=True
+    ):
+        assert str(report / name) in line
+
+
+def test_the_summary_of_many_variants_stays_short(tmp_path: Path, run_folder: Path) -> None:
+    paths = []
+    for variant in range(9):
+        for path in metrics_of(run_folder)[:3]:
+            metrics = json.loads(path.read_text()) | {"variant": f"ablation-number-{variant}" * 2}
+            paths.append(tmp_path / f"{variant}-{path.name}")
+            paths[-1].write_text(json.dumps(metrics))
+    lines = summary(content(paths)).splitlines()
+    assert len(lines) < 40
+    assert max(map(len, lines[:-3])) <= 110
+    assert sum(line.startswith("ablation-number-") for line in lines) == 2 * 9
+    assert any(line.startswith("length alone") for line in lines)
+
+
+# --- mistakes --------------------------------------------------------------------------------
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert run_stage(ReportOptions, run, ["--run", "x", *words]) == 1
+    return capsys.readouterr().err.strip().splitlines()[-1]
+
+
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("text", "message"),
     [
         (None, "no such file; `metrics` makes it"),
         ("{", "not valid JSON"),
@@ -229,30 +391,43 @@ def test_a_star_needs_more_than_length_either_way(tmp_path: Path, metrics: list[
         ("[]", "does not name its variant"),
         ('{"variant": ["a"], "seed": 0, "benchmark": "b"}', "does not name its variant"),
         ('{"variant": "a", "seed": 0}', "does not name its variant"),
+        ("[]", "does not name its variant"),
+        ('{"variant": ["a"], "seed": 0, "benchmark": "b"}', "does not name its variant"),
+        ('{"variant": "a", "seed": 0}', "does not name its variant"),
     ],
 )
 def test_mistakes_are_one_clear_line(
-    tmp_path: Path, content: str | None, message: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, text: str | None, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "gsm8k.json"
-    if content is not None:
-        path.write_text(content)
-    words = ["--run", "x", "--metrics", str(path), "--save_dir", str(tmp_path / "report")]
-    assert run_stage(ReportOptions, run, words) == 1
-    assert message in capsys.readouterr().err.strip().splitlines()[-1]
+    if text is not None:
+        path.write_text(text)
+    assert message in refused(capsys, "--metrics", str(path), "--save_dir", str(tmp_path))
 
 
 def test_the_same_model_twice_is_refused(
-    tmp_path: Path, metrics: list[Path], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, run_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--run", "x", "--metrics", str(metrics[0]), str(metrics[0])]
-    assert run_stage(ReportOptions, run, [*words, "--save_dir", str(tmp_path)]) == 1
-    assert "second file for vanilla, seed 0, gsm8k" in capsys.readouterr().err
+    path = str(metrics_of(run_folder)[0])
+    told = refused(capsys, "--metrics", path, path, "--save_dir", str(tmp_path))
+    assert "second file for vanilla, seed 0, gsm8k" in told
 
 
-def test_average_by_hand() -> None:
-    one = {"value": 0.6, "interval": [0.5, 0.7], "n": 9}
-    other = {"value": 0.8, "interval": [0.6, 0.9], "n": 9}
-    mean = average([one, other, {"value": None, "interval": None, "n": 9}])
-    assert mean == {"value": pytest.approx(0.7), "interval": pytest.approx([0.55, 0.8]), "n": 9}
-    assert average([]) is None
+def test_missing_scores_and_logs_are_one_clear_line(
+    tmp_path: Path, run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--metrics", str(metrics_of(run_folder)[0]), "--save_dir", str(tmp_path / "report")]
+    told = refused(capsys, *words, "--scores_dir", str(tmp_path))
+    assert "vanilla/seed0/gsm8k/greedy/scores.parquet: no such file; `evaluate` makes it" in told
+    told = refused(capsys, *words, "--models_dir", str(tmp_path))
+    assert "vanilla/seed0/training_log.jsonl: no such file" in told
+
+
+def test_a_model_without_tokenizer_is_one_clear_line(
+    tmp_path: Path, run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(run_folder / "models", tmp_path / "models")
+    (tmp_path / "models/vanilla/seed0/tokenizer.json").unlink()
+    words = ["--metrics", str(metrics_of(run_folder)[0]), "--save_dir", str(tmp_path / "report")]
+    words += ["--scores_dir", str(run_folder / "scores"), "--models_dir", str(tmp_path / "models")]
+    assert "has no tokenizer that can be read" in refused(capsys, *words)

@@ -139,6 +139,19 @@ def test_editing_the_report_reruns_the_report_alone_and_says_why(project: Path) 
     assert "modules it imports, version" in reason
 
 
+@pytest.mark.parametrize("module", ["figures/rewards.py", "report_tables.py", "published.py"])
+def test_editing_a_figure_or_table_reruns_the_report_alone(project: Path, module: str) -> None:
+    with (project / "gcrm" / module).open("a") as file:
+        file.write("\nMORE = 1\n")
+    assert list(would_run(project)) == ["report: tables and figures of the run"]
+
+
+def test_another_published_number_reruns_the_report_alone(project: Path) -> None:
+    with (project / "workflow/published.jsonl").open("a") as file:
+        file.write("\n{}\n")
+    assert list(would_run(project)) == ["report: tables and figures of the run"]
+
+
 def test_editing_the_loss_retrains_both_and_nothing_before(project: Path) -> None:
     with (project / "gcrm" / "objective.py").open("a") as file:
         file.write("\nMORE = 1\n")

@@ -11,6 +11,7 @@ from snakemake.settings.enums import Quietness
 # The package beside this workflow comes before an installed one.
 sys.path.insert(0, str(Path(workflow.basedir).parent))
 
+from gcrm import report_contents as contents
 from gcrm.config_loading import load, unknown_part
 from gcrm.cost import estimate_line
 from gcrm.errors import UserError
@@ -49,7 +50,17 @@ MODEL = f"{RESULTS}/models/{{variant}}/seed{{seed}}"
 GOAL_STATE = f"{RESULTS}/goal_states/{{variant}}/seed{{seed}}"
 SCORES = f"{RESULTS}/scores/{{variant}}/seed{{seed}}/{{benchmark}}"
 COMPARISONS = f"{RESULTS}/comparisons/{{benchmark}}"
+REPORT = f"{RESULTS}/report"
 METRICS = f"{RESULTS}/metrics/{{variant}}/seed{{seed}}/{{benchmark}}"
+
+# What there is to report on; it decides which tables and figures there are.
+SCOPE = contents.Scope(
+    variants=list(settings.variants),
+    benchmarks=bool(settings.benchmarks),
+    sampled=any("all" in settings.splits(benchmark) for benchmark in settings.benchmarks),
+    compared=bool(settings.benchmarks) and len(settings.variants) > 1,
+    heldout=bool(settings.heldout),
+)
 
 # What transformers needs to load a checkpoint.
 CHECKPOINT = [
@@ -126,6 +137,24 @@ def scores_of_all(benchmark, split):
         seed=settings.seeds,
         benchmark=[benchmark] if split in settings.splits(benchmark) else [],
     )
+
+
+def shown(parts, files_of_part):
+    """The files of parts of the report, marked for Snakemake's own report: of figures the SVG."""
+    return [
+        (
+            f"{REPORT}/{name}"
+            if name.endswith(".png")
+            else report(
+                f"{REPORT}/{name}",
+                caption=f"../report/{part.kind}.rst",
+                category=part.category,
+                labels=contents.labels(part, name),
+            )
+        )
+        for part in parts
+        for name in files_of_part(part)
+    ]
 
 
 def hide_reasons():

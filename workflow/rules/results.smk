@@ -132,7 +132,8 @@ rule compare:
         "exec python -m gcrm.compare {params.flags} --log-file {log:q}"
 
 
-# Put the metrics of all variants into tables and figures.
+# Put the metrics of all variants into tables and figures. Score tables, training logs and tokenizers
+# are for what metrics do not have: the course of Q-values, rewards, training, single solutions.
 rule report:
     input:
         metrics=expand(
@@ -150,41 +151,59 @@ rule report:
         comparisons=expand(
             f"{COMPARISONS}.json", benchmark=settings.benchmarks if settings.compares else []
         ),
+        scores=expand(
+            f"{SCORES}/greedy/scores.parquet",
+            variant=settings.variants,
+            seed=settings.seeds,
+            benchmark=settings.benchmarks,
+        ),
+        training_logs=expand(
+            f"{MODEL}/training_log.jsonl", variant=settings.variants, seed=settings.seeds
+        ),
+        tokenizers=expand(
+            f"{MODEL}/{{name}}",
+            variant=settings.variants,
+            seed=min(settings.seeds),
+            name=contents.FOR_TOKENS,
+        ),
         data=rules.prepare.output.report,
+        published=os.path.relpath(f"{workflow.basedir}/published.jsonl"),
     output:
-        report=f"{RESULTS}/report/report.md",
-        summary=f"{RESULTS}/report/summary.txt",
-        tables=[
-            *(
-                f"{RESULTS}/report/{name}.csv"
-                for name in ("auroc", "partial_auroc", "voting")
-                if settings.benchmarks
-            ),
-            *([f"{RESULTS}/report/preference_accuracy.csv"] if settings.heldout else []),
-        ],
-        differences=(
-            [f"{RESULTS}/report/differences.csv"]
-            if settings.benchmarks and len(settings.variants) > 1
+        report=f"{REPORT}/report.md",
+        summary=f"{REPORT}/summary.txt",
+        figures=shown(contents.figures(SCOPE), contents.figure_files),
+        tables=shown(contents.tables(SCOPE), contents.table_files),
+        solutions=(
+            report(
+                f"{REPORT}/{contents.SOLUTIONS}",
+                caption="../report/solutions.rst",
+                category="Q-values",
+                labels={"figure": "solutions, token by token", "of": "all variants"},
+            )
+            if SCOPE.benchmarks
             else []
         ),
-        figure=[f"{RESULTS}/report/auroc.{kind}" for kind in ("png", "svg") if settings.benchmarks],
-        provenance=f"{RESULTS}/report/provenance.json",
+        provenance=f"{REPORT}/provenance.json",
     log:
         f"{RESULTS}/logs/report/report.log",
     conda:
         "../envs/gcrm.yaml"
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=4000,
+        runtime=60,
     params:
         *tracked("report"),
         code=code("report"),
         flags=lambda wildcards, input, output: flags(
             settings.report,
             run=settings.run,
+            base_model=settings.base_model,
             metrics=input.metrics or None,
             comparisons=input.comparisons or None,
             heldout_metrics=input.heldout or None,
+            scores_dir=f"{RESULTS}/scores",
+            models_dir=f"{RESULTS}/models",
+            published=input.published,
             data_report=input.data,
             save_dir=os.path.dirname(output.report),
         ),

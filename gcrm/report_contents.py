@@ -1,0 +1,116 @@
+"""What a report consists of: its figures and tables, and how Snakemake's own report shows them.
+
+The rule declares these files, and the stage writes them. Nothing here loads data or a library.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+TABLE_FORMATS = ("html", "md", "tex", "csv")
+"""To look at, to paste, to print, and with every number."""
+
+
+FOR_TOKENS = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+"""Files of a reward model from which solutions are shown token by token: the first seed's."""
+SOLUTIONS = "solutions.html"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A figure or a table.
+
+    Attributes:
+        kind: what makes it; its caption is workflow/report/<kind>.rst.
+        category: in Snakemake's report.
+        title: in Snakemake's report.
+        of: the variant or the score that it shows, where there is one for each.
+    """
+
+    kind: str
+    category: str
+    title: str
+    of: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name of its files, without a suffix."""
+        return f"{self.kind}_{self.of}" if self.of else self.kind
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What there is to report on.
+
+    Attributes:
+        variants: names of the reward models.
+        benchmarks: whether there are benchmarks.
+        sampled: whether one of them has samples to vote.
+        compared: whether variants are compared on them.
+        heldout: whether there are held-out preference sets.
+    """
+
+    variants: Sequence[str]
+    benchmarks: bool = False
+    sampled: bool = False
+    compared: bool = False
+    heldout: bool = False
+
+
+def figures(scope: Scope) -> list[Part]:
+    """The figures of a run."""
+    parts = []
+    if scope.benchmarks:
+        parts += [
+            Part("auroc", "AUROC", "whole solutions"),
+            Part("partial_auroc", "AUROC", "partial solutions", "reward"),
+            Part("partial_auroc", "AUROC", "partial solutions", "q_value"),
+            *(Part("q_values", "Q-values", "course of solutions", name) for name in scope.variants),
+            *(
+                Part("rewards", "Rewards", "right and wrong solutions", name)
+                for name in scope.variants
+            ),
+        ]
+    if scope.heldout:
+        parts.append(Part("preferences", "Preferences", "preference accuracy"))
+    if scope.sampled:
+        parts.append(Part("votes", "Votes", "accuracy against tokens saved"))
+    return [*parts, Part("training", "Training", "training curves")]
+
+
+def tables(scope: Scope) -> list[Part]:
+    """The tables of a run."""
+    parts = []
+    if scope.benchmarks:
+        parts.append(Part("auroc", "Tables", "AUROC"))
+        if scope.compared:
+            parts.append(Part("differences", "Tables", "differences in AUROC"))
+        parts += [
+            Part("partial_auroc", "Tables", "AUROC of partial solutions"),
+            Part("correlation", "Tables", "Q-values and partial rewards"),
+            Part("variants", "Tables", "variants side by side"),
+        ]
+    if scope.heldout:
+        parts.append(Part("preferences", "Tables", "preference accuracy"))
+    if scope.sampled:
+        parts.append(Part("votes", "Tables", "votes"))
+        if scope.compared:
+            parts.append(Part("vote_differences", "Tables", "differences in votes"))
+        parts.append(Part("official_votes", "Tables", "votes as the authors count"))
+    return parts
+
+
+def figure_files(part: Part) -> list[str]:
+    """The files of a figure, below the report's folder; the first is for Snakemake's report."""
+    return [f"figures/{part.name}.svg", f"figures/{part.name}.png"]
+
+
+def table_files(part: Part) -> list[str]:
+    """The files of a table, below the report's folder, one a format."""
+    return [f"tables/{part.name}.{suffix}" for suffix in TABLE_FORMATS]
+
+
+def labels(part: Part, path: str) -> dict[str, str]:
+    """How Snakemake's report lists a file of a part, beside the others of its category."""
+    if part.category == "Tables":
+        return {"table": part.title, "format": path.rpartition(".")[2]}
+    return {"figure": part.title, "of": part.of.replace("q_value", "Q-value") or "all variants"}

@@ -1,0 +1,31 @@
+"""What `prepare` found in the data of a run, for the report."""
+
+from pathlib import Path
+
+from gcrm.errors import UserError
+from gcrm.files import read_json
+from gcrm.tables import markdown
+
+
+def data_text(path: Path) -> str:
+    """Problems of each benchmark, and questions they share with training, in Markdown."""
+    found = read_json(path, "prepare")
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: expected a JSON object, `prepare`'s report")
+    rows = [["evaluated on", "problems or prompts", "shared with training"]]
+    for name, benchmark in found.get("benchmarks", {}).items():
+        shared = benchmark.get("shared_with_training", 0)
+        rows.append([name, str(benchmark.get("problems", "–")), str(shared)])
+    for name, heldout in found.get("heldout", {}).items():
+        where = _without_folders(name)
+        rows.append([where, str(heldout["questions"]), str(heldout["shared_with_training"])])
+    training = [
+        f"- {_without_folders(name)}: {source.get('rows', '–')} rows"
+        for name, source in found.get("training", {}).items()
+    ]
+    return "\n".join([markdown(rows), "Training data:", "", *training])
+
+
+def _without_folders(source: str) -> str:
+    """A report is for others to read: the folders of this machine tell them nothing."""
+    return Path(source).name if Path(source).is_absolute() else source
