@@ -1,4 +1,4 @@
-"""Stage `compare`: variants on the same completions of one benchmark, with paired differences.
+"""Stage `compare`: variants on the same completions or pairs, with paired differences.
 
 The comparisons file is one JSON object. `variants` has numbers of each variant, where its metrics
 file has them, but averaged over its seeds, and with intervals that take seeds in. `differences` has
@@ -17,39 +17,43 @@ from gcrm.errors import UserError
 from gcrm.files import write_json
 from gcrm.matching import COLUMNS, Completions
 from gcrm.measures import LENGTH, Measures, Place, auroc_measures, nested, vote_measures
+from gcrm.preference_measures import Model, preference_measures
 from gcrm.progress import Progress
 from gcrm.provenance import write_provenance
 from gcrm.scores import ScoreTable, read_scores
 from gcrm.seeds import BySeed, difference, over_seeds, seeds_note
 from gcrm.settings.compare import CompareOptions
-from gcrm.settings.metrics import StatisticsSettings
+from gcrm.settings.metrics import PAIR_SETTINGS, StatisticsSettings
 from gcrm.statistics import Bootstrap
 
 Json = dict[str, Any]
-Model = tuple[str, int]
-"""A variant and a seed."""
 Measuring = Callable[[ScoreTable, Bootstrap, StatisticsSettings], Measures]
 
 
 def run(options: CompareOptions) -> None:
     """Measure every model, and compare the variants."""
-    benchmark, greedy = _by_model(options.scores, "--scores")
+    of_pairs = bool(options.pair_scores)
+    option = "--pair_scores" if of_pairs else "--scores"
+    benchmark, files = _by_model(options.pair_scores or options.scores, option)
     sampled: dict[Model, Path] = {}
     if options.sample_scores:
         of, sampled = _by_model(options.sample_scores, "--sample_scores")
-        if of != benchmark or sampled.keys() != greedy.keys():
+        if of != benchmark or sampled.keys() != files.keys():
             raise UserError(
                 f"--sample_scores: {_models(sampled)} on {of}; expected those of --scores: "
-                f"{_models(greedy)} on {benchmark}"
+                f"{_models(files)} on {benchmark}"
             )
-    variants = list(dict.fromkeys(variant for variant, _ in greedy))
+    variants = list(dict.fromkeys(variant for variant, _ in files))
     try:
         pairs = options.compared(variants)
     except ValueError as error:
         raise UserError(f"--baseline, --pairs: {error}") from None
-    progress = Progress(f"compare {benchmark}", len(greedy) + len(sampled), "score table")
+    progress = Progress(f"compare {benchmark}", len(files) + len(sampled), "score table")
     columns = ["partial_rewards", "q_values"]
-    measured = _measured(greedy, columns, auroc_measures, options, progress)
+    if of_pairs:
+        measured = preference_measures(files, options, progress.advance)
+    else:
+        measured = _measured(files, columns, auroc_measures, options, progress)
     if sampled:
         votes = _measured(sampled, ["q_values"], vote_measures, options, progress)
         measured = {model: found | votes[model] for model, found in measured.items()}
@@ -57,18 +61,19 @@ def run(options: CompareOptions) -> None:
         variant: {seed: found for (name, seed), found in measured.items() if name == variant}
         for variant in variants
     }
+    settings = PAIR_SETTINGS if of_pairs else StatisticsSettings.model_fields
     write_json(
         options.output,
         {
             "benchmark": benchmark,
-            "settings": {name: getattr(options, name) for name in StatisticsSettings.model_fields},
+            "settings": {name: getattr(options, name) for name in settings},
             **compared(by_variant, pairs, options.bootstrap_seed),
         },
     )
     write_provenance(
         options.output.with_suffix(".provenance.json"),
         options,
-        [*options.scores, *options.sample_scores],
+        [*options.scores, *options.sample_scores, *options.pair_scores],
     )
 
 

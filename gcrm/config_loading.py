@@ -52,7 +52,7 @@ def unknown_part(config: Config, target: str) -> str | None:
     if parts[1] != config.run:
         return f"the config is of the run {config.run!r}, not {parts[1]!r}; give --configfile"
     if parts[2] == "comparisons" and len(parts) > 3:
-        return _unknown("benchmark", parts[3], config.scored_sets())
+        return _unknown("benchmark", parts[3], _evaluated(config))
     if parts[2] not in ("models", "goal_states", "scores", "metrics"):
         return None
     known = {

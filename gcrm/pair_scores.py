@@ -25,8 +25,9 @@ LEFT_OUT = "pairs_left_out"
 
 @dataclass(frozen=True)
 class SideScores:
-    """The scores of one side of all pairs, in their order."""
+    """One side of all pairs, in their order: its texts and their scores."""
 
+    completion: NDArray[Any]
     reward: NDArray[np.float32]
     num_tokens: NDArray[np.int32]
     truncated: NDArray[np.bool_]
@@ -80,8 +81,8 @@ def read_pair_scores(path: Path) -> PairScores:
         UserError: no such file, no scores of pairs, a number that cannot be used, or a pair without
             exactly one chosen and one rejected side.
     """
-    needed = set(KINDS) - {"q_values", "completion"}
-    found = read_columns(path, KINDS, needed | {"q_values"}, needed, "a table of scored pairs")
+    needed = set(KINDS) - {"q_values"}
+    found = read_columns(path, KINDS, KINDS, needed, "a table of scored pairs")
     order = np.argsort(found["pair"], kind="stable")
     rows = [order[found["side"][order] == side] for side in SIDES]
     numbers = [found["pair"][side] for side in rows]
@@ -102,6 +103,7 @@ def read_pair_scores(path: Path) -> PairScores:
 def _side(columns: dict[str, Any], rows: NDArray[np.int64]) -> SideScores:
     q_values = columns.get("q_values")
     return SideScores(
+        columns["completion"][rows],
         columns["reward"][rows],
         columns["num_tokens"][rows],
         columns["truncated"][rows],

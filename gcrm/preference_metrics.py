@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gcrm.pair_scores import PairScores
 from gcrm.score_files import Ragged
-from gcrm.settings.metrics import PAIR_SETTINGS, MetricsSettings
+from gcrm.settings.metrics import PAIR_SETTINGS, StatisticsSettings
 from gcrm.statistics import Bootstrap, Estimate, interval, mean_replicates, sum_by
 from gcrm.vote_metrics import NO_Q_VALUES
 
@@ -85,7 +85,7 @@ def mean_replicates_over_pairs(values: Floats, bootstrap: Bootstrap) -> Floats:
     return np.asarray(sums[:-1] / sums[-1])
 
 
-def preference_metrics(scores: PairScores, settings: MetricsSettings) -> Json:
+def preference_metrics(scores: PairScores, settings: StatisticsSettings) -> Json:
     """All metrics of one held-out set.
 
     Args:

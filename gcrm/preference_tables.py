@@ -3,10 +3,19 @@
 from collections.abc import Sequence
 from typing import Any
 
+from gcrm.comparison_tables import comparison_table
 from gcrm.report_cells import starred
 from gcrm.report_results import Results
 from gcrm.report_rows import ESTIMATE, flat
 from gcrm.tables import number
+
+DIFFERENCES = {
+    "reward": ("accuracy", "reward"),
+    "reward, half the tokens": ("partial_accuracy", "reward", "0.5"),
+    "Q-value, half the tokens": ("partial_accuracy", "q_value", "0.5"),
+    "Q-value, last token": ("accuracy", "q_value"),
+}
+"""Columns of the table of differences, and where they stand in the comparisons."""
 
 
 def preference_table(results: Results, variants: Sequence[str]) -> list[list[str]]:
@@ -47,6 +56,17 @@ def _count(results: Results, name: str, count: str, variant: str | None = None) 
     if variant is None:
         found = found[:1]
     return ", ".join(map(str, found if len(set(found)) > 1 else found[:1])) or "–"
+
+
+def preference_differences(results: Results, names: Sequence[str] = ()) -> list[list[str]]:
+    """Held-out set and pair of variants against the differences; the head alone without any.
+
+    Args:
+        names: columns of `DIFFERENCES` (default: all).
+    """
+    columns = {name: place for name, place in DIFFERENCES.items() if name in (names or DIFFERENCES)}
+    rows = comparison_table(results.comparisons, columns, percent=True)
+    return [["held-out set", *rows[0][1:]], *rows[1:]]
 
 
 def preference_rows(results: Results) -> list[list[Any]]:

@@ -30,7 +30,7 @@ def run(options: ReportOptions) -> None:
     base_model = None if options.synthetic else options.base_model
     numbers = Numbers(
         read_results(options.metrics, options.comparisons),
-        read_results(options.heldout_metrics),
+        read_results(options.heldout_metrics, options.heldout_comparisons),
         read_published(options.published, base_model),
         options.in_distribution,
     )
@@ -106,7 +106,8 @@ def _filter(results: Results) -> Filter:
 
 
 def _inputs(options: ReportOptions, numbers: Numbers) -> Iterator[Path]:
-    yield from [*options.metrics, *options.comparisons, *options.heldout_metrics]
+    yield from [*options.metrics, *options.comparisons]
+    yield from [*options.heldout_metrics, *options.heldout_comparisons]
     with_solutions = options.scores_dir is not None and bool(numbers.results.benchmarks)
     for variant, seed in numbers.models:
         if options.scores_dir is not None:

@@ -45,15 +45,15 @@ class Scope:
         variants: names of the reward models.
         benchmarks: whether there are benchmarks.
         sampled: whether one of them has samples to vote.
-        compared: whether variants are compared on them.
         heldout: whether there are held-out preference sets.
+        compared: whether there are variants to compare.
     """
 
     variants: Sequence[str]
     benchmarks: bool = False
     sampled: bool = False
-    compared: bool = False
     heldout: bool = False
+    compared: bool = False
 
 
 def figures(scope: Scope) -> list[Part]:
@@ -91,6 +91,8 @@ def tables(scope: Scope) -> list[Part]:
         ]
     if scope.heldout:
         parts.append(Part("preferences", "Tables", "preference accuracy"))
+        if scope.compared:
+            parts.append(Part("preference_differences", "Tables", "differences in preferences"))
     if scope.sampled:
         parts.append(Part("votes", "Tables", "votes"))
         if scope.compared:

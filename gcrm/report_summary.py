@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from gcrm.preference_tables import preference_table
+from gcrm.preference_tables import preference_differences, preference_table
 from gcrm.report_cells import (
     ABOVE_LENGTH,
     auroc_table,
@@ -46,7 +46,12 @@ def preferences_lines(content: Content) -> list[str]:
     head = "Held-out pairs with the higher reward on the chosen side, %, with 95 % intervals\n"
     parts = ["\n" if content.results.benchmarks else "", head]
     parts += blocks(heldout.variants, lambda some: preference_table(heldout, some))
-    return [*parts, ABOVE_LENGTH + ".\n"]
+    parts.append(ABOVE_LENGTH + ".\n")
+    differences = preference_differences(heldout, ["reward"])
+    if len(differences) > 1:
+        parts.append("\nVariant minus baseline on the same pairs, % of pairs\n")
+        parts.append(fixed_width(_clipped(differences, 32)))
+    return parts
 
 
 def votes_lines(content: Content) -> list[str]:

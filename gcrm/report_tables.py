@@ -6,7 +6,11 @@ from typing import Any
 
 from gcrm.comparison_tables import AUROC, comparison_rows, comparison_table
 from gcrm.comparison_tables import VOTES as VOTE_DIFFERENCES
-from gcrm.preference_tables import preference_rows, preference_table
+from gcrm.preference_tables import (
+    preference_differences,
+    preference_rows,
+    preference_table,
+)
 from gcrm.published import Published
 from gcrm.report_cells import (
     Cells,
@@ -58,8 +62,8 @@ class Numbers:
             variants=self.results.variants or self.heldout.variants,
             benchmarks=bool(self.results.benchmarks),
             sampled=bool(self.results.sampled()),
-            compared=bool(self.results.comparisons.pairs()),
             heldout=bool(self.heldout.benchmarks),
+            compared=any(each.comparisons.pairs() for each in (self.results, self.heldout)),
         )
 
 
@@ -113,6 +117,13 @@ TABLES: dict[str, TableKind] = {
         "Preference accuracy on held-out pairs, %, 95 % intervals",
         lambda given: preference_table(given.heldout, given.heldout.variants),
         lambda given: preference_rows(given.heldout),
+    ),
+    "preference_differences": TableKind(
+        "Differences of variants in preference accuracy, %, 95 % intervals, p corrected over "
+        "held-out sets (Holm)",
+        lambda given: preference_differences(given.heldout),
+        lambda given: comparison_rows(given.heldout.comparisons),
+        texts=3,
     ),
     "votes": TableKind(
         "Votes over samples, % of problems right, 95 % intervals",

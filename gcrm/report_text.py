@@ -70,6 +70,11 @@ PREFERENCE_TEXT = (
     "with 95 % intervals (bootstrap over prompts). *Shorter is better* takes the side of fewer "
     "tokens for the chosen one: below 50, longer answers are preferred."
 )
+PREFERENCE_DIFFERENCES_TEXT = (
+    "Variant minus baseline on the same pairs, in % of pairs, with 95 % intervals (paired "
+    "bootstrap over prompts) and p (two-sided, corrected over held-out sets by Holm's method). "
+    "{seeds}"
+)
 DETAILS_TEXT = (
     "*Q-value*: % of pairs in which the Q-value of the last token is higher on the chosen side. "
     "*Margin*: mean reward of the chosen side minus that of the rejected one. *Cut off*: pairs "
@@ -225,7 +230,12 @@ def preferences_section(content: Content) -> list[str]:
         return []
     parts = ["## Preference accuracy", PREFERENCE_TEXT, content.table("preferences")]
     parts += [f"\\{ABOVE_LENGTH}.", *content.images("preferences"), DETAILS_TEXT]
-    return [*parts, markdown(details_table(heldout), texts=2)]
+    parts.append(markdown(details_table(heldout), texts=2))
+    if heldout.comparisons.pairs():
+        text = PREFERENCE_DIFFERENCES_TEXT.format(seeds=seeds_text(heldout.comparisons))
+        parts += ["### Differences in preference accuracy", text]
+        parts.append(content.table("preference_differences"))
+    return parts
 
 
 def training_section(content: Content) -> list[str]:

@@ -259,6 +259,7 @@ def test_files_of_a_run_that_brings_its_data(tmp_path: Path) -> None:
             "scores/vanilla/seed0/svamp/pairs/scores.parquet",
             "'svamp' has no split 'pairs'; there i",
         ),
+        ("comparisons/hh.json", None),
         ("metrics/vanilla/seed0/hhh.json", "no benchmark 'hhh'; the config has gsm8k, svamp,"),
     ],
 )

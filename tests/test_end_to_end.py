@@ -65,7 +65,7 @@ def test_snakemakes_own_report_shows_everything(
         page = tmp_path / "report" / "report.html"
     report = project / "results/small/report"
     files = [*report.glob("figures/*.svg"), *report.glob("tables/*"), report / "solutions.html"]
-    assert len(files) == 10 + 9 * 4 + 1
+    assert len(files) == 10 + 10 * 4 + 1
     with chromium() as window:
         shown = click_through(window, page)
         assert shown == {str(file.relative_to(project)) for file in files}
@@ -114,7 +114,10 @@ def test_every_result_is_there_with_its_provenance(run: tuple[Path, str]) -> Non
         for name in ("gsm8k", "svamp", "dialogues"):
             metrics = json.loads((results / f"metrics/{variant}/seed0/{name}.json").read_text())
             assert (metrics["variant"], metrics["seed"], metrics["benchmark"]) == (variant, 0, name)
-    for name, places in (("gsm8k", ["auroc", "partial_auroc", "voting"]), ("svamp", ["auroc"])):
+    for name, places in (
+        *(("gsm8k", ["auroc", "partial_auroc", "voting"]), ("svamp", ["auroc"])),
+        ("dialogues", ["accuracy", "partial_accuracy", "margin"]),
+    ):
         compared = json.loads((results / f"comparisons/{name}.json").read_text())
         assert list(compared["variants"]) == ["vanilla", "contrastive"]
         (difference,) = compared["differences"]

@@ -92,12 +92,15 @@ def test_the_projects_config_runs_what_it_says(hh: tuple[Path, dict[str, str]]) 
     jobs = would_run(project, **environment)
     counts = {name: sum(job.startswith(f"{name}:") for job in jobs) for name in ("train", "report")}
     assert counts == {"train": 2, "report": 1}
-    assert {job for job in jobs if job.startswith(("evaluate", "metrics"))} == {
-        f"{name}: {variant}, seed 0, hh-harmless (pairs)"
-        for name in ("evaluate", "metrics")
-        for variant in ("vanilla", "contrastive")
+    assert {job for job in jobs if job.startswith(("evaluate", "metrics", "compare"))} == {
+        "compare: variants on hh-harmless (pairs)",
+        *(
+            f"{name}: {variant}, seed 0, hh-harmless (pairs)"
+            for name in ("evaluate", "metrics")
+            for variant in ("vanilla", "contrastive")
+        ),
     }
-    assert len(jobs) == 1 + 4 * 2 + 1
+    assert len(jobs) == 1 + 4 * 2 + 2
 
 
 @pytest.mark.slow
@@ -114,6 +117,8 @@ def test_the_projects_config_on_a_tiny_model(hh: tuple[Path, dict[str, str]]) ->
         assert found["pairs"]["n"] == 30
     assert (results / "report/summary.txt").read_text().strip() in screen
     assert "hh-harmless" in screen
+    compared = json.loads((results / "comparisons/hh-harmless.json").read_text())
+    assert compared["differences"][0]["accuracy"]["reward"]["n"] == 30
     state = np.load(results / "goal_states/contrastive/seed0/goal_state.npy")
     assert state.shape == (1, 32)
     assert would_run(project, **environment) == {}

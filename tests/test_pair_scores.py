@@ -35,6 +35,8 @@ def test_both_sides_of_each_pair_come_back(tmp_path: Path) -> None:
     table = read_pair_scores(written(tmp_path / "scores.parquet", left_out=3))
     assert (len(table), table.left_out) == (2, 3)
     assert table.question.tolist() == ["Who?", "Hi\nyou"]
+    assert table.chosen.completion.tolist() == ["Tom.", "a"]
+    assert table.rejected.completion.tolist() == ["Ann.", ""]
     assert table.chosen.reward.tolist() == [1.5, 0.25]
     assert table.rejected.reward.tolist() == [-2.0, 0.25]
     assert table.chosen.num_tokens.tolist() == [2, 3]
@@ -92,7 +94,7 @@ def test_unusable_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file; `evaluate` makes it"):
         read_pair_scores(tmp_path / "none.parquet")
     pq.write_table(pa.table({"pair": [1]}), tmp_path / "other.parquet")
-    with pytest.raises(UserError, match="not a table of scored pairs: lacks num_tokens"):
+    with pytest.raises(UserError, match="not a table of scored pairs: lacks completion, num_"):
         read_pair_scores(tmp_path / "other.parquet")
     path = written(tmp_path / "nan.parquet", reward=np.array([1, 2, np.nan, 3]))
     with pytest.raises(UserError, match="row 3: reward is not a finite number"):

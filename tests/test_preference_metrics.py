@@ -23,6 +23,7 @@ FAST = MetricsSettings(bootstrap_resamples=200)
 
 def side(partial: list[list[float]], q_values: list[list[float]] | None = None) -> SideScores:
     return SideScores(
+        np.array(["text"] * len(partial), object),
         np.array([row[-1] for row in partial], np.float32),
         np.array([len(row) for row in partial], np.int32),
         np.zeros(len(partial), bool),

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ import pytest
 from score_rows import pair_metrics, score_file
 
 from gcrm.cli import run_stage
+from gcrm.compare import run as run_compare
 from gcrm.metrics import run as run_metrics
 from gcrm.report import run
 from gcrm.report_results import average
+from gcrm.settings.compare import CompareOptions
 from gcrm.settings.metrics import MetricsOptions
 from gcrm.settings.report import ReportOptions
 
@@ -66,6 +69,37 @@ def test_a_report_of_held_out_sets_alone(tmp_path: Path, heldout: list[Path]) ->
     assert line.count("*") == 1  # vanilla's 50 % is not above length
     assert str(folder / "tables") in summary and str(folder / "figures") in summary
     assert max(map(len, summary.splitlines()[:-3])) <= 110
+
+
+def test_differences_of_variants_are_in_the_report(tmp_path: Path, heldout: list[Path]) -> None:
+    comparisons = []
+    for name in ("helpful", "harmless"):
+        paths = []
+        for path in heldout:
+            if path.stem == name:
+                *_, variant, seed, _ = path.parts
+                paths.append(tmp_path / variant / seed / name / "pairs" / "scores.parquet")
+                paths[-1].parent.mkdir(parents=True)
+                shutil.copy(path.with_suffix(".parquet"), paths[-1])
+        comparisons.append(tmp_path / f"{name}.json")
+        run_compare(
+            CompareOptions(pair_scores=paths, output=comparisons[-1], bootstrap_resamples=200)
+        )
+    folder = report(tmp_path / "r", heldout_metrics=heldout, heldout_comparisons=comparisons)
+    found = of(comparisons[0])
+    (difference,) = found["differences"]
+    value = difference["accuracy"]["reward"]["value"]
+    text = (folder / "report.md").read_text()
+    assert "### Differences in preference accuracy" in text
+    assert f"| helpful | contrastive | vanilla | +{100 * value:.1f} [" in text
+    mean = found["variants"]["contrastive"]["accuracy"]["reward"]  # over seeds and prompts
+    low, high = (100 * end for end in mean["interval"])
+    assert f"{100 * mean['value']:.1f} [{low:.1f}, {high:.1f}] *" in text
+    summary = (folder / "summary.txt").read_text()
+    assert f"+{100 * value:.1f} [" in summary
+    assert max(map(len, summary.splitlines()[:-3])) <= 110
+    rows = list(csv.DictReader((folder / "tables/preference_differences.csv").open()))
+    assert {row["benchmark"] for row in rows} == {"helpful", "harmless"}
 
 
 def test_ties_and_pairs_left_out_are_shown(tmp_path: Path, heldout: list[Path]) -> None:

@@ -91,9 +91,16 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 bootstrap_resamples=50,
             )
         )
+    pairs = []
     for variant in VARIANTS:
-        for seed in (0, 1):
-            pair_metrics(folder / "metrics" / variant / f"seed{seed}" / "dialogues.json", seed)
+        for seed in ("seed0", "seed1"):
+            metrics = folder / "metrics" / variant / seed / "dialogues.json"
+            pair_metrics(metrics, int(seed[-1]))
+            pairs.append(folder / "scores" / variant / seed / "dialogues/pairs/scores.parquet")
+            pairs[-1].parent.mkdir(parents=True)
+            metrics.with_suffix(".parquet").rename(pairs[-1])
+    output = folder / "comparisons" / "dialogues.json"
+    run_compare(CompareOptions(pair_scores=pairs, output=output, bootstrap_resamples=50))
     return folder
 
 
@@ -106,16 +113,13 @@ def metrics_of(folder: Path) -> list[Path]:
     ]
 
 
-def comparisons_of(folder: Path) -> list[Path]:
-    return [path for path in folder.glob("comparisons/*.json") if "provenance" not in path.name]
-
-
 def options(folder: Path, save_dir: Path, **changes: Any) -> ReportOptions:
     given: dict[str, Any] = {
         "run": "tiny",
         "metrics": metrics_of(folder),
-        "comparisons": comparisons_of(folder),
+        "comparisons": [folder / "comparisons" / f"{benchmark}.json" for benchmark in BENCHMARKS],
         "heldout_metrics": sorted(folder.glob("metrics/*/*/dialogues.json"), reverse=True),
+        "heldout_comparisons": [folder / "comparisons/dialogues.json"],
         "scores_dir": folder / "scores",
         "models_dir": folder / "models",
         "save_dir": save_dir,
@@ -190,7 +194,7 @@ def test_provenance_names_all_that_was_read(report: Path, run_folder: Path) -> N
     read = {str(path) for path in run_folder.glob("metrics/*/*/*.json")} - {
         str(path) for path in run_folder.glob("metrics/*/*/*.provenance.json")
     }
-    read |= {str(path) for path in comparisons_of(run_folder)}
+    read |= {str(run_folder / "comparisons" / f"{n}.json") for n in (*BENCHMARKS, "dialogues")}
     read |= {str(path) for path in run_folder.glob("scores/*/*/*/greedy/scores.parquet")}
     read |= {str(path) for path in run_folder.glob("models/*/*/training_log.jsonl")}
     read |= {str(p) for name in FOR_TOKENS for p in run_folder.glob(f"models/*/seed0/{name}")}
@@ -200,7 +204,7 @@ def test_provenance_names_all_that_was_read(report: Path, run_folder: Path) -> N
 
 def test_metrics_alone_make_a_report(run_folder: Path, tmp_path: Path) -> None:
     paths = [path for path in metrics_of(run_folder) if "seed0" in path.parts]
-    more = dict.fromkeys(("comparisons", "heldout_metrics"), [])
+    more: dict[str, Any] = {"comparisons": [], "heldout_metrics": [], "heldout_comparisons": []}
     run(options(run_folder, tmp_path, metrics=paths, scores_dir=None, models_dir=None, **more))
     made = {path.stem for path in tmp_path.glob("figures/*.svg")}
     assert made == {"auroc", "partial_auroc_reward", "partial_auroc_q_value", "votes"}
@@ -218,7 +222,8 @@ def test_without_q_values_and_samples_there_is_less_to_tell(tmp_path: Path) -> N
     run_metrics(MetricsOptions(scores=scores, output=output, bootstrap_resamples=20))
     make_byte_tokenizer().save_pretrained(tmp_path / "models/v/seed0")
     (tmp_path / "models/v/seed0/training_log.jsonl").write_text("")
-    run(options(tmp_path, tmp_path / "report", metrics=[output]))
+    alone = {"metrics": [output], "comparisons": [], "heldout_metrics": []}
+    run(options(tmp_path, tmp_path / "report", heldout_comparisons=[], **alone))
     declared = contents.figures(contents.Scope(["v"], benchmarks=True))
     made = {path.stem for path in tmp_path.glob("report/figures/*.svg")}
     assert made == {part.name for part in declared}

@@ -329,7 +329,8 @@ def test_no_key_of_the_default_config_reaches_another_run(own_project: Path) -> 
 
 
 def test_held_out_sets_run_for_what_concerns_them(own_project: Path) -> None:
-    hh_jobs = {
+    compare = "compare: variants on hh (pairs)"
+    hh_jobs = {compare} | {
         f"{stage}: {variant}, seed 0, hh (pairs)"
         for stage in ("evaluate", "metrics")
         for variant in ("vanilla", "contrastive")

@@ -56,13 +56,24 @@ def split_pair(pair: str) -> tuple[str, str]:
 class CompareOptions(CompareSettings, StatisticsSettings):
     """Compare variants on the same completions of one benchmark: paired differences, intervals, p.
 
-    Reads the Parquet files of all variants and seeds, whose paths say of which model they are.
-    Intervals take seeds in, where there are several.
+    With --pair_scores, on the same pairs of one held-out preference set. Reads the Parquet files of
+    all variants and seeds, whose paths say of which model they are. Intervals take seeds in, where
+    there are several.
     """
 
-    scores: Annotated[list[Path], Field(min_length=1)]
+    scores: list[Path] = []
     """scores of greedy solutions: <variant>/seed<k>/<benchmark>/<split>/scores.parquet"""
     sample_scores: list[Path] = []
     """the sampled solutions' scores, for the votes; of all models, or of none"""
+    pair_scores: list[Path] = []
+    """scores of held-out pairs: <variant>/seed<k>/<set>/pairs/scores.parquet"""
     output: Path
     """JSON file for the comparisons"""
+
+    @model_validator(mode="after")
+    def _one_way_in(self) -> "CompareOptions":
+        if bool(self.scores) == bool(self.pair_scores):
+            raise ValueError("give either --scores or --pair_scores")
+        if self.pair_scores and self.sample_scores:
+            raise ValueError("--sample_scores goes with --scores")
+        return self

@@ -32,6 +32,8 @@ class ReportOptions(ReportSettings):
     """comparisons of the variants: .../<benchmark>.json; none where there is nothing to compare"""
     heldout_metrics: list[Path] = []
     """metrics files of held-out preference sets: .../<variant>/seed<k>/<held-out set>.json"""
+    heldout_comparisons: list[Path] = []
+    """comparisons of held-out preference sets: <set>.json"""
     scores_dir: Path | None = None
     """folder of <variant>/seed<k>/<benchmark>/greedy/scores.parquet (default: fewer figures)"""
     models_dir: Path | None = None

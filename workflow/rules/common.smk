@@ -58,8 +58,8 @@ SCOPE = contents.Scope(
     variants=list(settings.variants),
     benchmarks=bool(settings.benchmarks),
     sampled=any("all" in settings.splits(benchmark) for benchmark in settings.benchmarks),
-    compared=bool(settings.benchmarks) and len(settings.variants) > 1,
     heldout=bool(settings.heldout),
+    compared=len(settings.variants) > 1,
 )
 
 # What transformers needs to load a checkpoint.

@@ -1,5 +1,5 @@
-# What the reward models are worth on held-out preferences: the stages evaluate and metrics again,
-# with pairs in place of solutions.
+# What the reward models are worth on held-out preferences: the stages evaluate, metrics and
+# compare again, with pairs in place of solutions.
 
 
 # Score both sides of each pair of a held-out set.
@@ -76,3 +76,40 @@ rule metrics_pairs:
         "metrics: {wildcards.variant}, seed {wildcards.seed}, {wildcards.benchmark} (pairs)"
     shell:
         "exec python -m gcrm.metrics {params.flags} --log-file {log:q}"
+
+
+# Compare the variants on the same pairs: paired differences, over seeds and prompts.
+rule compare_pairs:
+    input:
+        pairs=lambda wildcards: expand(
+            rules.evaluate_pairs.output.scores,
+            variant=settings.variants,
+            seed=settings.seeds,
+            benchmark=wildcards.benchmark,
+        ),
+    output:
+        comparisons=f"{COMPARISONS}.json",
+        provenance=f"{COMPARISONS}.provenance.json",
+    log:
+        f"{RESULTS}/logs/compare/{{benchmark}}.log",
+    wildcard_constraints:
+        benchmark=one_of(settings.heldout),
+    conda:
+        "../envs/gcrm.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        *tracked("compare"),
+        *tracked("metrics", leave_out=OF_SOLUTIONS),
+        code=code("compare"),
+        flags=lambda wildcards, input, output: flags(
+            settings.compare,
+            **settings.statistics() | dict.fromkeys(OF_SOLUTIONS),
+            pair_scores=input.pairs,
+            output=output.comparisons,
+        ),
+    message:
+        "compare: variants on {wildcards.benchmark} (pairs)"
+    shell:
+        "exec python -m gcrm.compare {params.flags} --log-file {log:q}"

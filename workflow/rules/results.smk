@@ -151,6 +151,9 @@ rule report:
         comparisons=expand(
             f"{COMPARISONS}.json", benchmark=settings.benchmarks if settings.compares else []
         ),
+        heldout_comparisons=expand(
+            f"{COMPARISONS}.json", benchmark=list(settings.heldout) if settings.compares else []
+        ),
         scores=expand(
             f"{SCORES}/greedy/scores.parquet",
             variant=settings.variants,
@@ -201,6 +204,7 @@ rule report:
             metrics=input.metrics or None,
             comparisons=input.comparisons or None,
             heldout_metrics=input.heldout or None,
+            heldout_comparisons=input.heldout_comparisons or None,
             scores_dir=f"{RESULTS}/scores",
             models_dir=f"{RESULTS}/models",
             published=input.published,
