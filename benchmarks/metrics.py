@@ -1,10 +1,11 @@
-"""Time and memory of `metrics`: python benchmarks/metrics.py [problems] [samples].
+"""Time and memory of `metrics` and `compare`: python benchmarks/metrics.py [problems] [samples].
 
 Makes score tables of the paper's size (5,000 problems, 50 samples of 300 tokens each: 250,000
-completions) in a temporary folder, and computes all their metrics. Aim: below 60 s and 4 GiB.
+completions) of two models in a temporary folder, computes all metrics of the first, and compares
+both. Aim: below 60 s and 4 GiB for the metrics of a model.
 """
 
-import resource
+import os
 import subprocess
 import sys
 import tempfile
@@ -19,14 +20,18 @@ from gcrm.scores import write_scores
 TOKENS = 300
 
 
-def write_made_scores(path: Path, problems: int, per_problem: int) -> None:
-    """A score table of random numbers, with answers as MATH has them: numbers and some algebra."""
+def write_made_scores(path: Path, problems: int, per_problem: int, model: int) -> None:
+    """A score table of random numbers, with answers as MATH has them: numbers and some algebra.
+
+    The completions are the same for all models.
+    """
     generator = np.random.default_rng(per_problem)
     n = problems * per_problem
     lengths = generator.integers(TOKENS // 2, TOKENS * 3 // 2, n)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    q_values = generator.uniform(-0.1, 1, offsets[-1]).astype(np.float32)
     answers = generator.integers(0, 6, n)
+    scores = np.random.default_rng([per_problem, model])
+    q_values = scores.uniform(-0.1, 1, offsets[-1]).astype(np.float32)
     problem = np.arange(n) // per_problem
     spellings = ("{}", "{}.0", "\\frac{{{}}}{{7}}", "{}\\sqrt{{3}}", "({}, 2)", "{}x + 1")
     write_scores(
@@ -51,24 +56,37 @@ def write_made_scores(path: Path, problems: int, per_problem: int) -> None:
     )
 
 
+def measured(name: str, *words: object) -> None:
+    """Run a stage in a process of its own, and tell its time and memory."""
+    started = time.monotonic()
+    process = subprocess.Popen([sys.executable, "-m", f"gcrm.{name}", *map(str, words)])
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{name} failed")
+    seconds, peak = time.monotonic() - started, usage.ru_maxrss / 2**20
+    print(f"{name}: {seconds:.1f} s, {peak:.2f} GiB at most")
+
+
 def main() -> None:
-    """Make the tables, and time the stage in a process of its own."""
+    """Make the tables, and time both stages."""
     problems, samples = (int(word) for word in [*sys.argv[1:], "5000", "50"][:2])
+    print(f"{problems * samples} completions of {TOKENS} tokens; compare: of two models")
     with tempfile.TemporaryDirectory() as folder:
-        greedy, sampled = Path(folder) / "greedy.parquet", Path(folder) / "all.parquet"
-        write_made_scores(greedy, problems, 1)
-        write_made_scores(sampled, problems, samples)
-        started = time.monotonic()
-        subprocess.run(
-            [
-                *(sys.executable, "-m", "gcrm.metrics", "--scores", greedy),
-                *("--sample_scores", sampled, "--output", Path(folder) / "metrics.json"),
-            ],
-            check=True,
+        greedy, sampled = [], []
+        for model, variant in enumerate(("vanilla", "contrastive")):
+            scores = Path(folder) / variant / "seed0" / "math"
+            greedy.append(scores / "greedy/scores.parquet")
+            sampled.append(scores / "all/scores.parquet")
+            write_made_scores(greedy[-1], problems, 1, model)
+            write_made_scores(sampled[-1], problems, samples, model)
+        output = Path(folder) / "metrics.json"
+        measured(
+            *("metrics", "--scores", greedy[0], "--sample_scores", sampled[0], "--output", output)
         )
-        seconds = time.monotonic() - started
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-    print(f"{problems * samples} completions: {seconds:.1f} s, {peak:.2f} GiB at most")
+        measured(
+            *("compare", "--scores", *greedy, "--sample_scores", *sampled),
+            *("--output", Path(folder) / "comparison.json"),
+        )
 
 
 if __name__ == "__main__":
