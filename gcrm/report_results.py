@@ -21,8 +21,9 @@ Json = dict[str, Any]
 
 NORMAL = 1.959964
 """Half the width of a 95 % interval, in standard errors."""
-SHARES = ("voting", "accuracy")
-"""Sections of a metrics file whose estimates are shares, from 0 to 1."""
+ANYTHING = (-math.inf, math.inf)
+SHARE, DIFFERENCE = (0.0, 1.0), (-1.0, 1.0)
+"""The least and the largest value of a share, and of a correlation or a difference of shares."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Results:
             over_seeds = self.comparisons.over_seeds(variant, benchmark, *path)
             if over_seeds is not None and over_seeds["value"] is not None:
                 return over_seeds
-        return average(self.each(variant, benchmark, *path), shares=path[0] in SHARES)
+        return average(self.each(variant, benchmark, *path), ends=ends_of(*path))
 
     def over(self, variant: str, benchmarks: Iterable[str], *path: str) -> Json | None:
         """The estimate at `path`, averaged over benchmarks, then over seeds.
@@ -73,7 +74,7 @@ class Results:
             for seed in self.seeds(variant)
         ]
         found = [one for one in by_seed if one is not None and one["n"] == len(names)]
-        return average(found, shares=path[0] in SHARES) if names else None
+        return average(found, ends=ends_of(*path)) if names else None
 
     def of_seed(self, variant: str, seed: int, benchmark: str) -> "Results":
         """The metrics of one seed of one variant on one benchmark."""
@@ -105,10 +106,20 @@ class Results:
         return found
 
 
-def average(estimates: Sequence[Json], shares: bool = False) -> Json | None:
+def ends_of(*path: str) -> tuple[float, float]:
+    """The least and the largest value that the number at this place of a metrics file can have."""
+    if path[0] == "margin":
+        return ANYTHING
+    if path[0] == "q_value_correlation" or path[-1] == "difference" or "minus" in path[-1]:
+        return DIFFERENCE
+    return SHARE
+
+
+def average(estimates: Sequence[Json], ends: tuple[float, float] = ANYTHING) -> Json | None:
     """Mean over seeds, with an interval over problems and seeds; None without a value.
 
-    The interval of shares, which may lie near 0 or 1, ends there.
+    Args:
+        ends: the interval does not go beyond these.
     """
     valid = [estimate for estimate in estimates if estimate.get("value") is not None]
     if not valid:
@@ -118,10 +129,9 @@ def average(estimates: Sequence[Json], shares: bool = False) -> Json | None:
     if all(estimate["interval"] for estimate in valid):
         seeds = NORMAL**2 * variance(values) / len(values) if len(values) > 1 else 0.0
         below, above = (fmean(reach**2 for reach in side) for side in _reaches(valid))
-        low, high = (0.0, 1.0) if shares else (-math.inf, math.inf)
         interval = [
-            max(low, fmean(values) - math.sqrt(below + seeds)),
-            min(high, fmean(values) + math.sqrt(above + seeds)),
+            max(ends[0], fmean(values) - math.sqrt(below + seeds)),
+            min(ends[1], fmean(values) + math.sqrt(above + seeds)),
         ]
     return {"value": fmean(values), "interval": interval, "n": valid[0]["n"]}
 

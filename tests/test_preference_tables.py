@@ -13,7 +13,7 @@ from gcrm.cli import run_stage
 from gcrm.compare import run as run_compare
 from gcrm.metrics import run as run_metrics
 from gcrm.report import run
-from gcrm.report_results import average
+from gcrm.report_results import SHARE, average
 from gcrm.settings.compare import CompareOptions
 from gcrm.settings.metrics import MetricsOptions
 from gcrm.settings.report import ReportOptions
@@ -61,7 +61,7 @@ def test_a_report_of_held_out_sets_alone(tmp_path: Path, heldout: list[Path]) ->
     assert "## Preference accuracy" in text and "AUROC" not in text
     seeds = [of(path)["accuracy"]["reward"] for path in (heldout[4], heldout[6])]
     mean = 100 * (seeds[0]["value"] + seeds[1]["value"]) / 2
-    low = 100 * (average(seeds, shares=True) or {})["interval"][0]
+    low = 100 * (average(seeds, SHARE) or {})["interval"][0]
     assert f"{mean:.1f} [{low:.1f}, " in text
     summary = (folder / "summary.txt").read_text()
     [line] = [line for line in summary.splitlines() if line.startswith("helpful")]

@@ -37,9 +37,27 @@ def test_seeds_that_agree_add_nothing() -> None:
     assert mean["interval"] == pytest.approx([0.5, 0.7])
 
 
-def test_intervals_of_shares_end_at_0_and_1() -> None:
-    shares = average([estimate(0.01, 0.01, 0.01), estimate(0.2)], shares=True)
-    assert shares is not None and shares["interval"][0] == 0
+def test_intervals_end_where_values_do() -> None:
+    """Of shares at 0 and 1, of correlations and differences at -1 and 1, of margins nowhere."""
+    for place, near_end, least, largest in (
+        (("voting", "mean_correct"), 0.02, 0, 1),
+        (("accuracy", "reward"), 0.98, 0, 1),
+        (("accuracy", "reward_minus_shorter"), -0.02, -1, 1),
+        (("q_value_correlation", "0.2", "pearson"), 0.98, -1, 1),
+        (("margin",), 0.0, -np.inf, np.inf),
+    ):
+        section: dict = {0: estimate(near_end - 0.02), 1: estimate(near_end + 0.02)}
+        cells: dict[int, dict] = {}
+        for seed, found in section.items():
+            inner: dict = found
+            for key in reversed(place):
+                inner = {key: inner}
+            cells[seed] = inner
+        mean = Results(["v"], ["b"], {("v", "b"): cells}).mean("v", "b", *place)
+        free = average(list(section.values()))
+        assert mean is not None and free is not None
+        low, high = free["interval"]
+        assert mean["interval"] == [max(low, least), min(high, largest)]
 
 
 def test_the_interval_holds_for_other_problems_and_seeds() -> None:
