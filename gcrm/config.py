@@ -12,11 +12,13 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, model_validator
 
 from gcrm.completions import Split, completion_files
+from gcrm.launcher import Job
 from gcrm.settings.base import Name, Settings
 from gcrm.settings.compare import CompareSettings
 from gcrm.settings.cost import CostSettings
 from gcrm.settings.download import Download, download_name
 from gcrm.settings.evaluate import EvaluateSettings
+from gcrm.settings.jobs import Parallel, StageGpus, StageNodes, StageProcesses, StageThreads
 from gcrm.settings.metrics import MetricsSettings, StatisticsSettings
 from gcrm.settings.pair import PairSettings
 from gcrm.settings.prepare import PrepareSettings
@@ -28,8 +30,6 @@ from gcrm.settings.train import CONTRASTIVE_ONLY, TrainSettings
 
 Sources = Annotated[list[str], Field(min_length=1)]
 Seed = Annotated[int, Field(ge=0)]
-Threads = Annotated[int, Field(ge=1)]
-Gpus = Annotated[int, Field(ge=0)]
 
 PATHS = ("base_model", "preferences", "completions")
 """keys that name what a run brings; what is not given is made"""
@@ -51,36 +51,6 @@ def as_list(value: Any) -> Any:
 
 def _empty_if_none(value: Any) -> Any:
     return {} if value is None else value  # YAML: a key with nothing behind it
-
-
-class StageThreads(Settings):
-    """CPU threads a job; fixed, since results depend on them in their last digits."""
-
-    pretrain: Threads = 1
-    """threads of `pretrain`"""
-    sample: Threads = 1
-    """threads of a job of `sample`"""
-    train: Threads = 1
-    """threads of a job of `train`"""
-    represent: Threads = 1
-    """threads of a job of `represent`"""
-    evaluate: Threads = 1
-    """threads of a job of `evaluate`"""
-
-
-class StageGpus(Settings):
-    """GPUs that a job asks a cluster for; locally, limit them with `--resources gpu=N`."""
-
-    pretrain: Gpus = 0
-    """GPUs of `pretrain`"""
-    sample: Gpus = 0
-    """GPUs of a job of `sample`"""
-    train: Gpus = 0
-    """GPUs of a job of `train`"""
-    represent: Gpus = 0
-    """GPUs of a job of `represent`"""
-    evaluate: Gpus = 0
-    """GPUs of a job of `evaluate`"""
 
 
 class Config(Settings):
@@ -137,9 +107,13 @@ class Config(Settings):
     report: ReportSettings = ReportSettings()
     """tables and figures"""
     threads: StageThreads = StageThreads()
-    """CPU threads a job"""
+    """CPU threads a process"""
     gpus: StageGpus = StageGpus()
     """GPUs a job"""
+    processes: StageProcesses = StageProcesses()
+    """processes a job"""
+    nodes: StageNodes = StageNodes()
+    """nodes a job"""
     cost: CostSettings = CostSettings()
     """what the estimate of cost assumes; nothing else depends on it"""
 
@@ -213,6 +187,16 @@ class Config(Settings):
         """The settings of `metrics` that `compare` shares, those that are not the defaults."""
         shared = set(StatisticsSettings.model_fields)
         return self.metrics.model_dump(mode="json", exclude_defaults=True, include=shared)
+
+    def job(self, stage: Parallel) -> Job:
+        """What a job of a stage takes."""
+        gpus: int = getattr(self.gpus, stage)
+        return Job(
+            processes=getattr(self.processes, stage) or max(1, gpus),
+            nodes=getattr(self.nodes, stage),
+            threads=getattr(self.threads, stage),
+            gpus=gpus,
+        )
 
     def scored_sets(self) -> list[str]:
         """What can be scored: the benchmarks and, where they are made, their dev sets.

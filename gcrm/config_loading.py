@@ -18,6 +18,7 @@ from gcrm.errors import UserError
 from gcrm.problem_families import FAMILIES
 from gcrm.settings.base import explain
 from gcrm.settings.download import PREFIX, download_name
+from gcrm.settings.jobs import PARALLEL
 from gcrm.settings.train import CONTRASTIVE_ONLY, TrainOptions
 
 
@@ -160,6 +161,7 @@ def _mistakes(config: Config, given: Mapping[str, Any]) -> Iterable[str]:
                 "or set reward_model_strategy: contrastive"
             )
     yield from _mistakes_of_attributes(config)
+    yield from _mistakes_of_processes(config)
     try:
         config.compare.compared(list(config.variants))
     except ValueError as error:
@@ -232,6 +234,20 @@ def _mistakes_of_downloads(config: Config) -> Iterable[str]:
             yield (
                 f"downloads.{name}.samples.{unknown[0]}: no such benchmark; known are "
                 f"{', '.join(config.benchmarks)}"
+            )
+
+
+def _mistakes_of_processes(config: Config) -> Iterable[str]:
+    for stage in PARALLEL:
+        for mistake in config.job(stage).mistakes():
+            yield f"processes.{stage}: {mistake}"
+    processes = config.job("train").processes
+    for name, settings in config.variants.items():
+        if settings.train_batch_size % (settings.micro_train_batch_size * processes):
+            yield (
+                f"variants.{name}.train_batch_size: {settings.train_batch_size} must be a multiple "
+                f"of micro_train_batch_size ({settings.micro_train_batch_size}) times the "
+                f"processes of train ({processes})"
             )
 
 

@@ -13,6 +13,7 @@ from gcrm.encoding import Encoded
 from gcrm.errors import UserError
 from gcrm.files import atomic_path
 from gcrm.preferences import Preference
+from gcrm.processes import Processes, join
 from gcrm.progress import Progress, say
 from gcrm.provenance import write_provenance
 from gcrm.responses import Selection, select
@@ -35,13 +36,14 @@ def extract_goal_state(options: RepresentOptions) -> None:
     selection = select(
         options.dataset_path, options.attributes, options.attribute_share, options.max_pairs
     )
+    processes = join()
     reward_model = RewardModel.from_pretrained(
         options.reward_model_path,
         max_len=options.max_len,
         trust_remote_code=options.trust_remote_code,
     )
     check_writable(options.save_dir)
-    sums, counts = _sum_states(selection, reward_model, options)
+    sums, counts = _sum_states(selection, reward_model, options, processes)
     max_len = reward_model.encoder.max_len
     for name, number in zip(selection.counts, counts.tolist(), strict=True):
         if not number:
@@ -54,6 +56,8 @@ def extract_goal_state(options: RepresentOptions) -> None:
             f"represent: {too_long} of {selection.total} pairs left out: longer than {max_len} "
             "tokens"
         )
+    if not processes.first:
+        return
     for name, goal_state in zip(selection.counts, sums / counts[:, None], strict=True):
         file = f"goal_state-{name}.npy" if name else "goal_state.npy"
         with atomic_path(options.save_dir / file) as path:
@@ -74,10 +78,13 @@ def extract_goal_state(options: RepresentOptions) -> None:
 
 
 def _sum_states(
-    selection: Selection, reward_model: RewardModel, options: RepresentOptions
+    selection: Selection,
+    reward_model: RewardModel,
+    options: RepresentOptions,
+    processes: Processes,
 ) -> tuple[Tensor, Tensor]:
     """Sum of the states for each goal state, (goal states, hidden_size), and their numbers; fp64,
-    so that the mean of many states does not depend on how they were batched."""
+    so that the mean of many states does not depend on how they were batched and shared."""
     width = reward_model.model.config.get_text_config().hidden_size
     sums = torch.zeros(len(selection.counts), width, dtype=torch.float64)
     counts = torch.zeros(len(selection.counts), dtype=torch.float64)
@@ -91,15 +98,18 @@ def _sum_states(
             [flags for one, (_, flags) in zip(encoded, chunk, strict=True) if one is not None],
             dtype=torch.float64,
         )
-        for indices, hidden, _ in reward_model.forward(fitting, options.tokens_per_batch):
+        batches = reward_model.batches(fitting, options.tokens_per_batch)
+        work = reward_model.forward(fitting, processes.share(batches))
+        for number, (indices, hidden, _) in enumerate(work):
             batch = [fitting[i] for i in indices]
             states = torch.stack(
                 [state_of(hidden[row], one, options.goal_token) for row, one in enumerate(batch)]
             )
             sums += members[indices].T @ states.cpu()
-            progress.advance(len(indices))
+            progress.advance(sum(map(len, processes.turn(batches, number))))
         counts += members.sum(dim=0)
         progress.advance(len(chunk) - len(fitting))
+    processes.add_up(sums)
     return sums, counts
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from gcrm.errors import UserError
 from gcrm.progress import say
 
 
@@ -30,9 +31,20 @@ class Hardware:
 
 
 def choose_hardware(bf16: bool = False, flash_attn: bool = False) -> Hardware:
-    """The closest to what is asked for; every fallback is said in one line."""
+    """The closest to what is asked for; every fallback is said in one line.
+
+    Raises:
+        UserError: torchrun started more processes here than there are GPUs.
+    """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if processes > gpus > 0:
+        raise UserError(
+            f"{processes} processes were started on a machine with {gpus} GPUs, and each needs "
+            f"one; start as many: torchrun --nproc-per-node {gpus} …"
+        )
+    if gpus:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     if bf16 and not (gpus and torch.cuda.is_bf16_supported()):
         say("bf16 was asked for, but no GPU here has it: computing in fp32")
         bf16 = False

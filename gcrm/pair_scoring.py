@@ -5,6 +5,7 @@ from gcrm.encoding import Encoded, Encoder, PromptTooLong
 from gcrm.errors import UserError
 from gcrm.pair_scores import write_pair_scores
 from gcrm.preferences import Preference, read_heldout
+from gcrm.processes import join
 from gcrm.progress import Progress, say
 from gcrm.provenance import write_provenance
 from gcrm.scoring import load, model_name, say_truncated, scores_path
@@ -22,6 +23,7 @@ def score_heldout(options: EvaluateOptions) -> None:
     work = [
         (source, read_heldout([source], max_pairs=options.max_pairs)) for source in options.dataset
     ]
+    processes = join()
     reward_model = load(options)
     for source, pairs in work:
         kept, encoded = _encode(pairs, reward_model.encoder, source)
@@ -30,7 +32,11 @@ def score_heldout(options: EvaluateOptions) -> None:
         progress = Progress(
             f"evaluate {model_name(options)} {set_name(source)}", len(encoded), "completion"
         )
-        scores = reward_model.score_encoded(encoded, options.tokens_per_batch, progress.advance)
+        scores = reward_model.score_encoded(
+            encoded, options.tokens_per_batch, progress.advance, processes
+        )
+        if not processes.first:
+            continue
         columns = {name: values for name, values in vars(scores).items() if values is not None}
         left_out = len(pairs) - len(kept)
         write_pair_scores(path, kept, columns, left_out)

@@ -28,7 +28,9 @@ def set_up_logging(log_file: Path | None) -> None:
         except OSError as error:
             raise UserError(f"{log_file}: cannot be written: {error.strerror}") from None
     handler.setFormatter(ScreenedFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    level = logging.WARNING if log_file is None else logging.INFO
+    # Of several processes, the first one tells what all do; the others, what goes wrong.
+    tells_all = log_file is not None and os.environ.get("RANK", "0") == "0"
+    level = logging.INFO if tells_all else logging.WARNING
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.captureWarnings(True)
     # Progress bars and load reports of the libraries would drown our own lines.

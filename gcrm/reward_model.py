@@ -4,7 +4,7 @@ A hook on the head of an unmodified `AutoModelForSequenceClassification` sees th
 states (its input) and the reward of every token (its output).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +23,7 @@ from gcrm.hardware import choose_hardware
 from gcrm.heads import compute_in_fp32
 from gcrm.parity_encoding import OfficialEncoder
 from gcrm.preferences import Prompt
+from gcrm.processes import ALONE, Processes
 
 Floats = NDArray[np.float32]
 
@@ -182,6 +183,7 @@ class RewardModel:
         encoded: Sequence[Encoded],
         tokens_per_batch: int | None = None,
         on_batch: Callable[[int], None] = lambda done: None,
+        processes: Processes = ALONE,
     ) -> Scores:
         """Score encoded completions; a score does not depend on what else is in its batch.
 
@@ -189,40 +191,54 @@ class RewardModel:
             tokens_per_batch: tokens in one forward pass, padding included; by default
                 TOKENS_PER_BATCH of the device.
             on_batch: called with the number of completions of each batch done.
+            processes: those that share the batches; each is given the same completions, and
+                returns all scores, bit for bit those of a single process.
         """
-        partial: list[Floats] = [np.empty(0, np.float32)] * len(encoded)
-        q_values: list[Floats] = list(partial)
-        for indices, hidden, rewards in self.forward(encoded, tokens_per_batch):
+        num_tokens = np.array([one.num_tokens for one in encoded], np.int32)
+        ends = np.cumsum(num_tokens, dtype=np.int64)
+        places = [slice(end - n, end) for end, n in zip(ends, num_tokens, strict=True)]
+        partial = np.zeros(num_tokens.sum(), np.float32)  # of all completions, end to end
+        q_values = np.zeros_like(partial)
+        batches = self.batches(encoded, tokens_per_batch)
+        work = self.forward(encoded, processes.share(batches))
+        for number, (indices, hidden, rewards) in enumerate(work):
             values = rewards.cpu().numpy()
             if self.goal_state is not None:
                 cosines = (F.normalize(hidden, dim=-1) @ self.goal_state).cpu().numpy()
             for row, index in enumerate(indices):
                 span = slice(encoded[index].start, len(encoded[index].input_ids))
-                partial[index] = values[row, span].copy()
+                partial[places[index]] = values[row, span]
                 if self.goal_state is not None:
-                    q_values[index] = cosines[row, span].copy()
-            on_batch(len(indices))
+                    q_values[places[index]] = cosines[row, span]
+            on_batch(sum(map(len, processes.turn(batches, number))))
+        for scored in (partial, q_values):
+            processes.add_up(torch.from_numpy(scored))  # what another process scored is 0 here
         return Scores(
-            reward=np.array([rewards[-1] for rewards in partial], np.float32),
-            partial_rewards=partial,
-            q_values=None if self.goal_state is None else q_values,
-            num_tokens=np.array([one.num_tokens for one in encoded], np.int32),
+            reward=partial[ends - 1],
+            partial_rewards=[partial[place] for place in places],
+            q_values=None if self.goal_state is None else [q_values[place] for place in places],
+            num_tokens=num_tokens,
             truncated=np.array([one.truncated for one in encoded], bool),
         )
 
+    def batches(
+        self, encoded: Sequence[Encoded], tokens_per_batch: int | None = None
+    ) -> list[list[int]]:
+        """Indices into `encoded`, those of a forward pass together; see `score_encoded`."""
+        most = tokens_per_batch or TOKENS_PER_BATCH[self.model.device.type]
+        return batches_by_length([len(one.input_ids) for one in encoded], most)
+
     @torch.inference_mode()
     def forward(
-        self, encoded: Sequence[Encoded], tokens_per_batch: int | None = None
+        self, encoded: Sequence[Encoded], batches: Iterable[list[int]]
     ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-        """Batches of (indices into `encoded`, hidden (b, t, hidden_size), rewards (b, t)), fp32.
+        """For each batch its indices, hidden (b, t, hidden_size) and rewards (b, t), fp32.
 
         Raises:
             UserError: a reward is NaN or infinite.
         """
-        lengths = [len(one.input_ids) for one in encoded]
         pad_id = self.model.config.get_text_config().pad_token_id
-        most = tokens_per_batch or TOKENS_PER_BATCH[self.model.device.type]
-        for indices in batches_by_length(lengths, most):
+        for indices in batches:
             batch = pad([encoded[i] for i in indices], pad_id)
             inputs = {key: value.to(self.model.device) for key, value in batch.items()}
             self.model(**inputs, use_cache=False)

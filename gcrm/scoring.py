@@ -11,6 +11,7 @@ from gcrm.disk import check_writable
 from gcrm.encoding import Encoded, Encoder, PromptTooLong
 from gcrm.errors import UserError
 from gcrm.files import Row
+from gcrm.processes import join
 from gcrm.progress import Progress, say
 from gcrm.provenance import write_provenance
 from gcrm.reward_model import RewardModel, Scores
@@ -34,6 +35,7 @@ def score_benchmarks(options: EvaluateOptions) -> None:
         for split in options.splits
         if split == "greedy" or options.output or _has_samples(options, benchmark)
     ]
+    processes = join()
     reward_model = load(options)
     for benchmark, split, rows in work:
         encoded = _encode(rows, reward_model.encoder, f"{benchmark} {split}")
@@ -41,8 +43,11 @@ def score_benchmarks(options: EvaluateOptions) -> None:
         progress = Progress(
             f"evaluate {model_name(options)} {benchmark} {split}", len(rows), "completion"
         )
-        scores = reward_model.score_encoded(encoded, options.tokens_per_batch, progress.advance)
-        _write(options, benchmark, split, rows, scores)
+        scores = reward_model.score_encoded(
+            encoded, options.tokens_per_batch, progress.advance, processes
+        )
+        if processes.first:
+            _write(options, benchmark, split, rows, scores)
         _say_filtered(scores, options.filter_threshold)
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -39,6 +39,8 @@ class EncodedPair:
     chosen: Encoded
     rejected: Encoded
     margin: float = 0.0
+    counts: bool = True
+    """false for a copy that only fills a batch up"""
 
     @property
     def length(self) -> int:
@@ -56,8 +58,8 @@ def collate(
 
     Returns:
         input_ids, attention_mask (2 * pairs, longest); start, end (2 * pairs,), where each
-        completion lies; margin (pairs,) float32; labels (pairs,), ones, by which the Trainer counts
-        the pairs of a step.
+        completion lies; margin (pairs,) float32; labels (pairs,), by which the Trainer counts the
+        pairs of a step: 1, or -100 for one that does not count.
     """
     sides = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
     batch = pad(sides, pad_id, side)
@@ -69,7 +71,7 @@ def collate(
             [len(one.input_ids) + by for one, by in zip(sides, shift, strict=True)]
         ),
         "margin": torch.tensor([pair.margin for pair in pairs], dtype=torch.float32),
-        "labels": torch.ones(len(pairs), dtype=torch.long),
+        "labels": torch.tensor([1 if pair.counts else -100 for pair in pairs]),
     }
 
 
@@ -77,21 +79,25 @@ class SortedWithinSteps(Sampler[int]):
     """A random order of the pairs, by length within each optimiser step.
 
     A step's loss is the mean over its pairs, whatever their order, so that sorting only saves
-    padding in its micro-batches.
+    padding in its micro-batches. Several processes take micro-batches in turn: so that each has as
+    many of the last step, it ends with the number of pairs, the place of one that does not count,
+    up to a multiple of `fill_to`.
     """
 
-    def __init__(self, lengths: Sequence[int], pairs_per_step: int, seed: int):
+    def __init__(self, lengths: Sequence[int], pairs_per_step: int, seed: int, fill_to: int = 1):
         self.lengths, self.pairs_per_step, self.seed = lengths, pairs_per_step, seed
+        self.fillers = -len(lengths) % fill_to
         self.epoch = 0
 
     def __len__(self) -> int:
-        return len(self.lengths)
+        return len(self.lengths) + self.fillers
 
     def __iter__(self) -> Iterator[int]:
         order = self.shuffled()
         for begin in range(0, len(order), self.pairs_per_step):
             step = order[begin : begin + self.pairs_per_step]
             yield from sorted(step, key=lambda i: -self.lengths[i])
+        yield from [len(order)] * self.fillers
 
     def shuffled(self) -> list[int]:
         """The order of this pass, without the sorting."""
@@ -127,9 +133,10 @@ class RewardTrainer(Trainer):
         pairs: Sequence[EncodedPair],
         **options: Any,
     ):
+        shortest = min(pairs, key=lambda pair: pair.length)
         super().__init__(
             model,
-            train_dataset=pairs,
+            train_dataset=[*pairs, replace(shortest, counts=False)],
             compute_metrics=accuracy_and_margin,
             callbacks=[ProgressLine()],
             **options,
@@ -153,7 +160,9 @@ class RewardTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         order = WholeSteps if self.settings.parity == "official" else SortedWithinSteps
-        return order(self.lengths, self.settings.train_batch_size, self.args.seed)
+        together = self.settings.micro_train_batch_size * self.args.world_size
+        fill_to = together if self.args.world_size > 1 else 1
+        return order(self.lengths, self.settings.train_batch_size, self.args.seed, fill_to)
 
     def compute_loss(
         self,
@@ -173,13 +182,14 @@ class RewardTrainer(Trainer):
             margin=inputs["margin"],
             rng=self._step_rng(),
         )
+        counted = inputs["labels"] > 0
         for name, values in terms.logged.items():
-            self._count(name, values)
-        losses = terms.loss
+            self._count(name, values, counted)
+        loss = terms.loss.where(counted, 0).sum()
         if num_items_in_batch is None:
-            return losses.mean()
+            return loss / counted.sum()
         # num_items_in_batch counts all processes' pairs; gradients are averaged over processes.
-        return losses.sum() / num_items_in_batch * self.accelerator.num_processes
+        return loss / num_items_in_batch * self.accelerator.num_processes
 
     def prediction_step(
         self,
@@ -217,9 +227,9 @@ class RewardTrainer(Trainer):
         self._at = (self.state.global_step, micro)
         return np.random.default_rng([self.args.seed, *self._at, self.args.process_index])
 
-    def _count(self, name: str, values: Tensor) -> None:
+    def _count(self, name: str, values: Tensor, counted: Tensor) -> None:
         """Add values of single pairs to the next line of the log."""
-        new = torch.stack([values.detach().sum(), values.new_tensor(len(values))])
+        new = torch.stack([values.detach().where(counted, 0).sum(), counted.sum().float()])
         self._sums[name] = self._sums[name] + new if name in self._sums else new
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:

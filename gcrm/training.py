@@ -2,24 +2,22 @@
 
 import contextlib
 import hashlib
-import json
-import os
 import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from gcrm.checkpoints import FACTS, new_reward_model
 from gcrm.disk import check_writable
 from gcrm.encoding import PLAIN_TEMPLATE, Encoder
 from gcrm.errors import UserError
 from gcrm.files import atomic_folder, write_json, write_jsonl
-from gcrm.fingerprint import code_version, content_hash
 from gcrm.freezing import train_last_layers
-from gcrm.hardware import Hardware, choose_hardware
+from gcrm.hardware import choose_hardware
+from gcrm.interruption import STATUS, StopOnSigterm, last_checkpoint
+from gcrm.lora import add_lora, merged
 from gcrm.model_card import model_card
 from gcrm.preferences import Preference, read_heldout, read_preferences
 from gcrm.progress import say
@@ -28,10 +26,9 @@ from gcrm.questions import question_hash, question_key
 from gcrm.rescoring import check_saved, rewards_of_first
 from gcrm.reward_model import encoder_for
 from gcrm.settings.train import CONTRASTIVE_ONLY, SET_BY_PARITY, TrainOptions
-from gcrm.sources import files_of
-from gcrm.tracking import start_wandb
 from gcrm.trainer import EncodedPair, RewardTrainer, collate
-from gcrm.zero import prepare_environment, zero_config
+from gcrm.training_arguments import training_arguments
+from gcrm.zero import start_deepspeed, zero_file
 
 
 def train_reward_model(options: TrainOptions) -> None:
@@ -41,11 +38,12 @@ def train_reward_model(options: TrainOptions) -> None:
         UserError: data or base model cannot be used, or no pair fits into max_len.
     """
     hardware = choose_hardware(options.bf16, options.flash_attn)
-    if options.zero_stage:
-        prepare_environment()
+    zero = zero_file(options)
+    if zero is not None:
+        start_deepspeed(hardware.device == "cpu")
     pairs = read_preferences(options.dataset, options.dataset_probs, options.max_pairs)
     pairs, heldout = _hold_out(pairs, options)
-    arguments = _training_arguments(options, hardware)
+    arguments = training_arguments(options, hardware, zero)
 
     official = options.parity == "official"
     model, tokenizer = new_reward_model(
@@ -85,15 +83,14 @@ def train_reward_model(options: TrainOptions) -> None:
         data_collator=_collator(options, tokenizer),
         processing_class=tokenizer,
     )
-    last = get_last_checkpoint(arguments.output_dir) if options.save_steps > 0 else None
-    if last:
-        say(f"train: resuming from {last}")
-    trainer.train(resume_from_checkpoint=last)
+    _train(trainer)
 
     rewards = rewards_of_first(trainer, encoded)
     weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     if not trainer.is_world_process_zero():
         return
+    if options.lora_rank:
+        weights = merged(weights, options.lora_rank, options.lora_alpha)
     facts = {
         "base_model": options.pretrain,
         "max_len": encoder.max_len,
@@ -119,17 +116,38 @@ def train_reward_model(options: TrainOptions) -> None:
         write_provenance(
             folder / "provenance.json", options, [options.pretrain, *options.dataset], **facts
         )
-    checkpoints = _checkpoint_folder(options)
+    checkpoints = Path(str(arguments.output_dir))
     shutil.rmtree(checkpoints, ignore_errors=True)
     with contextlib.suppress(OSError):  # other settings' checkpoints may lie beside ours
         checkpoints.parent.rmdir()
     say(f"train: saved {options.save_path}")
 
 
+def _train(trainer: RewardTrainer) -> None:
+    """Train to the end, from the last checkpoint if there is one.
+
+    Raises:
+        SystemExit: SIGTERM came, and what was reached is saved.
+    """
+    stop = StopOnSigterm()
+    trainer.add_callback(stop)
+    last = last_checkpoint(Path(str(trainer.args.output_dir)))
+    if last:
+        say(f"train: resuming from {last}")
+    trainer.train(resume_from_checkpoint=last)
+    if stop.stopped:
+        trainer.accelerator.wait_for_everyone()  # one that is gone would end the others' saving
+        step, steps = trainer.state.global_step, trainer.state.max_steps
+        say(f"train: stopped by SIGTERM, saved at step {step} of {steps}: run it again to resume")
+        raise SystemExit(STATUS)
+
+
 def _objective(options: TrainOptions) -> set[str]:
     """The settings of the objective and of what is trained, as far as they play a part."""
     names = {"reward_model_strategy", "preference_loss", "center_rewards", "value_head_strategy"}
     names |= {"train_layers", "parity"}
+    if options.lora_rank:
+        names |= {"lora_rank", "lora_alpha"}
     if options.reward_model_strategy == "contrastive":
         names |= set(CONTRASTIVE_ONLY)
     return names - set(SET_BY_PARITY) if options.parity == "official" else names
@@ -141,8 +159,16 @@ def _choose_what_is_trained(model: PreTrainedModel, options: TrainOptions) -> No
         model.activation_checkpointing_enable()
     if options.train_layers is not None:
         train_last_layers(model, options.train_layers)
-        trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
-        say(f"train: {trained:,} of {model.num_parameters():,} parameters are trained")
+    elif options.lora_rank:
+        add_lora(model, options.lora_rank, options.lora_alpha, options.seed)
+    else:
+        return
+    numbers = [
+        (getattr(weight, "ds_numel", weight.numel()), weight.requires_grad)  # ds_: under ZeRO-3
+        for weight in model.parameters()
+    ]
+    trained = sum(number for number, learns in numbers if learns)
+    say(f"train: {trained:,} of {sum(n for n, _ in numbers):,} parameters are trained")
 
 
 def _say_margins(pairs: list[Preference]) -> None:
@@ -180,69 +206,6 @@ def _hold_out(
             "of the prompts; give --eval_dataset, or a larger --heldout_share"
         )
     return sides
-
-
-def _training_arguments(options: TrainOptions, hardware: Hardware) -> TrainingArguments:
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    accumulate, rest = divmod(options.train_batch_size, options.micro_train_batch_size * processes)
-    if rest:
-        raise UserError(
-            f"train_batch_size ({options.train_batch_size}) must be a multiple of "
-            f"micro_train_batch_size ({options.micro_train_batch_size}) times the number of "
-            f"processes ({processes})"
-        )
-    on_cpu = hardware.device == "cpu"
-    arguments = TrainingArguments(
-        output_dir=str(_checkpoint_folder(options)),
-        run_name=f"{options.save_path.parent.name}/{options.save_path.name}",
-        per_device_train_batch_size=options.micro_train_batch_size,
-        per_device_eval_batch_size=options.micro_train_batch_size,
-        gradient_accumulation_steps=accumulate,
-        num_train_epochs=options.max_epochs,
-        learning_rate=options.learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=options.warmup_ratio,
-        optim="adamw_torch",
-        adam_beta1=options.adam_betas[0],
-        adam_beta2=options.adam_betas[1],
-        weight_decay=options.weight_decay,
-        max_grad_norm=options.max_norm,
-        bf16=hardware.bf16,
-        use_cpu=on_cpu,
-        deepspeed=zero_config(options.zero_stage, on_cpu) if options.zero_stage else None,
-        logging_steps=options.logging_steps,
-        logging_nan_inf_filter=False,
-        save_strategy="steps" if options.save_steps > 0 else "no",
-        save_steps=max(options.save_steps, 1),
-        save_total_limit=2,
-        eval_strategy="steps" if options.eval_steps > 0 else "no",
-        eval_steps=max(options.eval_steps, 1),
-        report_to=["wandb"] if start_wandb(options) else [],
-        seed=options.seed,
-        remove_unused_columns=False,
-        ddp_find_unused_parameters=False,
-        disable_tqdm=True,
-        log_level="error",
-    )
-    # One process, one device: several GPUs are used by several processes (torchrun).
-    arguments._n_gpu = min(arguments.n_gpu, 1)
-    return arguments
-
-
-def _checkpoint_folder(options: TrainOptions) -> Path:
-    """Where to resume from: a folder of its own for these settings, data and code."""
-    parent = options.ckpt_path or options.save_path.with_name(
-        f"{options.save_path.name}.checkpoints"
-    )
-    settings = options.model_dump(
-        mode="json", exclude={"save_path", "ckpt_path", "use_wandb", "logging_steps"}
-    )
-    sources = [options.pretrain, *options.dataset, *(options.eval_dataset or [])]
-    files = [file for source in sources for file in files_of(source) if file.is_file()]
-    identity = json.dumps(
-        [settings, content_hash(files), code_version("gcrm.train")], sort_keys=True
-    )
-    return parent / hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
 def _max_len(options: TrainOptions, model: PreTrainedModel) -> int:

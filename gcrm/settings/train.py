@@ -73,6 +73,10 @@ class TrainSettings(Settings):
     which gcrm alone can load"""
     train_layers: int | None = Field(None, ge=0)
     """train only this many last layers, the final norm and the head (default: everything)"""
+    lora_rank: int = Field(0, ge=0)
+    """train LoRA matrices of this rank, and the head, instead of all weights; 0: all weights"""
+    lora_alpha: int = Field(16, gt=0)
+    """what LoRA's matrices add to the weights is multiplied by lora_alpha / lora_rank"""
     parity: Literal["none", "official"] = "none"
     """official: the arithmetic and the encodings of the paper's own code, its prompt included; the
     checkpoint remembers it, and represent and evaluate follow"""
@@ -105,7 +109,9 @@ class TrainSettings(Settings):
     gradient_checkpointing: bool = False
     """recompute activations in the backward pass: less memory, a third more time"""
     zero_stage: int = Field(0, ge=0, le=3)
-    """DeepSpeed ZeRO stage, 0 to 3; 0 trains without DeepSpeed"""
+    """DeepSpeed ZeRO stage, 0 to 3, by config/deepspeed/zero<stage>.json; 0: without DeepSpeed"""
+    deepspeed_config: Path | None = None
+    """DeepSpeed configuration of your own (JSON), in place of that of a zero_stage"""
 
     logging_steps: int = Field(1, gt=0)
     """steps between two lines of the training log"""
@@ -131,6 +137,16 @@ class TrainSettings(Settings):
                 f"train_batch_size ({self.train_batch_size}) must be a multiple of "
                 f"micro_train_batch_size ({self.micro_train_batch_size})"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _one_kind_of_training(self) -> "TrainSettings":
+        if self.lora_rank and self.train_layers is not None:
+            raise ValueError("lora_rank and train_layers do not go together; give one of them")
+        if not self.lora_rank and "lora_alpha" in self.model_fields_set:
+            raise ValueError("lora_alpha does nothing without lora_rank; remove it")
+        if self.zero_stage and self.deepspeed_config is not None:
+            raise ValueError("a deepspeed_config has a stage of its own; remove zero_stage")
         return self
 
     @model_validator(mode="after")

@@ -20,11 +20,10 @@ rule evaluate_pairs:
         benchmark=one_of(settings.heldout),
     conda:
         "../envs/gcrm.yaml"
-    threads: settings.threads.evaluate
+    threads: settings.job("evaluate").cores
     resources:
-        mem_mb=8000,
+        **settings.job("evaluate").resources(mem_mb=8000),
         runtime=480,
-        gpu=settings.gpus.evaluate,
     params:
         *tracked("evaluate", leave_out=["max_problems"]),
         heldout=lambda wildcards: f"heldout.{wildcards.benchmark}: "
@@ -44,7 +43,7 @@ rule evaluate_pairs:
         "evaluate: {wildcards.variant}, seed {wildcards.seed}, {wildcards.benchmark} (pairs)"
     shell:
         "OMP_NUM_THREADS={params.threads} MKL_NUM_THREADS={params.threads} "
-        "exec python -m gcrm.evaluate {params.flags} --log-file {log:q}"
+        "exec {resources.launcher} -m gcrm.evaluate {params.flags} --log-file {log:q}"
 
 
 # Compute preference accuracy with its intervals.

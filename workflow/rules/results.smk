@@ -15,11 +15,10 @@ rule evaluate:
         f"{RESULTS}/logs/evaluate/{{variant}}-seed{{seed}}-{{benchmark}}-{{split}}.log",
     conda:
         "../envs/gcrm.yaml"
-    threads: settings.threads.evaluate
+    threads: settings.job("evaluate").cores
     resources:
-        mem_mb=8000,
+        **settings.job("evaluate").resources(mem_mb=8000),
         runtime=480,
-        gpu=settings.gpus.evaluate,
     params:
         *tracked("evaluate", leave_out=["max_pairs"]),
         code=code("evaluate"),
@@ -40,7 +39,7 @@ rule evaluate:
         "({wildcards.split})"
     shell:
         "OMP_NUM_THREADS={params.threads} MKL_NUM_THREADS={params.threads} "
-        "exec python -m gcrm.evaluate {params.flags} --log-file {log:q}"
+        "exec {resources.launcher} -m gcrm.evaluate {params.flags} --log-file {log:q}"
 
 
 # Write scores in the format of the paper's authors; only made when asked for.

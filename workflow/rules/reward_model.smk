@@ -18,11 +18,10 @@ rule train:
         f"{RESULTS}/logs/train/{{variant}}-seed{{seed}}.log",
     conda:
         "../envs/gcrm.yaml"
-    threads: settings.threads.train
+    threads: settings.job("train").cores
     resources:
-        mem_mb=8000,
+        **settings.job("train").resources(mem_mb=8000),
         runtime=1440,
-        gpu=settings.gpus.train,
     params:
         *tracked("train"),
         base_model=lambda wildcards: f"base_model: {BASE_MODEL}",
@@ -30,6 +29,7 @@ rule train:
         dataset_probs=lambda wildcards: f"dataset_probs: {settings.dataset_probs}",
         code=code("train"),
         threads=settings.threads.train,
+        processes=settings.job("train").processes,
         flags=lambda wildcards, output: flags(
             section("train", wildcards),
             pretrain=BASE_MODEL,
@@ -43,7 +43,7 @@ rule train:
         "train: {wildcards.variant}, seed {wildcards.seed}"
     shell:
         "OMP_NUM_THREADS={params.threads} MKL_NUM_THREADS={params.threads} "
-        "exec python -m gcrm.train {params.flags} --log-file {log:q}"
+        "exec {resources.launcher} -m gcrm.train {params.flags} --log-file {log:q}"
 
 
 # Average the last states of the chosen completions to the goal state. A vanilla model gets one, too,
@@ -61,11 +61,10 @@ rule represent:
         f"{RESULTS}/logs/represent/{{variant}}-seed{{seed}}.log",
     conda:
         "../envs/gcrm.yaml"
-    threads: settings.threads.represent
+    threads: settings.job("represent").cores
     resources:
-        mem_mb=8000,
+        **settings.job("represent").resources(mem_mb=8000),
         runtime=480,
-        gpu=settings.gpus.represent,
     params:
         *tracked("represent"),
         preferences=lambda wildcards: f"preferences: {', '.join(PREFERENCES)}",
@@ -81,4 +80,4 @@ rule represent:
         "represent: goal state of {wildcards.variant}, seed {wildcards.seed}"
     shell:
         "OMP_NUM_THREADS={params.threads} MKL_NUM_THREADS={params.threads} "
-        "exec python -m gcrm.represent {params.flags} --log-file {log:q}"
+        "exec {resources.launcher} -m gcrm.represent {params.flags} --log-file {log:q}"

@@ -1,0 +1,89 @@
+"""How a job with one or several processes is started, and what it asks a cluster for.
+
+Several processes are started by torchrun, on one node or on several, within what the job was
+allocated. No host files: Slurm tells each node its number, and all nodes the address of the first.
+"""
+
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+FIRST_PORT, PORTS = 20_000, 10_000
+"""The first node of a job listens at a port by the job's number, so that jobs can share a node."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a job of a stage takes.
+
+    Attributes:
+        processes: over all nodes. nodes: of a cluster. threads: of each process.
+        gpus: over all nodes; none, or one for each process.
+    """
+
+    processes: int = 1
+    nodes: int = 1
+    threads: int = 1
+    gpus: int = 0
+
+    @property
+    def per_node(self) -> int:
+        """Processes on each node."""
+        return self.processes // self.nodes
+
+    @property
+    def cores(self) -> int:
+        """CPU cores of the whole job."""
+        return self.processes * self.threads
+
+    def mistakes(self) -> Iterable[str]:
+        """What does not go together, in words."""
+        if self.gpus and self.gpus != self.processes:
+            yield (
+                f"{self.processes} processes do not go with {self.gpus} GPUs, since each process "
+                "uses one; leave `processes` out, or give as many"
+            )
+        if self.processes % self.nodes:
+            yield f"{self.processes} processes cannot be spread equally over {self.nodes} nodes"
+
+    def command(self) -> str:
+        """What stands before `-m gcrm.<stage>` in a shell.
+
+        Several nodes need Slurm: srun runs one torchrun on each.
+        """
+        if self.processes == 1:
+            return "python"
+        torchrun = f"torchrun --nproc-per-node {self.per_node}"
+        if self.nodes == 1:
+            return f"{torchrun} --standalone"
+        on_each = (
+            f"exec {torchrun} --nnodes {self.nodes} --node-rank $SLURM_NODEID "
+            "--master-addr $SLURM_LAUNCH_NODE_IPADDR "
+            f'--master-port $(({FIRST_PORT} + SLURM_JOB_ID % {PORTS})) "$@"'
+        )
+        return (
+            f"srun --nodes {self.nodes} --ntasks {self.nodes} --ntasks-per-node 1 "
+            f"--cpus-per-task {self.threads * self.per_node} --kill-on-bad-exit "
+            f"bash -c {shlex.quote(on_each)} torchrun"
+        )
+
+    def resources(self, mem_mb: int) -> dict[str, Any]:
+        """What a rule asks for, in the words of snakemake-executor-plugin-slurm.
+
+        Args:
+            mem_mb: memory of one process.
+        """
+        asked: dict[str, Any] = {
+            "launcher": self.command(),
+            "nodes": self.nodes,
+            "mem_mb": mem_mb * self.per_node,
+            "gpu": self.gpus,
+        }
+        if self.nodes > 1:
+            # `mpi` lets the job call srun itself; tasks are srun's, not one for each GPU.
+            asked |= {"mpi": "srun", "tasks": self.nodes, "tasks_per_gpu": 0}
+            asked["cpus_per_task"] = self.threads * self.per_node
+            if self.gpus:
+                asked["gres"] = f"gpu:{self.per_node}"  # the total alone may be split unequally
+        return asked

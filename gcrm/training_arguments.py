@@ -1,0 +1,95 @@
+"""What the library's Trainer is told: batches, schedule, DeepSpeed, and where checkpoints lie."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from transformers import TrainingArguments
+
+from gcrm.errors import UserError
+from gcrm.fingerprint import code_version, content_hash
+from gcrm.hardware import Hardware
+from gcrm.settings.train import TrainOptions
+from gcrm.sources import files_of
+from gcrm.tracking import start_wandb
+from gcrm.zero import read_zero_config
+
+
+def training_arguments(
+    options: TrainOptions, hardware: Hardware, zero: Path | None
+) -> TrainingArguments:
+    """The options in the Trainer's words.
+
+    Args:
+        zero: DeepSpeed's configuration, if there is one.
+
+    Raises:
+        UserError: batches and processes do not go together.
+    """
+    processes = _processes()
+    accumulate, rest = divmod(options.train_batch_size, options.micro_train_batch_size * processes)
+    if rest:
+        raise UserError(
+            f"train_batch_size ({options.train_batch_size}) must be a multiple of "
+            f"micro_train_batch_size ({options.micro_train_batch_size}) times the number of "
+            f"processes ({processes})"
+        )
+    on_cpu = hardware.device == "cpu"
+    arguments = TrainingArguments(
+        output_dir=str(_checkpoint_folder(options, zero)),
+        run_name=f"{options.save_path.parent.name}/{options.save_path.name}",
+        per_device_train_batch_size=options.micro_train_batch_size,
+        per_device_eval_batch_size=options.micro_train_batch_size,
+        gradient_accumulation_steps=accumulate,
+        num_train_epochs=options.max_epochs,
+        learning_rate=options.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=options.warmup_ratio,
+        optim="adamw_torch",
+        adam_beta1=options.adam_betas[0],
+        adam_beta2=options.adam_betas[1],
+        weight_decay=options.weight_decay,
+        max_grad_norm=options.max_norm,
+        bf16=hardware.bf16,
+        use_cpu=on_cpu,
+        ddp_backend="gloo" if on_cpu and processes > 1 else None,
+        deepspeed=None if zero is None else read_zero_config(zero),
+        logging_steps=options.logging_steps,
+        logging_nan_inf_filter=False,
+        save_strategy="steps" if options.save_steps > 0 else "no",
+        save_steps=max(options.save_steps, 1),
+        save_total_limit=2,
+        eval_strategy="steps" if options.eval_steps > 0 else "no",
+        eval_steps=max(options.eval_steps, 1),
+        report_to=["wandb"] if start_wandb(options) else [],
+        seed=options.seed,
+        remove_unused_columns=False,
+        ddp_find_unused_parameters=False,
+        disable_tqdm=True,
+        log_level="error",
+    )
+    # One process, one device: several GPUs are used by several processes (torchrun).
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
+
+
+def _processes() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _checkpoint_folder(options: TrainOptions, zero: Path | None) -> Path:
+    """Where to resume from: a folder of its own for these settings, data, code and processes."""
+    parent = options.ckpt_path or options.save_path.with_name(
+        f"{options.save_path.name}.checkpoints"
+    )
+    settings = options.model_dump(
+        mode="json", exclude={"save_path", "ckpt_path", "use_wandb", "logging_steps"}
+    )
+    sources = [options.pretrain, *options.dataset, *(options.eval_dataset or [])]
+    files = [file for source in sources for file in files_of(source) if file.is_file()]
+    files += [] if zero is None else [zero]
+    identity = json.dumps(
+        [settings, content_hash(files), code_version("gcrm.train"), _processes()], sort_keys=True
+    )
+    return parent / hashlib.sha256(identity.encode()).hexdigest()[:16]

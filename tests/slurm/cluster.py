@@ -1,0 +1,155 @@
+"""A Slurm of two nodes with pretended GPUs on this machine, without systemd, for tests.
+
+Configuration, key, state and logs are in a folder of its own; nothing of the host is read or changed,
+and nothing is stopped that was not started here.
+"""
+
+import getpass
+import os
+import shutil
+import socket
+import string
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+TEMPLATE = Path(__file__).parent / "slurm.conf"
+OF_A_CLUSTER = ("etc/slurm/slurm.conf", "etc/slurm-llnl/slurm.conf", "etc/munge/munge.key")
+PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class HostInUse(RuntimeError):
+    """The host belongs to a cluster."""
+
+
+def check_host(root: Path = Path("/")) -> None:
+    """See that the host has neither a Slurm configuration nor a munge key.
+
+    Raises:
+        HostInUse: it has; no test has any business there.
+    """
+    found = [str(root / name) for name in OF_A_CLUSTER if (root / name).exists()]
+    if found or "SLURM_CONF" in os.environ:
+        raise HostInUse(
+            f"{', '.join(found) or 'SLURM_CONF'} is there: this host belongs to a Slurm cluster, "
+            "and the tests start none beside it"
+        )
+
+
+class Cluster:
+    """munged, slurmctld and two slurmd, from `start` to `stop`.
+
+    Attributes:
+        environment: what a command needs to talk to this cluster.
+    """
+
+    def __init__(self) -> None:
+        check_host()
+        # Not below the test's folder: munged wants others to reach its socket, whose path is short.
+        self.folder = Path(tempfile.mkdtemp(prefix="gcrm-slurm-", dir="/tmp"))
+        self.environment = {"SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": PATH}
+        self._started: list[subprocess.Popen[bytes]] = []
+
+    def start(self) -> None:
+        """Start the daemons, and wait until both nodes take jobs."""
+        self._configure()
+        key, socket_file = self.folder / "munge.key", self.folder / "munge.socket"
+        named = {"key-file": key, "socket": socket_file}
+        named |= {f"{name}-file": self.folder / f"munged.{name}" for name in ("pid", "log", "seed")}
+        options = [f"--{name}={path}" for name, path in named.items()]
+        self._daemon("munged", "--foreground", "--force", *options)
+        self._wait(socket_file.exists, "munged")
+        self._daemon("slurmctld", "-D", "-i")
+        self._daemon("slurmd", "-D", "-N", "n1")
+        self._daemon("slurmd", "-D", "-N", "n2")
+        self._wait(lambda: self._states() == ["idle", "idle"], "the nodes")
+
+    def stop(self) -> None:
+        """End this cluster's jobs, then the daemons, and remove the folder."""
+        if self._states():
+            self.run("scancel", "--state=PENDING", "--state=RUNNING", "--partition=main")
+            deadline = time.monotonic() + 60
+            while self.run("squeue", "--noheader").strip() and time.monotonic() < deadline:
+                time.sleep(0.5)
+        for daemon in reversed(self._started):
+            daemon.terminate()
+            try:
+                daemon.wait(10)
+            except subprocess.TimeoutExpired:
+                daemon.kill()
+                daemon.wait()
+        shutil.rmtree(self.folder)
+
+    def run(self, *command: str) -> str:
+        """What one of Slurm's commands prints; nothing if it fails."""
+        return subprocess.run(
+            command, env=self.environment, capture_output=True, text=True, timeout=60, check=False
+        ).stdout
+
+    def jobs(self) -> list[dict[str, str]]:
+        """All jobs so far, oldest first, with the fields of `scontrol show job`."""
+        lines = self.run("scontrol", "--oneliner", "show", "job").splitlines()
+        jobs = [
+            dict(word.split("=", 1) for word in line.split() if "=" in word)
+            for line in lines
+            if line.startswith("JobId=")
+        ]
+        return sorted(jobs, key=lambda job: int(job["JobId"]))
+
+    def _configure(self) -> None:
+        self.folder.chmod(0o755)
+        (self.folder / "state").mkdir()
+        (self.folder / "munge.key").write_bytes(os.urandom(1024))
+        (self.folder / "munge.key").chmod(0o400)
+        controller, node1, node2 = map(str, free_ports(3))
+        text = string.Template(TEMPLATE.read_text()).substitute(
+            user=getpass.getuser(),
+            folder=str(self.folder),
+            controller=controller,
+            node1=node1,
+            node2=node2,
+        )
+        (self.folder / "slurm.conf").write_text(text)
+        devices = []
+        for node in ("n1", "n2"):
+            (self.folder / node).mkdir()
+            for number in range(
+                4
+            ):  # a GPU is a file here: Slurm counts them, and nobody opens them
+                device = self.folder / f"{node}-gpu{number}"
+                device.touch()
+                devices.append(f"NodeName={node} Name=gpu File={device}\n")
+        (self.folder / "gres.conf").write_text("".join(devices))
+
+    def _daemon(self, name: str, *options: str) -> None:
+        log = (self.folder / f"{name}-{len(self._started)}.out").open("wb")
+        command = [str(shutil.which(name, path=PATH)), *options]
+        daemon = subprocess.Popen(
+            command, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
+        log.close()
+        self._started.append(daemon)
+
+    def _states(self) -> list[str]:
+        return self.run("sinfo", "--noheader", "--Node", "--format=%T").split()
+
+    def _wait(self, ready, what: str) -> None:
+        deadline = time.monotonic() + 60
+        while not ready():
+            if time.monotonic() > deadline or any(d.poll() is not None for d in self._started):
+                logs = [path.read_text()[-2000:] for path in self.folder.glob("*.[lo][ou][gt]")]
+                raise RuntimeError("\n".join([f"{what} did not come up:", *logs]))
+            time.sleep(0.2)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
