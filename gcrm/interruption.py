@@ -4,6 +4,8 @@ Clusters send SIGTERM some time before they kill a job whose time is over or who
 """
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,7 +20,7 @@ tries the job again."""
 
 
 class StopOnSigterm(TrainerCallback):
-    """Ends the training behind the step in which SIGTERM came, with a checkpoint.
+    """Ends a training behind the step in which SIGTERM came, with a checkpoint.
 
     Attributes:
         stopped: whether it did; false where the signal came too late to matter.
@@ -27,16 +29,18 @@ class StopOnSigterm(TrainerCallback):
     def __init__(self) -> None:
         self.stopped = False
         self._received = False
-        self._before: Any = signal.SIG_DFL
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Within the block SIGTERM does not end this process, however often it comes."""
+        before = signal.signal(signal.SIGTERM, self._receive)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self._received = True
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        """Listen for the signal; before, there is nothing to save."""
-        self._before = signal.signal(signal.SIGTERM, self._receive)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -45,12 +49,6 @@ class StopOnSigterm(TrainerCallback):
         if state.global_step < state.max_steps and _anywhere(self._received, args.device):
             self.stopped = True
             control.should_log = control.should_save = control.should_training_stop = True
-
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        """Let the signal end the process again."""
-        signal.signal(signal.SIGTERM, self._before)
 
 
 def _anywhere(flag: bool, device: torch.device) -> bool:

@@ -11,6 +11,9 @@ from typing import Any
 
 FIRST_PORT, PORTS = 20_000, 10_000
 """The first node of a job listens at a port by the job's number, so that jobs can share a node."""
+PATIENCE = "TORCH_ELASTIC_SHUTDOWN_TIMEOUT=3600"
+"""On SIGTERM torchrun would kill its processes after 30 s, in which no large model is saved; when a
+job's time is over is the cluster's to say."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Job:
         """
         if self.processes == 1:
             return "python"
-        torchrun = f"torchrun --nproc-per-node {self.per_node}"
+        torchrun = f"env {PATIENCE} torchrun --nproc-per-node {self.per_node}"
         if self.nodes == 1:
             return f"{torchrun} --standalone"
         on_each = (

@@ -134,9 +134,11 @@ def _train(trainer: RewardTrainer) -> None:
     last = last_checkpoint(Path(str(trainer.args.output_dir)))
     if last:
         say(f"train: resuming from {last}")
-    trainer.train(resume_from_checkpoint=last)
+    with stop.listening():
+        trainer.train(resume_from_checkpoint=last)
+        if stop.stopped:  # torchrun ends the others as soon as one is gone
+            trainer.accelerator.wait_for_everyone()
     if stop.stopped:
-        trainer.accelerator.wait_for_everyone()  # one that is gone would end the others' saving
         step, steps = trainer.state.global_step, trainer.state.max_steps
         say(f"train: stopped by SIGTERM, saved at step {step} of {steps}: run it again to resume")
         raise SystemExit(STATUS)

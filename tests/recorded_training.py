@@ -1,10 +1,10 @@
-"""`python -m gcrm.train`, writing down what each process was given, for tests to start with torchrun.
+"""`python -m gcrm.train`, writing down what each process was given, for tests with torchrun.
 
     torchrun … tests/recorded_training.py FOLDER STOP_AT FLAGS…
 
-FOLDER/<rank>.jsonl gets a line a micro-batch: the optimiser step, the pairs (tokens of the chosen side)
-that count, their losses, how many places were only filled up, and how many pairs the step has. Before
-step STOP_AT the last process alone is sent SIGTERM (0: no process is).
+FOLDER/<rank>.jsonl gets a line a micro-batch: the optimiser step, the pairs that count (tokens of
+their chosen sides), their losses, how many places were only filled up, and how many pairs the step
+has. In step STOP_AT the last process alone is sent SIGTERM (0: no process is).
 """
 
 import json

@@ -18,7 +18,7 @@ def test_one_process_is_plain_python():
 
 def test_several_processes_on_a_node_are_torchruns():
     job = Job(processes=4, threads=2, gpus=4)
-    assert job.command() == "torchrun --nproc-per-node 4 --standalone"
+    assert job.command().endswith(" torchrun --nproc-per-node 4 --standalone")
     assert job.cores == 8
     asked = job.resources(mem_mb=100)
     # `mpi` and `tasks` would make the plugin start it four times.
@@ -45,8 +45,8 @@ def test_on_several_nodes_srun_starts_one_torchrun_on_each():
 def test_each_node_is_told_its_number_and_the_first_ones_address(tmp_path):
     """srun and torchrun are played by programs that print what they are given."""
     for name, text in {
-        "srun": 'echo srun "${@:1:8}" >> "$OUT"\nshift 8; exec "$@"',
-        "torchrun": 'printf "%s\\n" torchrun "$@" >> "$OUT"',
+        "srun": 'echo srun "${@:1:9}" >> "$OUT"\nshift 9; exec "$@"',
+        "torchrun": 'printf "%s\\n" torchrun "$TORCH_ELASTIC_SHUTDOWN_TIMEOUT" "$@" >> "$OUT"',
     }.items():
         (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")
         (tmp_path / name).chmod(stat.S_IRWXU)
@@ -64,10 +64,12 @@ def test_each_node_is_told_its_number_and_the_first_ones_address(tmp_path):
         check=True,
     )
     srun, *torchrun = out.read_text().splitlines()
-    assert srun == "srun --nodes 2 --ntasks 2 --ntasks-per-node 1 --cpus-per-task 6"
+    assert (
+        srun == "srun --nodes 2 --ntasks 2 --ntasks-per-node 1 --cpus-per-task 6 --kill-on-bad-exit"
+    )
     options = ["--nproc-per-node", "2", "--nnodes", "2", "--node-rank", "1"]
     options += ["--master-addr", "10.0.0.9", "--master-port", "20123"]
-    assert torchrun == ["torchrun", *options, "-m", "gcrm.train", "--save_path", "a b"]
+    assert torchrun == ["torchrun", "3600", *options, "-m", "gcrm.train", "--save_path", "a b"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""DeepSpeed's configurations: which one a training takes. tests/test_processes.py trains with them."""
+"""Which of DeepSpeed's configurations a training takes; test_processes.py trains with them."""
 
 import json
 from pathlib import Path

@@ -1,7 +1,7 @@
 """A Slurm of two nodes with pretended GPUs on this machine, without systemd, for tests.
 
-Configuration, key, state and logs are in a folder of its own; nothing of the host is read or changed,
-and nothing is stopped that was not started here.
+Configuration, key, state and logs are in a folder of its own; nothing of the host is read or
+changed, and nothing is stopped that was not started here.
 """
 
 import getpass
@@ -114,9 +114,7 @@ class Cluster:
         devices = []
         for node in ("n1", "n2"):
             (self.folder / node).mkdir()
-            for number in range(
-                4
-            ):  # a GPU is a file here: Slurm counts them, and nobody opens them
+            for number in range(4):  # a GPU is a file here: Slurm counts them, no one opens them
                 device = self.folder / f"{node}-gpu{number}"
                 device.touch()
                 devices.append(f"NodeName={node} Name=gpu File={device}\n")

@@ -11,7 +11,8 @@ for file in /etc/slurm/slurm.conf /etc/slurm-llnl/slurm.conf /etc/munge/munge.ke
     exit 1
   fi
 done
-if command -v slurmctld slurmd srun munged > /dev/null; then
+export PATH="$PATH:/usr/sbin" # where the daemons are
+if type slurmctld slurmd srun munged &> /dev/null; then
   exit 0
 fi
 
