@@ -76,6 +76,8 @@ class Progress:
 
     def advance(self, steps: int = 1, note: str = "") -> None:
         """Count `steps` more; `note` is shown behind the line (a loss, say)."""
+        if not steps:
+            return  # or the last line would come twice
         self.done += steps
         now = time.monotonic()
         finished = self.done >= self.total

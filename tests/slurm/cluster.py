@@ -12,6 +12,7 @@ import string
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 TEMPLATE = Path(__file__).parent / "slurm.conf"
@@ -29,12 +30,19 @@ def check_host(root: Path = Path("/")) -> None:
     Raises:
         HostInUse: it has; no test has any business there.
     """
-    found = [str(root / name) for name in OF_A_CLUSTER if (root / name).exists()]
+    found = [str(root / name) for name in OF_A_CLUSTER if _may_exist(root / name)]
     if found or "SLURM_CONF" in os.environ:
         raise HostInUse(
             f"{', '.join(found) or 'SLURM_CONF'} is there: this host belongs to a Slurm cluster, "
             "and the tests start none beside it"
         )
+
+
+def _may_exist(path: Path) -> bool:
+    try:
+        return path.exists()
+    except PermissionError:  # a folder of munge's that nobody else may look into
+        return True
 
 
 class Cluster:
@@ -48,8 +56,12 @@ class Cluster:
         check_host()
         # Not below the test's folder: munged wants others to reach its socket, whose path is short.
         self.folder = Path(tempfile.mkdtemp(prefix="gcrm-slurm-", dir="/tmp"))
-        self.environment = {"SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": PATH}
-        self._started: list[subprocess.Popen[bytes]] = []
+        self.environment = {
+            "SLURM_CONF": str(self.folder / "slurm.conf"),
+            "PATH": f"{self.folder / 'bin'}:{PATH}",
+        }
+        self._daemons: list[subprocess.Popen[bytes]] = []
+        self._users: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> None:
         """Start the daemons, and wait until both nodes take jobs."""
@@ -66,20 +78,26 @@ class Cluster:
         self._wait(lambda: self._states() == ["idle", "idle"], "the nodes")
 
     def stop(self) -> None:
-        """End this cluster's jobs, then the daemons, and remove the folder."""
+        """End what uses this cluster, its jobs, then the daemons, and remove the folder."""
+        end(self._users)
         if self._states():
             self.run("scancel", "--state=PENDING", "--state=RUNNING", "--partition=main")
             deadline = time.monotonic() + 60
             while self.run("squeue", "--noheader").strip() and time.monotonic() < deadline:
                 time.sleep(0.5)
-        for daemon in reversed(self._started):
-            daemon.terminate()
-            try:
-                daemon.wait(10)
-            except subprocess.TimeoutExpired:
-                daemon.kill()
-                daemon.wait()
+        for daemon in reversed(self._daemons):
+            end([daemon])
         shutil.rmtree(self.folder)
+
+    def use(self, command: list[str], folder: Path, screen: Path) -> subprocess.Popen[bytes]:
+        """Start a program that submits jobs from a folder; it ends with the cluster at the latest.
+
+        Args:
+            screen: gets what it prints.
+        """
+        environment = self.environment | {"HOME": str(folder), "HF_HUB_OFFLINE": "1"}
+        self._start(self._users, command, environment, screen, folder)
+        return self._users[-1]
 
     def run(self, *command: str) -> str:
         """What one of Slurm's commands prints; nothing if it fails."""
@@ -111,6 +129,13 @@ class Cluster:
             node2=node2,
         )
         (self.folder / "slurm.conf").write_text(text)
+        # The plugin keeps SLURM_CONF, as most SLURM_*, from what a job starts: on a real cluster
+        # srun finds its configuration in /etc, and here it is told.
+        srun = self.folder / "bin" / "srun"
+        srun.parent.mkdir()
+        real = f"SLURM_CONF={self.folder}/slurm.conf exec {shutil.which('srun', path=PATH)}"
+        srun.write_text(f'#!/bin/sh\n{real} "$@"\n')
+        srun.chmod(0o755)
         devices = []
         for node in ("n1", "n2"):
             (self.folder / node).mkdir()
@@ -121,13 +146,29 @@ class Cluster:
         (self.folder / "gres.conf").write_text("".join(devices))
 
     def _daemon(self, name: str, *options: str) -> None:
-        log = (self.folder / f"{name}-{len(self._started)}.out").open("wb")
+        log = self.folder / f"{name}-{len(self._daemons)}.out"
         command = [str(shutil.which(name, path=PATH)), *options]
-        daemon = subprocess.Popen(
-            command, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-        )
-        log.close()
-        self._started.append(daemon)
+        self._start(self._daemons, command, self.environment, log)
+
+    def _start(
+        self,
+        kind: list[subprocess.Popen[bytes]],
+        command: list[str],
+        environment: dict[str, str],
+        screen: Path,
+        folder: Path | None = None,
+    ) -> None:
+        with screen.open("wb") as file:
+            kind.append(
+                subprocess.Popen(
+                    command,
+                    cwd=folder,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=file,
+                )
+            )
 
     def _states(self) -> list[str]:
         return self.run("sinfo", "--noheader", "--Node", "--format=%T").split()
@@ -135,10 +176,23 @@ class Cluster:
     def _wait(self, ready, what: str) -> None:
         deadline = time.monotonic() + 60
         while not ready():
-            if time.monotonic() > deadline or any(d.poll() is not None for d in self._started):
+            if time.monotonic() > deadline or any(d.poll() is not None for d in self._daemons):
                 logs = [path.read_text()[-2000:] for path in self.folder.glob("*.[lo][ou][gt]")]
                 raise RuntimeError("\n".join([f"{what} did not come up:", *logs]))
             time.sleep(0.2)
+
+
+def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """End processes that still run, by force where SIGTERM does not do it in half a minute."""
+    running = [process for process in processes if process.poll() is None]
+    for process in running:
+        process.terminate()
+    for process in running:
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def free_ports(count: int) -> list[int]:
