@@ -221,6 +221,9 @@ def test_a_job_out_of_time_saves_is_tried_again_and_resumes(cluster: Cluster, li
 def test_a_training_on_two_nodes_is_that_of_one_process(
     cluster: Cluster, on_two_nodes: Run, tmp_path: Path
 ) -> None:
+    alone = own_project(tmp_path / "alone")
+    done = snakemake(alone, "--cores", "2", f"{MODEL}/training_log.jsonl")
+    assert done.returncode == 0, done.stderr
     assert on_two_nodes.finish() == 0, on_two_nodes.screen
     jobs = {job["Comment"]: job for job in jobs_of(cluster, on_two_nodes)}
     assert {job["JobState"] for job in jobs.values()} == {"COMPLETED"}
@@ -233,9 +236,6 @@ def test_a_training_on_two_nodes_is_that_of_one_process(
     represent = jobs["rule_represent_wildcards_only_0"]
     assert (represent["NumCPUs"], "TresPerJob" in represent) == ("2", False)
 
-    alone = own_project(tmp_path / "alone")
-    done = snakemake(alone, "--cores", "2", f"{MODEL}/training_log.jsonl")
-    assert done.returncode == 0, done.stderr
     logs = [
         [json.loads(line) for line in (project / MODEL / "training_log.jsonl").open()]
         for project in (on_two_nodes.project, alone)
@@ -249,11 +249,11 @@ def test_a_training_on_two_nodes_is_that_of_one_process(
 def test_the_small_run_is_that_of_this_machine(
     cluster: Cluster, small: Run, tmp_path: Path
 ) -> None:
-    assert small.finish() == 0, small.screen
-    assert (small.project / "results/small/report/summary.txt").read_text().strip() in small.screen
     local = copy_project(tmp_path / "local", ONE_BENCHMARK)
     done = snakemake(local, "--cores", "2")
     assert done.returncode == 0, done.stderr
+    assert small.finish() == 0, small.screen
+    assert (small.project / "results/small/report/summary.txt").read_text().strip() in small.screen
     results = [project / "results/small" for project in (small.project, local)]
     for pattern in ("models/*/*/model.safetensors", "scores/**/*.parquet", "metrics/*/*/*.json"):
         names = {
