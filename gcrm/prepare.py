@@ -151,7 +151,7 @@ def check_data(options: PrepareOptions) -> dict[str, Any]:
     """The report on given data, all of which is read and checked.
 
     Raises:
-        UserError: a file is missing, or a row is broken.
+        UserError: a file is missing, a row is broken, or a question is too long.
     """
     training: dict[str, Any] = {}
     keys: set[str] = set()
@@ -166,6 +166,16 @@ def check_data(options: PrepareOptions) -> dict[str, Any]:
         for name in options.benchmarks:
             benchmarks[name] = _check_benchmark(options, name, keys)
     heldout = _check_heldout(options.heldout, keys)
+    if options.base_model is not None and options.completions_data_path is not None:
+        from gcrm.prompt_lengths import check_prompt_lengths
+
+        check_prompt_lengths(
+            options.base_model,
+            options.completions_data_path,
+            options.benchmarks,
+            options.max_len,
+            options.max_problems,
+        )
     return {"made": False, "training": training, "benchmarks": benchmarks, "heldout": heldout}
 
 

@@ -1,11 +1,15 @@
 """`prepare`: disjoint made sets, and the check of given data."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
+from models import save_base_model
 
+from gcrm.checkpoints import load_tokenizer
 from gcrm.cli import run_stage
+from gcrm.encoding import Encoder, PromptTooLong
 from gcrm.prepare import run
 from gcrm.questions import question_key
 from gcrm.settings.prepare import PrepareOptions
@@ -185,6 +189,24 @@ def test_a_missing_benchmark_is_named(given, capsys):
     given[given.index("svamp")] = "mawps"
     assert prepare(*given) == 1
     assert "'mawps' needs it" in capsys.readouterr().err
+
+
+def test_questions_too_long_for_a_solution_are_found(given, tmp_path, capsys):
+    """Exactly those that `evaluate` could not encode, of those that it will take."""
+    base = tmp_path / "base"
+    save_base_model(base)
+    words = [*given, "--base_model", base, "--max_len"]
+    tokens = len(Encoder(load_tokenizer(str(base)), 4096).prompt_ids("How many legs has a cat"))
+    assert prepare(*words, tokens + 1) == 0
+    Encoder(load_tokenizer(str(base)), tokens + 1).encode("How many legs has a cat", "4")
+    capsys.readouterr()
+    assert prepare(*words, tokens) == 1
+    with pytest.raises(PromptTooLong):
+        Encoder(load_tokenizer(str(base)), tokens).encode("How many legs has a cat", "4")
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    assert f"evaluate.max_len = {tokens} tokens leaves some questions no room" in told
+    assert re.search(rf"svamp: 1 of 1, the longest of {tokens}\)", told)
+    assert prepare(*words, tokens, "--max_problems", 1) == 1
 
 
 def test_nothing_to_do_is_refused(capsys):

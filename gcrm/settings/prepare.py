@@ -57,6 +57,13 @@ class PrepareOptions(PrepareSettings):
     """folder of completions to check: <benchmark>/output-greedy.jsonl, output-rs<k>.jsonl"""
     heldout: list[str] = []
     """held-out preference data to check"""
+    base_model: str | None = None
+    """what reward models will be made from: its tokenizer tells which questions are too long
+    (default: not looked at)"""
+    max_len: int = Field(2048, gt=0)
+    """longest question with solution, in tokens, that `evaluate` will take whole"""
+    max_problems: int | None = Field(None, gt=0)
+    """cap on the problems of a benchmark that `evaluate` will take (default: all)"""
     downloads: Annotated[dict[str, Download], BeforeValidator(_from_json)] = {}
     """what to fetch, as JSON: entries of the config's downloads by name (default: nothing)"""
     download_dir: Path | None = None

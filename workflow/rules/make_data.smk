@@ -13,6 +13,19 @@ heldout_files = [str(file) for source in settings.heldout_sources() for file in 
 downloads = settings.used_downloads()
 fetched_files = [str(file) for file in settings.fetched_files()]
 
+# What `prepare` counts the tokens of questions by. The authors' own encoding is not counted.
+COUNTED = (
+    {
+        "base_model": settings.base_model,
+        "max_len": settings.evaluate.max_len,
+        "max_problems": settings.evaluate.max_problems,
+    }
+    if settings.base_model
+    and settings.completions
+    and any(settings.variant(name).parity == "none" for name in settings.variants)
+    else {}
+)
+
 
 if settings.made:
 
@@ -77,6 +90,7 @@ else:
             heldout=lambda wildcards: f"heldout: {', '.join(settings.heldout_sources())}",
             preferences=lambda wildcards: f"preferences: {', '.join(PREFERENCES)}",
             downloads=[f"downloads.{name}: {download}" for name, download in downloads.items()],
+            counted=[f"{key}: {value}" for key, value in COUNTED.items()],
             data_seed=[f"data_seed: {settings.data_seed}"] if downloads else [],
             code=code("prepare"),
             flags=lambda wildcards, output: flags(
@@ -85,6 +99,7 @@ else:
                 heldout=settings.heldout_sources() or None,
                 dataset=PREFERENCES,
                 completions_data_path=settings.completions and settings.completions_folder(),
+                **COUNTED,
                 report=output.report,
                 **(download_flags() if downloads else {}),
             ),
