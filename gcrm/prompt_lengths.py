@@ -7,6 +7,8 @@ from gcrm.checkpoints import load_tokenizer
 from gcrm.completions import completion_files, read_completions
 from gcrm.encoding import Encoder
 from gcrm.errors import UserError
+from gcrm.progress import say
+from gcrm.sources import is_local
 
 
 def check_prompt_lengths(
@@ -24,9 +26,16 @@ def check_prompt_lengths(
         max_len, max_problems: those of `evaluate`.
 
     Raises:
-        UserError: a question leaves no room for a completion, or there is no tokenizer.
+        UserError: a question leaves no room for a completion, or a local model has no tokenizer.
     """
-    encoder = Encoder(load_tokenizer(base_model), max_len)
+    try:
+        tokenizer = load_tokenizer(base_model)
+    except UserError as error:
+        if is_local(base_model):
+            raise
+        say(f"prepare: the tokens of questions are not counted: {error}")
+        return
+    encoder = Encoder(tokenizer, max_len)
     found = []
     for name in benchmarks:
         questions = {

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from models import save_base_model
 from workflow_runs import (
     ROOT,
     SMALL,
@@ -358,6 +359,7 @@ def test_held_out_sets_run_for_what_concerns_them(own_project: Path) -> None:
 
 def test_paths_that_a_shell_could_obey_reach_the_stage_as_they_are(own_project: Path) -> None:
     """Blanks, quotes, dollars, backquotes, semicolons, line ends: the job really runs."""
+    save_base_model(own_project / NASTY / "base")  # prepare reads its tokenizer
     (own_project / "results/own/data/report.json").unlink()
     words = ["results/own/data/report.json", "--cores", "1", "--configfile", "own.yaml"]
     done = snakemake(own_project, *words)

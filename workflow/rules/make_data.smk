@@ -79,6 +79,7 @@ else:
             provenance=[f"{RESULTS}/data/provenance.json"] if downloads else [],
         log:
             f"{RESULTS}/logs/prepare/prepare.log",
+        priority: 1  # what is wrong with the data is said before hours are spent on them
         localrule: bool(downloads)
         conda:
             "../envs/gcrm.yaml"

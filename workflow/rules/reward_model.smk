@@ -8,8 +8,6 @@ rule train:
     input:
         base_model=lambda wildcards: base_model_files,
         preferences=lambda wildcards: preference_files,
-        # Broken data are found first. The report itself is nothing to a training.
-        checked=ancient(rules.prepare.output.report),
     output:
         checkpoint=[f"{MODEL}/{name}" for name in CHECKPOINT],
         facts=f"{MODEL}/reward_model.json",
