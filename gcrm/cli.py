@@ -32,11 +32,15 @@ def run_stage(
     options_model: type[Options],
     run: Callable[[Options], None],
     argv: Sequence[str] | None = None,
+    before: Callable[[str], None] | None = None,
 ) -> int:
     """Parse the command line into `options_model`, run the stage, and return its exit status.
 
     Mistakes of the user end in one clear line and status 1, interruption in status 130; anything
     else keeps its traceback (in the log file, if there is one).
+
+    Args:
+        before: called with the name of the stage when its log is set up; see `gcrm.gpus.use`.
     """
     stage = options_model.__module__.rpartition(".")[2]
     log_file: Path | None = None
@@ -47,6 +51,8 @@ def run_stage(
                 hide(value.get_secret_value())
         set_up_logging(wanted)
         log_file = wanted
+        if before is not None:
+            before(stage)
         logging.getLogger("gcrm").info("%s: options %s", stage, options.model_dump_json())
         started = time.monotonic()
         run(options)

@@ -18,7 +18,7 @@ from gcrm.settings.compare import CompareSettings
 from gcrm.settings.cost import CostSettings
 from gcrm.settings.download import Download, download_name
 from gcrm.settings.evaluate import EvaluateSettings
-from gcrm.settings.jobs import Parallel, StageGpus, StageNodes, StageProcesses, StageThreads
+from gcrm.settings.jobs import StageGpus, StageNodes, StageProcesses, StageThreads
 from gcrm.settings.metrics import MetricsSettings, StatisticsSettings
 from gcrm.settings.pair import PairSettings
 from gcrm.settings.prepare import PrepareSettings
@@ -188,12 +188,12 @@ class Config(Settings):
         shared = set(StatisticsSettings.model_fields)
         return self.metrics.model_dump(mode="json", exclude_defaults=True, include=shared)
 
-    def job(self, stage: Parallel) -> Job:
-        """What a job of a stage takes."""
-        gpus: int = getattr(self.gpus, stage)
+    def job(self, stage: str) -> Job:
+        """What a job of a stage that computes with torch takes."""
+        gpus: int | None = getattr(self.gpus, stage)
         return Job(
-            processes=getattr(self.processes, stage) or max(1, gpus),
-            nodes=getattr(self.nodes, stage),
+            processes=getattr(self.processes, stage, None) or max(1, gpus or 0),
+            nodes=getattr(self.nodes, stage, 1),
             threads=getattr(self.threads, stage),
             gpus=gpus,
         )

@@ -1,11 +1,10 @@
 """What devices compute in a second, and which ones are here; asked without torch."""
 
 import os
-import shutil
-import subprocess
 from dataclasses import dataclass
 
 from gcrm.settings.cost import CostSettings
+from gcrm.visible_gpus import visible
 
 PEAK = {
     "cpu": 85e9,
@@ -25,20 +24,9 @@ USED_OF_GPU = 0.4
 
 def detect(cores: int | None = None) -> tuple[str, int]:
     """Kind and number of the devices here: GPUs that PEAK knows, or their name; or CPU cores."""
-    if shutil.which("nvidia-smi"):
-        try:
-            listed = subprocess.run(
-                ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
-                capture_output=True,
-                text=True,
-                timeout=10,
-                check=True,
-            ).stdout.split("\n")
-        except (OSError, subprocess.SubprocessError):
-            listed = []
-        if names := [name.strip() for name in listed if name.strip()]:
-            plain = names[0].lower().replace(" ", "")
-            return next((kind for kind in PEAK if kind in plain), names[0]), len(names)
+    if gpus := visible():
+        plain = gpus[0].name.lower().replace(" ", "")
+        return next((kind for kind in PEAK if kind in plain), gpus[0].name), len(gpus)
     here = os.cpu_count() or 1
     return "cpu", min(cores or here, here)
 

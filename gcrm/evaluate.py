@@ -1,5 +1,6 @@
 """Score completions or held-out preferences with a reward model: `python -m gcrm.evaluate`."""
 
+from gcrm import gpus
 from gcrm.cli import run_stage
 from gcrm.settings.evaluate import EvaluateOptions
 
@@ -17,4 +18,4 @@ def run(options: EvaluateOptions) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(run_stage(EvaluateOptions, run))
+    raise SystemExit(run_stage(EvaluateOptions, run, before=gpus.use))

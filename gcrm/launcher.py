@@ -22,13 +22,14 @@ class Job:
 
     Attributes:
         processes: over all nodes. nodes: of a cluster. threads: of each process.
-        gpus: over all nodes; none, or one for each process.
+        gpus: over all nodes; 0, or one for each process. None is the latter on a machine that has
+            any, and of a cluster none.
     """
 
     processes: int = 1
     nodes: int = 1
     threads: int = 1
-    gpus: int = 0
+    gpus: int | None = None
 
     @property
     def per_node(self) -> int:
@@ -49,6 +50,16 @@ class Job:
             )
         if self.processes % self.nodes:
             yield f"{self.processes} processes cannot be spread equally over {self.nodes} nodes"
+
+    def launcher(self) -> str:
+        """What takes the job's GPUs, if it is to be on one machine, and then starts it.
+
+        Several nodes are allocated to the job alone.
+        """
+        if self.nodes > 1:
+            return self.command()
+        gpus = self.processes if self.gpus is None else self.gpus
+        return f"python -m gcrm.gpus {gpus} {self.command()}"
 
     def command(self) -> str:
         """What stands before `-m gcrm.<stage>` in a shell.
@@ -71,17 +82,18 @@ class Job:
             f"bash -c {shlex.quote(on_each)} torchrun"
         )
 
-    def resources(self, mem_mb: int) -> dict[str, Any]:
+    def resources(self, mem_mb: int, gpus_here: int = 0) -> dict[str, Any]:
         """What a rule asks for, in the words of snakemake-executor-plugin-slurm.
 
         Args:
             mem_mb: memory of one process.
+            gpus_here: GPUs of the machine that all jobs are on; 0 for a cluster.
         """
         asked: dict[str, Any] = {
-            "launcher": self.command(),
+            "launcher": self.launcher(),
             "nodes": self.nodes,
             "mem_mb": mem_mb * self.per_node,
-            "gpu": self.gpus,
+            "gpu": min(self.processes, gpus_here) if self.gpus is None else self.gpus,
         }
         if self.nodes > 1:
             # `mpi` lets the job call srun itself; tasks are srun's, not one for each GPU.

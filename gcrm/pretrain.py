@@ -1,5 +1,6 @@
 """Stage `pretrain`: trains the base model of a synthetic run from nothing, on worked problems."""
 
+from gcrm import gpus
 from gcrm.cli import run_stage
 from gcrm.files import atomic_folder, read_jsonl
 from gcrm.progress import say
@@ -36,4 +37,4 @@ def run(options: PretrainOptions) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(run_stage(PretrainOptions, run))
+    raise SystemExit(run_stage(PretrainOptions, run, before=gpus.use))

@@ -1,5 +1,6 @@
 """Extract the goal state of a reward model: `python -m gcrm.represent`."""
 
+from gcrm import gpus
 from gcrm.cli import run_stage
 from gcrm.settings.represent import RepresentOptions
 
@@ -12,4 +13,4 @@ def run(options: RepresentOptions) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(run_stage(RepresentOptions, run))
+    raise SystemExit(run_stage(RepresentOptions, run, before=gpus.use))

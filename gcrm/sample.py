@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from gcrm import gpus
 from gcrm.answers import canonical
 from gcrm.cli import run_stage
 from gcrm.files import Row, read_jsonl, write_jsonl
@@ -97,4 +98,4 @@ def _seed(options: SampleOptions) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(run_stage(SampleOptions, run))
+    raise SystemExit(run_stage(SampleOptions, run, before=gpus.use))

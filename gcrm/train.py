@@ -1,5 +1,6 @@
 """Train a reward model on preference pairs: `python -m gcrm.train`."""
 
+from gcrm import gpus
 from gcrm.cli import run_stage
 from gcrm.settings.train import TrainOptions
 
@@ -12,4 +13,4 @@ def run(options: TrainOptions) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(run_stage(TrainOptions, run))
+    raise SystemExit(run_stage(TrainOptions, run, before=gpus.use))

@@ -269,7 +269,7 @@ def test_speed_is_number_times_peak_times_share() -> None:
 
 
 def test_cpu_cores_are_those_that_the_run_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shutil.which", lambda _: None)
+    monkeypatch.setenv("PATH", "")
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     assert detect(cores=5) == ("cpu", 5)
     assert detect() == detect(cores=64) == ("cpu", 8)
@@ -290,8 +290,8 @@ def test_gpus_are_recognised(
     monkeypatch: pytest.MonkeyPatch, listed: str, found: tuple[str, int], known: bool
 ) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 8)
-    monkeypatch.setattr("shutil.which", lambda _: "/bin/nvidia-smi")
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: SimpleNamespace(stdout=listed))
+    rows = "".join(f"{i}, GPU-{i}, 0, {name}\n" for i, name in enumerate(listed.splitlines()))
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: SimpleNamespace(stdout=rows))
     assert detect(cores=2) == found
     assert (devices_of(CostSettings(), cores=2).per_second is not None) == known
 

@@ -29,19 +29,19 @@ class StageThreads(Settings):
 
 
 class StageGpus(Settings):
-    """GPUs that a job asks a cluster for, over all its nodes; locally, limit them with
-    `--resources gpu=N`."""
+    """GPUs of a job, over all its nodes. Without a number, it takes one for each process on a
+    machine that has any, and asks a cluster for none; with 0 it computes on the CPU."""
 
-    pretrain: Gpus = 0
-    """GPUs of `pretrain`"""
-    sample: Gpus = 0
-    """GPUs of a job of `sample`"""
-    train: Gpus = 0
-    """GPUs of a job of `train`"""
-    represent: Gpus = 0
-    """GPUs of a job of `represent`"""
-    evaluate: Gpus = 0
-    """GPUs of a job of `evaluate`"""
+    pretrain: Gpus | None = None
+    """GPUs of `pretrain` (default: one, where there is one)"""
+    sample: Gpus | None = None
+    """GPUs of a job of `sample` (default: one, where there is one)"""
+    train: Gpus | None = None
+    """GPUs of a job of `train` (default: one, where there is one)"""
+    represent: Gpus | None = None
+    """GPUs of a job of `represent` (default: one, where there is one)"""
+    evaluate: Gpus | None = None
+    """GPUs of a job of `evaluate` (default: one, where there is one)"""
 
 
 class StageProcesses(Settings):

@@ -22,6 +22,7 @@ from gcrm.settings.base import flags
 from gcrm.settings.metrics import OF_SOLUTIONS
 from gcrm.settings.prepare import PrepareSettings
 from gcrm.sources import files_of
+from gcrm.visible_gpus import visible
 
 STARTED = time.time()
 
@@ -61,6 +62,12 @@ SCOPE = contents.Scope(
     heldout=bool(settings.heldout),
     compared=len(settings.variants) > 1,
 )
+
+# On this machine, no more jobs start than there are GPUs for, or each would wait in a core's place for
+# one that is free; which one it takes is seen in the job. On a cluster, that is the cluster's matter.
+GPUS_HERE = len(visible()) if workflow.is_main_process and workflow.nodes is None else 0
+if GPUS_HERE and "gpu" not in workflow.global_resources:
+    workflow.register_resource("gpu", GPUS_HERE)
 
 # What transformers needs to load a checkpoint.
 CHECKPOINT = [

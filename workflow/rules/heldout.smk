@@ -22,7 +22,7 @@ rule evaluate_pairs:
         "../envs/gcrm.yaml"
     threads: settings.job("evaluate").cores
     resources:
-        **settings.job("evaluate").resources(mem_mb=8000),
+        **settings.job("evaluate").resources(8000, GPUS_HERE),
         runtime=480,
     params:
         *tracked("evaluate", leave_out=["max_problems"]),

@@ -125,9 +125,8 @@ if "base_model" in settings.made:
             "../envs/gcrm.yaml"
         threads: settings.threads.pretrain
         resources:
-            mem_mb=4000,
+            **settings.job("pretrain").resources(4000, GPUS_HERE),
             runtime=120,
-            gpu=settings.gpus.pretrain,
         params:
             *tracked("pretrain"),
             data_seed=f"data_seed: {settings.data_seed}",
@@ -143,7 +142,7 @@ if "base_model" in settings.made:
             "pretrain: train the base model from nothing"
         shell:
             "OMP_NUM_THREADS={params.threads} MKL_NUM_THREADS={params.threads} "
-            "exec python -m gcrm.pretrain {params.flags} --log-file {log:q}"
+            "exec {resources.launcher} -m gcrm.pretrain {params.flags} --log-file {log:q}"
 
 
 # One job draws all solutions of a set of problems, since loading torch costs more than drawing a few.
@@ -173,9 +172,8 @@ for number in sorted({settings.samples(name) for name in settings.problem_sets()
             "../envs/gcrm.yaml"
         threads: settings.threads.sample
         resources:
-            mem_mb=4000,
+            **settings.job("sample").resources(4000, GPUS_HERE),
             runtime=120,
-            gpu=settings.gpus.sample,
         params:
             *tracked("sample", leave_out=["num_samples"]),
             num_samples=lambda wildcards: "sample.num_samples: "
@@ -196,7 +194,7 @@ for number in sorted({settings.samples(name) for name in settings.problem_sets()
             "sample: solutions to {wildcards.problem_set}"
         shell:
             "OMP_NUM_THREADS={params.threads} MKL_NUM_THREADS={params.threads} "
-            "exec python -m gcrm.sample {params.flags} --log-file {log:q}"
+            "exec {resources.launcher} -m gcrm.sample {params.flags} --log-file {log:q}"
 
 
 if "preferences" in settings.made:

@@ -20,7 +20,7 @@ rule train:
         "../envs/gcrm.yaml"
     threads: settings.job("train").cores
     resources:
-        **settings.job("train").resources(mem_mb=8000),
+        **settings.job("train").resources(8000, GPUS_HERE),
         runtime=1440,
     params:
         *tracked("train"),
@@ -63,7 +63,7 @@ rule represent:
         "../envs/gcrm.yaml"
     threads: settings.job("represent").cores
     resources:
-        **settings.job("represent").resources(mem_mb=8000),
+        **settings.job("represent").resources(8000, GPUS_HERE),
         runtime=480,
     params:
         *tracked("represent"),
