@@ -74,6 +74,7 @@ def run(options: CompareOptions) -> None:
         options.output.with_suffix(".provenance.json"),
         options,
         [*options.scores, *options.sample_scores, *options.pair_scores],
+        [options.output],
     )
 
 

@@ -26,6 +26,7 @@ from gcrm.settings.pretrain import PretrainSettings
 from gcrm.settings.report import ReportSettings
 from gcrm.settings.represent import RepresentSettings
 from gcrm.settings.sample import SampleSettings
+from gcrm.settings.track import TrackSettings
 from gcrm.settings.train import CONTRASTIVE_ONLY, TrainSettings
 
 Sources = Annotated[list[str], Field(min_length=1)]
@@ -106,6 +107,8 @@ class Config(Settings):
     """differences of variants"""
     report: ReportSettings = ReportSettings()
     """tables and figures"""
+    track: TrackSettings = TrackSettings()
+    """reports to wandb; they retrain nothing"""
     threads: StageThreads = StageThreads()
     """CPU threads a process"""
     gpus: StageGpus = StageGpus()
@@ -182,6 +185,14 @@ class Config(Settings):
     def compares(self) -> bool:
         """Whether there are variants to compare, or seeds for intervals to take in."""
         return len(self.variants) > 1 or len(self.seeds) > 1
+
+    def tracking(self) -> TrackSettings:
+        """What jobs report to wandb as; the name is completed with variant and seed."""
+        named = {
+            "wandb_group": self.track.wandb_group or self.run,
+            "wandb_run_name": self.track.wandb_run_name or self.run,
+        }
+        return self.track.model_copy(update=named)
 
     def statistics(self) -> dict[str, Any]:
         """The settings of `metrics` that `compare` shares, those that are not the defaults."""

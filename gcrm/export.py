@@ -10,7 +10,7 @@ def run(options: ExportOptions) -> None:
     """Write `options.scores` as JSON lines to `options.output`."""
     write_authors_jsonl(options.output, read_scores(options.scores))
     provenance = options.output.with_suffix(".provenance.json")
-    write_provenance(provenance, options, [options.scores])
+    write_provenance(provenance, options, [options.scores], [options.output])
 
 
 if __name__ == "__main__":

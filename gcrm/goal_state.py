@@ -58,14 +58,18 @@ def extract_goal_state(options: RepresentOptions) -> None:
         )
     if not processes.first:
         return
-    for name, goal_state in zip(selection.counts, sums / counts[:, None], strict=True):
-        file = f"goal_state-{name}.npy" if name else "goal_state.npy"
-        with atomic_path(options.save_dir / file) as path:
+    files = [
+        options.save_dir / (f"goal_state-{name}.npy" if name else "goal_state.npy")
+        for name in selection.counts
+    ]
+    for file, goal_state in zip(files, sums / counts[:, None], strict=True):
+        with atomic_path(file) as path:
             np.save(path, goal_state.float().numpy()[None, :])
     write_provenance(
         options.save_dir / "provenance.json",
         options,
         [options.reward_model_path, *options.dataset_path],
+        files,
         completions=int(counts[0]),
         completions_too_long=too_long,
         attributes={

@@ -60,12 +60,12 @@ def _from_tables(options: MetricsOptions, scores: Path, output: Path) -> None:
         samples = None if samples is None else samples.without_q_values()
     write_json(output, origin(output) | benchmark_metrics(greedy, samples, options))
     inputs = [scores] if options.sample_scores is None else [scores, options.sample_scores]
-    write_provenance(output.with_suffix(".provenance.json"), options, inputs)
+    write_provenance(output.with_suffix(".provenance.json"), options, inputs, [output])
 
 
 def _from_pairs(options: MetricsOptions, scores: Path, output: Path) -> None:
     write_json(output, origin(output) | _preferences(options, scores))
-    write_provenance(output.with_suffix(".provenance.json"), options, [scores])
+    write_provenance(output.with_suffix(".provenance.json"), options, [scores], [output])
 
 
 def _preferences(options: MetricsOptions, path: Path) -> Json:

@@ -37,6 +37,7 @@ def run(options: PairOptions) -> None:
         options.output.parent / "provenance.json",
         options,
         inputs=options.completions,
+        outputs=[options.output],
         pairs=len(pairs),
         problems=len(problems),
         problems_with_pairs=len(with_pairs),

@@ -44,6 +44,7 @@ def score_heldout(options: EvaluateOptions) -> None:
             path.with_name("provenance.json"),
             options,
             [*options.model_sources, source],
+            [path],
             pairs=len(kept),
             pairs_left_out=left_out,
         )

@@ -6,10 +6,11 @@ JSON report; shared questions are also said aloud, since they make a benchmark's
 
 import random
 from collections.abc import Iterable
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 from gcrm.cli import run_stage
-from gcrm.completions import completion_files, read_completions
+from gcrm.completions import Split, completion_files, read_completions
 from gcrm.errors import UserError
 from gcrm.fetched import fetch_data
 from gcrm.files import Row, write_json, write_jsonl
@@ -34,21 +35,43 @@ def run(options: PrepareOptions) -> None:
         for name, rows in sets.items():
             write_jsonl(options.problems_dir / f"{name}.jsonl", rows)
         say(f"prepare: made {sum(map(len, sets.values()))} problems in {len(sets)} sets")
-        write_provenance(options.problems_dir / "provenance.json", options)
+        files = [options.problems_dir / f"{name}.jsonl" for name in sets]
+        write_provenance(options.problems_dir / "provenance.json", options, outputs=files)
+        facts: dict[str, Any] = {"inputs": [*files, *options.heldout]}
         report = report_made(sets, options)
     else:
         downloaded = fetch_data(options)
         report = check_data(options)
+        facts = _facts(options)
         if downloaded:
-            report["downloads"] = downloaded
-            if options.report is not None:
-                write_provenance(
-                    options.report.with_name("provenance.json"), options, downloads=downloaded
-                )
+            report["downloads"] = facts["downloads"] = downloaded
     _say_shared("benchmarks", report["benchmarks"])
     _say_shared("held-out preferences", report["heldout"])
     if options.report is not None:
         write_json(options.report, report)
+        outputs = [options.report, *facts.pop("outputs", [])]
+        write_provenance(
+            options.report.with_name("provenance.json"), options, outputs=outputs, **facts
+        )
+
+
+def _facts(options: PrepareOptions) -> dict[str, Any]:
+    """The data that were checked: those that were brought, and those made of downloads."""
+    formats = {download.format for download in options.downloads.values()}
+    files: dict[str, list[Path | str]] = {"inputs": [], "outputs": []}
+    for source in [*options.dataset, *options.heldout]:
+        made = (
+            options.preferences_dir is not None and Path(source).parent == options.preferences_dir
+        )
+        files["outputs" if made else "inputs"].append(Path(source) if made else source)
+    if options.completions_data_path is not None:
+        files["outputs" if "completions" in formats else "inputs"] += [
+            file
+            for name in options.benchmarks
+            for split in get_args(Split)
+            for file in completion_files(options.completions_data_path, name, split)
+        ]
+    return dict(files)
 
 
 def _say_shared(what: str, sets: dict[str, Any]) -> None:

@@ -26,14 +26,15 @@ def run(options: PretrainOptions) -> None:
     with atomic_folder(options.save_path) as folder:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-    write_provenance(
-        options.save_path / "provenance.json",
-        options,
-        inputs=[options.problems],
-        parameters=model.num_parameters(),
-        vocabulary=len(tokenizer),
-        **losses,
-    )
+        write_provenance(
+            folder / "provenance.json",
+            options,
+            inputs=[options.problems],
+            outputs=sorted(folder.iterdir()),
+            parameters=model.num_parameters(),
+            vocabulary=len(tokenizer),
+            **losses,
+        )
 
 
 if __name__ == "__main__":

@@ -8,37 +8,49 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from gcrm.files import write_json
+from gcrm.fingerprint import code_version
 from gcrm.settings.base import Settings
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "deepspeed", "datasets", "numpy")
+FILE = "provenance.json"
 STARTED = time.time()
 
 
 def write_provenance(
-    path: Path, options: Settings, inputs: Iterable[Path | str] = (), **extra: Any
+    path: Path,
+    options: Settings,
+    inputs: Iterable[Path | str] = (),
+    outputs: Iterable[Path] = (),
+    **extra: Any,
 ) -> None:
-    """Write what made a result: options, inputs with SHA-256, git commit, versions, machine.
+    """Write what made a result: options, inputs with SHA-256, code, versions, machine.
 
     Args:
         path: the provenance file, beside the result.
         options: the options of the stage (secrets are masked by their type).
         inputs: files and folders that were read; names that are neither (hub ids) are kept as such.
+        outputs: the files that were made, with which a result shows whether it is still as it was;
+            named as seen from the folder of `path`.
         extra: further facts, such as the number of pairs that were dropped.
     """
     torch = sys.modules.get("torch")  # only a stage that computes with torch has loaded it
+    command = options.__class__.__module__.rpartition(".")[2]
     write_json(
         path,
         {
-            "command": options.__class__.__module__.rpartition(".")[2],
+            "command": command,
             "options": options.model_dump(mode="json"),
-            "inputs": {str(name): _sha256(Path(name)) for name in inputs},
+            "inputs": {str(name): sha256(Path(name)) for name in inputs},
+            "outputs": {os.path.relpath(one, path.parent): sha256(one) for one in outputs},
             **extra,
-            "git": _git_state(),
-            "versions": {"python": platform.python_version(), **_versions()},
+            "code": code_version(f"gcrm.{command}"),
+            "git": git_state(),
+            "versions": versions_now(),
             "device": _device(torch),
             "threads": torch.get_num_threads() if torch else None,
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -47,20 +59,25 @@ def write_provenance(
     )
 
 
-def _sha256(path: Path) -> str | None:
-    """Digest of a file, or of a folder's files with their names; None for what is no local path."""
+def sha256(path: Path) -> str | None:
+    """Digest of a file, or of a folder's files with their names; None for what is no local path.
+
+    Provenance itself does not count in a folder: it has the date.
+    """
     if path.is_file():
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     if path.is_dir():
         digest = hashlib.sha256()
         for file_path in sorted(p for p in path.rglob("*") if p.is_file()):
-            digest.update(f"{file_path.relative_to(path)} {_sha256(file_path)}\n".encode())
+            if file_path.name == FILE:
+                continue
+            digest.update(f"{file_path.relative_to(path)} {sha256(file_path)}\n".encode())
         return digest.hexdigest()
     return None
 
 
-def _git_state() -> dict[str, Any] | None:
+def git_state() -> dict[str, Any] | None:
     """Commit of the code and whether it was changed since; None outside a git checkout."""
     here = Path(__file__).parent
     try:
@@ -75,8 +92,10 @@ def _git_state() -> dict[str, Any] | None:
     return {"commit": run[0], "changed_since": bool(run[1])}
 
 
-def _versions() -> dict[str, str]:
-    found = {}
+@cache
+def versions_now() -> dict[str, str]:
+    """Python and the libraries that results depend on."""
+    found = {"python": platform.python_version()}
     for library in ("gcrm", *LIBRARIES):
         try:
             found[library] = importlib.metadata.version(library)

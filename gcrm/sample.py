@@ -66,7 +66,10 @@ def run(options: SampleOptions) -> None:
         )
     )
     write_provenance(
-        options.save_dir / "provenance.json", options, inputs=[options.problems, options.model]
+        options.save_dir / "provenance.json",
+        options,
+        inputs=[options.problems, options.model],
+        outputs=[options.save_dir / f"output-{split}.jsonl" for split in files],
     )
 
 

@@ -127,6 +127,7 @@ def _write(
         path.with_name("provenance.json"),
         options,
         [*options.model_sources, *inputs],
+        [path],
         completions=len(rows),
     )
     if options.output is None:

@@ -26,8 +26,10 @@ from gcrm.questions import question_hash, question_key
 from gcrm.rescoring import check_saved, rewards_of_first
 from gcrm.reward_model import encoder_for
 from gcrm.settings.train import CONTRASTIVE_ONLY, SET_BY_PARITY, TrainOptions
+from gcrm.tracking import curve
 from gcrm.trainer import EncodedPair, RewardTrainer, collate
 from gcrm.training_arguments import training_arguments
+from gcrm.training_curve import TrainingCurve
 from gcrm.zero import start_deepspeed, zero_file
 
 
@@ -83,6 +85,8 @@ def train_reward_model(options: TrainOptions) -> None:
         data_collator=_collator(options, tokenizer),
         processing_class=tokenizer,
     )
+    training_curve = TrainingCurve(options, Path(str(arguments.output_dir)).name)
+    trainer.add_callback(training_curve)
     _train(trainer)
 
     rewards = rewards_of_first(trainer, encoded)
@@ -110,11 +114,16 @@ def train_reward_model(options: TrainOptions) -> None:
         model.save_pretrained(folder, state_dict=weights, max_shard_size="1TB")
         tokenizer.save_pretrained(folder)
         write_json(folder / FACTS, facts)
-        write_jsonl(folder / "training_log.jsonl", _log(trainer))
+        write_jsonl(folder / "training_log.jsonl", curve(trainer.state.log_history))
         (folder / "README.md").write_text(model_card(facts, options), encoding="utf-8")
         check_saved(folder, encoded, rewards)
         write_provenance(
-            folder / "provenance.json", options, [options.pretrain, *options.dataset], **facts
+            folder / "provenance.json",
+            options,
+            [options.pretrain, *options.dataset, *(options.eval_dataset or [])],
+            outputs=sorted(folder.iterdir()),
+            **facts,
+            tracking_id=training_curve.id,
         )
     checkpoints = Path(str(arguments.output_dir))
     shutil.rmtree(checkpoints, ignore_errors=True)
@@ -228,16 +237,3 @@ def _encode(pairs: list[Preference], encoder: Encoder) -> tuple[list[EncodedPair
         if chosen is not None and rejected is not None
     ]
     return encoded, len(pairs) - len(encoded)
-
-
-def _log(trainer: RewardTrainer) -> list[dict[str, Any]]:
-    """The training log without timings, so that it is the same from run to run."""
-    return [
-        {
-            key: value
-            for key, value in line.items()
-            if "runtime" not in key and "per_second" not in key
-        }
-        for line in trainer.state.log_history
-        if "train_runtime" not in line
-    ]

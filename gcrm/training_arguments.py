@@ -10,9 +10,8 @@ from transformers import TrainingArguments
 from gcrm.errors import UserError
 from gcrm.fingerprint import code_version, content_hash
 from gcrm.hardware import Hardware
-from gcrm.settings.train import TrainOptions
+from gcrm.settings.train import NO_MATTER, TrainOptions
 from gcrm.sources import files_of
-from gcrm.tracking import start_wandb
 from gcrm.zero import read_zero_config
 
 
@@ -62,7 +61,7 @@ def training_arguments(
         save_total_limit=2,
         eval_strategy="steps" if options.eval_steps > 0 else "no",
         eval_steps=max(options.eval_steps, 1),
-        report_to=["wandb"] if start_wandb(options) else [],
+        report_to=[],  # see TrainingCurve
         seed=options.seed,
         remove_unused_columns=False,
         ddp_find_unused_parameters=False,
@@ -83,9 +82,7 @@ def _checkpoint_folder(options: TrainOptions, zero: Path | None) -> Path:
     parent = options.ckpt_path or options.save_path.with_name(
         f"{options.save_path.name}.checkpoints"
     )
-    settings = options.model_dump(
-        mode="json", exclude={"save_path", "ckpt_path", "use_wandb", "logging_steps"}
-    )
+    settings = options.model_dump(mode="json", exclude=NO_MATTER)
     sources = [options.pretrain, *options.dataset, *(options.eval_dataset or [])]
     files = [file for source in sources for file in files_of(source) if file.is_file()]
     files += [] if zero is None else [zero]

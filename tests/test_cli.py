@@ -456,9 +456,11 @@ def test_settings_survive_the_command_line(name, data):
 
 
 def test_flags_by_hand():
-    made = TrainSettings(bf16=True, save_steps=5, adam_betas=(0.9, 0.99), wandb_group="a b; 'c'")
+    given = {"pretrain": "m", "dataset": ["d"], "save_path": "s", "wandb_group": "a b; 'c'"}
+    made = TrainOptions(bf16=True, save_steps=5, adam_betas=(0.9, 0.99), **given)
     assert flags(made, save_path=Path("--x"), dataset=["p q", "r"], log_file=None) == (
-        """--adam_betas 0.9 0.99 --bf16 --dataset 'p q' r --save_path=--x --save_steps 5 """
+        """--adam_betas 0.9 0.99 --bf16 --dataset 'p q' r --pretrain m --save_path=--x """
+        """--save_steps 5 """
         """--wandb_group 'a b; '"'"'c'"'"''"""
     )
     assert flags(TrainSettings(), synthetic=False) == "--no_synthetic"

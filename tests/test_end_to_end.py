@@ -24,7 +24,7 @@ KEYS = {"HF_TOKEN": "hf_0123456789abcdefgh", "WANDB_API_KEY": "9" * 20 + "a" * 2
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The project after the run, and what was on the screen."""
     config = SMALL | {"heldout": HELDOUT, "report": {"synthetic": True, "title": TITLE}}
-    config["train"] = SMALL["train"] | {"wandb_project": "p", "wandb_group": TITLE}
+    config["track"] = {"wandb_project": "p", "wandb_group": TITLE, "wandb_tags": ["a", "b c"]}
     project = copy_project(tmp_path_factory.mktemp("run"), config)
     write_dialogues(project / HELDOUT["dialogues"], 12)
     done = snakemake(project, "--cores", "2", WANDB_MODE="offline", **KEYS)
@@ -75,11 +75,8 @@ def test_snakemakes_own_report_shows_everything(
 def test_values_of_the_config_reach_a_shell_quoted(run: tuple[Path, str]) -> None:
     project, _ = run
     assert TITLE in (project / "results/small/report/report.md").read_text()
-    [options] = [
-        json.loads(path.read_text())["options"]
-        for path in project.glob("results/small/models/vanilla/*/provenance.json")
-    ]
-    assert options["wandb_group"] == TITLE
+    tracked = json.loads((project / "results/small/tracking/provenance.json").read_text())
+    assert tracked["options"]["wandb_group"] == TITLE
     assert not list(project.rglob("pwned"))
 
 

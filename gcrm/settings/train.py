@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
 from gcrm.settings.base import Settings, split_commas
+from gcrm.settings.track import TrackSettings
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 LateShare = Annotated[float, Field(gt=0, le=1)]
@@ -32,6 +33,12 @@ SET_BY_PARITY = (
     "center_rewards",
 )
 """settings of `train` that the authors' code does not have, or has fixed"""
+
+
+NO_MATTER = {"save_path", "ckpt_path", "curve_path", "use_wandb", "logging_steps"} | set(
+    TrackSettings.model_fields
+)
+"""options of `train` that change nothing of what is trained"""
 
 
 class TrainSettings(Settings):
@@ -121,14 +128,6 @@ class TrainSettings(Settings):
     """steps between two measurements of held-out preference accuracy; -1: none"""
     heldout_share: float = Field(0.05, gt=0, lt=1)
     """share of the prompts, by hash, held out for eval_steps where no eval_dataset is given"""
-    wandb_project: str | None = None
-    """project to report to on wandb; none: not reported (key: --use_wandb or WANDB_API_KEY)"""
-    wandb_group: str | None = None
-    """group of runs on wandb"""
-    wandb_org: str | None = None
-    """entity (team or user) on wandb"""
-    wandb_run_name: str | None = None
-    """name of the run on wandb"""
 
     @model_validator(mode="after")
     def _batches_divide(self) -> "TrainSettings":
@@ -175,7 +174,7 @@ class TrainSettings(Settings):
         return self
 
 
-class TrainOptions(TrainSettings):
+class TrainOptions(TrainSettings, TrackSettings):
     """Train a reward model on preference pairs and save it as a standard checkpoint."""
 
     pretrain: str
@@ -191,6 +190,9 @@ class TrainOptions(TrainSettings):
     """folder for the reward model"""
     ckpt_path: Path | None = None
     """folder for checkpoints to resume from (default: <save_path>.checkpoints)"""
+    curve_path: Path | None = None
+    """JSON lines file of the training as it goes, which outlives a failed job (default:
+    <save_path>.curve.jsonl)"""
     seed: int = 0
     """seed of the head's first values, the order of pairs and the sampling of states"""
     use_wandb: SecretStr | None = None

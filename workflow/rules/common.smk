@@ -22,6 +22,7 @@ from gcrm.settings.base import flags
 from gcrm.settings.metrics import OF_SOLUTIONS
 from gcrm.settings.prepare import PrepareSettings
 from gcrm.sources import files_of
+from gcrm.tracking import FROM_RUN
 from gcrm.visible_gpus import visible
 
 STARTED = time.time()
@@ -45,6 +46,9 @@ try:
                 raise UserError(f"{word}: {problem}")
 except UserError as error:
     sys.exit(lines(str(error)))
+
+# Set here, too, and not as options of `train`: other tags on wandb train nothing anew.
+os.environ[FROM_RUN] = settings.tracking().model_dump_json()
 
 RESULTS = str(settings.folder)
 MODEL = f"{RESULTS}/models/{{variant}}/seed{{seed}}"

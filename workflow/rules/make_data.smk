@@ -37,6 +37,7 @@ if settings.made:
             problems=[f"{RESULTS}/problems/{name}.jsonl" for name in settings.problem_sets()],
             provenance=f"{RESULTS}/problems/provenance.json",
             report=f"{RESULTS}/data/report.json",
+            report_provenance=f"{RESULTS}/data/provenance.json",
         log:
             f"{RESULTS}/logs/prepare/prepare.log",
         conda:
@@ -76,7 +77,7 @@ else:
         output:
             report=f"{RESULTS}/data/report.json",
             fetched=fetched_files,
-            provenance=[f"{RESULTS}/data/provenance.json"] if downloads else [],
+            provenance=f"{RESULTS}/data/provenance.json",
         log:
             f"{RESULTS}/logs/prepare/prepare.log",
         priority: 1  # what is wrong with the data is said before hours are spent on them

@@ -3,7 +3,7 @@
 
 # Train a reward model. An interrupted training resumes from checkpoints in a folder that Snakemake
 # does not know, since it would delete it with the failed job; inside it, the stage makes one for its
-# settings, data and code, so that a changed training starts afresh.
+# settings, data and code, so that a changed training starts afresh. So does the curve.
 rule train:
     input:
         base_model=lambda wildcards: base_model_files,
@@ -37,6 +37,7 @@ rule train:
             dataset_probs=settings.dataset_probs,
             save_path=folder_of(output.checkpoint),
             ckpt_path=f"{RESULTS}/checkpoints/{wildcards.variant}/seed{wildcards.seed}",
+            curve_path=f"{RESULTS}/tracking/{wildcards.variant}-seed{wildcards.seed}.jsonl",
             seed=int(wildcards.seed),
         ),
     message:
