@@ -2,11 +2,14 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,7 +30,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     config["track"] = {"wandb_project": "p", "wandb_group": TITLE, "wandb_tags": ["a", "b c"]}
     project = copy_project(tmp_path_factory.mktemp("run"), config)
     write_dialogues(project / HELDOUT["dialogues"], 12)
-    done = snakemake(project, "--cores", "2", WANDB_MODE="offline", **KEYS)
+    gpus = {"GCRM_PRETENDED_GPUS": "2", "GCRM_GPU_FOLDER": str(project / "locks")}
+    done = snakemake(project, "--cores", "2", WANDB_MODE="offline", **gpus, **KEYS)
     screen = done.stdout + done.stderr
     assert done.returncode == 0, screen
     return project, screen
@@ -126,6 +130,70 @@ def test_every_result_is_there_with_its_provenance(run: tuple[Path, str]) -> Non
     assert not (results / "checkpoints/vanilla/seed0").exists() or not any(
         path.is_file() for path in (results / "checkpoints").rglob("*")
     )
+
+
+def test_each_job_had_a_gpu_of_its_own_and_says_that_it_computes_on_the_cpu(
+    run: tuple[Path, str],
+) -> None:
+    """Pretended GPUs are taken like others; torch, which finds none, takes the CPU."""
+    project, screen = run
+    logs = [*project.glob("results/small/logs/train/*"), *project.glob("results/*/logs/evaluate/*")]
+    assert len(logs) == 2 + 8
+    for log in logs:
+        text = log.read_text()
+        assert re.search(r": GPUs: [01]\n", text)
+        assert text.count("no GPU: computing on the CPU") == 1
+    assert "evaluate: on GPU 0" in screen and "evaluate: on GPU 1" in screen
+
+
+def test_the_curve_and_the_final_numbers_are_kept(run: tuple[Path, str]) -> None:
+    tracking = run[0] / "results/small/tracking"
+    for variant in ("vanilla", "contrastive"):
+        log = run[0] / f"results/small/models/{variant}/seed0/training_log.jsonl"
+        assert (tracking / f"{variant}-seed0.jsonl").read_text() == log.read_text() != ""
+    rows = [json.loads(line) for line in (tracking / "metrics.jsonl").read_text().splitlines()]
+    assert len(rows) == 2 * 3 + 3
+    metrics = json.loads((run[0] / "results/small/metrics/vanilla/seed0/gsm8k.json").read_text())
+    value = metrics["auroc"]["reward"]["value"]
+    assert rows[0]["numbers"].get("auroc.reward") == value
+    # Trainings, their numbers, and comparisons: kept offline by the real wandb.
+    assert len(list((run[0] / "wandb").glob("offline-run-*/*.wandb"))) == 2 + 3
+
+
+def test_a_number_leads_back_to_the_problems_it_began_with(run: tuple[Path, str]) -> None:
+    project, _ = run
+    home = project / "results/small"
+    number = "results/small/metrics/contrastive/seed0/gsm8k.json"
+    told = trace(project, number, "auroc")
+    assert told["value"] == json.loads((project / number).read_text())["auroc"]
+    assert [step["stage"] for step in told["steps"]] == [
+        *("prepare", "pretrain", "sample", "pair", "train", "represent", "sample", "evaluate"),
+        *("evaluate", "metrics"),
+    ]
+    assert [step["differs"] for step in told["steps"]] == [[]] * 10
+    # All results have a stage that made them, and that nothing here differs from.
+    results = [*home.glob("metrics/*/*/*.json"), *home.glob("comparisons/*.json")]
+    results += [home / "report/report.md", home / "report/figures/auroc.svg"]
+    results += [home / "data/report.json", home / "tracking/metrics.jsonl"]
+    results = [path for path in results if ".provenance" not in path.name]
+    assert len(results) == 6 + 3 + 4
+    for path in results:
+        told = trace(project, str(path.relative_to(project)))
+        assert {"prepare"} <= {step["stage"] for step in told["steps"]}, path
+        assert [step["differs"] for step in told["steps"] if step["rebuild"]] == [], path
+
+
+def trace(project: Path, *words: str) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-m", "gcrm.trace", *words, "--json"],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
 
 
 def test_then_there_is_nothing_to_do_even_if_all_is_touched(run: tuple[Path, str]) -> None:

@@ -100,7 +100,7 @@ def test_the_projects_config_runs_what_it_says(hh: tuple[Path, dict[str, str]]) 
             for variant in ("vanilla", "contrastive")
         ),
     }
-    assert len(jobs) == 1 + 4 * 2 + 2
+    assert len(jobs) == 1 + 4 * 2 + 3
 
 
 @pytest.mark.slow

@@ -106,7 +106,9 @@ def stages(jobs: dict[str, str]) -> list[str]:
     return sorted({message.split(":")[0] for message in jobs})
 
 
-DOWNSTREAM_OF_TRAIN = ["compare", "evaluate", "metrics", "report", "represent", "train"]
+DOWNSTREAM_OF_TRAIN = [
+    *("compare", "evaluate", "metrics", "report", "represent", "track", "train"),
+]
 
 
 # --- caching ---------------------------------------------------------------------------------
@@ -172,6 +174,7 @@ def test_changed_solutions_of_a_benchmark_rerun_its_evaluation_only(project: Pat
         "metrics: contrastive, seed 0, svamp",
         "compare: variants on svamp",
         "report: tables and figures of the run",
+        "track: final metrics of the run",
     }
 
 
@@ -186,6 +189,7 @@ def test_changed_own_samples_rerun_their_split_only(own_project: Path) -> None:
         "metrics: contrastive, seed 0, gsm8k",
         "compare: variants on gsm8k",
         "report: tables and figures of the run",
+        "track: final metrics of the run",
     }
 
 
@@ -255,6 +259,7 @@ def test_a_new_variant_runs_only_what_is_new(project: Path) -> None:
     jobs = would_run(project)
     assert stages(jobs) == DOWNSTREAM_OF_TRAIN
     report = jobs.pop("report: tables and figures of the run")
+    jobs.pop("track: final metrics of the run")
     assert all("weak" in message for message in jobs if not message.startswith("compare: "))
     assert "results/small/metrics/weak/seed0/gsm8k.json" in report
 
@@ -264,6 +269,7 @@ def test_a_new_seed_runs_only_what_is_new(project: Path) -> None:
     jobs = would_run(project)
     assert stages(jobs) == DOWNSTREAM_OF_TRAIN
     jobs.pop("report: tables and figures of the run")
+    jobs.pop("track: final metrics of the run")
     assert all("seed 1" in message for message in jobs if not message.startswith("compare: "))
     assert "train: vanilla, seed 1" in jobs
 
@@ -275,24 +281,29 @@ def test_cores_do_not_change_results(project: Path) -> None:
 
 def test_other_threads_are_another_result(project: Path) -> None:
     change_config(project, threads={"pretrain": 1, "evaluate": 2})
-    assert stages(would_run(project)) == ["compare", "evaluate", "metrics", "report"]
+    assert stages(would_run(project)) == ["compare", "evaluate", "metrics", "report", "track"]
 
 
 def test_another_baseline_compares_anew_and_nothing_else(project: Path) -> None:
     change_config(project, compare={"baseline": "contrastive"})
     jobs = would_run(project)
-    assert stages(jobs) == ["compare", "report"]
+    assert stages(jobs) == ["compare", "report", "track"]
     assert "compare.baseline: contrastive" in jobs["compare: variants on gsm8k"]
 
 
 def test_another_threshold_concerns_metrics_and_comparisons(project: Path) -> None:
     change_config(project, metrics={"bootstrap_resamples": 50, "filter_threshold": 0.2})
-    assert stages(would_run(project)) == ["compare", "metrics", "report"]
+    assert stages(would_run(project)) == ["compare", "metrics", "report", "track"]
     change_config(project, metrics={"bootstrap_resamples": 50, "correlation_percentiles": [0.5]})
-    assert stages(would_run(project)) == ["metrics", "report"]
+    assert stages(would_run(project)) == ["metrics", "report", "track"]
 
 
 # --- what runs -------------------------------------------------------------------------------
+
+
+def test_another_report_to_wandb_trains_nothing(project: Path) -> None:
+    change_config(project, track={"wandb_project": "p", "wandb_tags": ["new"]})
+    assert stages(would_run(project)) == ["track"]
 
 
 def test_one_result_needs_only_what_it_is_made_of(tmp_path: Path) -> None:
@@ -308,7 +319,7 @@ def test_a_run_that_brings_everything_makes_nothing(own_project: Path) -> None:
     shutil.rmtree(own_project / "results")
     jobs = would_run(own_project, "--configfile", "own.yaml")
     assert stages(jobs) == [
-        *("compare", "evaluate", "metrics", "prepare", "report", "represent", "train"),
+        *("compare", "evaluate", "metrics", "prepare", "report", "represent", "track", "train"),
     ]
     assert "evaluate: vanilla, seed 0, gsm8k (all)" in jobs
     assert "evaluate: vanilla, seed 0, svamp (all)" not in jobs
@@ -345,7 +356,7 @@ def test_held_out_sets_run_for_what_concerns_them(own_project: Path) -> None:
     def jobs(**changes: Any) -> set[str]:
         write_config(own_project / "own.yaml", config | changes)
         found = set(would_run(own_project, "--configfile", "own.yaml"))
-        return found - {"report: tables and figures of the run"}
+        return found - {"report: tables and figures of the run", "track: final metrics of the run"}
 
     assert jobs() == hh_jobs | checked  # a new set
     pretend_it_ran(own_project, "--configfile", "own.yaml")

@@ -1,0 +1,234 @@
+"""Where a number comes from, on a chain of stages that is made by hand. (Of a real run:
+`test_end_to_end`.)
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gcrm import origins
+from gcrm.fingerprint import code_version
+from gcrm.origins import provenance_of
+from gcrm.provenance import write_provenance
+from gcrm.settings.evaluate import EvaluateOptions
+from gcrm.settings.metrics import MetricsOptions
+from gcrm.settings.pair import PairOptions
+from gcrm.settings.train import TrainOptions
+from gcrm.trace import main, trace
+
+NUMBER = Path("results/mine/metrics/plain/seed0/gsm8k.json")
+MODEL = Path("results/mine/models/plain/seed0")
+PAIRS = Path("results/mine/preferences/pairs.jsonl")
+SOLUTIONS = Path("data/gsm8k/output-greedy.jsonl")
+SCORES = Path("results/mine/scores/plain/seed0/gsm8k/greedy/scores.parquet")
+STAGES = ["pair", "train", "evaluate", "metrics"]
+
+
+@pytest.fixture
+def chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Brought solutions → pair → train → evaluate → metrics; the base model is on the hub."""
+    monkeypatch.chdir(tmp_path)
+    origins.read.cache_clear()
+    origins._digest.cache_clear()
+    written(SOLUTIONS, "solutions")
+    written(PAIRS, "pairs")
+    pairing = PairOptions(completions=[SOLUTIONS], output=PAIRS)
+    write_provenance(PAIRS.with_name("provenance.json"), pairing, [SOLUTIONS], [PAIRS])
+    weights = written(MODEL / "model.safetensors", "weights")
+    training = TrainOptions(pretrain="hub/base", dataset=[str(PAIRS)], save_path=MODEL, max_len=64)
+    write_provenance(MODEL / "provenance.json", training, ["hub/base", PAIRS], [weights])
+    written(SCORES, "scores")
+    scoring = EvaluateOptions(
+        reward_model_path=str(MODEL),
+        vanilla=True,
+        completions_data_path=SOLUTIONS.parent.parent,
+        benchmarks=["gsm8k"],
+        splits=["greedy"],
+        output=SCORES,
+    )
+    write_provenance(SCORES.with_name("provenance.json"), scoring, [MODEL, SOLUTIONS], [SCORES])
+    content = {"auroc": {"reward": {"value": 0.75}}, "partial": {"0.5": {"value": 0.5}}}
+    written(NUMBER, json.dumps(content))
+    measuring = MetricsOptions(scores=SCORES, output=NUMBER)
+    write_provenance(NUMBER.with_suffix(".provenance.json"), measuring, [SCORES], [NUMBER])
+    config = {
+        "run": "mine",
+        "base_model": "hub/base",
+        "preferences": "hub/pairs",
+        "completions": "data",
+        "benchmarks": ["gsm8k"],
+        "train": {"max_len": 64},
+        "variants": {"plain": {}},
+    }
+    written(Path("config/mine.yaml"), json.dumps(config))  # JSON is YAML
+    return tmp_path
+
+
+def written(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def found(*words: str) -> dict[str, Any]:
+    """As a command of its own would find it: nothing is remembered."""
+    origins.read.cache_clear()
+    origins._digest.cache_clear()
+    return trace(NUMBER, *words)
+
+
+def differing() -> dict[str, list[str]]:
+    return {step["stage"]: step["differs"] for step in found()["steps"] if step["rebuild"]}
+
+
+def test_it_leads_back_to_what_was_brought(chain: Path) -> None:
+    told = found("auroc.reward.value")
+    assert told["value"] == 0.75
+    assert [step["stage"] for step in told["steps"]] == STAGES
+    begins = [one["name"] for s in told["steps"] for one in s["inputs"] if one["made_by"] is None]
+    assert begins == [str(SOLUTIONS), "hub/base", str(SOLUTIONS)]
+    assert told["config"] == "config/mine.yaml"
+    assert differing() == {}
+    assert (
+        told["commands"]["now"] == f"snakemake --cores all {NUMBER} --configfile config/mine.yaml"
+    )
+
+
+def test_a_place_may_be_a_part_and_have_dots_in_its_keys(chain: Path) -> None:
+    assert found("auroc")["value"] == {"reward": {"value": 0.75}}
+    assert found("partial.0.5.value")["value"] == 0.5
+
+
+def test_changed_raw_data_concern_all_that_rests_on_them(chain: Path) -> None:
+    SOLUTIONS.write_text("others")
+    assert differing() == {
+        "pair": [f"{SOLUTIONS} has changed"],
+        "train": [],
+        "evaluate": [f"{SOLUTIONS} has changed"],
+        "metrics": [],
+    }
+
+
+def test_a_result_that_was_edited_by_hand_is_told(chain: Path) -> None:
+    NUMBER.write_text(NUMBER.read_text().replace("0.75", "0.99"))
+    assert differing() == {"metrics": [f"{NUMBER} is not as the stage wrote it"]}
+
+
+def test_a_model_that_is_gone_is_told(chain: Path) -> None:
+    (MODEL / "model.safetensors").unlink()
+    assert list(differing()) == ["train", "evaluate", "metrics"]
+    assert f"{MODEL} has changed" in differing()["evaluate"]
+    shutil.rmtree(MODEL)
+    assert f"{MODEL} is not there any more" in differing()["evaluate"]
+
+
+def test_another_setting_is_told_with_both_values(chain: Path) -> None:
+    config = json.loads(Path("config/mine.yaml").read_text())
+    config |= {"variants": {"plain": {"max_len": 128}}, "metrics": {"skip_tokens": 9}}
+    config |= {"track": {"wandb_project": "changes nothing"}}
+    Path("config/mine.yaml").write_text(json.dumps(config))
+    assert differing() == {
+        "train": ["train.max_len: 64 then, 128 now"],
+        "evaluate": [],
+        "metrics": ["metrics.skip_tokens: 5 then, 9 now"],
+    }
+
+
+def test_other_code_is_told_with_both_versions(chain: Path) -> None:
+    path = SCORES.with_name("provenance.json")
+    facts = json.loads(path.read_text()) | {"code": "0a0a0a0a"}
+    path.write_text(json.dumps(facts))
+    now = code_version("gcrm.evaluate")
+    assert differing() == {
+        "evaluate": [f"code of gcrm.evaluate: 0a0a0a0a then, {now} now"],
+        "metrics": [],
+    }
+
+
+def test_other_versions_are_a_note(chain: Path) -> None:
+    path = SCORES.with_name("provenance.json")
+    facts = json.loads(path.read_text())
+    facts["versions"]["numpy"] = "0.1"
+    path.write_text(json.dumps(facts))
+    assert differing() == {}
+    [note] = [note for step in found()["steps"] for note in step["notes"]]
+    assert note.startswith("numpy 0.1 then, ")
+
+
+def test_a_run_that_no_config_here_made_is_told_without_settings(chain: Path) -> None:
+    Path("config/mine.yaml").unlink()
+    told = found()
+    assert (told["config"], told["commands"]["now"]) == (None, None)
+    assert [step["stage"] for step in told["steps"]] == STAGES
+
+
+def test_what_lies_in_folders_of_the_report_is_the_reports(chain: Path) -> None:
+    facts = json.loads(NUMBER.with_suffix(".provenance.json").read_text()) | {"outputs": {}}
+    report = Path("results/mine/report")
+    written(report / "provenance.json", json.dumps(facts))
+    figure = written(report / "figures/auroc.svg", "")
+    assert provenance_of(figure) == report / "provenance.json"
+    assert provenance_of(written(PAIRS.with_name("notes.txt"), "")) is None
+
+
+# --- the command -------------------------------------------------------------------------------
+
+
+def command(*words: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "gcrm.trace", *map(str, words)],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_people_read_it_stage_by_stage(chain: Path) -> None:
+    done = command(NUMBER, "auroc.reward.value")
+    assert done.returncode == 0, done.stderr
+    blocks = done.stdout.split("\n\n")
+    assert blocks[0] == f"{NUMBER}: auroc.reward.value = 0.75"
+    assert [block.split()[0] for block in blocks[1:-1]] == STAGES
+    assert "max_len=64" in blocks[2] and "hub/base  (a name on the hub)" in blocks[2]
+    assert "brought: it begins here" in blocks[1]
+    assert "Nothing differs from this checkout" in blocks[-1]
+
+
+def test_it_says_what_would_be_built_again(chain: Path) -> None:
+    SCORES.unlink()
+    last = command(NUMBER).stdout.split("\n\n")[-1]
+    assert "built again: evaluate → metrics" in last
+    assert f"evaluate: {SCORES} is not there any more" in last
+
+
+def test_programs_read_json(chain: Path) -> None:
+    told = json.loads(command(NUMBER, "auroc", "--json").stdout)
+    assert [step["stage"] for step in told["steps"]] == STAGES
+    assert told["steps"][1]["facts"]["options"]["max_len"] == 64
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["results/none.json"], "results/none.json: no such file"),
+        ([SOLUTIONS], "no provenance beside it"),
+        ([NUMBER, "auroc.rewards"], "auroc has reward"),
+        ([NUMBER, "accuracy"], "the file has auroc, partial"),
+        ([SCORES, "auroc"], "numbers are named in .json files only"),
+        ([NUMBER, "--configfile", "none.yaml"], "none.yaml: cannot be read"),
+    ],
+)
+def test_mistakes_are_one_line(
+    chain: Path, capsys: pytest.CaptureFixture[str], words: list[object], problem: str
+) -> None:
+    assert main([str(word) for word in words]) == 1
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1
+    assert said.err.startswith("trace: error: ") and problem in said.err
