@@ -203,7 +203,7 @@ class Config(Settings):
         """What a job of a stage that computes with torch takes."""
         gpus: int | None = getattr(self.gpus, stage)
         return Job(
-            processes=getattr(self.processes, stage, None) or max(1, gpus or 0),
+            processes=getattr(self.processes, stage, 1) or max(1, gpus or 0),
             nodes=getattr(self.nodes, stage, 1),
             threads=getattr(self.threads, stage),
             gpus=gpus,

@@ -12,7 +12,12 @@ from gcrm.launcher import Job
 def test_one_process_is_plain_python():
     job = Job(threads=3)
     assert job.command() == "python"
-    assert job.resources(mem_mb=100) == {"launcher": "python", "nodes": 1, "mem_mb": 100, "gpu": 0}
+    assert job.resources(mem_mb=100) == {
+        "launcher": "python -m gcrm.gpus 1 python",
+        "nodes": 1,
+        "mem_mb": 100,
+        "gpu": 0,
+    }
     assert (job.cores, list(job.mistakes())) == (3, [])
 
 
@@ -22,7 +27,20 @@ def test_several_processes_on_a_node_are_torchruns():
     assert job.cores == 8
     asked = job.resources(mem_mb=100)
     # `mpi` and `tasks` would make the plugin start it four times.
-    assert asked == {"launcher": job.command(), "nodes": 1, "mem_mb": 400, "gpu": 4}
+    launcher = f"python -m gcrm.gpus 4 {job.command()}"
+    assert asked == {"launcher": launcher, "nodes": 1, "mem_mb": 400, "gpu": 4}
+
+
+def test_gpus_are_taken_where_there_are_some() -> None:
+    """On one machine; several nodes are a job's own."""
+    assert Job().resources(100, gpus_here=4)["gpu"] == 1
+    assert Job(processes=2).resources(100, gpus_here=4)["gpu"] == 2
+    assert Job(processes=2).resources(100, gpus_here=1)["gpu"] == 1
+    assert Job(gpus=0).resources(100, gpus_here=4)["gpu"] == 0
+    assert Job(gpus=0).launcher() == "python -m gcrm.gpus 0 python"
+    assert Job(processes=2).launcher().startswith("python -m gcrm.gpus 2 env ")
+    several = Job(processes=4, nodes=2, gpus=4)
+    assert several.launcher() == several.command()
 
 
 def test_on_several_nodes_srun_starts_one_torchrun_on_each():

@@ -175,6 +175,8 @@ def stage_commands() -> list[list[str]]:
 def test_stage_commands_in_the_readme_are_accepted(words: list[str]) -> None:
     stage = words[2].removeprefix("gcrm.")
     assert importlib.util.find_spec(f"gcrm.{stage}") is not None
+    if stage in ("gpus", "trace"):  # no stages: their own tests have their words
+        return
     settings = importlib.import_module(f"gcrm.settings.{stage}")
     model: type[Settings] = getattr(settings, f"{stage.capitalize()}Options")
     cli.parse(model, stage, words[3:])
