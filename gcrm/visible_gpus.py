@@ -31,8 +31,11 @@ class Gpu:
 def visible(environ: Mapping[str, str] = os.environ) -> list[Gpu]:
     """The GPUs of this machine; of those, only what CUDA_VISIBLE_DEVICES names, where it is set.
 
-    Under Slurm these are the job's own. GPUs that nvidia-smi does not know of are not found.
+    Under Slurm these are the job's own; a job that asked for none has none, whatever the node has.
+    GPUs that nvidia-smi does not know of are not found.
     """
+    if VISIBLE not in environ and "SLURM_JOB_ID" in environ:
+        return []
     here = _installed(environ)
     if VISIBLE not in environ or not here:
         return here

@@ -60,7 +60,7 @@ def until(found: Callable[[], str], job: Job) -> str:
 def environ(tmp_path: Path) -> dict[str, str]:
     """Locks of the test's own, so that neither tests nor real jobs meet."""
     mine = {"PYTHONPATH": str(Path(__file__).parent.parent), "GCRM_GPU_FOLDER": str(tmp_path / "l")}
-    left_out = ("CUDA_VISIBLE_DEVICES", "RANK", "GCRM_HELD_GPUS")
+    left_out = ("CUDA_VISIBLE_DEVICES", "RANK", "GCRM_HELD_GPUS", "SLURM_JOB_ID")
     return {key: value for key, value in os.environ.items() if key not in left_out} | mine
 
 
@@ -252,7 +252,7 @@ def nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     program.write_text(f"#!/bin/sh\ncat <<'END'\n{LISTED}END\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
-    for name in ("CUDA_VISIBLE_DEVICES", "GCRM_PRETENDED_GPUS"):
+    for name in ("CUDA_VISIBLE_DEVICES", "GCRM_PRETENDED_GPUS", "SLURM_JOB_ID"):
         monkeypatch.delenv(name, raising=False)
     return program
 
@@ -283,6 +283,11 @@ def test_gpus_are_those_of_nvidia_smi_that_cuda_would_show(
     found = visible()
     assert [gpu.token for gpu in found] == tokens
     assert [gpu.key for gpu in found] == keys
+
+
+def test_a_job_of_slurm_without_gpus_takes_none(nvidia_smi: Path) -> None:
+    assert visible({"PATH": os.environ["PATH"], "SLURM_JOB_ID": "7"}) == []
+    assert len(visible({"SLURM_JOB_ID": "7", "CUDA_VISIBLE_DEVICES": "1"})) == 1
 
 
 def test_a_failing_nvidia_smi_is_no_gpu(nvidia_smi: Path) -> None:
