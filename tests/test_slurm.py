@@ -277,10 +277,10 @@ def test_its_jobs_asked_for_what_they_need(cluster: Cluster, small: Run) -> None
     assert {job["NumNodes"] for job in jobs.values()} == {"1"}
     wanted = {  # runtime, memory and GPUs, as the rules and the config have them
         "rule_prepare": ("00:30:00", "2000M", None),
-        "rule_train_wildcards_vanilla_0": ("1-00:00:00", "8000M", "gres:gpu:1"),
+        "rule_train_wildcards_contrastive_0": ("1-00:00:00", "8000M", "gres:gpu:1"),
         "rule_represent_wildcards_contrastive_0": ("08:00:00", "8000M", None),
-        "rule_evaluate_wildcards_vanilla_0_gsm8k_all": ("08:00:00", "8000M", "gres:gpu:1"),
-        "rule_metrics_wildcards_vanilla_0_gsm8k": ("01:00:00", "4000M", None),
+        "rule_evaluate_wildcards_contrastive_0_gsm8k_all": ("08:00:00", "8000M", "gres:gpu:1"),
+        "rule_metrics_wildcards_contrastive_0_gsm8k": ("01:00:00", "4000M", None),
     }
     found = {
         name: (job["TimeLimit"], megabytes(job["MinMemoryNode"]), job.get("TresPerJob"))
@@ -289,7 +289,8 @@ def test_its_jobs_asked_for_what_they_need(cluster: Cluster, small: Run) -> None
     }
     assert found == wanted
     # Each job's log is kept, also of those that went well, and says what the stage said.
-    assert "train vanilla/seed0: " in small.slurm_log(jobs["rule_train_wildcards_vanilla_0"])
+    train = jobs["rule_train_wildcards_contrastive_0"]
+    assert "train contrastive/seed0: " in small.slurm_log(train)
     assert all(small.slurm_log(job) for job in jobs.values())
 
 
