@@ -21,6 +21,7 @@ from pydantic.fields import FieldInfo
 
 from gcrm.disk import no_room
 from gcrm.errors import UserError
+from gcrm.orphans import end_with_snakemake
 from gcrm.progress import set_up_logging
 from gcrm.screening import hide, line
 from gcrm.settings.base import Settings, explain
@@ -44,6 +45,7 @@ def run_stage(
     """
     stage = options_model.__module__.rpartition(".")[2]
     log_file: Path | None = None
+    end_with_snakemake()
     try:
         options, wanted = parse(options_model, stage, sys.argv[1:] if argv is None else argv)
         for _, value in options:

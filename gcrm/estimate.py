@@ -15,8 +15,6 @@ from gcrm.settings.train import TrainSettings
 
 PAIRS_UNIT = 10_000
 """pairs that training is told for where their number is not known"""
-CHECKPOINTS = 3
-"""kept are two, while a third one is written"""
 BYTES_OF_SCORES = 8
 """of each token: its partial reward and its Q-value"""
 
@@ -146,7 +144,8 @@ def _disk(config: Config, size: ModelSize | None, scored: Amount | None) -> dict
         if any(settings.save_steps > 0 for settings in variants):
             # Weights, and what AdamW knows of each: two moments, with bf16 also the fp32 weight.
             state = max(4 + 8 if width == 4 else 2 + 12 for width in weights)
-            disk["checkpoints while one trains"] = CHECKPOINTS * state * size.parameters
+            most = max(v.max_checkpoints for v in variants if v.save_steps > 0) + 1
+            disk["checkpoints while one trains"] = most * state * size.parameters
     if scored is not None:
         models = len(variants) * len(config.seeds)
         disk["scores"] = BYTES_OF_SCORES * scored.tokens * models

@@ -5,15 +5,19 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from typing import Any
 
+from gcrm.claims import hold
 from gcrm.disk import writing
 from gcrm.errors import UserError
 
 Row = dict[str, Any]
 
+PARTIAL = ".partial"
+"""in the names of files and folders that are being written"""
 COMPRESSED = {
     b"\x1f\x8b": ("gzip", "gunzip"),
     b"PK\x03\x04": ("zip", "unzip"),
@@ -146,14 +150,18 @@ def atomic_path(path: Path) -> Iterator[Path]:
         UserError: there is no room or no place for the file.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{PARTIAL}{path.suffix}")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f".{escape(path.stem)}.*{PARTIAL}{escape(path.suffix)}"):
+            _remove_left_over(left)
+        held = hold(temporary)
         try:
             yield temporary
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+            _release(held)
 
 
 @contextmanager
@@ -168,10 +176,28 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     path = Path(path)
     with writing(path):
         path.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".", suffix=".partial", dir=path))
+        for left in path.glob(f".*{PARTIAL}"):
+            _remove_left_over(left)
+        temporary = Path(tempfile.mkdtemp(prefix=".", suffix=PARTIAL, dir=path))
+        held = hold(temporary)
         try:
             yield temporary
             for file in sorted(temporary.iterdir()):
                 os.replace(file, path / file.name)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+            _release(held)
+
+
+def _remove_left_over(left: Path) -> None:
+    """Remove what a killed process was writing; what a living one is writing, it holds."""
+    with suppress(OSError):
+        held = hold(left)
+        if held is not None:
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+            _release(held)
+
+
+def _release(held: int | None) -> None:
+    if held is not None:
+        os.close(held)

@@ -1,13 +1,17 @@
 """The goal state: the mean state in which good completions end (section 3 of the paper)."""
 
 import hashlib
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from itertools import islice
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from gcrm import parts
 from gcrm.disk import check_writable
 from gcrm.encoding import Encoded
 from gcrm.errors import UserError
@@ -17,6 +21,7 @@ from gcrm.processes import Processes, join
 from gcrm.progress import Progress, say
 from gcrm.provenance import write_provenance
 from gcrm.responses import Selection, select
+from gcrm.resumption import discard, parts_of, unfinished
 from gcrm.reward_model import RewardModel
 from gcrm.settings.represent import RepresentOptions
 
@@ -79,6 +84,7 @@ def extract_goal_state(options: RepresentOptions) -> None:
             )
         },
     )
+    discard(_parts(options), options.save_dir)
 
 
 def _sum_states(
@@ -92,8 +98,13 @@ def _sum_states(
     width = reward_model.model.config.get_text_config().hidden_size
     sums = torch.zeros(len(selection.counts), width, dtype=torch.float64)
     counts = torch.zeros(len(selection.counts), dtype=torch.float64)
-    progress = Progress(f"represent {options.save_dir.parent.name}", selection.total, "completion")
-    for chunk in _chunks(selection):
+    kept = _Kept(_begun(options, reward_model, processes), [sums, counts])
+    name = f"represent {options.save_dir.parent.name}"
+    if kept.done:
+        say(f"{name}: resuming: {kept.done} of {selection.total} completions are through")
+    progress = Progress(name, selection.total - kept.done, "completion")
+    chunks = enumerate(_chunks(selection))
+    for number, chunk in islice(chunks, kept.chunks, None):
         encoded = reward_model.encoder.encode_for_goal_state(
             (pair.prompt, pair.chosen) for pair, _ in chunk
         )
@@ -103,18 +114,74 @@ def _sum_states(
             dtype=torch.float64,
         )
         batches = reward_model.batches(fitting, options.tokens_per_batch)
-        work = reward_model.forward(fitting, processes.share(batches))
-        for number, (indices, hidden, _) in enumerate(work):
+        first = kept.batches if number == kept.chunks else 0
+        work = reward_model.forward(fitting, processes.share(batches)[first:])
+        for done, (indices, hidden, _) in enumerate(work, start=first):
             batch = [fitting[i] for i in indices]
             states = torch.stack(
                 [state_of(hidden[row], one, options.goal_token) for row, one in enumerate(batch)]
             )
             sums += members[indices].T @ states.cpu()
-            progress.advance(sum(map(len, processes.turn(batches, number))))
+            completions = sum(map(len, processes.turn(batches, done)))
+            progress.advance(completions)
+            kept.advance(number, done + 1, completions)
         counts += members.sum(dim=0)
         progress.advance(len(chunk) - len(fitting))
+        kept.advance(number + 1, 0, len(chunk) - len(fitting))
     processes.add_up(sums)
     return sums, counts
+
+
+def _begun(options: RepresentOptions, reward_model: RewardModel, processes: Processes) -> Path:
+    """The file of what this process has added up of just these goal states."""
+    model = reward_model.model
+    folder = unfinished(
+        _parts(options),
+        options.save_dir,
+        "represent",
+        options.model_dump(mode="json", exclude={"save_dir"}),
+        [options.reward_model_path, *options.dataset_path],
+        *(processes.count, torch.get_num_threads(), model.device.type, model.dtype),
+    )
+    return folder / f"process{processes.rank}.npz"
+
+
+def _parts(options: RepresentOptions) -> Path:
+    return parts_of(options.save_dir / "goal_state.npy")
+
+
+class _Kept:
+    """Sums that are written down now and then, and how much of the data is in them.
+
+    Attributes:
+        chunks: how many are whole in them. batches: of the next chunk, in this process.
+        done: completions.
+    """
+
+    def __init__(self, file: Path, sums: Sequence[Tensor]) -> None:
+        """Put what is in the file, if it is there, into `sums`."""
+        self._file, self._sums = file, sums
+        self.chunks = self.batches = self.done = 0
+        self._saved = time.monotonic()
+        if file.is_file():
+            with np.load(file, allow_pickle=False) as found:
+                self.chunks, self.batches, self.done = map(int, found["at"])
+                for number, one in enumerate(sums):
+                    one.copy_(torch.from_numpy(found[f"sums{number}"]))
+
+    def advance(self, chunks: int, batches: int, completions: int) -> None:
+        """Say what is in the sums now.
+
+        Raises:
+            UserError: there is no room to write it down.
+        """
+        self.done += completions
+        if time.monotonic() - self._saved < parts.SECONDS:
+            return
+        sums: Any = {f"sums{number}": one.numpy() for number, one in enumerate(self._sums)}
+        with atomic_path(self._file) as path:
+            np.savez(path, at=np.array([chunks, batches, self.done]), **sums)
+        self._saved = time.monotonic()
 
 
 def _chunks(selection: Selection) -> Iterator[list[tuple[Preference, list[bool]]]]:

@@ -1,8 +1,10 @@
-"""Stopping in time: on SIGTERM a training saves a checkpoint, from which the next one resumes.
+"""Trainings that end early: what they save, and what the next one resumes from.
 
-Clusters send SIGTERM some time before they kill a job whose time is over or whose node is needed.
+Clusters send SIGTERM some time before they kill a job whose time is over or whose node is needed;
+Ctrl-C sends SIGINT. Both leave a checkpoint. After a kill, the last one that is whole counts.
 """
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,54 +15,107 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-STATUS = 128 + signal.SIGTERM
-"""Exit status of a training that was stopped, by shells' convention: not 0, so that Snakemake
-tries the job again."""
+from gcrm.resumption import is_whole, remove, seal
 
 
-class StopOnSigterm(TrainerCallback):
-    """Ends a training behind the step in which SIGTERM came, with a checkpoint.
+class StopOnSignal(TrainerCallback):
+    """Ends a training behind the step in which SIGTERM or Ctrl-C came, with a checkpoint.
 
     Attributes:
-        stopped: whether it did; false where the signal came too late to matter.
+        stopped: the signal that did; 0 where none came, or too late to matter.
     """
 
     def __init__(self) -> None:
-        self.stopped = False
-        self._received = False
+        self.stopped = 0
+        self._received = 0
+
+    @property
+    def status(self) -> int:
+        """Exit status, by shells' convention: not 0, so that Snakemake tries the job again."""
+        return 128 + self.stopped
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Within the block SIGTERM does not end this process, however often it comes."""
-        before = signal.signal(signal.SIGTERM, self._receive)
+        """Within the block these signals do not end this process, but for a second Ctrl-C."""
+        heeded = [signal.SIGTERM, signal.SIGINT]
+        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # started with `&`, by a script
+            heeded.remove(signal.SIGINT)
+        before = {number: signal.signal(number, self._receive) for number in heeded}
         try:
             yield
         finally:
-            signal.signal(signal.SIGTERM, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        self._received = True
+        if number == signal.SIGINT:
+            if self._received == number:
+                raise KeyboardInterrupt
+            if os.environ.get("RANK", "0") == "0":
+                os.write(2, b"train: stopping after this step; Ctrl-C again: at once, unsaved\n")
+        self._received = number
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Save and stop, all processes at the same step, whichever of them was told to."""
-        if state.global_step < state.max_steps and _anywhere(self._received, args.device):
-            self.stopped = True
-            control.should_log = control.should_save = control.should_training_stop = True
+        if state.global_step < state.max_steps:
+            self.stopped = _anywhere(self._received, args.device)
+            if self.stopped:
+                control.should_log = control.should_save = control.should_training_stop = True
 
 
-def _anywhere(flag: bool, device: torch.device) -> bool:
-    """Whether the flag is set in one of the processes."""
+def _anywhere(number: int, device: torch.device) -> int:
+    """The highest of the processes' numbers."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
-        return flag
-    flags = torch.tensor(int(flag), device=device)
-    dist.all_reduce(flags, dist.ReduceOp.MAX)
-    return bool(flags.item())
+        return number
+    numbers = torch.tensor(number, device=device)
+    dist.all_reduce(numbers, dist.ReduceOp.MAX)
+    return int(numbers.item())
+
+
+class Checkpoints(TrainerCallback):
+    """Marks each checkpoint as whole once all processes have written it, and removes older ones.
+
+    The library removes older ones itself, but takes what a kill has left of a checkpoint for one.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """What an interrupted training has left by halves only takes room."""
+        self._prune(args, state)
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Called in every process, behind its part of the saving."""
+        _anywhere(0, args.device)  # until all have
+        if state.is_world_process_zero:
+            seal(Path(str(args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}")
+        self._prune(args, state)
+
+    def _prune(self, args: TrainingArguments, state: TrainerState) -> None:
+        if state.is_world_process_zero:
+            folder = Path(str(args.output_dir))
+            kept = _whole(folder)[-self.most :]
+            for checkpoint in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
+                if checkpoint not in kept:
+                    remove(checkpoint)
 
 
 def last_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint in `folder`, or None; one that was cut off lacks its last file."""
-    whole = [state.parent for state in folder.glob("checkpoint-*/trainer_state.json")]
-    return str(max(whole, key=lambda path: int(path.name.split("-")[1]))) if whole else None
+    """The newest whole checkpoint in `folder`, or None."""
+    whole = _whole(folder)
+    return str(whole[-1]) if whole else None
+
+
+def _whole(folder: Path) -> list[Path]:
+    """The whole checkpoints in `folder`, in the order of their steps."""
+    found = [path for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if is_whole(path)]
+    return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))

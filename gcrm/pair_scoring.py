@@ -1,14 +1,16 @@
 """From held-out preference data to the scores of both sides of each pair."""
 
-from gcrm.disk import check_writable
+from pathlib import Path
+
 from gcrm.encoding import Encoded, Encoder, PromptTooLong
 from gcrm.errors import UserError
 from gcrm.pair_scores import write_pair_scores
 from gcrm.preferences import Preference, read_heldout
-from gcrm.processes import join
-from gcrm.progress import Progress, say
+from gcrm.progress import say
 from gcrm.provenance import write_provenance
-from gcrm.scoring import load, model_name, say_truncated, scores_path
+from gcrm.reward_model import Scores
+from gcrm.scorer import Scorer
+from gcrm.scoring import say_truncated, scores_path
 from gcrm.settings.evaluate import EvaluateOptions
 from gcrm.sources import set_name
 
@@ -23,33 +25,35 @@ def score_heldout(options: EvaluateOptions) -> None:
     work = [
         (source, read_heldout([source], max_pairs=options.max_pairs)) for source in options.dataset
     ]
-    processes = join()
-    reward_model = load(options)
-    for source, pairs in work:
-        kept, encoded = _encode(pairs, reward_model.encoder, source)
-        path = scores_path(options, set_name(source), "pairs")
-        check_writable(path.parent)
-        progress = Progress(
-            f"evaluate {model_name(options)} {set_name(source)}", len(encoded), "completion"
-        )
-        scores = reward_model.score_encoded(
-            encoded, options.tokens_per_batch, progress.advance, processes
-        )
-        if not processes.first:
-            continue
-        columns = {name: values for name, values in vars(scores).items() if values is not None}
-        left_out = len(pairs) - len(kept)
-        write_pair_scores(path, kept, columns, left_out)
-        write_provenance(
-            path.with_name("provenance.json"),
-            options,
-            [*options.model_sources, source],
-            [path],
-            pairs=len(kept),
-            pairs_left_out=left_out,
-        )
-        if options.output is None:
-            say(f"evaluate: wrote {path}")
+    with Scorer(options) as scorer:
+        for source, pairs in work:
+            kept, encoded = _encode(pairs, scorer.reward_model.encoder, source)
+            path = scores_path(options, set_name(source), "pairs")
+            scores = scorer.score(encoded, set_name(source), path)
+            if scorer.processes.first:
+                _write(options, source, path, kept, scores, left_out=len(pairs) - len(kept))
+
+
+def _write(
+    options: EvaluateOptions,
+    source: str,
+    path: Path,
+    pairs: list[Preference],
+    scores: Scores,
+    left_out: int,
+) -> None:
+    columns = {name: values for name, values in vars(scores).items() if values is not None}
+    write_pair_scores(path, pairs, columns, left_out)
+    write_provenance(
+        path.with_name("provenance.json"),
+        options,
+        [*options.model_sources, source],
+        [path],
+        pairs=len(pairs),
+        pairs_left_out=left_out,
+    )
+    if options.output is None:
+        say(f"evaluate: wrote {path}")
 
 
 def _encode(

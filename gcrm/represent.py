@@ -1,6 +1,7 @@
 """Extract the goal state of a reward model: `python -m gcrm.represent`."""
 
 from gcrm import gpus
+from gcrm.claims import claim
 from gcrm.cli import run_stage
 from gcrm.settings.represent import RepresentOptions
 
@@ -9,7 +10,8 @@ def run(options: RepresentOptions) -> None:
     """Average the hidden states at the last token of the chosen completions."""
     from gcrm.goal_state import extract_goal_state
 
-    extract_goal_state(options)
+    with claim(options.save_dir):
+        extract_goal_state(options)
 
 
 if __name__ == "__main__":

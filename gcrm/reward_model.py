@@ -22,6 +22,7 @@ from gcrm.errors import UserError
 from gcrm.hardware import choose_hardware
 from gcrm.heads import compute_in_fp32
 from gcrm.parity_encoding import OfficialEncoder
+from gcrm.parts import Parts
 from gcrm.preferences import Prompt
 from gcrm.processes import ALONE, Processes
 
@@ -184,6 +185,7 @@ class RewardModel:
         tokens_per_batch: int | None = None,
         on_batch: Callable[[int], None] = lambda done: None,
         processes: Processes = ALONE,
+        parts: Parts | None = None,
     ) -> Scores:
         """Score encoded completions; a score does not depend on what else is in its batch.
 
@@ -193,13 +195,18 @@ class RewardModel:
             on_batch: called with the number of completions of each batch done.
             processes: those that share the batches; each is given the same completions, and
                 returns all scores, bit for bit those of a single process.
+            parts: what was scored before, and where to keep what is scored.
         """
         num_tokens = np.array([one.num_tokens for one in encoded], np.int32)
         ends = np.cumsum(num_tokens, dtype=np.int64)
         places = [slice(end - n, end) for end, n in zip(ends, num_tokens, strict=True)]
         partial = np.zeros(num_tokens.sum(), np.float32)  # of all completions, end to end
         q_values = np.zeros_like(partial)
-        batches = self.batches(encoded, tokens_per_batch)
+        done = torch.zeros(len(encoded), dtype=torch.int32)
+        if parts is not None:
+            done += torch.from_numpy(parts.restore([partial, q_values]))
+        processes.add_up(done)  # the first process alone has looked at the parts
+        batches = [one for one in self.batches(encoded, tokens_per_batch) if not done[one[0]]]
         work = self.forward(encoded, processes.share(batches))
         for number, (indices, hidden, rewards) in enumerate(work):
             values = rewards.cpu().numpy()
@@ -210,6 +217,8 @@ class RewardModel:
                 partial[places[index]] = values[row, span]
                 if self.goal_state is not None:
                     q_values[places[index]] = cosines[row, span]
+            if parts is not None:
+                parts.add(indices)
             on_batch(sum(map(len, processes.turn(batches, number))))
         for scored in (partial, q_values):
             processes.add_up(torch.from_numpy(scored))  # what another process scored is 0 here

@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 
 from gcrm.completions import Split, completion_files, read_completions
-from gcrm.disk import check_writable
 from gcrm.encoding import Encoded, Encoder, PromptTooLong
 from gcrm.errors import UserError
 from gcrm.files import Row
-from gcrm.processes import join
-from gcrm.progress import Progress, say
+from gcrm.progress import say
 from gcrm.provenance import write_provenance
-from gcrm.reward_model import RewardModel, Scores
+from gcrm.reward_model import Scores
+from gcrm.scorer import Scorer
 from gcrm.scores import read_scores, write_authors_jsonl, write_scores
 from gcrm.settings.evaluate import EvaluateOptions
 from gcrm.settings.metrics import MetricsSettings
@@ -35,36 +34,14 @@ def score_benchmarks(options: EvaluateOptions) -> None:
         for split in options.splits
         if split == "greedy" or options.output or _has_samples(options, benchmark)
     ]
-    processes = join()
-    reward_model = load(options)
-    for benchmark, split, rows in work:
-        encoded = _encode(rows, reward_model.encoder, f"{benchmark} {split}")
-        check_writable(scores_path(options, benchmark, split).parent)
-        progress = Progress(
-            f"evaluate {model_name(options)} {benchmark} {split}", len(rows), "completion"
-        )
-        scores = reward_model.score_encoded(
-            encoded, options.tokens_per_batch, progress.advance, processes
-        )
-        if processes.first:
-            _write(options, benchmark, split, rows, scores)
-        _say_filtered(scores, options.filter_threshold)
-
-
-def load(options: EvaluateOptions) -> RewardModel:
-    """The reward model to score with, and its goal state."""
-    return RewardModel.from_pretrained(
-        options.reward_model_path,
-        options.goal_state_file,
-        max_len=options.max_len,
-        trust_remote_code=options.trust_remote_code,
-    )
-
-
-def model_name(options: EvaluateOptions) -> str:
-    """What the reward model is called in progress lines: the last two parts of its path."""
-    path = Path(options.reward_model_path).resolve()
-    return f"{path.parent.name}/{path.name}"
+    with Scorer(options) as scorer:
+        for benchmark, split, rows in work:
+            encoded = _encode(rows, scorer.reward_model.encoder, f"{benchmark} {split}")
+            path = scores_path(options, benchmark, split)
+            scores = scorer.score(encoded, f"{benchmark} {split}", path)
+            if scorer.processes.first:
+                _write(options, benchmark, split, rows, scores)
+            _say_filtered(scores, options.filter_threshold)
 
 
 def _has_samples(options: EvaluateOptions, benchmark: str) -> bool:

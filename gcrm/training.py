@@ -1,8 +1,7 @@
 """From preference pairs to a standard reward-model checkpoint on disk."""
 
-import contextlib
 import hashlib
-import shutil
+import signal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from gcrm.errors import UserError
 from gcrm.files import atomic_folder, write_json, write_jsonl
 from gcrm.freezing import train_last_layers
 from gcrm.hardware import choose_hardware
-from gcrm.interruption import STATUS, StopOnSigterm, last_checkpoint
+from gcrm.interruption import Checkpoints, StopOnSignal, last_checkpoint
 from gcrm.lora import add_lora, merged
 from gcrm.model_card import model_card
 from gcrm.preferences import Preference, read_heldout, read_preferences
@@ -24,6 +23,7 @@ from gcrm.progress import say
 from gcrm.provenance import write_provenance
 from gcrm.questions import question_hash, question_key
 from gcrm.rescoring import check_saved, rewards_of_first
+from gcrm.resumption import discard
 from gcrm.reward_model import encoder_for
 from gcrm.settings.train import CONTRASTIVE_ONLY, SET_BY_PARITY, TrainOptions
 from gcrm.tracking import curve
@@ -87,7 +87,7 @@ def train_reward_model(options: TrainOptions) -> None:
     )
     training_curve = TrainingCurve(options, Path(str(arguments.output_dir)).name)
     trainer.add_callback(training_curve)
-    _train(trainer)
+    _train(trainer, options.max_checkpoints)
 
     rewards = rewards_of_first(trainer, encoded)
     weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
@@ -125,21 +125,19 @@ def train_reward_model(options: TrainOptions) -> None:
             **facts,
             tracking_id=training_curve.id,
         )
-    checkpoints = Path(str(arguments.output_dir))
-    shutil.rmtree(checkpoints, ignore_errors=True)
-    with contextlib.suppress(OSError):  # other settings' checkpoints may lie beside ours
-        checkpoints.parent.rmdir()
+    discard(Path(str(arguments.output_dir)).parent, options.save_path)
     say(f"train: saved {options.save_path}")
 
 
-def _train(trainer: RewardTrainer) -> None:
+def _train(trainer: RewardTrainer, max_checkpoints: int) -> None:
     """Train to the end, from the last checkpoint if there is one.
 
     Raises:
-        SystemExit: SIGTERM came, and what was reached is saved.
+        SystemExit: SIGTERM or Ctrl-C came, and what was reached is saved.
     """
-    stop = StopOnSigterm()
+    stop = StopOnSignal()
     trainer.add_callback(stop)
+    trainer.add_callback(Checkpoints(max_checkpoints))
     last = last_checkpoint(Path(str(trainer.args.output_dir)))
     if last:
         say(f"train: resuming from {last}")
@@ -149,8 +147,9 @@ def _train(trainer: RewardTrainer) -> None:
             trainer.accelerator.wait_for_everyone()
     if stop.stopped:
         step, steps = trainer.state.global_step, trainer.state.max_steps
-        say(f"train: stopped by SIGTERM, saved at step {step} of {steps}: run it again to resume")
-        raise SystemExit(STATUS)
+        name = signal.Signals(stop.stopped).name
+        say(f"train: stopped by {name}, saved at step {step} of {steps}: run it again to resume")
+        raise SystemExit(stop.status)
 
 
 def _objective(options: TrainOptions) -> set[str]:

@@ -1,17 +1,15 @@
 """What the library's Trainer is told: batches, schedule, DeepSpeed, and where checkpoints lie."""
 
-import hashlib
-import json
 import os
 from pathlib import Path
 
+import torch
 from transformers import TrainingArguments
 
 from gcrm.errors import UserError
-from gcrm.fingerprint import code_version, content_hash
 from gcrm.hardware import Hardware
+from gcrm.resumption import unfinished
 from gcrm.settings.train import NO_MATTER, TrainOptions
-from gcrm.sources import files_of
 from gcrm.zero import read_zero_config
 
 
@@ -36,7 +34,7 @@ def training_arguments(
         )
     on_cpu = hardware.device == "cpu"
     arguments = TrainingArguments(
-        output_dir=str(_checkpoint_folder(options, zero)),
+        output_dir=str(_checkpoint_folder(options, zero, on_cpu)),
         run_name=f"{options.save_path.parent.name}/{options.save_path.name}",
         per_device_train_batch_size=options.micro_train_batch_size,
         per_device_eval_batch_size=options.micro_train_batch_size,
@@ -58,7 +56,6 @@ def training_arguments(
         logging_nan_inf_filter=False,
         save_strategy="steps" if options.save_steps > 0 else "no",
         save_steps=max(options.save_steps, 1),
-        save_total_limit=2,
         eval_strategy="steps" if options.eval_steps > 0 else "no",
         eval_steps=max(options.eval_steps, 1),
         report_to=[],  # see TrainingCurve
@@ -77,16 +74,19 @@ def _processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def _checkpoint_folder(options: TrainOptions, zero: Path | None) -> Path:
-    """Where to resume from: a folder of its own for these settings, data, code and processes."""
+def _checkpoint_folder(options: TrainOptions, zero: Path | None, on_cpu: bool) -> Path:
+    """Where to resume from, and where this training saves what it is resumed from."""
     parent = options.ckpt_path or options.save_path.with_name(
         f"{options.save_path.name}.checkpoints"
     )
     settings = options.model_dump(mode="json", exclude=NO_MATTER)
-    sources = [options.pretrain, *options.dataset, *(options.eval_dataset or [])]
-    files = [file for source in sources for file in files_of(source) if file.is_file()]
-    files += [] if zero is None else [zero]
-    identity = json.dumps(
-        [settings, content_hash(files), code_version("gcrm.train"), _processes()], sort_keys=True
+    sources: list[Path | str] = [options.pretrain, *options.dataset, *(options.eval_dataset or [])]
+    sources += [] if zero is None else [zero]
+    return unfinished(
+        parent,
+        options.save_path,
+        "train",
+        settings,
+        sources,
+        *(_processes(), torch.get_num_threads(), on_cpu),
     )
-    return parent / hashlib.sha256(identity.encode()).hexdigest()[:16]

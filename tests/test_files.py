@@ -4,6 +4,8 @@ import bz2
 import gzip
 import json
 import lzma
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -163,3 +165,42 @@ def test_folders_appear_whole(tmp_path):
     with atomic_folder(folder) as temporary:
         (temporary / "a").write_text("3")
     assert {file.name: file.read_text() for file in folder.iterdir()} == {"a": "3", "kept": "0"}
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_a_killed_writer_left_goes_with_the_next_one(tmp_path, kind):
+    """But not what a living one is writing."""
+    script = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from gcrm.files import atomic_folder, atomic_path\n"
+        "writer = {'file': atomic_path, 'folder': atomic_folder}[sys.argv[1]]\n"
+        "with writer(Path(sys.argv[2])) as new:\n"
+        "    (new / 'a' if new.is_dir() else new).write_text('half')\n"
+        "    os._exit(9)\n"
+    )
+    home = tmp_path / "[1] home"
+    path = home / "scores.v1.json" if kind == "file" else home
+    killed = subprocess.run([sys.executable, "-c", script, kind, str(path)], check=False)
+    assert killed.returncode == 9
+    assert len(list(home.iterdir())) == 1 and not (path if kind == "file" else path / "a").exists()
+    (home / ".scores.v2.9.partial.json").write_text("another's")
+    (home / ".scores.v1.json").write_text("the user's")
+
+    def write():
+        with (atomic_path if kind == "file" else atomic_folder)(path) as new:
+            yield
+            (new / "a" if new.is_dir() else new).write_text("whole")
+
+    first, second = write(), write()
+    next(first)
+    first_file = [one for one in home.iterdir() if ".partial" in one.name and "v2" not in one.name]
+    assert len(first_file) == 1
+    if kind == "folder":  # a file has one name in a process
+        next(second)
+        assert first_file[0].exists()
+        assert not next(second, None)
+    assert not next(first, None)
+    assert (path if kind == "file" else path / "a").read_text() == "whole"
+    left = {one.name for one in home.iterdir() if one.name.startswith(".")}
+    assert left == {".scores.v1.json", ".scores.v2.9.partial.json"}

@@ -34,8 +34,7 @@ SET_BY_PARITY = (
 )
 """settings of `train` that the authors' code does not have, or has fixed"""
 
-
-NO_MATTER = {"save_path", "ckpt_path", "curve_path", "use_wandb", "logging_steps"} | set(
+NO_MATTER = {"save_path", "ckpt_path", "curve_path", "use_wandb", "max_checkpoints"} | set(
     TrackSettings.model_fields
 )
 """options of `train` that change nothing of what is trained"""
@@ -123,7 +122,10 @@ class TrainSettings(Settings):
     logging_steps: int = Field(1, gt=0)
     """steps between two lines of the training log"""
     save_steps: Steps = -1
-    """steps between two checkpoints to resume from; -1: none"""
+    """steps between two checkpoints to resume from; -1: none, but when SIGTERM or Ctrl-C ends it"""
+    max_checkpoints: int = Field(2, gt=0)
+    """the newest checkpoints that are kept; there is one more while it is written, and none when
+    the model is trained"""
     eval_steps: Steps = -1
     """steps between two measurements of held-out preference accuracy; -1: none"""
     heldout_share: float = Field(0.05, gt=0, lt=1)

@@ -17,6 +17,7 @@ from gcrm.cost import estimate_line
 from gcrm.errors import UserError
 from gcrm.fingerprint import describe
 from gcrm.inputs import check_inputs
+from gcrm.orphans import VARIABLE, this_process
 from gcrm.screening import lines
 from gcrm.settings.base import flags
 from gcrm.settings.metrics import OF_SOLUTIONS
@@ -31,6 +32,9 @@ STARTED = time.time()
 # activated. Set here and not in the commands, so that no path of a machine is in them.
 for name, first in [("PATH", Path(sys.executable).parent), ("PYTHONPATH", Path(sys.path[0]))]:
     os.environ[name] = os.pathsep.join([str(first), *filter(None, [os.environ.get(name)])])
+
+# If this Snakemake is killed, its jobs end, too.
+os.environ[VARIABLE] = this_process()
 
 config_name = (
     ", ".join(os.path.relpath(path) for path in workflow.overwrite_configfiles)

@@ -22,8 +22,10 @@ rule train:
     resources:
         **settings.job("train").resources(8000, GPUS_HERE),
         runtime=1440,
+        # No param, since how many checkpoints are kept says nothing of the model.
+        max_checkpoints=lambda wildcards: section("train", wildcards).max_checkpoints,
     params:
-        *tracked("train"),
+        *tracked("train", leave_out=["max_checkpoints"]),
         base_model=lambda wildcards: f"base_model: {BASE_MODEL}",
         preferences=lambda wildcards: f"preferences: {', '.join(PREFERENCES)}",
         dataset_probs=lambda wildcards: f"dataset_probs: {settings.dataset_probs}",
@@ -32,6 +34,7 @@ rule train:
         processes=settings.job("train").processes,
         flags=lambda wildcards, output: flags(
             section("train", wildcards),
+            max_checkpoints=None,
             pretrain=BASE_MODEL,
             dataset=PREFERENCES,
             dataset_probs=settings.dataset_probs,
@@ -44,7 +47,8 @@ rule train:
         "train: {wildcards.variant}, seed {wildcards.seed}"
     shell:
         "OMP_NUM_THREADS={params.threads} MKL_NUM_THREADS={params.threads} "
-        "exec {resources.launcher} -m gcrm.train {params.flags} --log-file {log:q}"
+        "exec {resources.launcher} -m gcrm.train {params.flags} "
+        "--max_checkpoints {resources.max_checkpoints} --log-file {log:q}"
 
 
 # Average the last states of the chosen completions to the goal state. A vanilla model gets one, too,
