@@ -1,13 +1,14 @@
 """Trainings that end early: what they save, and what the next one resumes from.
 
 Clusters send SIGTERM some time before they kill a job whose time is over or whose node is needed;
-Ctrl-C sends SIGINT. Both leave a checkpoint. After a kill, the last one that is whole counts.
+Ctrl-C sends SIGINT, a lost connection SIGHUP. They leave a checkpoint. After a kill, the last one
+that is whole counts.
 """
 
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -19,9 +20,11 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from gcrm.resumption import is_whole, remove, seal
 
+HEEDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+
 
 class StopOnSignal(TrainerCallback):
-    """Ends a training behind the step in which SIGTERM or Ctrl-C came, with a checkpoint.
+    """Ends a training behind the step in which one of these signals came, with a checkpoint.
 
     Attributes:
         stopped: the signal that did; 0 where none came, or too late to matter.
@@ -39,10 +42,10 @@ class StopOnSignal(TrainerCallback):
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Within the block these signals do not end this process, but for a second Ctrl-C."""
-        heeded = [signal.SIGTERM, signal.SIGINT]
-        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # started with `&`, by a script
-            heeded.remove(signal.SIGINT)
-        before = {number: signal.signal(number, self._receive) for number in heeded}
+        before = {number: signal.getsignal(number) for number in HEEDED}
+        for number, handler in before.items():
+            if handler != signal.SIG_IGN:  # as nohup has it, and `&` in a script
+                signal.signal(number, self._receive)
         try:
             yield
         finally:
@@ -54,7 +57,8 @@ class StopOnSignal(TrainerCallback):
             if self._received == number:
                 raise KeyboardInterrupt
             if os.environ.get("RANK", "0") == "0":
-                os.write(2, b"train: stopping after this step; Ctrl-C again: at once, unsaved\n")
+                with suppress(OSError):
+                    os.write(2, b"train: stopping after this step; Ctrl-C again: now, unsaved\n")
         self._received = number
 
     def on_step_end(

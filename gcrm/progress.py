@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from gcrm.errors import UserError
@@ -52,7 +53,8 @@ def say(message: str) -> None:
     """One line for the terminal and the log; of several processes, the first one speaks."""
     if os.environ.get("RANK", "0") != "0":
         return
-    print(line(message), file=sys.stderr, flush=True)
+    with suppress(OSError):  # the terminal is gone; the work goes on
+        print(line(message), file=sys.stderr, flush=True)
     if _logs_to_file():
         logging.getLogger("gcrm").info(message)
 

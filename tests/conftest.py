@@ -9,8 +9,24 @@ os.environ["WANDB_MODE"] = "offline"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny tensors: threads cost more than they give
 
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
 
 # A loaded machine is slow, not wrong; in CI every run draws the same examples.
 settings.register_profile("gcrm", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("gcrm")
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The small run from nothing: its project, to be read only, and what was on the screen.
+
+    Made once, and shared by the processes that pytest runs in.
+    """
+    from workflow_runs import small_run_in
+
+    folder = tmp_path_factory.getbasetemp()
+    shared = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    return small_run_in(shared / "small_run")

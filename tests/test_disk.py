@@ -3,8 +3,11 @@
 import errno
 import os
 import resource
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,12 +15,19 @@ import torch
 from models import save_base_model
 from safetensors.torch import save_file
 from score_rows import score_file
+from test_evaluate import write_completions
+from test_train import train, write_pairs
 
+from gcrm import parts
+from gcrm.checkpoints import new_reward_model
 from gcrm.cli import run_stage
 from gcrm.disk import check_writable, no_room
 from gcrm.errors import UserError
+from gcrm.evaluate import run as run_evaluate
 from gcrm.export import run as run_export
 from gcrm.files import atomic_folder, atomic_path, write_jsonl
+from gcrm.interruption import last_checkpoint
+from gcrm.settings.evaluate import EvaluateOptions
 from gcrm.settings.export import ExportOptions
 
 NOWHERE = Path("/sys/gcrm/results")
@@ -223,3 +233,101 @@ def test_a_stage_with_no_place_to_write(
 def test_a_folder_that_can_be_written_stays_empty(tmp_path: Path) -> None:
     check_writable(tmp_path / "new" / "folder")
     assert not list((tmp_path / "new" / "folder").iterdir())
+
+
+# --- a disk that is really full ---------------------------------------------------------------
+
+
+@dataclass
+class SmallDisk:
+    """A file system of 8 MB."""
+
+    folder: Path
+
+    def fill_up_to(self, free: int) -> None:
+        """Leave so many bytes."""
+        ballast = self.folder / "ballast"
+        ballast.unlink(missing_ok=True)
+        ballast.write_bytes(b"x" * (shutil.disk_usage(self.folder).free - free))
+
+    def empty(self) -> None:
+        (self.folder / "ballast").unlink()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "gcrm-test", str(folder)]
+    try:
+        mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
+    except OSError:
+        mounted = False
+    if not mounted:
+        pytest.skip("a small disk can only be mounted by root")
+    yield SmallDisk(folder)
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_checkpoint_that_does_not_fit_is_none(
+    small_disk: SmallDisk, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first fits, the second does not; with room again, it goes on from the first."""
+    save_base_model(tmp_path / "base")
+    write_pairs(tmp_path / "pairs.jsonl")
+    flags = ["--max_epochs", "4", "--save_steps", "3"]
+    status, whole = train(tmp_path, "whole", *flags)
+    assert status == 0
+    (tmp_path / "on").symlink_to(small_disk.folder)
+    a_checkpoint = 3.5 * (tmp_path / "base" / "model.safetensors").stat().st_size
+    small_disk.fill_up_to(int(1.5 * a_checkpoint))
+    capsys.readouterr()
+    status, model = train(tmp_path, "on/disk", *flags)
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert status == 1 and told.startswith("train: error: ") and "start again" in told
+    assert not model.is_dir() or not any(model.iterdir())
+    [home] = small_disk.folder.glob("disk.checkpoints/*")
+    assert last_checkpoint(home) == str(home / "checkpoint-3")
+
+    small_disk.empty()
+    status, model = train(tmp_path, "on/disk", *flags)
+    assert status == 0 and "resuming from" in capsys.readouterr().err
+    for name in ("model.safetensors", "training_log.jsonl"):
+        assert (model / name).read_bytes() == (whole / name).read_bytes()
+    assert [path.name for path in small_disk.folder.iterdir()] == ["disk"]
+
+
+def test_scores_on_a_disk_that_fills_up(
+    small_disk: SmallDisk,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What was scored before is not scored again, and the table is that of a larger disk."""
+    monkeypatch.setattr(parts, "SECONDS", 0)
+    model, tokenizer = new_reward_model(str(save_base_model(tmp_path / "base")), "sdpa", seed=0)
+    model.save_pretrained(tmp_path / "rm")
+    tokenizer.save_pretrained(tmp_path / "rm")
+    write_completions(tmp_path / "completions", "gsm8k", samples=3)
+    words = ["--reward_model_path", tmp_path / "rm", "--vanilla", "--tokens_per_batch", "40"]
+    words += ["--completions_data_path", tmp_path / "completions", "--benchmarks", "gsm8k"]
+    words += ["--splits", "all", "--output"]
+
+    def evaluate(output: Path) -> int:
+        return run_stage(EvaluateOptions, run_evaluate, list(map(str, [*words, output])))
+
+    assert evaluate(tmp_path / "scores.parquet") == 0
+    scores = small_disk.folder / "scores" / "scores.parquet"
+    small_disk.fill_up_to(16_384)
+    capsys.readouterr()
+    assert evaluate(scores) == 1
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith("evaluate: error: ") and told.endswith(
+        "cannot be written: the disk is full; free some space and start again"
+    )
+    small_disk.empty()
+    assert evaluate(scores) == 0
+    assert "evaluate gsm8k all: resuming: " in capsys.readouterr().err
+    assert scores.read_bytes() == (tmp_path / "scores.parquet").read_bytes()
+    names = sorted(path.name for path in scores.parent.iterdir())
+    assert names == ["provenance.json", "scores.parquet"]

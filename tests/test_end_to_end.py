@@ -15,26 +15,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from browser import chromium, click_through, errors
-from dialogues import write_dialogues
-from workflow_runs import SMALL, SNAKEMAKE, copy_project, snakemake, would_run, write_config
-
-HELDOUT = {"dialogues": "data/heldout.jsonl"}
-TITLE = 'it\'s "quoted"; touch pwned; `touch pwned` $(touch pwned)\n& touch pwned {x}'
-KEYS = {"HF_TOKEN": "hf_0123456789abcdefgh", "WANDB_API_KEY": "9" * 20 + "a" * 20}
+from workflow_runs import KEYS, SMALL, SNAKEMAKE, TITLE, snakemake, would_run, write_config
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def run(small_run: tuple[Path, str]) -> tuple[Path, str]:
     """The project after the run, and what was on the screen."""
-    config = SMALL | {"heldout": HELDOUT, "report": {"synthetic": True, "title": TITLE}}
-    config["track"] = {"wandb_project": "p", "wandb_group": TITLE, "wandb_tags": ["a", "b c"]}
-    project = copy_project(tmp_path_factory.mktemp("run"), config)
-    write_dialogues(project / HELDOUT["dialogues"], 12)
-    gpus = {"GCRM_PRETENDED_GPUS": "2", "GCRM_GPU_FOLDER": str(project / "locks")}
-    done = snakemake(project, "--cores", "2", WANDB_MODE="offline", **gpus, **KEYS)
-    screen = done.stdout + done.stderr
-    assert done.returncode == 0, screen
-    return project, screen
+    return small_run
 
 
 def test_it_ends_with_the_table(run: tuple[Path, str]) -> None:

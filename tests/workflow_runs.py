@@ -1,5 +1,6 @@
 """Copies of the project for tests to change, and Snakemake as users call it."""
 
+import fcntl
 import re
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from dialogues import write_dialogues
 
 ROOT = Path(__file__).parent.parent
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
@@ -48,6 +50,42 @@ SMALL: dict[str, Any] = {
     "threads": {"pretrain": 1},
 }
 
+HELDOUT = {"dialogues": "data/heldout.jsonl"}
+TITLE = 'it\'s "quoted"; touch pwned; `touch pwned` $(touch pwned)\n& touch pwned {x}'
+KEYS = {"HF_TOKEN": "hf_0123456789abcdefgh", "WANDB_API_KEY": "9" * 20 + "a" * 20}
+WHOLE: dict[str, Any] = SMALL | {
+    "heldout": HELDOUT,
+    "report": {"synthetic": True, "title": TITLE},
+    "track": {"wandb_project": "p", "wandb_group": TITLE, "wandb_tags": ["a", "b c"]},
+    "train": SMALL["train"] | {"max_epochs": 3, "save_steps": 2},
+}
+"""with all stages, awkward texts, and checkpoints"""
+
+
+def whole_environment(project: Path) -> dict[str, str]:
+    """What the run of `WHOLE` is given: keys, and GPUs that are none."""
+    gpus = {"GCRM_PRETENDED_GPUS": "2", "GCRM_GPU_FOLDER": str(project / "locks")}
+    return {"WANDB_MODE": "offline", **gpus, **KEYS}
+
+
+def small_run_in(folder: Path) -> tuple[Path, str]:
+    """The project after the run of `WHOLE`, and what was on the screen; made by the first caller.
+
+    Others wait for it, also in other processes. The files of the project are not to be changed.
+    """
+    folder.mkdir(exist_ok=True)
+    screen = folder / "screen.txt"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not screen.exists():
+            shutil.rmtree(folder / "project", ignore_errors=True)
+            project = copy_project(folder / "project", WHOLE)
+            write_dialogues(project / HELDOUT["dialogues"], 12)
+            done = snakemake(project, "--cores", "2", **whole_environment(project))
+            assert done.returncode == 0, done.stdout + done.stderr
+            screen.write_text(done.stdout + done.stderr)
+    return folder / "project", screen.read_text()
+
 
 def copy_project(folder: Path, config: dict[str, Any] = SMALL) -> Path:
     """The package and the workflow in `folder`, with `config` as the default config."""
@@ -63,12 +101,17 @@ def write_config(path: Path, config: dict[str, Any]) -> None:
     path.write_text(yaml.safe_dump(config, sort_keys=False))
 
 
+def clean_environment(project: Path, **more: str) -> dict[str, str]:
+    """What a job can count on, and no more."""
+    return {"PATH": "/usr/bin:/bin", "HOME": str(project), "HF_HUB_OFFLINE": "1", **more}
+
+
 def snakemake(project: Path, *args: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run Snakemake in `project`, without an activated environment."""
     return subprocess.run(
         [str(SNAKEMAKE), *args],
         cwd=project,
-        env={"PATH": "/usr/bin:/bin", "HOME": str(project), "HF_HUB_OFFLINE": "1", **environment},
+        env=clean_environment(project, **environment),
         capture_output=True,
         text=True,
         timeout=600,

@@ -122,7 +122,8 @@ class TrainSettings(Settings):
     logging_steps: int = Field(1, gt=0)
     """steps between two lines of the training log"""
     save_steps: Steps = -1
-    """steps between two checkpoints to resume from; -1: none, but when SIGTERM or Ctrl-C ends it"""
+    """steps between two checkpoints to resume from; -1: none but the one that SIGTERM, SIGHUP and
+    Ctrl-C leave"""
     max_checkpoints: int = Field(2, gt=0)
     """the newest checkpoints that are kept; there is one more while it is written, and none when
     the model is trained"""
