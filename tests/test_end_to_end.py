@@ -235,11 +235,11 @@ def test_an_interrupted_training_resumes(run: tuple[Path, str], tmp_path: Path) 
         stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 120
-    while not list(checkpoints.rglob("trainer_state.json")) and time.monotonic() < deadline:
+    while not list(checkpoints.rglob("whole.json")) and time.monotonic() < deadline:
         time.sleep(0.1)
     os.killpg(interrupted.pid, signal.SIGKILL)
     interrupted.wait()
-    assert list(checkpoints.rglob("trainer_state.json"))
+    assert list(checkpoints.rglob("whole.json"))
     assert not (project / wanted).exists()
 
     snakemake(project, "--unlock")
