@@ -63,7 +63,11 @@ class Run:
 
     def jobs(self, stage: str = "") -> list[int]:
         """The processes of its jobs, or of those of a stage."""
-        return [job for job in _below(self.process.pid) if f"gcrm.{stage}" in _command(job)]
+        module = f"-m gcrm.{stage}" if stage else "-m gcrm."
+        found = [(job, _command(job)) for job in _below(self.process.pid)]
+        return [
+            job for job, command in found if module in command and "wandb_process" not in command
+        ]
 
     def wait_until(self, condition: Callable[[], object], seconds: float = 300) -> None:
         deadline = time.monotonic() + seconds
@@ -158,7 +162,8 @@ def has_begun(run: Run, stage: str) -> bool:
         return False
     if stage == "train":
         return any((run.project / RESULTS / "checkpoints").rglob("whole.json"))
-    return any((run.project / RESULTS / "logs" / stage).glob("*.log"))
+    # Making pairs takes so little time that the process may be gone when its log is seen.
+    return stage == "pair" or any((run.project / RESULTS / "logs" / stage).glob("*.log"))
 
 
 def test_interrupted_once_in_every_stage(small_run: tuple[Path, str], tmp_path: Path) -> None:
