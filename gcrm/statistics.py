@@ -43,10 +43,10 @@ class Estimate:
 
 
 def codes(keys: Sequence[str]) -> tuple[Ints, list[str]]:
-    """The number of each key in the order of first appearance, and the distinct keys."""
-    number: dict[str, int] = {}
-    found = [number.setdefault(key, len(number)) for key in keys]
-    return np.array(found, np.int64), list(number)
+    """The number of each key, and the distinct keys, sorted: the order of rows changes no draw."""
+    distinct = sorted(set(keys))
+    number = {key: i for i, key in enumerate(distinct)}
+    return np.array([number[key] for key in keys], np.int64), distinct
 
 
 class Bootstrap:

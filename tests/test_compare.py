@@ -14,6 +14,7 @@ from sklearn.metrics import roc_auc_score
 from gcrm.cli import run_stage
 from gcrm.compare import run
 from gcrm.metrics import run as run_metrics
+from gcrm.questions import question_key
 from gcrm.scores import write_scores
 from gcrm.seeds import seed_weights
 from gcrm.settings.compare import CompareOptions
@@ -144,14 +145,19 @@ def test_a_difference_is_that_of_the_values_with_a_paired_interval(
         assert 0 < estimate["p"] <= 1
 
 
+def resampled_rows() -> list[Any]:
+    """The rows of each resample, slowly: problems are drawn in the order of their questions."""
+    by_question = np.argsort([question_key(text) for text in completions()["question"]])
+    counts = np.concatenate(list(Bootstrap(np.arange(30), RESAMPLES, seed=0).counts()), axis=1).T
+    return [np.repeat(by_question, count.astype(int)) for count in counts]
+
+
 def test_the_interval_is_that_of_the_resampled_rows(one_seed: tuple[Path, Json]) -> None:
     _, found = one_seed
     first, second = scores(3), scores(1)
     correct = np.array(first["is_correct"])
-    bootstrap = Bootstrap(np.arange(30), RESAMPLES, seed=0)
     replicates = []
-    for counts in np.concatenate(list(bootstrap.counts()), axis=1).T:
-        rows = np.repeat(np.arange(30), counts.astype(int))  # slow
+    for rows in resampled_rows():
         aurocs = [
             roc_auc_score(correct[rows], np.array(one["reward"])[rows]) for one in (first, second)
         ]
@@ -171,10 +177,8 @@ def test_several_seeds_are_resampled_with_the_problems(two_seeds: tuple[Path, Js
         values[str(seed)] = alone["differences"][0]["auroc"]["reward"]["value"]
         correct = np.array(completions()["is_correct"])
         tables = [scores(MODELS.index((name, seed)) + 1) for name in ("contrastive", "vanilla")]
-        counts = np.concatenate(list(Bootstrap(np.arange(30), RESAMPLES, 0).counts()), axis=1).T
-        resampled = [np.repeat(np.arange(30), count.astype(int)) for count in counts]
         aurocs = [
-            [roc_auc_score(correct[rows], np.array(one["reward"])[rows]) for rows in resampled]
+            [roc_auc_score(correct[r], np.array(one["reward"])[r]) for r in resampled_rows()]
             for one in tables
         ]
         replicates.append(np.subtract(*aurocs))

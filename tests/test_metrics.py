@@ -86,6 +86,25 @@ def test_every_estimate_has_its_interval(tmp_path: Path) -> None:
     assert check(made(tmp_path)) > 100
 
 
+def test_the_order_of_rows_changes_no_value_and_no_interval(tmp_path: Path) -> None:
+    def flat(part: Any) -> list[Any]:
+        parts = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+        return [leaf for inner in parts for leaf in flat(inner)] if parts else [part]
+
+    order = np.random.default_rng(5).permutation(160)
+    found = []
+    for rows in (np.arange(160), order):
+        table = {name: [values[i] for i in rows] for name, values in columns(40, 4).items()}
+        write_scores(tmp_path / "all.parquet", table)
+        greedy = {name: [v[i] for i in rows if i % 4 == 0] for name, v in columns(40, 4).items()}
+        write_scores(tmp_path / "greedy.parquet", greedy)
+        tables = (read_scores(tmp_path / f"{split}.parquet") for split in ("greedy", "all"))
+        found.append(flat(benchmark_metrics(*tables, FAST)))
+    assert len(found[0]) > 500
+    for one, other in zip(*found, strict=True):
+        assert one == (pytest.approx(other) if isinstance(other, float) else other)
+
+
 def votes_of(
     tmp_path: Path, rows: list[tuple[str, str | None, bool, list[float]]]
 ) -> dict[str, Any]:
