@@ -6,11 +6,13 @@ Nothing here reads data: `gcrm.inputs` does.
 
 import os
 import re
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import ValidationError
 
 from gcrm.config import MAKING, PATHS, WITH_VARIABLES, Config, as_list
@@ -40,6 +42,68 @@ def load(given: Mapping[str, Any], where: str, environ: Mapping[str, str] = os.e
     if mistakes := list(_mistakes(config, given)):
         raise UserError("\n".join(f"{where}: {mistake}" for mistake in mistakes))
     return config
+
+
+def read_config(file: Path) -> dict[str, Any]:
+    """The content of a config file, unchecked but for keys given twice.
+
+    Raises:
+        UserError: it cannot be read, or is no mapping.
+    """
+    try:
+        given = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{file}: cannot be read as a config: {reason}") from None
+    if not isinstance(given, dict):
+        raise UserError(f"{file}: expected keys with values")
+    check_keys(file)
+    return given
+
+
+def check_keys(file: Path) -> None:
+    """Refuse a config that gives a key twice, of which YAML would silently take the last.
+
+    A file that cannot be read is left to who reads it.
+
+    Raises:
+        UserError: one line a key, with both lines of the file.
+    """
+    try:
+        root = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except (OSError, ValueError, yaml.YAMLError):
+        return
+    if repeated := list(_repeated(root)):
+        raise UserError("\n".join(f"{file}: {problem}" for problem in repeated))
+
+
+def _repeated(node: yaml.Node | None, above: str = "") -> Iterable[str]:
+    children = node.value if isinstance(node, yaml.CollectionNode) else []
+    if not isinstance(node, yaml.MappingNode):
+        for child in children:
+            yield from _repeated(child, above)
+        return
+    lines: dict[str, int] = {}
+    for key, value in children:
+        name, line = str(key.value), key.start_mark.line + 1
+        if name in lines:
+            yield f"{above}{name}: is there twice, in lines {lines[name]} and {line}; keep one"
+        lines[name] = line
+        yield from _repeated(value, f"{above}{name}.")
+
+
+def check_launchers(config: Config, where: str) -> None:
+    """Refuse jobs on several nodes where no Slurm starts them.
+
+    Raises:
+        UserError: some would be.
+    """
+    several = [f"nodes.{stage}" for stage in PARALLEL if config.job(stage).nodes > 1]
+    if several and not shutil.which("srun"):
+        raise UserError(
+            f"{where}: {', '.join(several)}: several nodes need Slurm, and there is no srun here; "
+            "on a cluster, give --workflow-profile workflow/profiles/slurm"
+        )
 
 
 def unknown_part(config: Config, target: str) -> str | None:

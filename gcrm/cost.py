@@ -6,12 +6,9 @@ The command `python -m gcrm.cost` tells each stage with its formula; a run begin
 import shutil
 from pathlib import Path
 
-import yaml
-
 from gcrm.cli import run_stage
 from gcrm.config import Config
-from gcrm.config_loading import load
-from gcrm.errors import UserError
+from gcrm.config_loading import load, read_config
 from gcrm.estimate import PAIRS_UNIT, Estimate, estimate, flops
 from gcrm.settings.cost import CostOptions, CostSettings
 
@@ -22,14 +19,7 @@ def run(options: CostOptions) -> None:
     Raises:
         UserError: the config cannot be read, or is wrong.
     """
-    try:
-        given = yaml.safe_load(options.config.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{options.config}: cannot be read as a config: {reason}") from None
-    if not isinstance(given, dict):
-        raise UserError(f"{options.config}: expected keys with values")
-    config = load(given, str(options.config))
+    config = load(read_config(options.config), str(options.config))
     stated = options.model_dump(exclude_unset=True, exclude={"config"})
     assumed = CostSettings(**config.cost.model_dump(exclude_unset=True) | stated)
     config = config.model_copy(update={"cost": assumed})

@@ -12,10 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from gcrm.config import MAKING, Config
-from gcrm.config_loading import load
+from gcrm.config_loading import load, read_config
 from gcrm.errors import UserError
 from gcrm.files import read_json
 from gcrm.origins import Json, Step, provenance_of, read, steps_to, to_rebuild
@@ -114,29 +112,19 @@ def _value(file: Path, number: str) -> Any:
 def _config(file: Path, given: Path | None) -> tuple[Config | None, str | None]:
     """The config of the run that a file belongs to, and its path; or (None, None)."""
     if given is not None:
-        return load(_read_config(given), str(given)), str(given)
+        return load(read_config(given), str(given)), str(given)
     parts = Path(os.path.relpath(file)).parts
     if len(parts) < 3 or parts[0] != "results":
         return None, None
     candidates = [Path("config/config.yaml"), *sorted(Path("config").glob("*.yaml"))]
     for path in candidates:
         try:
-            content = _read_config(path)
+            content = read_config(path)
             if content.get("run") == parts[1]:
                 return load(content, str(path)), str(path)
         except UserError:
             continue  # a config of others, which may not fit this machine
     return None, None
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read as a config: {error}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: expected keys with values")
-    return content
 
 
 def _sections(config: Config) -> Mapping[str, Mapping[str, Any]]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from workflow_runs import ROOT, SMALL
 
-from gcrm.config_loading import load, unknown_part
+from gcrm.config_loading import check_keys, check_launchers, load, unknown_part
 from gcrm.errors import UserError
 from gcrm.inputs import check_inputs
 from gcrm.settings.train import CONTRASTIVE_ONLY, SET_BY_PARITY, TrainSettings
@@ -469,6 +469,33 @@ def test_the_projects_configs_are_valid(name: str) -> None:
     config = load(yaml.safe_load(path.read_text()), path.name, environment)
     assert set(config.variants) == {"vanilla", "contrastive"}
     assert config.variant("contrastive").contrastive_loss_beta == 0.5
+
+
+def test_keys_given_twice_are_named_with_their_lines(tmp_path: Path) -> None:
+    file = tmp_path / "my.yaml"
+    file.write_text("run: a\nvariants:\n  b: {max_len: 1}\n  c:\n  b:\nseeds: [0]\nrun: a\n")
+    with pytest.raises(UserError) as error:
+        check_keys(file)
+    assert str(error.value).splitlines() == [
+        f"{file}: variants.b: is there twice, in lines 3 and 5; keep one",
+        f"{file}: run: is there twice, in lines 1 and 7; keep one",
+    ]
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "config").glob("*.yaml")))
+def test_no_config_here_gives_a_key_twice(name: str) -> None:
+    check_keys(ROOT / "config" / name)
+
+
+def test_several_nodes_need_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = load(OWN | {"nodes": {"train": 2}, "processes": {"train": 2}}, "my.yaml")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    check_launchers(load(OWN, "my.yaml"), "my.yaml")
+    with pytest.raises(UserError, match=r"^my.yaml: nodes.train: several nodes need Slurm, "):
+        check_launchers(config, "my.yaml")
+    (tmp_path / "srun").write_text("#!/bin/sh\n")
+    (tmp_path / "srun").chmod(0o755)
+    check_launchers(config, "my.yaml")
 
 
 def test_the_ablations_are_the_papers_and_their_data_are_tinys() -> None:

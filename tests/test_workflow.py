@@ -475,6 +475,16 @@ def test_a_wrong_type_is_one_line(fresh: Path) -> None:
     )
 
 
+def test_a_key_that_is_there_twice_is_one_line(fresh: Path) -> None:
+    config = (fresh / "own.yaml").read_text()
+    (fresh / "twice.yaml").write_text(config + "represent: {max_len: 5, max_len: 6}\n")
+    message = refusal(fresh, "--configfile", "twice.yaml")
+    line = len(config.splitlines()) + 1
+    assert message == (
+        f"twice.yaml: represent.max_len: is there twice, in lines {line} and {line}; keep one"
+    )
+
+
 @pytest.mark.parametrize(
     ("target", "problem"),
     [

@@ -12,7 +12,7 @@ from snakemake.settings.enums import Quietness
 sys.path.insert(0, str(Path(workflow.basedir).parent))
 
 from gcrm import report_contents as contents
-from gcrm.config_loading import load, unknown_part
+from gcrm.config_loading import check_keys, check_launchers, load, unknown_part
 from gcrm.cost import estimate_line
 from gcrm.errors import UserError
 from gcrm.fingerprint import describe
@@ -41,10 +41,14 @@ config_name = (
     or "config/config.yaml"
 )
 try:
+    for file in workflow.configfiles:
+        check_keys(Path(os.path.relpath(file)))
     settings = load(config, config_name)
     # Jobs on other machines parse this file, too; the data were checked before any was sent.
     if workflow.is_main_process:
         check_inputs(settings, config_name, Path(".snakemake/gcrm_inputs.json"))
+        if workflow.nodes is None:  # jobs are started here, not by a cluster
+            check_launchers(settings, config_name)
         for word in sys.argv[1:]:
             if problem := unknown_part(settings, word):
                 raise UserError(f"{word}: {problem}")
