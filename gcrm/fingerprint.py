@@ -138,6 +138,7 @@ def _is_type_checking(test: ast.expr) -> bool:
     return ast.unparse(test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
 
 
+@cache
 def _file_of(module: str, package: Path) -> Path | None:
     """The source file of a module or package inside `package`, if there is one."""
     if module.split(".")[0] != package.name:
