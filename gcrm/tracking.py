@@ -79,11 +79,14 @@ def init_of(settings: TrackSettings, id: str, kind: str, config: dict[str, Any])
 
 
 def curve(log: Iterable[Row]) -> list[Row]:
-    """A Trainer's log without timings and its last line, which sums up: the same in each run."""
+    """A Trainer's log without timings and its last line, which sums up: the same in each run.
+
+    Keys are sorted, since those that a checkpoint has kept are.
+    """
     return [
         {
             key: value
-            for key, value in row.items()
+            for key, value in sorted(row.items())
             if not any(t in key for t in MEASUREMENTS_OF_TIME)
         }
         for row in log

@@ -294,7 +294,8 @@ def test_a_checkpoint_that_does_not_fit_is_none(
     assert status == 0 and "resuming from" in capsys.readouterr().err
     for name in ("model.safetensors", "training_log.jsonl"):
         assert (model / name).read_bytes() == (whole / name).read_bytes()
-    assert [path.name for path in small_disk.folder.iterdir()] == ["disk"]
+    names = sorted(path.name for path in small_disk.folder.iterdir())
+    assert names == ["disk", "disk.curve.jsonl"]
 
 
 def test_scores_on_a_disk_that_fills_up(

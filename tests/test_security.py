@@ -63,9 +63,10 @@ def test_no_module_can_run_what_it_reads(path: Path) -> None:
 def test_rules_give_the_shell_quoted_values_only(path: Path) -> None:
     """Paths of rules as `{…:q}`, values of the config as `{params.flags}`, which `flags` quotes.
 
-    The launcher is made of numbers alone: see gcrm/launcher.py.
+    The launcher is made of numbers alone: see gcrm/launcher.py. So are threads and
+    checkpoints.
     """
-    known = ("params.flags", "params.threads", "resources.launcher")
+    known = ("params.flags", "params.threads", "resources.launcher", "resources.max_checkpoints")
     text = path.read_text(encoding="utf-8")
     assert not re.search(r"\b(eval|exec)\(|pickle|\brun:|\bscript:", text)
     commands = re.findall(r"^ +shell:\n((?: +\"[^\n]*\n)+)", text, re.MULTILINE)
