@@ -9,10 +9,15 @@ os.environ["WANDB_MODE"] = "offline"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny tensors: threads cost more than they give
 
+import signal
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+# Behind `&` in a script Ctrl-C is ignored, also by the processes that tests send it to.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A loaded machine is slow, not wrong; in CI every run draws the same examples.
 settings.register_profile("gcrm", deadline=None, derandomize=bool(os.environ.get("CI")))
