@@ -214,19 +214,23 @@ def test_metrics_alone_make_a_report(run_folder: Path, tmp_path: Path) -> None:
     assert "synthetic" not in text
 
 
-def test_without_q_values_and_samples_there_is_less_to_tell(tmp_path: Path) -> None:
+@pytest.mark.parametrize("variant", ["v", "beta-0.25"])
+def test_without_q_values_and_samples_there_is_less_to_tell(tmp_path: Path, variant: str) -> None:
+    model = f"{variant}/seed0"
     scores = score_file(
-        tmp_path / "scores/v/seed0/gsm8k/greedy/scores.parquet", with_q_values=False
+        tmp_path / f"scores/{model}/gsm8k/greedy/scores.parquet", with_q_values=False
     )
-    output = tmp_path / "metrics/v/seed0/gsm8k.json"
+    output = tmp_path / f"metrics/{model}/gsm8k.json"
     run_metrics(MetricsOptions(scores=scores, output=output, bootstrap_resamples=20))
-    make_byte_tokenizer().save_pretrained(tmp_path / "models/v/seed0")
-    (tmp_path / "models/v/seed0/training_log.jsonl").write_text("")
+    make_byte_tokenizer().save_pretrained(tmp_path / f"models/{model}")
+    (tmp_path / f"models/{model}/training_log.jsonl").write_text("")
     alone = {"metrics": [output], "comparisons": [], "heldout_metrics": []}
     run(options(tmp_path, tmp_path / "report", heldout_comparisons=[], **alone))
-    declared = contents.figures(contents.Scope(["v"], benchmarks=True))
-    made = {path.stem for path in tmp_path.glob("report/figures/*.svg")}
-    assert made == {part.name for part in declared}
+    declared = contents.figures(contents.Scope([variant], benchmarks=True))
+    made = {
+        str(path.relative_to(tmp_path / "report")) for path in tmp_path.glob("report/figures/*")
+    }
+    assert made == {file for part in declared for file in contents.figure_files(part)}
     assert (tmp_path / "report" / contents.SOLUTIONS).is_file()
     assert "## Votes" not in (tmp_path / "report/report.md").read_text()
 

@@ -72,9 +72,9 @@ def drawing(stem: Path, heading: str, size: tuple[float, float]) -> Iterator[Any
         figure.suptitle(heading, x=0.012, ha="left")
         yield figure
         # The writers would put the date and their version into the files.
-        with atomic_path(stem.with_suffix(".svg")) as path:
+        with atomic_path(stem.with_name(f"{stem.name}.svg")) as path:
             figure.savefig(path, metadata={"Date": None, "Creator": None})
-        with atomic_path(stem.with_suffix(".png")) as path:
+        with atomic_path(stem.with_name(f"{stem.name}.png")) as path:
             figure.savefig(path, dpi=180, metadata={"Software": None})
 
 
