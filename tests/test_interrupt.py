@@ -76,8 +76,13 @@ class Run:
             assert time.monotonic() < deadline, self.said()
             time.sleep(0.01)
 
-    def interrupt(self, how: signal.Signals | str, stage: str = "") -> None:
-        """Interrupt it, and wait for its end and for that of its jobs."""
+    def interrupt(self, how: signal.Signals | str, stage: str = "") -> bool:
+        """Interrupt it, and wait for its end and for that of its jobs.
+
+        Returns:
+            Whether it was killed, so that the folder is still locked: if it is what was asked for,
+            or where SIGTERM came in a moment in which Snakemake waits for itself forever.
+        """
         jobs = self.jobs()
         if how == SNAKEMAKE_ITSELF:
             self.process.kill()
@@ -86,11 +91,16 @@ class Run:
                 os.kill(job, signal.SIGKILL)
         else:
             os.killpg(self.process.pid, how)
-        self.process.wait(timeout=300)
+        try:
+            self.process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
         deadline = time.monotonic() + 120
         while any(_command(job) for job in jobs):
             assert time.monotonic() < deadline, f"a job goes on without Snakemake: {self.said()}"
             time.sleep(0.05)
+        return self.process.returncode == -signal.SIGKILL
 
     def said(self) -> str:
         return self.screen.read_text(errors="replace")
@@ -178,9 +188,9 @@ def test_interrupted_once_in_every_stage(small_run: tuple[Path, str], tmp_path: 
             assert second.returncode != 0
             assert "Directory cannot be locked" in second.stdout + second.stderr
             assert run.process.poll() is None
-        run.interrupt(how, stage)
+        killed = run.interrupt(how, stage)
         assert run.process.returncode != 0, f"{stage}: {run.said()}"
-        if how == SNAKEMAKE_ITSELF:
+        if killed:
             unlock(project)
         said.append(run.said())
     done = snakemake(project, "--cores", "2", **whole_environment(project))
