@@ -197,10 +197,11 @@ def test_interrupted_once_in_every_stage(small_run: tuple[Path, str], tmp_path: 
     assert done.returncode == 0, done.stderr
     assert_same_results(project, small_run[0])
     assert would_run(project) == {}
-    trained = said[4:6]
-    assert "train: stopped by SIGINT, saved at step" in trained[0]
-    assert "train: resuming from" in trained[1]
-    assert "Snakemake is gone" in trained[1] and "stopped by SIGTERM, saved" in trained[1]
+    by_hand, by_orphans, after = said[4:7]
+    assert "train: stopped by SIGINT, saved at step" in by_hand
+    assert "Snakemake is gone" in by_orphans
+    # The kill may come before the training has begun again.
+    assert "train: resuming from" in by_orphans + after
 
 
 @pytest.mark.slow
