@@ -159,15 +159,14 @@ class _Kept:
     """
 
     def __init__(self, file: Path, sums: Sequence[Tensor]) -> None:
-        """Put what is in the file, if it is there, into `sums`."""
+        """Put what is in the file, if it is there and whole, into `sums`."""
         self._file, self._sums = file, sums
         self.chunks = self.batches = self.done = 0
         self._saved = time.monotonic()
-        if file.is_file():
-            with np.load(file, allow_pickle=False) as found:
-                self.chunks, self.batches, self.done = map(int, found["at"])
-                for number, one in enumerate(sums):
-                    one.copy_(torch.from_numpy(found[f"sums{number}"]))
+        if found := parts.read_arrays(file):
+            self.chunks, self.batches, self.done = map(int, found["at"])
+            for number, one in enumerate(sums):
+                one.copy_(torch.from_numpy(found[f"sums{number}"]))
 
     def advance(self, chunks: int, batches: int, completions: int) -> None:
         """Say what is in the sums now.

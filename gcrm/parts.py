@@ -7,7 +7,7 @@ bit, in however many goes it was made.
 
 import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ class Parts:
         self._ends = np.cumsum(num_tokens, dtype=np.int64)
         files = sorted(folder.glob("[0-9]*.npz")) if read else []
         self._found = [file for file in files if self._is_usable(file)]
-        self.completions = sum(len(_load(file, "rows")) for file in self._found)
+        self.completions = sum(len(arrays["rows"]) for arrays in self._arrays())
         self._values: Values = []
         self._pending: list[int] = []
         self._saved = time.monotonic()
@@ -55,10 +55,10 @@ class Parts:
         """
         self._values = values
         done = np.zeros(len(self._tokens), bool)
-        for file in self._found:
-            rows = _load(file, "rows")
+        for arrays in self._arrays():
+            rows = arrays["rows"]
             for number, kind in enumerate(values):
-                kind[self._places(rows)] = _load(file, f"values{number}")
+                kind[self._places(rows)] = arrays[f"values{number}"]
             done[rows] = True
         return done
 
@@ -83,6 +83,9 @@ class Parts:
         self._pending = []
         self._saved = time.monotonic()
 
+    def _arrays(self) -> Iterator[dict[str, NDArray[Any]]]:
+        return filter(None, map(read_arrays, self._found))
+
     def _places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Where the tokens of these completions are."""
         spans = zip(self._ends[rows], self._tokens[rows], strict=True)
@@ -91,13 +94,16 @@ class Parts:
     def _is_usable(self, file: Path) -> bool:
         """Whether a part is readable, and of as many tokens as it should be."""
         try:
-            rows = _load(file, "rows")
-            return bool(len(_load(file, "values0")) == self._tokens[rows].sum())
-        except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile):
+            arrays = read_arrays(file) or {}
+            return bool(len(arrays["values0"]) == self._tokens[arrays["rows"]].sum())
+        except (KeyError, IndexError):
             return False
 
 
-def _load(file: Path, name: str) -> NDArray[Any]:
-    with np.load(file, allow_pickle=False) as arrays:
-        found: NDArray[Any] = arrays[name]
-        return found
+def read_arrays(file: Path) -> dict[str, NDArray[Any]] | None:
+    """The arrays of an .npz file by name; None where it is not there, or damaged."""
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile):
+        return None

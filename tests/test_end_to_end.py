@@ -18,14 +18,8 @@ from browser import chromium, click_through, errors
 from workflow_runs import KEYS, SMALL, SNAKEMAKE, TITLE, snakemake, would_run, write_config
 
 
-@pytest.fixture(scope="module")
-def run(small_run: tuple[Path, str]) -> tuple[Path, str]:
-    """The project after the run, and what was on the screen."""
-    return small_run
-
-
-def test_it_ends_with_the_table(run: tuple[Path, str]) -> None:
-    project, screen = run
+def test_it_ends_with_the_table(small_run: tuple[Path, str]) -> None:
+    project, screen = small_run
     report = project / "results/small/report"
     summary = (report / "summary.txt").read_text()
     assert summary.strip() in screen
@@ -37,17 +31,17 @@ def test_it_ends_with_the_table(run: tuple[Path, str]) -> None:
     assert (report / "figures/auroc.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_report_shows_solutions_token_by_token(run: tuple[Path, str]) -> None:
-    page = (run[0] / "results/small/report/solutions.html").read_text()
+def test_the_report_shows_solutions_token_by_token(small_run: tuple[Path, str]) -> None:
+    page = (small_run[0] / "results/small/report/solutions.html").read_text()
     assert "Not shown" not in page
     assert page.count('<div class="tokens">') == 2 * page.count('<div class="solution ') > 2
 
 
 @pytest.mark.parametrize("kind", ["zip", "html"])
 def test_snakemakes_own_report_shows_everything(
-    run: tuple[Path, str], tmp_path: Path, kind: str
+    small_run: tuple[Path, str], tmp_path: Path, kind: str
 ) -> None:
-    project, _ = run
+    project, _ = small_run
     made = snakemake(project, "--report", str(tmp_path / f"report.{kind}"))
     assert made.returncode == 0, made.stderr
     page = tmp_path / "report.html"
@@ -63,17 +57,17 @@ def test_snakemakes_own_report_shows_everything(
         assert errors(window) == []
 
 
-def test_values_of_the_config_reach_a_shell_quoted(run: tuple[Path, str]) -> None:
-    project, _ = run
+def test_values_of_the_config_reach_a_shell_quoted(small_run: tuple[Path, str]) -> None:
+    project, _ = small_run
     assert TITLE in (project / "results/small/report/report.md").read_text()
     tracked = json.loads((project / "results/small/tracking/provenance.json").read_text())
     assert tracked["options"]["wandb_group"] == TITLE
     assert not list(project.rglob("pwned"))
 
 
-def test_keys_are_in_no_file_of_a_run_and_not_on_the_screen(run: tuple[Path, str]) -> None:
+def test_keys_are_in_no_file_of_a_run_and_not_on_the_screen(small_run: tuple[Path, str]) -> None:
     """Results, provenance, logs, Snakemake's own records, and what wandb keeps."""
-    project, screen = run
+    project, screen = small_run
     files = [path for path in project.rglob("*") if path.is_file()]
     assert any(".snakemake" in path.parts for path in files)
     assert any(path.suffix == ".wandb" for path in files)
@@ -82,15 +76,15 @@ def test_keys_are_in_no_file_of_a_run_and_not_on_the_screen(run: tuple[Path, str
         assert [str(p) for p in files if secret.encode() in p.read_bytes()] == []
 
 
-def test_the_screen_says_stage_step_and_time(run: tuple[Path, str]) -> None:
-    _, screen = run
+def test_the_screen_says_stage_step_and_time(small_run: tuple[Path, str]) -> None:
+    _, screen = small_run
     assert "Job 6: " in screen or "Job 7: " in screen
     assert "pretrain" in screen and "150/150, done in" in screen
     assert "Reason:" not in screen
 
 
-def test_every_result_is_there_with_its_provenance(run: tuple[Path, str]) -> None:
-    results = run[0] / "results/small"
+def test_every_result_is_there_with_its_provenance(small_run: tuple[Path, str]) -> None:
+    results = small_run[0] / "results/small"
     for variant in ("vanilla", "contrastive"):
         state = np.load(results / f"goal_states/{variant}/seed0/goal_state.npy")
         assert (state.shape, state.dtype) == ((1, 64), np.float32)
@@ -120,10 +114,10 @@ def test_every_result_is_there_with_its_provenance(run: tuple[Path, str]) -> Non
 
 
 def test_each_job_had_a_gpu_of_its_own_and_says_that_it_computes_on_the_cpu(
-    run: tuple[Path, str],
+    small_run: tuple[Path, str],
 ) -> None:
     """Pretended GPUs are taken like others; torch, which finds none, takes the CPU."""
-    project, screen = run
+    project, screen = small_run
     logs = [*project.glob("results/small/logs/train/*"), *project.glob("results/*/logs/evaluate/*")]
     assert len(logs) == 2 + 8
     for log in logs:
@@ -133,22 +127,22 @@ def test_each_job_had_a_gpu_of_its_own_and_says_that_it_computes_on_the_cpu(
     assert "evaluate: on GPU 0" in screen and "evaluate: on GPU 1" in screen
 
 
-def test_the_curve_and_the_final_numbers_are_kept(run: tuple[Path, str]) -> None:
-    tracking = run[0] / "results/small/tracking"
+def test_the_curve_and_the_final_numbers_are_kept(small_run: tuple[Path, str]) -> None:
+    tracking = small_run[0] / "results/small/tracking"
     for variant in ("vanilla", "contrastive"):
-        log = run[0] / f"results/small/models/{variant}/seed0/training_log.jsonl"
+        log = small_run[0] / f"results/small/models/{variant}/seed0/training_log.jsonl"
         assert (tracking / f"{variant}-seed0.jsonl").read_text() == log.read_text() != ""
     rows = [json.loads(line) for line in (tracking / "metrics.jsonl").read_text().splitlines()]
     assert len(rows) == 2 * 3 + 3
-    metrics = json.loads((run[0] / "results/small/metrics/vanilla/seed0/gsm8k.json").read_text())
+    metrics = json.loads((tracking.parent / "metrics/vanilla/seed0/gsm8k.json").read_text())
     value = metrics["auroc"]["reward"]["value"]
     assert rows[0]["numbers"].get("auroc.reward") == value
     # Trainings, their numbers, and comparisons: kept offline by the real wandb.
-    assert len(list((run[0] / "wandb").glob("offline-run-*/*.wandb"))) == 2 + 3
+    assert len(list((small_run[0] / "wandb").glob("offline-run-*/*.wandb"))) == 2 + 3
 
 
-def test_a_number_leads_back_to_the_problems_it_began_with(run: tuple[Path, str]) -> None:
-    project, _ = run
+def test_a_number_leads_back_to_the_problems_it_began_with(small_run: tuple[Path, str]) -> None:
+    project, _ = small_run
     home = project / "results/small"
     number = "results/small/metrics/contrastive/seed0/gsm8k.json"
     told = trace(project, number, "auroc")
@@ -183,8 +177,8 @@ def trace(project: Path, *words: str) -> dict[str, Any]:
     return told
 
 
-def test_then_there_is_nothing_to_do_even_if_all_is_touched(run: tuple[Path, str]) -> None:
-    project, _ = run
+def test_then_there_is_nothing_to_do_even_if_all_is_touched(small_run: tuple[Path, str]) -> None:
+    project, _ = small_run
     assert would_run(project) == {}
     for path in project.rglob("*"):
         if ".snakemake" not in path.parts:
@@ -193,9 +187,9 @@ def test_then_there_is_nothing_to_do_even_if_all_is_touched(run: tuple[Path, str
 
 
 def test_a_deleted_number_is_rebuilt_alone_and_bit_identical(
-    run: tuple[Path, str], tmp_path: Path
+    small_run: tuple[Path, str], tmp_path: Path
 ) -> None:
-    project = shutil.copytree(run[0], tmp_path / "project")
+    project = shutil.copytree(small_run[0], tmp_path / "project")
     wanted = project / "results/small/metrics/contrastive/seed0/gsm8k.json"
     scores = project / "results/small/scores/contrastive/seed0/gsm8k/all/scores.parquet"
     before = wanted.read_bytes(), scores.read_bytes()
@@ -207,8 +201,8 @@ def test_a_deleted_number_is_rebuilt_alone_and_bit_identical(
     assert (wanted.read_bytes(), scores.read_bytes()) == before
 
 
-def test_scores_are_exported_on_demand(run: tuple[Path, str], tmp_path: Path) -> None:
-    project = shutil.copytree(run[0], tmp_path / "project")
+def test_scores_are_exported_on_demand(small_run: tuple[Path, str], tmp_path: Path) -> None:
+    project = shutil.copytree(small_run[0], tmp_path / "project")
     wanted = "results/small/scores/vanilla/seed0/svamp/greedy/output.jsonl"
     done = snakemake(project, "--cores", "1", wanted)
     assert done.returncode == 0, done.stderr
@@ -220,8 +214,8 @@ def test_scores_are_exported_on_demand(run: tuple[Path, str], tmp_path: Path) ->
     }
 
 
-def test_an_interrupted_training_resumes(run: tuple[Path, str], tmp_path: Path) -> None:
-    project = shutil.copytree(run[0], tmp_path / "project")
+def test_an_interrupted_training_resumes(small_run: tuple[Path, str], tmp_path: Path) -> None:
+    project = shutil.copytree(small_run[0], tmp_path / "project")
     long = {"save_steps": 2, "max_epochs": 60, "logging_steps": 2}
     write_config(project / "config/config.yaml", SMALL | {"variants": {"long": long}})
     wanted = "results/small/models/long/seed0/model.safetensors"

@@ -261,6 +261,29 @@ def test_a_second_evaluation_of_the_same_table_is_refused(
     assert evaluate(*options(folder, "completions", output)) == 0
 
 
+def represent(folder: Path, name: str) -> int:
+    words = ["--dataset-path", folder / "pairs.jsonl", "--reward-model-path", folder / "rm0"]
+    words += ["--tokens-per-batch", "60", "--save-dir", folder / name]
+    return run_stage(RepresentOptions, run_represent, list(map(str, words)))
+
+
+def test_a_goal_state_whose_part_is_damaged_starts_afresh(
+    folder: Path, forward: Forward, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a machine may leave it that lost its power."""
+    assert represent(folder, "goal-unhurt") == 0
+    forward.until(2)
+    assert represent(folder, "goal-hurt") == 130
+    [part] = folder.glob("goal-hurt/*.parts/*/*.npz")
+    part.write_bytes(part.read_bytes()[:100])
+    forward.until(10**9)
+    capsys.readouterr()
+    assert represent(folder, "goal-hurt") == 0
+    assert "resuming" not in capsys.readouterr().err
+    states = [folder / name / "goal_state.npy" for name in ("goal-unhurt", "goal-hurt")]
+    assert states[0].read_bytes() == states[1].read_bytes()
+
+
 def test_an_interrupted_goal_state_goes_on(
     folder: Path,
     forward: Forward,
@@ -269,20 +292,14 @@ def test_an_interrupted_goal_state_goes_on(
 ) -> None:
     """In the middle of what is encoded together, and in the next of it."""
     monkeypatch.setattr("gcrm.goal_state.COMPLETIONS_AT_ONCE", 10)
-
-    def represent(name: str) -> int:
-        words = ["--dataset-path", folder / "pairs.jsonl", "--reward-model-path", folder / "rm0"]
-        words += ["--tokens-per-batch", "60", "--save-dir", folder / name]
-        return run_stage(RepresentOptions, run_represent, list(map(str, words)))
-
-    assert represent("goal-whole") == 0
+    assert represent(folder, "goal-whole") == 0
     batches = forward.batches
     for limit in (2, 1, batches - 4):
         forward.until(limit)
-        assert represent("goal-goes") == 130
+        assert represent(folder, "goal-goes") == 130
     forward.until(10**9)
     capsys.readouterr()
-    assert represent("goal-goes") == 0
+    assert represent(folder, "goal-goes") == 0
     assert "resuming: " in capsys.readouterr().err
     assert forward.batches == 1
     whole, goes = (folder / name / "goal_state.npy" for name in ("goal-whole", "goal-goes"))
