@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# Behind `&` in a script Ctrl-C is ignored, also by the processes that tests send it to.
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# Ignored behind `&` in a script and under nohup, and then by the processes that tests send it to, too.
+for number, usual in [(signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)]:
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, usual)
 
 # A loaded machine is slow, not wrong; in CI every run draws the same examples.
 settings.register_profile("gcrm", deadline=None, derandomize=bool(os.environ.get("CI")))
