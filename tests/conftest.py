@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# Ignored behind `&` in a script and under nohup, and then by the processes that tests send it to, too.
+# Ignored behind `&` in a script and under nohup, also by the processes that tests send them to.
 for number, usual in [(signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)]:
     if signal.getsignal(number) == signal.SIG_IGN:
         signal.signal(number, usual)
