@@ -4,12 +4,14 @@ Prompt and completion are tokenised together, so that scores do not depend on wh
 EOS ends every completion and is part of it: the last partial reward is the reward.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
+from tokenizers import Tokenizer, pre_tokenizers
 from transformers import PreTrainedTokenizerBase
 
 from gcrm.errors import UserError
@@ -273,12 +275,8 @@ class Encoder:
 
     def _as_text(self, text: str, begin: int, end: int) -> list[Token]:
         """The tokens of text[begin:end], none of them special."""
-        backend = self.tokenizer.backend_tokenizer
-        backend.encode_special_tokens = True
-        try:
+        with _as_part(self.tokenizer.backend_tokenizer, begin == 0) as backend:
             encoding = backend.encode(text[begin:end], add_special_tokens=False)
-        finally:
-            backend.encode_special_tokens = False
         tokens: list[Token] = []
         for id, (first, last) in zip(encoding.ids, encoding.offsets, strict=True):
             token = (id, begin + first, begin + last)
@@ -294,6 +292,30 @@ class Encoder:
             for letter in self.tokenizer.backend_tokenizer.model.tokenize(text[place])
         ]
         return [letter for letter in letters if not self._is_special(letter, text)]
+
+
+@contextmanager
+def _as_part(backend: Tokenizer, at_start: bool) -> Iterator[Tokenizer]:
+    """The tokenizer, knowing no special tokens; and if the part that it is given is not the start
+    of a text, without the space that some put in front of one (CodeLlama's)."""
+    first = backend.pre_tokenizer
+    steps: list[pre_tokenizers.PreTokenizer] = [first]
+    if isinstance(first, pre_tokenizers.Sequence):
+        steps = list(first)  # type: ignore[call-overload]  # its stub says nothing of iteration
+    in_front = [
+        step
+        for step in steps
+        if isinstance(step, pre_tokenizers.Metaspace) and step.prepend_scheme == "first"
+    ]
+    backend.encode_special_tokens = True
+    for step in in_front:
+        step.prepend_scheme = "first" if at_start else "never"
+    try:
+        yield backend
+    finally:
+        backend.encode_special_tokens = False
+        for step in in_front:
+            step.prepend_scheme = "first"
 
 
 def _template(tokenizer: PreTrainedTokenizerBase, name: str) -> str:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from models import make_byte_tokenizer, make_sentencepiece_tokenizer, make_tokenizer
-from tokenizers import AddedToken
+from tokenizers import AddedToken, pre_tokenizers
 
 from gcrm.encoding import PLAIN_TEMPLATE, Encoded, Encoder, PromptTooLong
 from gcrm.errors import UserError
@@ -145,6 +145,24 @@ def test_a_special_token_made_of_prompt_and_completion_is_text():
     one = Encoder(tokenizer, 99).encode("a<|pa", "d|>")
     assert tokens(one, tokenizer) == ["a", "<", "|", "p", "a", "d", "|", ">", "<|endoftext|>"]
     assert one.start == 5
+
+
+@pytest.mark.parametrize("sequence", [False, True])
+def test_a_typed_special_token_leaves_the_tokens_before_it(sequence):
+    """As CodeLlama has it: the space in front of a text is before no part that follows BOS."""
+    tokenizer = make_sentencepiece_tokenizer(modern=True)
+    backend = tokenizer.backend_tokenizer
+    if sequence:
+        backend.pre_tokenizer = pre_tokenizers.Sequence(
+            [backend.pre_tokenizer, pre_tokenizers.Digits()]
+        )
+    encoder = Encoder(tokenizer, 99)
+    one, typed = (encoder.encode("Tom has", end) for end in [" apples", " apples </s>"])
+    assert typed.start == one.start
+    assert typed.input_ids[: len(one.input_ids) - 1] == one.input_ids[:-1]
+    literal = ["▁", "<0x3C>", "<0x2F>", "s", "<0x3E>", "</s>"]
+    assert tokens(typed, tokenizer)[len(one.input_ids) - 1 :] == literal
+    assert encoder.encode("Tom has", " apples") == one, "the tokenizer is as it was"
 
 
 def test_unknown_letters_stay_as_the_tokenizer_has_them():
