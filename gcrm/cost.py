@@ -85,11 +85,7 @@ def estimate_line(config: Config, where: str, cores: int | None = None) -> str:
     if found.size is None:
         return f"cost: not known, for the size of {config.base_model} is not; {more}"
     known = [*(found.training if found.pairs else []), *found.scoring]
-    data = [f"{found.models} reward models"]
-    if found.pairs:
-        data.append(f"{found.pairs.rows:,} pairs of {found.pairs.tokens:,} tokens")
-    if found.scored:
-        data.append(f"{found.scored.rows:,} completions of {found.scored.tokens:,} tokens")
+    on = dict.fromkeys(item.data for item in known if item.stage != "represent")
     parts = [f"{flops(known):.1e} FLOPs, {_told(found.hours(known))} hours"] if known else []
     if not found.pairs:
         parts.append(
@@ -100,7 +96,7 @@ def estimate_line(config: Config, where: str, cores: int | None = None) -> str:
     room = f", of which {free / 1e9:.0f} GB are free" if sum(found.disk.values()) > free else ""
     return (
         f"cost: {' and '.join(parts)}, on {found.devices.words}; {_disk(found)} GB of disk{room}; "
-        f"{', '.join(data)}; {more}"
+        f"{', '.join([f'{found.models} reward models', *on])}; {more}"
     )
 
 

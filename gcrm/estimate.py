@@ -99,7 +99,7 @@ def _training(config: Config, size: ModelSize, pairs: Amount) -> list[Item]:
         items.append(
             Item(
                 f"train {name}",
-                f"{amount.rows:,} pairs, {amount.tokens:,} tokens",
+                f"{amount.rows:,} pairs of {amount.tokens:,} tokens",
                 f"{least}{factor} N tokens x epochs {settings.max_epochs} x seeds {seeds}",
                 factor * n * amount.tokens * settings.max_epochs * seeds,
             )
@@ -110,7 +110,7 @@ def _training(config: Config, size: ModelSize, pairs: Amount) -> list[Item]:
     items.append(
         Item(
             "represent",
-            f"{amount.rows:,} chosen, {tokens:,} tokens",
+            f"{amount.rows:,} chosen of {tokens:,} tokens",
             f"2 N tokens x models {models}",
             2 * n * tokens * models,
         )
@@ -123,7 +123,7 @@ def _scoring(config: Config, size: ModelSize, scored: Amount) -> list[Item]:
     return [
         Item(
             "evaluate",
-            f"{scored.rows:,} completions, {scored.tokens:,} tokens",
+            f"{scored.rows:,} completions of {scored.tokens:,} tokens",
             f"2 N tokens x models {models}",
             2 * size.multiplied * scored.tokens * models,
         )

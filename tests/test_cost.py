@@ -257,6 +257,16 @@ def test_the_line_is_one_line_with_all_that_matters() -> None:
         assert part in line
 
 
+def test_the_line_counts_the_pairs_that_are_trained_on() -> None:
+    """Not those that `max_pairs` leaves out; variants that differ in it are told one by one."""
+    own = config(variants={"all": None, "some": {"max_pairs": 100}})
+    line = estimate_line(own, "own.yaml")
+    assert "10,000 pairs of 8,000,000 tokens, 100 pairs of 80,000 tokens" in line
+    capped = config(train=OWN["train"] | {"max_pairs": 100})
+    line = estimate_line(capped, "own.yaml")
+    assert "100 pairs of 80,000 tokens" in line and "10,000 pairs" not in line
+
+
 # --- devices ----------------------------------------------------------------------------------
 
 
@@ -309,10 +319,10 @@ def test_options_of_the_command_stand_above_the_config(
     write_config(tmp_path / "own.yaml", OWN)
     assert cost("--config", tmp_path / "own.yaml") == 0
     first = capsys.readouterr().out
-    assert "10,000 pairs, 8,000,000 tokens" in first
+    assert "10,000 pairs of 8,000,000 tokens" in first
     assert cost("--config", tmp_path / "own.yaml", "--pairs", 20_000, "--devices", 16) == 0
     second = capsys.readouterr().out
-    assert "20,000 pairs, 16,000,000 tokens" in second
+    assert "20,000 pairs of 16,000,000 tokens" in second
     assert "hours on 16 a100" in second
     assert "8 N tokens x epochs 2 x seeds 3" in second
     # Twice the training on twice the devices takes the same hours.
