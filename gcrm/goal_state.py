@@ -18,7 +18,7 @@ from gcrm.errors import UserError
 from gcrm.files import atomic_path
 from gcrm.preferences import Preference
 from gcrm.processes import Processes, join
-from gcrm.progress import Progress, say
+from gcrm.progress import Progress, name_of, say
 from gcrm.provenance import write_provenance
 from gcrm.responses import Selection, select
 from gcrm.resumption import discard, parts_of, unfinished
@@ -99,7 +99,7 @@ def _sum_states(
     sums = torch.zeros(len(selection.counts), width, dtype=torch.float64)
     counts = torch.zeros(len(selection.counts), dtype=torch.float64)
     kept = _Kept(_begun(options, reward_model, processes), [sums, counts])
-    name = f"represent {options.save_dir.parent.name}"
+    name = f"represent {name_of(options.save_dir)}"
     if kept.done:
         say(f"{name}: resuming: {kept.done} of {selection.total} completions are through")
     progress = Progress(name, selection.total - kept.done, "completion")

@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import time
+import warnings
 from contextlib import suppress
 from pathlib import Path
 
@@ -34,6 +35,8 @@ def set_up_logging(log_file: Path | None) -> None:
     level = logging.INFO if tells_all else logging.WARNING
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.captureWarnings(True)
+    # How DeepSpeed calls torch is nothing that a user can change.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed")
     # Progress bars and load reports of the libraries would drown our own lines.
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -47,6 +50,11 @@ class _LogFile(logging.FileHandler):
     def handleError(self, record: logging.LogRecord) -> None:
         if not isinstance(sys.exc_info()[1], OSError):
             super().handleError(record)
+
+
+def name_of(folder: str | Path) -> str:
+    """What a model or goal state is called: the end of its folder, `vanilla/seed0` in a run."""
+    return Path(*Path(folder).resolve().parts[-2:]).as_posix()
 
 
 def say(message: str) -> None:

@@ -14,7 +14,7 @@ from gcrm.disk import check_writable
 from gcrm.encoding import Encoded
 from gcrm.parts import Parts
 from gcrm.processes import join
-from gcrm.progress import Progress, say
+from gcrm.progress import Progress, name_of, say
 from gcrm.resumption import discard, parts_of, unfinished
 from gcrm.reward_model import RewardModel, Scores
 from gcrm.settings.evaluate import EvaluateOptions
@@ -41,8 +41,7 @@ class Scorer(AbstractContextManager["Scorer"]):
             max_len=options.max_len,
             trust_remote_code=options.trust_remote_code,
         )
-        path = Path(options.reward_model_path).resolve()
-        self._name = f"{path.parent.name}/{path.name}"
+        self._name = name_of(options.reward_model_path)
         self._claims = ExitStack()
         self._paths: list[Path] = []
         self._parts: Parts | None = None  # of the table that was scored last

@@ -8,6 +8,7 @@ from transformers import TrainingArguments
 
 from gcrm.errors import UserError
 from gcrm.hardware import Hardware
+from gcrm.progress import name_of
 from gcrm.resumption import unfinished
 from gcrm.settings.train import NO_MATTER, TrainOptions
 from gcrm.zero import read_zero_config
@@ -35,7 +36,7 @@ def training_arguments(
     on_cpu = hardware.device == "cpu"
     arguments = TrainingArguments(
         output_dir=str(_checkpoint_folder(options, zero, on_cpu)),
-        run_name=f"{options.save_path.parent.name}/{options.save_path.name}",
+        run_name=name_of(options.save_path),
         per_device_train_batch_size=options.micro_train_batch_size,
         per_device_eval_batch_size=options.micro_train_batch_size,
         gradient_accumulation_steps=accumulate,

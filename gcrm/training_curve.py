@@ -8,6 +8,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from gcrm.disk import writing
 from gcrm.files import write_jsonl
+from gcrm.progress import name_of
 from gcrm.settings.train import TrainOptions
 from gcrm.tracking import Report, Wandb, curve, init_of, settings_of
 
@@ -42,8 +43,7 @@ class TrainingCurve(TrainerCallback):
         if not state.is_world_process_zero:
             return
         write_jsonl(self.path, curve(state.log_history))
-        path = self.options.save_path
-        settings = settings_of(self.options, f"{path.parent.name}/{path.name}")
+        settings = settings_of(self.options, name_of(self.options.save_path))
         if settings.wandb_project is None and self.options.use_wandb is None:
             return
         init = init_of(settings, self.id, "train", self.options.model_dump(mode="json"))
