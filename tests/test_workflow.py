@@ -1,6 +1,8 @@
 import json
 import os
+import re
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -404,6 +406,20 @@ def test_a_failed_job_is_one_line_and_leaves_all_other_results(own_project: Path
     }
     touched = {p for p, text in before.items() if not p.exists() or p.read_bytes() != text}
     assert touched <= own
+
+
+@pytest.mark.parametrize(
+    ("limit", "free"), [([], sys.maxsize), (["--max-jobs-per-timespan", "5/1s"], 5)]
+)
+def test_jobs_a_second_are_counted_only_for_a_user(
+    fresh: Path, limit: list[str], free: int
+) -> None:
+    """By itself, Snakemake wakes up for the count each second, once for every job so far."""
+    target = "results/small/data/report.json"
+    done = snakemake(fresh, target, "--cores", "1", "--forcerun", "prepare", "--verbose", *limit)
+    assert done.returncode == 0, done.stderr
+    told = re.findall(r"Resources after job selection: .*'_job_count': (\d+)", done.stderr)
+    assert {int(count) for count in told} == {free}
 
 
 def test_the_default_config_is_the_tiny_run_with_both_variants() -> None:

@@ -183,6 +183,17 @@ def hide_reasons():
         quiet.add(Quietness.REASON)
 
 
+def count_no_jobs_a_second():
+    """Start jobs as soon as there is room, unless the user limits jobs a second.
+
+    Snakemake's own limit of 100 makes it look for jobs to start once a second for every job that it
+    has started so far, which after some hundred jobs takes a large part of a core.
+    """
+    limit = workflow.scheduling_settings.max_jobs_per_timespan
+    if limit is not None and (limit.max_jobs, limit.timespan) == (100, 1):
+        workflow.scheduler.job_rate_limiter = None
+
+
 def show_cost():
     """Say what the run will cost, as far as it is known. What cannot be estimated stops nothing."""
     try:
