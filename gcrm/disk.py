@@ -21,6 +21,7 @@ NO_ROOM = {
 NO_PLACE = {
     errno.EACCES: "no permission to write there; give another folder, or change its mode",
     errno.EPERM: "writing is not permitted there; give another folder",
+    errno.ENOENT: "its folder is gone, or cannot be made; give another path",
     errno.ENOTDIR: "one of the folders in this path is a file; give another path",
     errno.EEXIST: "there is a file where a folder is needed; give another path",
     errno.EISDIR: "there is a folder of this name; give another path",

@@ -216,6 +216,8 @@ def test_a_path_through_a_file_or_onto_a_folder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="the name is longer"):
         write_jsonl(tmp_path / ("n" * 300), [{"a": 1}])
     assert (tmp_path / "folder" / "inside").is_dir()
+    with pytest.raises(UserError, match="its folder is gone, or cannot be made; give another path"):
+        check_writable(Path("/proc/gcrm"))
 
 
 @pytest.mark.parametrize("log", [[], ["--log-file", "/sys/gcrm/export.log"]])
