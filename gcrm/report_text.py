@@ -58,8 +58,9 @@ CURVE_TEXT = (
 )
 OFFICIAL_TEXT = (
     "All correct samples are one answer and win ties, null answers and the greedy solution vote, "
-    "and savings count even where all samples are dropped. Most of these numbers are higher by "
-    "construction: compare them only with numbers that are counted the same way."
+    "the token at which a sample crosses the threshold is saved, too, and the first tokens, which "
+    "the filter skips, count nowhere. Most of these numbers are higher by construction: compare "
+    "them only with numbers that are counted the same way."
 )
 VARIANTS_TEXT = (
     "Means over benchmarks{groups}, whose problems count as independent; correlations of Q-values "

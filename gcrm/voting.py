@@ -6,8 +6,7 @@ the data are authoritative: an answer is right to the share of its samples that 
 
 "Official" is what the authors' scripts do, for comparison with their numbers: null answers vote,
 answers are compared as written, all correct samples count as one answer and win ties; the filter
-saves the crossing token too, leaves the first tokens out of all counts, and counts what it would
-save even where all samples fall below the threshold and the unfiltered vote is taken.
+saves the crossing token too, and leaves the first tokens out of all counts.
 """
 
 from collections.abc import Iterator, Sequence
@@ -177,13 +176,10 @@ class QFilter:
         crossing[dropped] = self._position[(self._first + above)[dropped]]
         kept = np.bincount(self.problem, ~dropped)
         all_dropped = (kept == 0)[self.problem]
-        if official:
-            saved = np.where(dropped, self.lengths - crossing, 0)
-            counted = np.maximum(self.lengths - self.skip, 0)
-        else:
-            saved = np.where(dropped & ~all_dropped, self.lengths - crossing - 1, 0)
-            counted = self.lengths
-        return Filtered(~dropped | all_dropped, saved, counted)
+        keep = ~dropped | all_dropped
+        behind = self.lengths - crossing - (0 if official else 1)
+        counted = np.maximum(self.lengths - self.skip, 0) if official else self.lengths
+        return Filtered(keep, np.where(keep, 0, behind), counted)
 
 
 def _new_lows(q_values: Ragged, skip: int) -> Iterator[tuple[Ints, Ints, NDArray[np.float32]]]:

@@ -103,7 +103,7 @@ def test_q_filter_by_hand() -> None:
     assert found.tokens.tolist() == [6, 6, 4, 2, 3, 4]
     official = q_filter.apply(0.0, official=True)
     assert official.keep.tolist() == found.keep.tolist()
-    assert official.saved.tolist() == [2, 0, 2, 0, 1, 2]
+    assert official.saved.tolist() == [2, 0, 2, 0, 0, 0]
     assert official.tokens.tolist() == [4, 4, 2, 0, 1, 2]
     assert q_filter.smallest() == pytest.approx([-0.1, 0.5, -0.9, np.inf, -0.5, -0.6])
 
@@ -204,7 +204,7 @@ def test_official_rules_agree_with_slow_loops(
         assert accuracy[number] == (right > 0 and right >= max(wrong.values(), default=0))
         for i in mine:
             below = [k for k, q in enumerate(q_values[i]) if k >= skip and q < threshold]
-            assert filtered.saved[i] == (len(q_values[i]) - below[0] if below else 0)
+            assert filtered.saved[i] == (len(q_values[i]) - below[0] if below and kept else 0)
             assert filtered.tokens[i] == len(q_values[i][skip:])
 
 
