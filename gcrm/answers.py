@@ -36,20 +36,27 @@ def canonical(answer: str | None) -> str | None:
     try:
         return _canonical_math(plain)
     except Unreadable:
-        return canonical_algebra(plain) or (plain or text).casefold()
+        # 12 34 is no product, whatever algebra makes of it.
+        algebra = None if _APART.search(plain) else canonical_algebra(plain)
+        return algebra or (plain or text).casefold()
 
 
 def _tidy(text: str) -> str:
     return " ".join(text.split()).rstrip(" .")
 
 
-_SPACES = re.compile(r"\\[,!;: ]|~|\\quad\b|\\left\b|\\right\b|\\displaystyle\b")
+# Not the second backslash of \\, which ends the row of a matrix.
+_SPACES = re.compile(r"(?<!\\)\\[,;: ]|~|\\quad\b|\\left\b|\\right\b|\\displaystyle\b")
+_NO_SPACE = re.compile(r"(?<!\\)\\!|(?<=\d)\\,(?=\d{3}(?!\d))")  # 10,\!000; 10\,000
+_GROUPED = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?![\d,])")  # 10 000
+_MIXED = re.compile(r"(?<![\d.,/])(\d+) (\d+)/(\d+)(?![\d.,/])")  # 2 1/2
+_APART = re.compile(r"\d \d")
 _BOXED = re.compile(r"\\boxed\{(.*)\}")
 _TEXT = re.compile(r"\\(?:text|mathrm|textbf|mathbf|mbox)\{([^{}]*)\}")
 _UNIT = re.compile(
     r"(?<=[\d}\)])\s*(?:\\(?:text|mathrm|mbox)\{[^{}]*\}(?:\^\{?\d\}?)?"  # 6\text{ cm}^2
-    # 18 red cars
-    r"|\s(?!and\b|or\b)[^\W\d_]{2,}(?:\s(?!and\b|or\b)[^\W\d_]{2,}){0,2}(?:\^\{?\d\}?)?)$"
+    # 18 red cars; but not 3 xy
+    r"|\s(?!and\b|or\b|[abcxyz]{2,3}\b)[^\W\d_]{2,}(?:\s(?!and\b|or\b)[^\W\d_]{2,}){0,2}(?:\^\{?\d\}?)?)$"
 )
 _NAMED = re.compile(  # x = 3, 1 + 2 = 3
     r"^(?:[A-Za-z]\s*(?:=|\\in\b)|[^A-Za-z=\\]*=)\s*(?=[^=]+$)"
@@ -61,13 +68,17 @@ def _without_wrapping(text: str) -> str:
     if "\\begin" not in text:
         text = re.sub(r"\\\\(?=[A-Za-z{}$%])", r"\\", text)  # escaped once too often
     text = text.replace("{,}", ",")
-    text = _SPACES.sub(" ", text).replace("\\$", "").replace("$", "").strip()
+    text = _SPACES.sub(" ", _NO_SPACE.sub("", text)).replace("\\$", "").replace("$", "").strip()
     if boxed := _BOXED.fullmatch(text):
         text = boxed[1].strip()
     text = re.sub(r"\^\{?\\circ\}?|\\degree\b|°|\\?%", "", text).strip()
     text = _NAMED.sub("", text)
-    text = _UNIT.sub("", text)
-    return _tidy(_TEXT.sub(r"\1", text))
+    text = re.sub(r"(?<=\d)\s*pi\b", r"\\pi", text)
+    text = _tidy(_TEXT.sub(r"\1", _UNIT.sub("", text)))
+    if letter := re.fullmatch(r"\(([A-Za-z])\)", text):  # of a choice: (C)
+        return letter[1]
+    text = _GROUPED.sub(lambda match: match[0].replace(" ", ""), text)
+    return _MIXED.sub(r"\1\\frac{\2}{\3}", text)
 
 
 # --- numbers and lists of numbers ---

@@ -43,6 +43,21 @@ from gcrm.answers import canonical
         ["x + 1", "1 + x", "1+x"],
         ["6r^2-4r-24", "-24-4r+6r^2"],
         ["Blue", "\\text{blue}", "blue."],
+        ["10000", "10,\\!000", "10\\,000", "10 000", "10{,}000"],
+        ["58500", "58,\\!500"],
+        ["2.5", "2 1/2", "2\\frac{1}{2}", "2\\ 1/2"],
+        ["C", "(C)", "\\text{(C)}", "c"],
+        [
+            "\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}",
+            "\\begin{pmatrix}1\\\\2\\end{pmatrix}",
+            "\\begin{pmatrix} 1 \\\\  2\\end{pmatrix}",
+        ],
+        [
+            "\\begin{pmatrix} 1 & 2 \\\\ 3 & 4 \\end{pmatrix}",
+            "\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}",
+        ],
+        ["5", "5 red cars", "5\\ \\text{apples}", "5 kg"],
+        ["6\\pi", "6 \\pi", "6 pi"],
     ],
     ids=lambda spellings: spellings[0],
 )
@@ -65,6 +80,17 @@ def test_spellings_of_one_answer_are_one(spellings: list[str]) -> None:
         ("0.0000001", "0.0000002"),
         ("18", "18 + x"),
         ("2^{5000}", "2^{5001}"),
+        ("\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}", "\\begin{pmatrix} 2 \\\\ 1 \\end{pmatrix}"),
+        ("\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}", "\\begin{pmatrix} 0 \\\\ 3 \\end{pmatrix}"),
+        (
+            "\\begin{pmatrix} 1 & 2 \\\\ 3 & 4 \\end{pmatrix}",
+            "\\begin{pmatrix} 1 & 5 & 4 \\end{pmatrix}",
+        ),
+        ("x^2 + 3 xy", "x^2 + 3"),
+        ("2 pi", "2"),
+        ("10 000", "0"),
+        ("12 34", "408"),
+        ("(C)", "(D)"),
     ],
 )
 def test_different_answers_stay_different(one: str, other: str) -> None:
