@@ -56,7 +56,8 @@ _TEXT = re.compile(r"\\(?:text|mathrm|textbf|mathbf|mbox)\{([^{}]*)\}")
 _UNIT = re.compile(
     r"(?<=[\d}\)])\s*(?:\\(?:text|mathrm|mbox)\{[^{}]*\}(?:\^\{?\d\}?)?"  # 6\text{ cm}^2
     # 18 red cars; but not 3 xy
-    r"|\s(?!and\b|or\b|[abcxyz]{2,3}\b)[^\W\d_]{2,}(?:\s(?!and\b|or\b)[^\W\d_]{2,}){0,2}(?:\^\{?\d\}?)?)$"
+    r"|\s(?!and\b|or\b|[abcxyz]{2,3}\b)[^\W\d_]{2,}"
+    r"(?:\s(?!and\b|or\b)[^\W\d_]{2,}){0,2}(?:\^\{?\d\}?)?)$"
 )
 _NAMED = re.compile(  # x = 3, 1 + 2 = 3
     r"^(?:[A-Za-z]\s*(?:=|\\in\b)|[^A-Za-z=\\]*=)\s*(?=[^=]+$)"

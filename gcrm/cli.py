@@ -7,6 +7,7 @@ options model, so that a command and the config refuse the same things in the sa
 import argparse
 import difflib
 import logging
+import os
 import re
 import sys
 import time
@@ -179,6 +180,22 @@ def _help(field: FieldInfo) -> str:
             default = " ".join(map(str, default))
         text += f" (default: {'none' if default in (None, '') else default})"
     return text.replace("%", "%%")
+
+
+def show(text: str) -> None:
+    """Print what a command is asked for; a reader who has seen enough, as `head`, is no error.
+
+    Raises:
+        UserError: standard output cannot be written.
+    """
+    try:
+        print(text, end="", flush=True)
+    except OSError as error:
+        # What is still in the buffer would fail once more as the process ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            reason = no_room(error) or error.strerror
+            raise UserError(f"standard output: cannot be written: {reason}") from None
 
 
 def _fail(message: str, log_file: Path | None = None, status: int = 1) -> int:

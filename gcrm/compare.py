@@ -16,7 +16,7 @@ from gcrm.cli import run_stage
 from gcrm.errors import UserError
 from gcrm.files import write_json
 from gcrm.matching import COLUMNS, Completions
-from gcrm.measures import LENGTH, Measures, Place, auroc_measures, nested, vote_measures
+from gcrm.measures import CHANGE, LENGTH, Measures, Place, auroc_measures, nested, vote_measures
 from gcrm.preference_measures import Model, preference_measures
 from gcrm.progress import Progress
 from gcrm.provenance import write_provenance
@@ -150,7 +150,12 @@ def compared(
 
     variants = {
         variant: _seeds(list(seeds))
-        | nested({p: over_seeds(by_seed(variant, p), bootstrap_seed) for p in places})
+        | nested(
+            {
+                place: over_seeds(by_seed(variant, place), bootstrap_seed, place[-1] == CHANGE)
+                for place in places
+            }
+        )
         for variant, seeds in by_variant.items()
     }
     differences = []
@@ -159,7 +164,8 @@ def compared(
         found = {
             place: difference(by_seed(variant, place), by_seed(baseline, place), bootstrap_seed)
             for place in places
-            if not place[-1].startswith("reward_minus")  # the length's part cancels out
+            # What both have in common, the length's part or the vote of all samples, cancels out.
+            if not place[-1].startswith("reward_minus") and place[-1] != CHANGE
         }
         names = {"variant": variant, "baseline": baseline}
         differences.append(names | _seeds(shared) | nested(found))

@@ -6,7 +6,7 @@ The command `python -m gcrm.cost` tells each stage with its formula; a run begin
 import shutil
 from pathlib import Path
 
-from gcrm.cli import run_stage
+from gcrm.cli import run_stage, show
 from gcrm.config import Config
 from gcrm.config_loading import load, read_config
 from gcrm.estimate import PAIRS_UNIT, Estimate, estimate, flops
@@ -23,7 +23,7 @@ def run(options: CostOptions) -> None:
     stated = options.model_dump(exclude_unset=True, exclude={"config"})
     assumed = CostSettings(**config.cost.model_dump(exclude_unset=True) | stated)
     config = config.model_copy(update={"cost": assumed})
-    print(as_table(estimate(config), config))
+    show(as_table(estimate(config), config) + "\n")
 
 
 def as_table(found: Estimate, config: Config) -> str:

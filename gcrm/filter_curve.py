@@ -11,7 +11,7 @@ import numpy as np
 
 from gcrm.questions import question_hash
 from gcrm.statistics import Bools, Floats, sum_by
-from gcrm.voting import QFilter, Samples
+from gcrm.voting import Filter, Samples
 
 POINTS = 41
 """Thresholds of a curve: quantiles of the samples' smallest Q-values."""
@@ -30,19 +30,19 @@ class CurvePoint:
     """number of tokens"""
 
 
-def filter_curve(votes: Samples, q_filter: QFilter) -> list[CurvePoint]:
+def filter_curve(votes: Samples, by: Filter) -> list[CurvePoint]:
     """The filter at thresholds that drop nothing, some, ... all of the samples, in this order.
 
     Empty where all samples are shorter than the tokens that the filter skips.
     """
-    smallest = q_filter.smallest()
+    smallest = by.smallest()
     smallest = smallest[np.isfinite(smallest)]
     if not smallest.size:
         return []
     curve = []
     # The lowest threshold is the smallest Q-value of all: nothing is below it.
     for threshold in np.unique(np.quantile(smallest, np.linspace(0, 1, POINTS), method="lower")):
-        filtered = q_filter.apply(float(threshold))
+        filtered = by.apply(float(threshold))
         curve.append(
             CurvePoint(
                 float(threshold),

@@ -34,6 +34,8 @@ LENGTH: Place = ("auroc", "length")
 """of minus the number of tokens: that of all models on the same completions"""
 FILTERED: Place = ("voting", "filtered")
 CHOSEN: Place = ("voting", "filter_chosen")
+CHANGE = "difference"
+"""of a vote from the vote of all samples: the last part of its place"""
 
 
 def auroc_measures(
@@ -77,7 +79,10 @@ def _beyond_length(reward: Measure, shorter: Measure) -> Measures:
 def vote_measures(
     samples: ScoreTable, bootstrap: Bootstrap, settings: StatisticsSettings
 ) -> Measures:
-    """The votes that depend on the model: by its rewards, and of the samples its Q-values leave."""
+    """The votes that depend on the model: by its rewards, and of the samples its Q-values leave.
+
+    A `difference` is that of the filtered vote from the vote of all samples.
+    """
     votes, keys = labelled_votes(samples)
 
     def mean(values: Floats) -> Measure:
@@ -92,23 +97,27 @@ def vote_measures(
         ("voting", "best_of_n"): best,
         ("voting", "reward_weighted"): mean(votes.reward_weighted(samples.reward)),
     }
-    both = ("accuracy", "tokens_saved")
+    names = ("accuracy", CHANGE, "tokens_saved")
     if samples.q_values is None:
-        places = [(*vote, name) for vote in (FILTERED, CHOSEN) for name in both]
+        places = [(*vote, name) for vote in (FILTERED, CHOSEN) for name in names]
         return found | {place: _without(NO_Q_VALUES, best) for place in places}
     q_filter = QFilter(samples.q_values, votes.problem, settings.skip_tokens)
     tokens = sum_by(votes.problem, q_filter.lengths, votes.problems)
+    unfiltered = votes.majority()
+
+    def vote(place: Place, accuracy: Floats, saved: Floats) -> Measures:
+        values = (mean(accuracy), mean(accuracy - unfiltered), share(saved))
+        return {(*place, name): value for name, value in zip(names, values, strict=True)}
+
     filtered = q_filter.apply(settings.filter_threshold)
-    found[*FILTERED, "accuracy"] = mean(votes.majority(filtered.keep))
-    found[*FILTERED, "tokens_saved"] = share(sum_by(votes.problem, filtered.saved, votes.problems))
+    saved = sum_by(votes.problem, filtered.saved, votes.problems)
+    found |= vote(FILTERED, votes.majority(filtered.keep), saved)
     curve = filter_curve(votes, q_filter)
-    chosen = cross_fitted(curve, votes.majority(), keys) if curve else None
+    chosen = cross_fitted(curve, unfiltered, keys) if curve else None
     if chosen is None:
         reason = TOO_FEW_PROBLEMS if curve else ALL_SKIPPED
-        return found | {(*CHOSEN, name): _without(reason, best) for name in both}
-    found[*CHOSEN, "accuracy"] = mean(chosen.accuracy)
-    found[*CHOSEN, "tokens_saved"] = share(chosen.saved)
-    return found
+        return found | {(*CHOSEN, name): _without(reason, best) for name in names}
+    return found | vote(CHOSEN, chosen.accuracy, chosen.saved)
 
 
 def nested(by_place: Mapping[Place, Json]) -> Json:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gcrm.cli import run_stage
+from gcrm.cli import run_stage, show
 from gcrm.correlation import correlation
 from gcrm.errors import UserError
 from gcrm.files import write_json
@@ -111,7 +111,7 @@ def _from_folder(options: MetricsOptions) -> None:
         all_metrics[name] = benchmark_metrics(greedy, samples, options)
         say(f"metrics: {name} done")
     held_out = {name: _preferences(options, path) for name, path in pairs.items()}
-    print(describe(options.model_name or "", all_metrics, held_out), end="", flush=True)
+    show(describe(options.model_name or "", all_metrics, held_out))
 
 
 def _read_folder(benchmark_dir: Path, split: str) -> list[Path]:

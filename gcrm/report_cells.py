@@ -6,8 +6,7 @@ from typing import Any
 from gcrm.published import Published
 from gcrm.report_results import Results
 from gcrm.report_rows import VOTES
-from gcrm.statistics import holm
-from gcrm.tables import number, p_value
+from gcrm.tables import number
 
 Cells = list[list[str]]
 
@@ -162,40 +161,21 @@ def variants_table(results: Results, in_distribution: Sequence[str]) -> Cells:
     return rows
 
 
-def corrected_p(results: Results) -> dict[tuple[str, str], float]:
-    """P of filtered against unfiltered, Holm-corrected over the benchmarks of each variant.
-
-    Of several seeds the largest p counts: the claim has to hold for each of them.
-    """
-    found: dict[tuple[str, str], float] = {}
-    for variant in results.variants:
-        p_values = {}
-        for benchmark in results.benchmarks:
-            tests = results.each(variant, benchmark, "voting", "filtered", "difference")
-            if tests:
-                p_values[variant, benchmark] = max(test["p"] for test in tests)
-        found |= dict(zip(p_values, holm(list(p_values.values())), strict=True))
-    return found
-
-
 def votes_table(
     results: Results,
     columns: dict[str, tuple[str, ...]],
-    with_p: bool = True,
     published: Published | None = None,
 ) -> Cells:
     """Accuracy of votes and tokens saved in %, a row for each benchmark and variant."""
-    p_values = corrected_p(results) if with_p else {}
-    rows = [["benchmark", "variant", *columns, *(["p, filtered"] if with_p else [])]]
+    rows = [["benchmark", "variant", *columns]]
     for benchmark in results.sampled():
         for variant in results.variants:
             cells = [
                 number(results.mean(variant, benchmark, "voting", *path), percent=True)
                 for path in columns.values()
             ]
-            p = [p_value(p_values.get((variant, benchmark)))] if with_p else []
-            rows.append([benchmark, variant, *cells, *p])
-        if published is not None and not with_p:
+            rows.append([benchmark, variant, *cells])
+        if published is not None:
             for model in published.models(list(columns), [benchmark]):
                 cells = [published.cell(name, model, benchmark, percent=True) for name in columns]
                 rows.append([benchmark, f"{model} (published)", *cells])

@@ -95,6 +95,7 @@ def tables(scope: Scope) -> list[Part]:
             parts.append(Part("preference_differences", "Tables", "differences in preferences"))
     if scope.sampled:
         parts.append(Part("votes", "Tables", "votes"))
+        parts.append(Part("filter", "Tables", "what the filter changes"))
         if scope.compared:
             parts.append(Part("vote_differences", "Tables", "differences in votes"))
         parts.append(Part("official_votes", "Tables", "votes as the authors count"))

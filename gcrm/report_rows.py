@@ -1,6 +1,6 @@
 """The tables of the report as CSV: every number of every seed, one row each."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from gcrm.published import Published, PublishedNumber
@@ -28,6 +28,10 @@ OFFICIAL_VOTES: dict[str, tuple[str, ...]] = {
     "correct after": ("official", "filtered", "correct_share_after"),
     "tokens saved": ("official", "filtered", "tokens_saved"),
 }
+
+FILTERS = ("filtered", "filter_chosen", "length_filter_chosen", "filter_curve")
+"""The sections of the votes that are about a filter."""
+Place = tuple[str, ...]
 
 
 def flat(estimate: Json) -> list[Any]:
@@ -107,18 +111,64 @@ def _mean(results: Results, variant: str, names: Sequence[str], *path: str) -> l
     return flat(results.over(variant, names, *path) or {})
 
 
-def voting_rows(
-    results: Results, rules: str, measures: dict[str, tuple[str, ...]], published: Published
-) -> Rows:
-    """variant, seed, benchmark, rules, measure, and the estimate; then published numbers."""
-    rows: Rows = [["variant", "seed", "benchmark", "rules", "measure", *ESTIMATE, "published in"]]
-    for variant, seed, benchmark in (where for where, _ in _cells(results)):
-        one = results.of_seed(variant, seed, benchmark)
-        for measure, path in measures.items():
-            for estimate in one.each(variant, benchmark, "voting", *path):
-                rows.append([variant, seed, benchmark, rules, measure, *flat(estimate), None])
-    if rules == "official":  # the paper counts so
-        for number in published.of(list(measures), results.sampled()):
-            cells = [rules, number.measure, *flat({"value": number.value}), number.source]
-            rows.append([*_published(number), *cells])
+VOTE_HEAD = ["variant", "seed", "benchmark", "rules", "measure", *ESTIMATE, "p", "published in"]
+
+
+def vote_rows(results: Results) -> Rows:
+    """The votes: variant, seed, benchmark, rules, measure, estimate, p, source.
+
+    A measure that the table does not show is called by its place in the metrics file.
+    """
+    names = {path: name for name, path in VOTES.items()}
+    rows: Rows = [VOTE_HEAD]
+    for where, place, estimate in _votes(results):
+        if place in names or place[0] not in (*FILTERS, "official"):
+            rows.append([*where, "gcrm", names.get(place, ".".join(place)), *_tested(estimate)])
     return rows
+
+
+def filter_rows(results: Results) -> Rows:
+    """What filters do that is not among the votes, also along the curve; as `vote_rows`."""
+    return [VOTE_HEAD] + [
+        [*where, "gcrm", ".".join(place), *_tested(estimate)]
+        for where, place, estimate in _votes(results)
+        if place[0] in FILTERS and place not in VOTES.values()
+    ]
+
+
+def official_rows(results: Results, published: Published) -> Rows:
+    """The votes as the authors count, then published numbers; columns as for `vote_rows`."""
+    names = {path: name for name, path in OFFICIAL_VOTES.items()}
+    rows: Rows = [VOTE_HEAD]
+    for where, place, estimate in _votes(results):
+        if place[0] == "official":
+            measure = names.get(place, ".".join(place[1:]))
+            rows.append([*where, "official", measure, *_tested(estimate)])
+    for number in published.of(list(OFFICIAL_VOTES), results.sampled()):  # the paper counts so
+        cells = ["official", number.measure, *flat({"value": number.value}), None, number.source]
+        rows.append([*_published(number), *cells])
+    return rows
+
+
+def _tested(estimate: Json) -> list[Any]:
+    return [*flat(estimate), estimate.get("p"), None]
+
+
+def _votes(results: Results) -> Iterator[tuple[list[Any], Place, Json]]:
+    for where, metrics in _cells(results):
+        for place, estimate in _numbers(metrics.get("voting", {})):
+            yield where, place, estimate
+
+
+def _numbers(part: Any, place: Place = ()) -> Iterator[tuple[Place, Json]]:
+    """All estimates and single numbers of a section of a metrics file, by their place."""
+    if isinstance(part, Mapping) and "value" in part:
+        yield place, dict(part)
+    elif isinstance(part, Mapping):
+        for key, inner in part.items():
+            yield from _numbers(inner, (*place, key))
+    elif isinstance(part, list):
+        for number, inner in enumerate(part):
+            yield from _numbers(inner, (*place, str(number)))
+    elif isinstance(part, int | float):
+        yield place, {"value": part}

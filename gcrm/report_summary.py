@@ -67,11 +67,7 @@ def votes_lines(content: Content) -> list[str]:
         means = [[row[0], *row[last:]] for row in rows]
         return [head, fixed_width(_clipped(means)), f"Means over {', '.join(sampled)}.\n"]
     columns = {name: VOTES[name] for name in ("majority", "Q-filtered", "tokens saved")}
-    return [
-        head,
-        fixed_width(_clipped(votes_table(results, columns))),
-        "p: paired test of Q-filtered against majority, Holm-corrected.\n",
-    ]
+    return [head, fixed_width(_clipped(votes_table(results, columns)))]
 
 
 def where_lines(content: Content) -> list[str]:

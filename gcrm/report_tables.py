@@ -6,6 +6,7 @@ from typing import Any
 
 from gcrm.comparison_tables import AUROC, comparison_rows, comparison_table
 from gcrm.comparison_tables import VOTES as VOTE_DIFFERENCES
+from gcrm.filter_table import filter_table
 from gcrm.preference_tables import (
     preference_differences,
     preference_rows,
@@ -27,9 +28,11 @@ from gcrm.report_rows import (
     VOTES,
     auroc_rows,
     correlation_rows,
+    filter_rows,
+    official_rows,
     partial_rows,
     variant_rows,
-    voting_rows,
+    vote_rows,
 )
 
 
@@ -128,8 +131,14 @@ TABLES: dict[str, TableKind] = {
     "votes": TableKind(
         "Votes over samples, % of problems right, 95 % intervals",
         lambda given: votes_table(given.results, VOTES),
-        lambda given: voting_rows(given.results, "gcrm", VOTES, given.published),
+        lambda given: vote_rows(given.results),
         texts=2,
+    ),
+    "filter": TableKind(
+        "What a filter changes, %, 95 % intervals, p corrected over benchmarks (Holm)",
+        lambda given: filter_table(given.results),
+        lambda given: filter_rows(given.results),
+        texts=3,
     ),
     "vote_differences": TableKind(
         "Differences of variants in votes and tokens saved, %, 95 % intervals, p corrected over "
@@ -140,8 +149,8 @@ TABLES: dict[str, TableKind] = {
     ),
     "official_votes": TableKind(
         "Votes over samples as the authors count them, %, 95 % intervals",
-        lambda given: votes_table(given.results, OFFICIAL_VOTES, False, given.published),
-        lambda given: voting_rows(given.results, "official", OFFICIAL_VOTES, given.published),
+        lambda given: votes_table(given.results, OFFICIAL_VOTES, given.published),
+        lambda given: official_rows(given.results, given.published),
         texts=2,
     ),
 }

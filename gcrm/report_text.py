@@ -49,8 +49,13 @@ REWARDS_TEXT = (
 VOTES_TEXT = (
     "% of problems right, with 95 % intervals; ties count in parts. *Q-filtered* drops the samples "
     "whose smallest Q-value is below {threshold}; *chosen t* is a threshold chosen on one half of "
-    "the problems and reported on the other, both ways. p: paired test of Q-filtered against "
-    "majority, corrected over benchmarks (Holm), the largest of several seeds."
+    "the problems and reported on the other, both ways."
+)
+FILTER_TEXT = (
+    "What a filter changes: votes right minus those of the majority of all samples, with p "
+    "(two-sided, over problems and seeds, corrected over benchmarks by Holm's method); and what it "
+    "spares. A threshold is chosen so that nothing is lost on the problems it is chosen on; on the "
+    "others, something may be. *Length alone* is the control that drops the longest samples."
 )
 CURVE_TEXT = (
     "Accuracy against tokens saved as the threshold rises. Where the line turns back (thin), whole "
@@ -210,7 +215,8 @@ def votes_section(content: Content) -> list[str]:
     if not results.sampled():
         return []
     parts = ["## Votes over samples", VOTES_TEXT.format(threshold=content.threshold)]
-    parts += [content.table("votes"), CURVE_TEXT, *content.images("votes")]
+    parts += [content.table("votes"), FILTER_TEXT, content.table("filter")]
+    parts += [CURVE_TEXT, *content.images("votes")]
     return [*parts, "### As the authors count", OFFICIAL_TEXT, content.table("official_votes")]
 
 

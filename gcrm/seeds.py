@@ -50,17 +50,19 @@ BySeed = Mapping[int, Measure]
 """The measure of each seed's model, on the same resamples."""
 
 
-def over_seeds(by_seed: BySeed, seed: int) -> Json:
+def over_seeds(by_seed: BySeed, seed: int, change: bool = False) -> Json:
     """Mean over the seeds, with its interval and each seed's value.
 
     Args:
         seed: of the draws of seeds.
+        change: the number is a difference itself: it gets a p, too.
     """
     if missing := _missing(by_seed):
         return missing
     found = _resampled(_stacked(by_seed), seed)
-    values = {str(key): measure.value for key, measure in by_seed.items()}
-    return _estimate(by_seed, np.mean(_values(by_seed)), found) | {"seeds": values}
+    estimate = _estimate(by_seed, np.mean(_values(by_seed)), found)
+    p = {"p": two_sided_p(found)} if change else {}
+    return estimate | p | {"seeds": {str(key): one.value for key, one in by_seed.items()}}
 
 
 def difference(first: BySeed, second: BySeed, seed: int) -> Json:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gcrm.cli import show
 from gcrm.config import MAKING, Config
 from gcrm.config_loading import load, read_config
 from gcrm.errors import UserError
@@ -46,14 +47,11 @@ def main(words: Sequence[str] | None = None) -> int:
     options = parser.parse_args(words)
     try:
         found = trace(options.file, options.number, options.configfile)
-        print(json.dumps(found, indent=2, default=str) if options.json else as_text(found))
+        show((json.dumps(found, indent=2, default=str) if options.json else as_text(found)) + "\n")
         return 0
     except UserError as error:
         print(line(f"trace: error: {error}"), file=sys.stderr)
         return 1
-    except BrokenPipeError:  # `| head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 def trace(file: Path, number: str | None = None, configfile: Path | None = None) -> Json:

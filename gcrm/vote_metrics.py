@@ -4,6 +4,7 @@ Everything is a mean over problems of one value a problem, with a bootstrap inte
 with a paired test over the same problems.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from gcrm.answers import canonical
 from gcrm.errors import UserError
-from gcrm.filter_curve import cross_fitted, filter_curve
+from gcrm.filter_curve import CurvePoint, cross_fitted, filter_curve
 from gcrm.questions import question_key
 from gcrm.scores import ScoreTable
 from gcrm.settings.metrics import MetricsSettings, StatisticsSettings
@@ -23,7 +24,7 @@ from gcrm.statistics import (
     sign_flip_p,
     sum_by,
 )
-from gcrm.voting import Filtered, QFilter, Samples
+from gcrm.voting import Filter, Filtered, LengthFilter, QFilter, Samples
 
 Floats = NDArray[np.float64]
 Json = dict[str, Any]
@@ -66,7 +67,13 @@ def vote_metrics(greedy: ScoreTable, samples: ScoreTable, settings: MetricsSetti
     else:
         q_filter = QFilter(samples.q_values, votes.problem, settings.skip_tokens)
         result["filtered"] = _filtered(votes, q_filter, settings.filter_threshold, tests)
-        result |= _filter_curve(votes, q_filter, keys, tests)
+        curve = filter_curve(votes, q_filter)
+        result["filter_curve"] = _points(votes, q_filter, curve, tests)
+        result["filter_chosen"] = _chosen(votes, q_filter, curve, keys, tests)
+    lengths = samples.num_tokens.astype(np.int64)
+    by_length = LengthFilter(lengths, votes.problem, settings.skip_tokens)
+    curve = filter_curve(votes, by_length)
+    result["length_filter_chosen"] = _chosen(votes, by_length, curve, keys, tests)
     return result | {"official": _official(greedy, samples, votes.problem, keys, settings)}
 
 
@@ -140,14 +147,11 @@ def _spared(votes: Samples, filtered: Filtered, tests: _Tests) -> Json:
     }
 
 
-def _filter_curve(votes: Samples, q_filter: QFilter, keys: list[str], tests: _Tests) -> Json:
-    """Accuracy against tokens saved over the thresholds, and at one that was not chosen by it."""
-    curve = filter_curve(votes, q_filter)
-    if not curve:
-        return {"filter_curve": [], "filter_chosen": ALL_SKIPPED}
+def _points(votes: Samples, by: Filter, curve: Sequence[CurvePoint], tests: _Tests) -> list[Json]:
+    """Accuracy against tokens saved over the thresholds."""
     sizes = votes.sizes.astype(float)
-    tokens = sum_by(votes.problem, q_filter.lengths, votes.problems)
-    points = [
+    tokens = sum_by(votes.problem, by.lengths, votes.problems)
+    return [
         {
             "threshold": point.threshold,
             "accuracy": tests.mean(point.accuracy),
@@ -156,17 +160,24 @@ def _filter_curve(votes: Samples, q_filter: QFilter, keys: list[str], tests: _Te
         }
         for point in curve
     ]
+
+
+def _chosen(
+    votes: Samples, by: Filter, curve: Sequence[CurvePoint], keys: list[str], tests: _Tests
+) -> Json:
+    """The filter at thresholds that were chosen on other problems."""
     unfiltered = votes.majority()
-    chosen = cross_fitted(curve, unfiltered, keys)
+    chosen = cross_fitted(curve, unfiltered, keys) if curve else None
     if chosen is None:
-        return {"filter_curve": points, "filter_chosen": TOO_FEW_PROBLEMS}
-    result = {
+        return TOO_FEW_PROBLEMS if curve else ALL_SKIPPED
+    return {
         "thresholds": list(chosen.thresholds),
         "accuracy": tests.mean(chosen.accuracy),
         "difference": tests.difference(chosen.accuracy, unfiltered),
-        "tokens_saved": tests.share(chosen.saved, tokens),
+        "tokens_saved": tests.share(
+            chosen.saved, sum_by(votes.problem, by.lengths, votes.problems)
+        ),
     }
-    return {"filter_curve": points, "filter_chosen": result}
 
 
 def _official(

@@ -11,7 +11,7 @@ saves the crossing token too, and leaves the first tokens out of all counts.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,6 +137,19 @@ class Filtered:
     """tokens of each sample that count, shape (n,)"""
 
 
+class Filter(Protocol):
+    """Drops samples for something that is known of them token by token, and never rises."""
+
+    lengths: Ints
+    """tokens of each sample, shape (n,)"""
+
+    def smallest(self) -> Floats:
+        """The lowest that each sample comes to after the first tokens; +inf for those without."""
+
+    def apply(self, threshold: float) -> Filtered:
+        """Drop the samples that come below `threshold`."""
+
+
 class QFilter:
     """Drops samples by their smallest Q-value after the first tokens, for any threshold at once.
 
@@ -174,12 +187,40 @@ class QFilter:
         dropped = above < self._count
         crossing = np.zeros(len(self.problem), np.int64)
         crossing[dropped] = self._position[(self._first + above)[dropped]]
-        kept = np.bincount(self.problem, ~dropped)
-        all_dropped = (kept == 0)[self.problem]
-        keep = ~dropped | all_dropped
+        keep = _kept(self.problem, dropped)
         behind = self.lengths - crossing - (0 if official else 1)
         counted = np.maximum(self.lengths - self.skip, 0) if official else self.lengths
         return Filtered(keep, np.where(keep, 0, behind), counted)
+
+
+class LengthFilter:
+    """The control for `QFilter`: drops the samples that are too long, whatever is in them.
+
+    As if the Q-value of the token at position i were -i.
+
+    Args:
+        lengths: tokens of n samples.
+        problem, skip_tokens: as for `QFilter`.
+    """
+
+    def __init__(self, lengths: Ints, problem: Ints, skip_tokens: int):
+        self.lengths, self.problem, self.skip = lengths, problem, skip_tokens
+
+    def smallest(self) -> Floats:
+        """Minus the position of each sample's last token; +inf for those that are all skipped."""
+        return np.where(self.lengths > self.skip, 1.0 - self.lengths, np.inf)
+
+    def apply(self, threshold: float) -> Filtered:
+        """Drop the samples with a token behind position -`threshold`; see `QFilter.apply`."""
+        crossing = max(self.skip, int(np.floor(-threshold)) + 1)
+        keep = _kept(self.problem, self.lengths > crossing)
+        return Filtered(keep, np.where(keep, 0, self.lengths - crossing - 1), self.lengths)
+
+
+def _kept(problem: Ints, dropped: Bools) -> Bools:
+    """What votes: where all samples of a problem would be dropped, none is."""
+    kept = np.bincount(problem, ~dropped)
+    return np.asarray(~dropped | (kept == 0)[problem])
 
 
 def _new_lows(q_values: Ragged, skip: int) -> Iterator[tuple[Ints, Ints, NDArray[np.float32]]]:

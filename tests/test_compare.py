@@ -119,9 +119,10 @@ def test_of_one_seed_the_estimates_are_those_of_its_metrics(one_seed: tuple[Path
     for variant in ("vanilla", "contrastive"):
         expected = metrics_of(folder, variant, 0)
         mine = estimates(found["variants"][variant])
-        assert len(mine) == 3 + 2 * 11 + 6
+        assert len(mine) == 3 + 2 * 11 + 8
         for place, estimate in mine.items():
             assert estimate["seeds"] == {"0": estimate["value"]}
+            assert ("p" in estimate) == (place[-1] == "difference")
             for key in ("value", "interval", "n"):
                 assert estimate[key] == pytest.approx(expected[place][key]), place
 
@@ -137,6 +138,8 @@ def test_a_difference_is_that_of_the_values_with_a_paired_interval(
     assert set(first) - set(mine) == {
         ("auroc", "reward_minus_length"),
         ("auroc", "reward_minus_longer"),
+        ("voting", "filtered", "difference"),
+        ("voting", "filter_chosen", "difference"),
     }
     for place, estimate in mine.items():
         value = first[place]["value"] - second[place]["value"]
@@ -187,6 +190,26 @@ def test_several_seeds_are_resampled_with_the_problems(two_seeds: tuple[Path, Js
     assert estimate["value"] == pytest.approx(np.mean(list(values.values())))
     drawn = (seed_weights(2, RESAMPLES, seed=0) * replicates).sum(axis=0)
     assert estimate["interval"] == pytest.approx(np.quantile(drawn, [0.025, 0.975]))
+
+
+def test_what_the_filter_changes_is_tested_over_problems_and_seeds(
+    two_seeds: tuple[Path, Json],
+) -> None:
+    """Of the vote with the filter and without, of both seeds, in the same resamples."""
+    folder, found = two_seeds
+    for variant in ("vanilla", "contrastive"):
+        voting = found["variants"][variant]["voting"]
+        for section in ("filtered", "filter_chosen"):
+            change = voting[section]["difference"]
+            each = [
+                metrics_of(folder, variant, seed)["voting", section, "difference"]["value"]
+                for seed in (0, 1)
+            ]
+            assert change["seeds"] == pytest.approx({"0": each[0], "1": each[1]})
+            assert change["value"] == pytest.approx(np.mean(each))
+            low, high = change["interval"]
+            assert low <= change["value"] <= high
+            assert change["p"] >= 0.05 or low > 0 or high < 0
 
 
 def test_few_seeds_are_said_to_be_few(

@@ -30,6 +30,7 @@ from gcrm.interruption import last_checkpoint
 from gcrm.settings.evaluate import EvaluateOptions
 from gcrm.settings.export import ExportOptions
 
+ROOT = Path(__file__).parent.parent
 NOWHERE = Path("/sys/gcrm/results")
 """No one may make files there, root neither."""
 
@@ -170,12 +171,30 @@ def test_a_printed_table_on_a_full_disk(tmp_path: Path) -> None:
             stderr=subprocess.PIPE,
             text=True,
             check=False,
+            env={key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"},
         )
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
-        "metrics: error: the disk is full; free some space and start again"
+        "metrics: error: standard output: cannot be written: "
+        "the disk is full; free some space and start again"
     )
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("module", ["cost", "trace"])
+def test_a_reader_who_has_seen_enough_is_no_error(module: str) -> None:
+    """As `head` after its line."""
+    command = {
+        "cost": [sys.executable, "-m", "gcrm.cost", "--config", "config/paper.yaml"],
+        "trace": [sys.executable, "-m", "gcrm.trace", "results/published/tiny/report.md"],
+    }[module]
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        command, stdout=writer, stderr=subprocess.PIPE, text=True, cwd=ROOT, check=False
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_training_on_a_full_disk(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from workflow_runs import ROOT
 from gcrm.errors import UserError
 from gcrm.published import Published, read_published
 from gcrm.report_results import Results
-from gcrm.report_rows import OFFICIAL_VOTES, auroc_rows, voting_rows
+from gcrm.report_rows import OFFICIAL_VOTES, auroc_rows, official_rows, vote_rows
 from gcrm.report_tables import auroc_table, votes_table
 
 NUMBER = {"base_model": "org/base", "source": "paper, table 1"}
@@ -57,11 +57,11 @@ def test_votes_are_compared_as_the_authors_count() -> None:
     share = {"value": 0.8, "interval": None, "n": 9}
     voting = {"majority": {"accuracy": share}, "official": {"majority": {"accuracy": share}}}
     results = Results(["ours"], ["gsm8k"], {("ours", "gsm8k"): {0: {"voting": voting}}})
-    rows = votes_table(results, OFFICIAL_VOTES, with_p=False, published=published)
+    rows = votes_table(results, OFFICIAL_VOTES, published)
     assert rows[1][:3] == ["gsm8k", "ours", "80.0"]
     assert rows[2][:3] == ["gsm8k", "theirs (published)", "84.6"]
-    assert voting_rows(results, "official", OFFICIAL_VOTES, published)[-1][5] == 0.846
-    assert len(voting_rows(results, "gcrm", OFFICIAL_VOTES, published)) == 2
+    assert official_rows(results, published)[-1][5] == 0.846
+    assert len(vote_rows(results)) == 1
 
 
 def read_rows(*rows: dict) -> list:

@@ -258,13 +258,60 @@ def test_the_csv_files_have_every_number(report: Path, run_folder: Path) -> None
     expected = json.loads((run_folder / "metrics/vanilla/seed0/math.json").read_text())
     assert float(row["value"]) == expected["auroc"]["reward"]["value"]
     assert [float(row["low"]), float(row["high"])] == expected["auroc"]["reward"]["interval"]
-    for name, rules in (("votes", "gcrm"), ("official_votes", "official")):
-        votes = list(csv.DictReader((report / f"tables/{name}.csv").open()))
-        assert {(row["benchmark"], row["rules"]) for row in votes} == {("gsm8k", rules)}
+    votes = {"gcrm": [], "official": []}
+    for name in ("votes", "filter", "official_votes"):
+        for row in csv.DictReader((report / f"tables/{name}.csv").open()):
+            votes[row["rules"]].append(row)
+    for path in metrics_of(run_folder):
+        metrics = json.loads(path.read_text())
+        voting = metrics.get("voting", {})
+        official = numbers(voting.pop("official", {}))
+        model = (metrics["variant"], str(metrics["seed"]), metrics["benchmark"])
+        for rules, expected in (("gcrm", numbers(voting)), ("official", official)):
+            rows = [
+                row
+                for row in votes[rules]
+                if (row["variant"], row["seed"], row["benchmark"]) == model
+            ]
+            found = [float(row["value"]) for row in rows if row["value"]]
+            found += [float(row["p"]) for row in rows if row["p"]]
+            assert sorted(found) == pytest.approx(sorted(expected))
     partial = list(csv.DictReader((report / "tables/partial_auroc.csv").open()))
     assert len(partial) == 4 * 3 * 2 * 11
     correlations = list(csv.DictReader((report / "tables/correlation.csv").open()))
     assert len(correlations) == 4 * 3 * 4 * 2
+
+
+def numbers(part: Any) -> list[float]:
+    """All values and p of a section of a metrics file."""
+    if isinstance(part, dict) and "value" in part:
+        return [one for one in (part["value"], part.get("p")) if one is not None]
+    if isinstance(part, dict):
+        return [one for inner in part.values() for one in numbers(inner)]
+    if isinstance(part, list):
+        return [one for inner in part for one in numbers(inner)]
+    return [part] if isinstance(part, int | float) else []
+
+
+def test_what_a_filter_changes_is_tested(report: Path, run_folder: Path) -> None:
+    """Over seeds as `compare` has it, corrected over benchmarks; and a control by length."""
+    rows = (report / "tables/filter.md").read_text().splitlines()
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[2:]]
+    head, body = cells[0], cells[2:]
+    assert head[:4] == ["benchmark", "filter", "threshold", "votes right: change"]
+    assert [row[:3] for row in body] == [
+        ["gsm8k", "vanilla", "0"],
+        ["gsm8k", "vanilla", "chosen"],
+        ["gsm8k", "contrastive", "0"],
+        ["gsm8k", "contrastive", "chosen"],
+        ["gsm8k", "length alone", "chosen"],
+    ]
+    found = json.loads((run_folder / "comparisons/gsm8k.json").read_text())["variants"]
+    for row, section in ((body[2], "filtered"), (body[3], "filter_chosen")):
+        change = found["contrastive"]["voting"][section]["difference"]
+        assert row[3].lstrip("+") == f"{number(change, percent=True)}, p = {change['p']:.3f}"
+    metrics = json.loads(metrics_of(run_folder)[0].read_text())["voting"]["length_filter_chosen"]
+    assert body[4][4] == number(metrics["tokens_saved"], percent=True)
 
 
 def test_variants_stand_side_by_side_by_means_over_benchmarks(run_folder: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gcrm.score_files import Ragged
 from gcrm.statistics import codes
-from gcrm.voting import QFilter, Samples
+from gcrm.voting import LengthFilter, QFilter, Samples
 
 
 def samples(*rows: tuple[int, str | None, bool]) -> Samples:
@@ -206,6 +206,28 @@ def test_official_rules_agree_with_slow_loops(
             below = [k for k, q in enumerate(q_values[i]) if k >= skip and q < threshold]
             assert filtered.saved[i] == (len(q_values[i]) - below[0] if below and kept else 0)
             assert filtered.tokens[i] == len(q_values[i][skip:])
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(1, 12)), min_size=1, max_size=14),
+    st.floats(-12, 1),
+    st.integers(0, 6),
+)
+@settings(max_examples=80)
+def test_the_control_by_length_is_a_filter_of_minus_the_position(
+    rows: list[tuple[int, int]], threshold: float, skip: int
+) -> None:
+    problem, _ = codes([str(number) for number, _ in rows])
+    lengths = np.array([length for _, length in rows])
+    positions = Ragged.of([-np.arange(length) for length in lengths])
+    by_position = QFilter(positions, problem, skip)
+    by_length = LengthFilter(lengths, problem, skip)
+    threshold = float(np.float32(threshold))
+    expected, found = by_position.apply(threshold), by_length.apply(threshold)
+    assert found.keep.tolist() == expected.keep.tolist()
+    assert found.saved.tolist() == expected.saved.tolist()
+    assert found.tokens.tolist() == expected.tokens.tolist()
+    assert by_length.smallest() == pytest.approx(by_position.smallest())
 
 
 def test_long_tables_are_worked_through_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
