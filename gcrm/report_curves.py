@@ -25,8 +25,9 @@ Ints = NDArray[np.int64]
 Json = dict[str, Any]
 
 SHARES = np.linspace(0, 1, 21)
-"""Where in a solution its Q-values are averaged: from its first token (0) to its last (1), without
-EOS, whose state is of the goal's own kind: its Q-value is high in right and wrong solutions."""
+"""Where in a solution its Q-values are averaged: from its first token (0) to its last but one (1).
+The state of the last one is of the goal's own kind: its Q-value is high in right and in wrong
+solutions. It is EOS, but for `parity: official`, which has none."""
 MOST_POINTS = 100
 """Points of a training curve; longer logs are averaged in blocks."""
 TRAINING = {
@@ -48,7 +49,8 @@ class Condensed:
         right, wrong: rewards of these solutions.
         q_right, q_wrong: the mean Q-value at each of `SHARES`, as estimates with intervals over
             problems; empty without such solutions or without Q-values.
-        q_range: the 2nd and 98th percentile of all Q-values but those of EOS; None without any.
+        q_range: the 2nd and 98th percentile of all Q-values but those of last tokens; None without
+            any.
     """
 
     right: Floats

@@ -39,8 +39,10 @@ CORRELATION_TEXT = (
 )
 COURSE_TEXT = (
     "Mean Q-value at each place of the right and of the wrong solutions, with 95 % intervals over "
-    "problems. Where the lines part, Q-values tell right from wrong. The end token is left out: "
-    "its state is of the goal's own kind, and its Q-value is high in all solutions."
+    "problems, and over seeds where there are several: each seed has a level of its own, which "
+    "both lines share, so that lines can part though bands overlap. Where they part, Q-values tell "
+    "right from wrong. The last token is left out (the end token, but for `parity: official`): its "
+    "state is of the goal's own kind, and its Q-value is high in all solutions."
 )
 REWARDS_TEXT = (
     "Rewards of right and wrong solutions. A reward model is trained on differences only: its mean "
