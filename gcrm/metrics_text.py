@@ -83,6 +83,13 @@ def _describe_partial(curves: dict[str, Json], title: str, percent: bool = False
     return f"\n{title}\n" + fixed_width(rows)
 
 
+CHOSEN = {
+    "filter_chosen": "majority, Q >= chosen t",
+    "length_filter_chosen": "majority, length <= chosen",
+}
+"""Filters whose threshold was chosen on other problems, and the control for them."""
+
+
 def _votes(voting: Json) -> str:
     def percent(estimate: Json | None) -> str:
         return number(estimate, percent=True)
@@ -109,10 +116,11 @@ def _votes(voting: Json) -> str:
                 percent(filtered["tokens_saved"]),
             ]
         )
-    chosen = voting["filter_chosen"]
-    if "reason" not in chosen:
-        cells = [percent(chosen["accuracy"]), "", p_value(chosen["difference"]["p"])]
-        rows.append(["majority, Q >= chosen t", *cells, percent(chosen["tokens_saved"])])
+    for section, title in CHOSEN.items():
+        chosen = voting[section]
+        if "reason" not in chosen:
+            cells = [percent(chosen["accuracy"]), "", p_value(chosen["difference"]["p"])]
+            rows.append([title, *cells, percent(chosen["tokens_saved"])])
     for name, title in (("reward_weighted", "weighted by reward"), ("best_of_n", "best of n")):
         rows.append([title, percent(voting[name]), "", "", ""])
     rows.append(["any of n (pass@n)", percent(voting["pass_at_n"]), "", "", ""])
