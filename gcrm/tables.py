@@ -13,9 +13,9 @@ def number(estimate: dict[str, Any] | None, digits: int = 3, percent: bool = Fal
     if estimate is None or estimate.get("value") is None:
         return "–"
     scale, digits = (100.0, 1) if percent else (1.0, digits)
-    text = f"{estimate['value'] * scale:.{digits}f}"
+    text = f"{estimate['value'] * scale:z.{digits}f}"  # z: never -0.0
     if estimate.get("interval"):
-        low, high = (f"{end * scale:.{digits}f}" for end in estimate["interval"])
+        low, high = (f"{end * scale:z.{digits}f}" for end in estimate["interval"])
         text += f" [{low}, {high}]"
     return text
 

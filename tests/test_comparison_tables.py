@@ -19,7 +19,7 @@ from gcrm.comparison_tables import (
     seeds_text,
 )
 from gcrm.errors import UserError
-from gcrm.tables import comma_separated
+from gcrm.tables import comma_separated, number
 
 Json = dict[str, Any]
 
@@ -141,3 +141,8 @@ def test_two_files_of_one_benchmark_are_refused(tmp_path: Path) -> None:
     assert read_comparisons([path]).pairs() == [("new", "old"), ("other", "old")]
     with pytest.raises(UserError, match="second file for gsm8k"):
         read_comparisons([path, path])
+
+
+def test_a_small_loss_is_no_minus_zero() -> None:
+    estimate = {"value": -0.0001, "interval": [-0.0004, 0.02]}
+    assert number(estimate, percent=True) == "0.0 [0.0, 2.0]"
