@@ -50,7 +50,7 @@ def test_snakemakes_own_report_shows_everything(
         page = tmp_path / "report" / "report.html"
     report = project / "results/small/report"
     files = [*report.glob("figures/*.svg"), *report.glob("tables/*"), report / "solutions.html"]
-    assert len(files) == 10 + 10 * 4 + 1
+    assert len(files) == 10 + 11 * 4 + 1
     with chromium() as window:
         shown = click_through(window, page)
         assert shown == {str(file.relative_to(project)) for file in files}
