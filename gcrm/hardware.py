@@ -45,7 +45,7 @@ def choose_hardware(bf16: bool = False, flash_attn: bool = False) -> Hardware:
         )
     if gpus:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    if bf16 and not (gpus and torch.cuda.is_bf16_supported()):
+    if bf16 and not (gpus and torch.cuda.is_bf16_supported(including_emulation=False)):
         say("bf16 was asked for, but no GPU here has it: computing in fp32")
         bf16 = False
     if flash_attn and not (gpus and importlib.util.find_spec("flash_attn")):

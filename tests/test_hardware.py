@@ -16,7 +16,11 @@ def machine(monkeypatch):
     def pretend(gpus=0, bf16=True, flash_attn=True):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bf16)
+
+        def supported(including_emulation: bool = True) -> bool:
+            return bf16 or including_emulation  # any GPU emulates it, slowly
+
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
         monkeypatch.setattr(torch.cuda, "set_device", used.append)
         find = importlib.util.find_spec
         found = {"flash_attn": object() if flash_attn else None}
