@@ -23,7 +23,7 @@ class StatisticsSettings(Settings):
     """shares of a completion after which the partial AUROC is taken, 0 to 1"""
     bootstrap_resamples: int = Field(2_000, gt=0)
     """resamples of the problems behind each 95 % interval"""
-    bootstrap_seed: int = 0
+    bootstrap_seed: Annotated[int, Field(ge=0)] = 0
     """seed of the resamples"""
 
 
