@@ -16,7 +16,8 @@ from gcrm.cli import run_stage
 from gcrm.errors import UserError
 from gcrm.files import write_json
 from gcrm.matching import COLUMNS, Completions
-from gcrm.measures import CHANGE, LENGTH, Measures, Place, auroc_measures, nested, vote_measures
+from gcrm.measures import CHANGE, LENGTH, Measures, auroc_measures, nested, vote_measures
+from gcrm.places import Place
 from gcrm.preference_measures import Model, preference_measures
 from gcrm.progress import Progress
 from gcrm.provenance import write_provenance

@@ -11,13 +11,12 @@ from typing import Any
 
 from gcrm.errors import UserError
 from gcrm.files import read_json
+from gcrm.places import Place, estimates
 from gcrm.seeds import ENOUGH
 from gcrm.statistics import holm
 from gcrm.tables import number, p_value
 
 Json = dict[str, Any]
-Place = tuple[str, ...]
-"""Where a number stands in the file, such as ("auroc", "reward")."""
 Columns = Mapping[str, Place]
 
 AUROC: Columns = {
@@ -76,7 +75,7 @@ class Comparisons:
 
     def places(self) -> list[Place]:
         """All numbers that there are differences of."""
-        return list(dict.fromkeys(place for _, each in self._all() for place in _places(each)))
+        return list(dict.fromkeys(place for _, each in self._all() for place in estimates(each)))
 
     def _all(self) -> Iterator[tuple[str, Json]]:
         for benchmark, content in self.by_benchmark.items():
@@ -191,11 +190,3 @@ def _at(part: Any, place: Place) -> Json | None:
     for key in place:
         part = part.get(key) if isinstance(part, dict) else None
     return part if isinstance(part, dict) and "value" in part else None
-
-
-def _places(part: Json, above: Place = ()) -> Iterator[Place]:
-    for key, inner in part.items():
-        if isinstance(inner, dict) and "value" in inner:
-            yield (*above, key)
-        elif isinstance(inner, dict):
-            yield from _places(inner, (*above, key))

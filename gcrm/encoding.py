@@ -308,8 +308,8 @@ def _as_part(backend: Tokenizer, at_start: bool) -> Iterator[Tokenizer]:
         if isinstance(step, pre_tokenizers.Metaspace) and step.prepend_scheme == "first"
     ]
     backend.encode_special_tokens = True
-    for step in in_front:
-        step.prepend_scheme = "first" if at_start else "never"
+    for step in () if at_start else in_front:
+        step.prepend_scheme = "never"
     try:
         yield backend
     finally:

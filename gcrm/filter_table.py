@@ -1,12 +1,12 @@
 """What a filter changes in the vote and what it saves: by Q-values, and the control by length."""
 
 from gcrm.comparison_tables import difference_cell
+from gcrm.measures import CHANGE
 from gcrm.report_results import Json, Results
 from gcrm.statistics import holm
 from gcrm.tables import number
 
 LENGTH = "length alone"
-CHANGE = "difference"
 SPARED = {
     "tokens saved": "tokens_saved",
     "samples dropped": "samples_dropped",

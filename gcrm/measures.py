@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from gcrm.filter_curve import cross_fitted, filter_curve
+from gcrm.places import Place
 from gcrm.scores import ScoreTable
 from gcrm.seeds import Measure
 from gcrm.settings.metrics import StatisticsSettings
@@ -26,7 +27,6 @@ from gcrm.vote_metrics import ALL_SKIPPED, NO_Q_VALUES, TOO_FEW_PROBLEMS, labell
 from gcrm.voting import QFilter
 
 Json = dict[str, Any]
-Place = tuple[str, ...]
 Measures = dict[Place, Measure]
 
 REWARD: Place = ("auroc", "reward")

@@ -1,8 +1,9 @@
 """The tables of the report as CSV: every number of every seed, one row each."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from gcrm.places import Place, leaves
 from gcrm.published import Published, PublishedNumber
 from gcrm.report_results import Json, Results
 
@@ -31,7 +32,6 @@ OFFICIAL_VOTES: dict[str, tuple[str, ...]] = {
 
 FILTERS = ("filtered", "filter_chosen", "length_filter_chosen", "filter_curve")
 """The sections of the votes that are about a filter."""
-Place = tuple[str, ...]
 
 
 def flat(estimate: Json) -> list[Any]:
@@ -160,15 +160,12 @@ def _votes(results: Results) -> Iterator[tuple[list[Any], Place, Json]]:
             yield where, place, estimate
 
 
-def _numbers(part: Any, place: Place = ()) -> Iterator[tuple[Place, Json]]:
-    """All estimates and single numbers of a section of a metrics file, by their place."""
-    if isinstance(part, Mapping) and "value" in part:
-        yield place, dict(part)
-    elif isinstance(part, Mapping):
-        for key, inner in part.items():
-            yield from _numbers(inner, (*place, key))
-    elif isinstance(part, list):
-        for number, inner in enumerate(part):
-            yield from _numbers(inner, (*place, str(number)))
-    elif isinstance(part, int | float):
-        yield place, {"value": part}
+def _numbers(part: Json, above: Place = ()) -> Iterator[tuple[Place, Json]]:
+    """All estimates and single numbers of a section, those in lists, too, by their place."""
+    for place, leaf in leaves(part, above):
+        if isinstance(leaf, list):
+            yield from _numbers({str(i): inner for i, inner in enumerate(leaf)}, place)
+        elif isinstance(leaf, dict):
+            yield place, leaf
+        elif isinstance(leaf, int | float):
+            yield place, {"value": leaf}

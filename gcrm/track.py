@@ -8,10 +8,10 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from gcrm.cli import run_stage
 from gcrm.files import Row, read_json, write_jsonl
+from gcrm.places import estimates
 from gcrm.provenance import write_provenance
 from gcrm.settings.track import TrackOptions, TrackSettings
 from gcrm.tracking import Report, Wandb, init_of
@@ -37,7 +37,7 @@ def run(options: TrackOptions) -> None:
 def metrics_row(found: Row) -> Row:
     """A line of the file: which model, on which benchmark, and its numbers by their places."""
     origin = {key: found[key] for key in ("variant", "seed", "benchmark")}
-    return origin | {"numbers": dict(numbers(found))}
+    return origin | {"numbers": numbers(found)}
 
 
 def comparison_rows(path: Path) -> list[Row]:
@@ -48,22 +48,19 @@ def comparison_rows(path: Path) -> list[Row]:
             "variant": difference["variant"],
             "minus": difference["baseline"],
             "benchmark": found["benchmark"],
-            "numbers": dict(numbers(difference)),
+            "numbers": numbers(difference),
         }
         for difference in found["differences"]
     ]
 
 
-def numbers(found: Any, place: str = "") -> Iterator[tuple[str, float]]:
-    """Every estimate that has a value, with its place, as in ("auroc.reward", 0.71)."""
-    if not isinstance(found, dict):
-        return
-    if "interval" in found:
-        if found.get("value") is not None:
-            yield place, found["value"]
-        return
-    for key, inner in found.items():
-        yield from numbers(inner, f"{place}.{key}" if place else key)
+def numbers(found: Row) -> dict[str, float]:
+    """Every estimate that has a value by its place, as in {"auroc.reward": 0.71}."""
+    return {
+        ".".join(place): estimate["value"]
+        for place, estimate in estimates(found).items()
+        if estimate["value"] is not None
+    }
 
 
 def _reports(options: TrackOptions, rows: list[Row]) -> Iterator[Report]:
