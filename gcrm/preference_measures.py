@@ -14,8 +14,8 @@ import numpy as np
 from gcrm.errors import UserError
 from gcrm.measures import Measures
 from gcrm.pair_scores import PairScores, read_pair_scores
+from gcrm.places import Place
 from gcrm.preference_metrics import (
-    Place,
     mean_replicates_over_pairs,
     pair_values,
 )

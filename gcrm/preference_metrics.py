@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gcrm.pair_scores import PairScores
+from gcrm.places import Place
 from gcrm.score_files import Ragged
 from gcrm.settings.metrics import PAIR_SETTINGS, StatisticsSettings
 from gcrm.statistics import Bootstrap, Estimate, interval, mean_replicates, sum_by
@@ -19,8 +20,6 @@ from gcrm.vote_metrics import NO_Q_VALUES
 
 Floats = NDArray[np.float64]
 Json = dict[str, Any]
-Place = tuple[str, ...]
-"""Where a number stands in the metrics file, such as ("accuracy", "reward")."""
 
 
 def chosen_above(chosen: ArrayLike, rejected: ArrayLike) -> Floats:
