@@ -24,6 +24,7 @@ from gcrm.disk import no_room
 from gcrm.errors import UserError
 from gcrm.orphans import end_with_snakemake
 from gcrm.progress import set_up_logging
+from gcrm.provenance import check_folders
 from gcrm.screening import hide, line
 from gcrm.settings.base import Settings, explain
 
@@ -49,6 +50,7 @@ def run_stage(
     end_with_snakemake()
     try:
         options, wanted = parse(options_model, stage, sys.argv[1:] if argv is None else argv)
+        check_folders(options, stage)
         for _, value in options:
             if isinstance(value, SecretStr):
                 hide(value.get_secret_value())
@@ -75,10 +77,11 @@ def run_stage(
         return _fail(f"{stage}: failed: {type(error).__name__}: {reason} (see {log_file})")
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, without the usage of all options before it."""
 
     def error(self, message: str) -> NoReturn:
+        """Called by argparse for every mistake."""
         raise UserError(f"{message}; --help explains every option")
 
 
@@ -91,7 +94,7 @@ def parse(
         UserError: a flag is unknown, or a value missing, unknown or out of its range.
         SystemExit: `--help`.
     """
-    parser = _Parser(
+    parser = Parser(
         prog=f"python -m gcrm.{stage}",
         description=options_model.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -108,9 +111,13 @@ def parse(
     given = vars(namespace)
     log_file = given.pop("log_file")
     try:
-        return options_model(**given), log_file
+        options = options_model(**given)
     except ValidationError as error:
         raise UserError(_flag_errors(error, options_model)) from None
+    for name, path, _ in options.paths():
+        if log_file is not None and path.resolve() == log_file.resolve():
+            raise UserError(f"--log-file: {log_file} is --{name}, too, and would be overwritten")
+    return options, log_file
 
 
 def _flag_errors(error: ValidationError, model: type[Settings]) -> str:

@@ -20,7 +20,7 @@ from gcrm.measures import CHANGE, LENGTH, Measures, auroc_measures, nested, vote
 from gcrm.places import Place
 from gcrm.preference_measures import Model, preference_measures
 from gcrm.progress import Progress
-from gcrm.provenance import write_provenance
+from gcrm.provenance import beside, write_provenance
 from gcrm.scores import ScoreTable, read_scores
 from gcrm.seeds import BySeed, difference, over_seeds, seeds_note
 from gcrm.settings.compare import CompareOptions
@@ -72,7 +72,7 @@ def run(options: CompareOptions) -> None:
         },
     )
     write_provenance(
-        options.output.with_suffix(".provenance.json"),
+        beside(options.output),
         options,
         [*options.scores, *options.sample_scores, *options.pair_scores],
         [options.output],

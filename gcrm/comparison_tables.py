@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gcrm.errors import UserError
-from gcrm.files import read_json
+from gcrm.metrics_files import read_comparisons_file
 from gcrm.places import Place, estimates
 from gcrm.seeds import ENOUGH
 from gcrm.statistics import holm
@@ -91,9 +91,7 @@ def read_comparisons(paths: Sequence[Path]) -> Comparisons:
     """
     found: dict[str, Json] = {}
     for path in paths:
-        content = read_json(path, "compare")
-        if not isinstance(content, dict) or not {"variants", "differences"} <= content.keys():
-            raise UserError(f"{path}: no comparisons; expected a file that `compare` wrote")
+        content = read_comparisons_file(path)
         if content["benchmark"] in found:
             raise UserError(f"{path}: second file for {content['benchmark']}")
         found[content["benchmark"]] = content

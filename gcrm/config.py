@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from gcrm.completions import Split, completion_files
 from gcrm.launcher import Job
-from gcrm.settings.base import Name, Settings
+from gcrm.settings.base import Name, Seed, Settings, Source
 from gcrm.settings.compare import CompareSettings
 from gcrm.settings.cost import CostSettings
 from gcrm.settings.download import Download, download_name
@@ -29,8 +29,7 @@ from gcrm.settings.sample import SampleSettings
 from gcrm.settings.track import TrackSettings
 from gcrm.settings.train import CONTRASTIVE_ONLY, TrainSettings
 
-Sources = Annotated[list[str], Field(min_length=1)]
-Seed = Annotated[int, Field(ge=0)]
+Sources = Annotated[list[Source], Field(min_length=1)]
 
 PATHS = ("base_model", "preferences", "completions")
 """keys that name what a run brings; what is not given is made"""
@@ -69,14 +68,14 @@ class Config(Settings):
     """held-out preference data to evaluate on, by name: .jsonl, .parquet, folder, hub id or
     download:<name>"""
 
-    base_model: str | None = None
+    base_model: Source | None = None
     """base model: hub id, folder or .gguf file; none: `pretrain` makes one"""
     preferences: Annotated[Sources | None, BeforeValidator(as_list)] = None
     """preference data: .jsonl or .parquet, `datasets` folder, hub id or download:<name>; none:
     `pair` makes them"""
     dataset_probs: list[float] | None = None
     """share of each of several preference data sets in the mixture, adding to 1 (default: all)"""
-    completions: str | None = None
+    completions: Source | None = None
     """folder with <benchmark>/output-greedy.jsonl, output-rs<k>.jsonl, or download:<name>; none:
     `sample` draws them"""
     downloads: dict[Name, Download] = {}

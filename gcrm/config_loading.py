@@ -21,7 +21,7 @@ from gcrm.problem_families import FAMILIES
 from gcrm.settings.base import explain
 from gcrm.settings.download import PREFIX, download_name
 from gcrm.settings.jobs import PARALLEL
-from gcrm.settings.train import CONTRASTIVE_ONLY, TrainOptions
+from gcrm.settings.train import CONTRASTIVE_ONLY, check_shares
 
 
 def load(given: Mapping[str, Any], where: str, environ: Mapping[str, str] = os.environ) -> Config:
@@ -234,14 +234,9 @@ def _mistakes(config: Config, given: Mapping[str, Any]) -> Iterable[str]:
         yield "dataset_probs: does nothing without preferences; remove it"
     elif config.preferences is not None:
         try:
-            TrainOptions(
-                pretrain="",
-                dataset=config.preferences,
-                dataset_probs=config.dataset_probs,
-                save_path=Path(),
-            )
-        except ValidationError as error:
-            yield explain(error, "", TrainOptions).removeprefix(": ")
+            check_shares(config.dataset_probs, config.preferences)
+        except ValueError as error:
+            yield str(error)
 
 
 def _mistakes_of_evaluation(config: Config) -> Iterable[str]:

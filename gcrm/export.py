@@ -1,7 +1,7 @@
 """A score table as the authors' output.jsonl, for scripts that read theirs."""
 
 from gcrm.cli import run_stage
-from gcrm.provenance import write_provenance
+from gcrm.provenance import beside, write_provenance
 from gcrm.scores import read_scores, write_authors_jsonl
 from gcrm.settings.export import ExportOptions
 
@@ -9,8 +9,7 @@ from gcrm.settings.export import ExportOptions
 def run(options: ExportOptions) -> None:
     """Write `options.scores` as JSON lines to `options.output`."""
     write_authors_jsonl(options.output, read_scores(options.scores))
-    provenance = options.output.with_suffix(".provenance.json")
-    write_provenance(provenance, options, [options.scores], [options.output])
+    write_provenance(beside(options.output), options, [options.scores], [options.output])
 
 
 if __name__ == "__main__":

@@ -4,11 +4,12 @@ import json
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from gcrm.claims import hold
 from gcrm.disk import writing
@@ -87,12 +88,14 @@ def _text(line: bytes, where: str) -> str:
     try:
         return line.decode("utf-8-sig").strip(" \t\r\n")
     except UnicodeDecodeError:
-        raise UserError(f"{where}: not UTF-8 text") from None
+        raise UserError(
+            f"{where}: not UTF-8 text; convert the file (if it is Latin-1: iconv -f L1 -t UTF-8)"
+        ) from None
 
 
 def _row(text: str, where: str) -> Row:
     try:
-        row = json.loads(text)
+        row = json.loads(text, object_pairs_hook=_object)
         if "\\ud" in text.lower():  # half of a pair, as in "\ud83d", is no text for a tokenizer
             json.dumps(row, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
@@ -109,21 +112,44 @@ def _row(text: str, where: str) -> Row:
     return row
 
 
-def read_json(path: Path, stage: str) -> Any:
-    """The content of a JSON file that a stage has written.
+def read_json(path: Path, stage: str) -> dict[str, Any]:
+    """The content of a JSON file that a stage has written: an object.
 
     Args:
         stage: which one, for messages.
 
     Raises:
-        UserError: the file is missing, or is no JSON.
+        UserError: the file cannot be read, or is no JSON; or it is another value, or has numbers
+            that JSON does not know (NaN).
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(
+            Path(path).read_text(encoding="utf-8"),
+            object_pairs_hook=_object,
+            parse_constant=_no_number,
+        )
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; `{stage}` makes it") from None
-    except ValueError as error:
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid JSON ({error}); `{stage}` makes it anew") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected a JSON object; `{stage}` makes it anew")
+    return content
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, whose keys are to be there once; Python would take the last one."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"the key {twice!r} is there twice")
+    return found
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
 
 
 def write_jsonl(path: Path, rows: Iterable[Row]) -> None:
@@ -145,11 +171,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary name beside `path`, renamed to it if the block succeeds and removed if not.
 
     The temporary name keeps the suffix, so that writers which go by it (matplotlib, numpy) do.
+    Where `path` is a link, what it points to is written.
 
     Raises:
-        UserError: there is no room or no place for the file.
+        UserError: there is no room or no place for the file, or there is something that is none.
     """
-    path = Path(path)
+    path = Path(path).resolve()
+    if path.exists() and not path.is_file():  # a device, say, which a renaming would remove
+        raise UserError(f"{path}: is no regular file; give another path")
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{PARTIAL}{path.suffix}")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -165,10 +194,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path, last: str) -> Iterator[Path]:
     """A temporary folder whose files are moved into `path` if the block succeeds.
 
     Existing files of the same names are replaced one by one; other files of `path` stay.
+
+    Args:
+        last: a file without which no one takes the folder for whole. An old one goes first and the
+            new one comes last, so that nobody ever sees old files beside new ones.
 
     Raises:
         UserError: there is no room or no place for the files.
@@ -182,7 +215,9 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         held = hold(temporary)
         try:
             yield temporary
-            for file in sorted(temporary.iterdir()):
+            files = sorted(temporary.iterdir(), key=lambda file: (file.name == last, file.name))
+            (path / last).unlink(missing_ok=True)
+            for file in files:
                 os.replace(file, path / file.name)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -24,7 +24,7 @@ from gcrm.metrics_text import describe
 from gcrm.pair_scores import read_pair_scores
 from gcrm.preference_metrics import preference_metrics
 from gcrm.progress import say
-from gcrm.provenance import write_provenance
+from gcrm.provenance import beside, write_provenance
 from gcrm.scores import ScoreTable, authors_files, read_authors_jsonl, read_scores
 from gcrm.settings.metrics import MetricsOptions, MetricsSettings
 from gcrm.statistics import (
@@ -60,12 +60,12 @@ def _from_tables(options: MetricsOptions, scores: Path, output: Path) -> None:
         samples = None if samples is None else samples.without_q_values()
     write_json(output, origin(output) | benchmark_metrics(greedy, samples, options))
     inputs = [scores] if options.sample_scores is None else [scores, options.sample_scores]
-    write_provenance(output.with_suffix(".provenance.json"), options, inputs, [output])
+    write_provenance(beside(output), options, inputs, [output])
 
 
 def _from_pairs(options: MetricsOptions, scores: Path, output: Path) -> None:
     write_json(output, origin(output) | _preferences(options, scores))
-    write_provenance(output.with_suffix(".provenance.json"), options, [scores], [output])
+    write_provenance(beside(output), options, [scores], [output])
 
 
 def _preferences(options: MetricsOptions, path: Path) -> Json:

@@ -4,7 +4,6 @@ Each stage wrote a provenance file beside its results, with the SHA-256 of what 
 no stage made are where it begins: data that a user brought, a base model, or a name on the hub.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -12,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from gcrm.fingerprint import code_version
-from gcrm.provenance import FILE, sha256, versions_now
+from gcrm.provenance import FILE, beside, read_provenance, sha256, versions_now
 from gcrm.settings.metrics import OF_SOLUTIONS
 
 Json = dict[str, Any]
+
+read = cache(read_provenance)
+"""Many results are made of the same ones."""
 
 
 @dataclass(frozen=True)
@@ -92,22 +94,11 @@ def _candidates(path: Path) -> Iterator[Path]:
     if path.name == FILE or path.name.endswith(f".{FILE}"):
         yield path
         return
-    yield path.with_suffix(f".{FILE}")
+    yield beside(path)
     for parent in list(path.parents)[:2]:  # figures and tables lie in folders of the report's
         yield parent / FILE
     for parent in list(path.parents)[:3]:  # what `prepare` fetched lies where it is read
         yield parent.parent / "data" / FILE
-
-
-@cache
-def read(path: Path) -> Json | None:
-    """A provenance file of ours; None for any other file."""
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    ours = isinstance(facts, dict) and {"command", "options", "inputs"} <= facts.keys()
-    return facts if ours else None
 
 
 def steps_to(path: Path, sections: Mapping[str, Mapping[str, Any]] | None = None) -> list[Step]:

@@ -9,7 +9,7 @@ from gcrm.completions import read_file
 from gcrm.errors import UserError
 from gcrm.files import Row, write_jsonl
 from gcrm.progress import say
-from gcrm.provenance import write_provenance
+from gcrm.provenance import beside, write_provenance
 from gcrm.questions import question_key
 from gcrm.settings.pair import PairOptions
 
@@ -34,7 +34,7 @@ def run(options: PairOptions) -> None:
     write_jsonl(options.output, pairs)
     say(f"pair: {len(pairs)} pairs from {len(with_pairs)} of {len(problems)} problems")
     write_provenance(
-        options.output.parent / "provenance.json",
+        beside(options.output),
         options,
         inputs=options.completions,
         outputs=[options.output],

@@ -7,7 +7,7 @@ from gcrm.errors import UserError
 from gcrm.pair_scores import write_pair_scores
 from gcrm.preferences import Preference, read_heldout
 from gcrm.progress import say
-from gcrm.provenance import write_provenance
+from gcrm.provenance import beside, write_provenance
 from gcrm.reward_model import Scores
 from gcrm.scorer import Scorer
 from gcrm.scoring import say_truncated, scores_path
@@ -45,7 +45,7 @@ def _write(
     columns = {name: values for name, values in vars(scores).items() if values is not None}
     write_pair_scores(path, pairs, columns, left_out)
     write_provenance(
-        path.with_name("provenance.json"),
+        beside(path),
         options,
         [*options.model_sources, source],
         [path],

@@ -23,7 +23,7 @@ def run(options: PretrainOptions) -> None:
         tokenizer, options.layers, options.hidden_size, options.heads, options.data_seed
     )
     losses = pretrain(model, tokenizer, examples, options, options.data_seed)
-    with atomic_folder(options.save_path) as folder:
+    with atomic_folder(options.save_path, last="config.json") as folder:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         write_provenance(

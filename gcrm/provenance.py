@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.metadata
+import json
 import os
 import platform
 import subprocess
@@ -12,13 +13,20 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from gcrm.errors import UserError
 from gcrm.files import write_json
 from gcrm.fingerprint import code_version
-from gcrm.settings.base import Settings
+from gcrm.settings.base import Role, Settings
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "deepspeed", "datasets", "numpy")
 FILE = "provenance.json"
+"""in a folder that a stage made as a whole; see `beside` for single files"""
 STARTED = time.time()
+
+
+def beside(result: Path) -> Path:
+    """The provenance file of a stage that makes a single file: <stem>.provenance.json."""
+    return result.with_suffix(f".{FILE}")
 
 
 def write_provenance(
@@ -59,6 +67,31 @@ def write_provenance(
     )
 
 
+def check_folders(options: Settings, stage: str) -> None:
+    """Refuse to write into a folder of another stage's, whose provenance would be lost.
+
+    Raises:
+        UserError: it holds the provenance of another stage.
+    """
+    for name, path, role in options.paths():
+        facts = read_provenance(path / FILE) if role is Role.FOLDER else None
+        if facts is not None and facts["command"] != stage:
+            raise UserError(
+                f"--{name}: {path} holds what `{facts['command']}` made; give `{stage}` a folder "
+                "of its own"
+            )
+
+
+def read_provenance(path: Path) -> dict[str, Any] | None:
+    """A provenance file of ours; None for any other file."""
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    ours = isinstance(facts, dict) and {"command", "options", "inputs"} <= facts.keys()
+    return facts if ours else None
+
+
 def sha256(path: Path) -> str | None:
     """Digest of a file, or of a folder's files with their names; None for what is no local path.
 
@@ -70,7 +103,7 @@ def sha256(path: Path) -> str | None:
     if path.is_dir():
         digest = hashlib.sha256()
         for file_path in sorted(p for p in path.rglob("*") if p.is_file()):
-            if file_path.name == FILE:
+            if file_path.name.endswith(FILE):
                 continue
             digest.update(f"{file_path.relative_to(path)} {sha256(file_path)}\n".encode())
         return digest.hexdigest()

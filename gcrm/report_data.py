@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from gcrm.errors import UserError
 from gcrm.files import read_json
 from gcrm.tables import markdown
 
@@ -10,8 +9,6 @@ from gcrm.tables import markdown
 def data_text(path: Path) -> str:
     """Problems of each benchmark, and questions they share with training, in Markdown."""
     found = read_json(path, "prepare")
-    if not isinstance(found, dict):
-        raise UserError(f"{path}: expected a JSON object, `prepare`'s report")
     rows = [["evaluated on", "problems or prompts", "shared with training"]]
     for name, benchmark in found.get("benchmarks", {}).items():
         shared = benchmark.get("shared_with_training", 0)

@@ -15,7 +15,7 @@ from typing import Any
 
 from gcrm.comparison_tables import Comparisons, read_comparisons
 from gcrm.errors import UserError
-from gcrm.files import read_json
+from gcrm.metrics_files import read_metrics
 
 Json = dict[str, Any]
 
@@ -179,15 +179,8 @@ def _read_metrics(paths: Sequence[Path]) -> Results:
     benchmarks: list[str] = []
     by_cell: dict[tuple[str, str], dict[int, Json]] = {}
     for path in paths:
-        metrics = read_json(path, "metrics")
-        known: Json = metrics if isinstance(metrics, dict) else {}
-        origin: list[Any] = [known.get(key) for key in ("variant", "benchmark", "seed")]
-        if [type(value) for value in origin] != [str, str, int]:
-            raise UserError(
-                f"{path}: does not name its variant; expected a file that `metrics --output "
-                ".../<variant>/seed<k>/<benchmark>.json` wrote"
-            )
-        variant, benchmark, seed = origin
+        metrics = read_metrics(path)
+        variant, benchmark, seed = (metrics[key] for key in ("variant", "benchmark", "seed"))
         cell = by_cell.setdefault((variant, benchmark), {})
         if seed in cell:
             raise UserError(f"{path}: second file for {variant}, seed {seed}, {benchmark}")

@@ -11,7 +11,7 @@ from gcrm.encoding import Encoded, Encoder, PromptTooLong
 from gcrm.errors import UserError
 from gcrm.files import Row
 from gcrm.progress import say
-from gcrm.provenance import write_provenance
+from gcrm.provenance import beside, write_provenance
 from gcrm.reward_model import Scores
 from gcrm.scorer import Scorer
 from gcrm.scores import read_scores, write_authors_jsonl, write_scores
@@ -97,21 +97,21 @@ def _write(
         del columns["q_values"]
     path = scores_path(options, benchmark, split)
     write_scores(path, columns)
+    if options.output is None:
+        table, path = path, path.with_name("output.jsonl")
+        write_authors_jsonl(path, read_scores(table))
+        table.unlink()
+        say(f"evaluate: wrote {path}")
     splits: tuple[Split, ...] = (split,) if options.max_problems is None else ("greedy", "all")
     folder = _folder(options)
     inputs = [file for one in splits for file in completion_files(folder, benchmark, one)]
     write_provenance(
-        path.with_name("provenance.json"),
+        beside(path),
         options,
         [*options.model_sources, *inputs],
         [path],
         completions=len(rows),
     )
-    if options.output is None:
-        output = path.with_name("output.jsonl")
-        write_authors_jsonl(output, read_scores(path))
-        path.unlink()
-        say(f"evaluate: wrote {output}")
 
 
 def _say_filtered(scores: Scores, threshold: float) -> None:

@@ -4,7 +4,6 @@ Shows every stage on the way to it, from raw data and base model on: settings, d
 versions, device; and what has changed since, so that it would have to be built again.
 """
 
-import argparse
 import json
 import os
 import sys
@@ -12,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gcrm.cli import show
+from gcrm.cli import Parser, show
 from gcrm.config import MAKING, Config
 from gcrm.config_loading import load, read_config
 from gcrm.errors import UserError
@@ -35,7 +34,7 @@ GIVEN_BY_RULES = {
 
 def main(words: Sequence[str] | None = None) -> int:
     """The command; its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m gcrm.trace", description=__doc__)
+    parser = Parser(prog="python -m gcrm.trace", description=__doc__)
     parser.add_argument("file", type=Path, help="a result: metrics, scores, a model, a table …")
     parser.add_argument("number", nargs="?", help="its place in the file, as in auroc.reward")
     parser.add_argument(
@@ -44,8 +43,8 @@ def main(words: Sequence[str] | None = None) -> int:
         help="config to compare settings with (default: the one in config/ whose `run` made it)",
     )
     parser.add_argument("--json", action="store_true", help="for programs")
-    options = parser.parse_args(words)
     try:
+        options = parser.parse_args(words)
         found = trace(options.file, options.number, options.configfile)
         show((json.dumps(found, indent=2, default=str) if options.json else as_text(found)) + "\n")
         return 0

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from gcrm.cli import run_stage
 from gcrm.files import Row, read_json, write_jsonl
+from gcrm.metrics_files import read_comparisons_file, read_metrics
 from gcrm.places import estimates
-from gcrm.provenance import write_provenance
+from gcrm.provenance import beside, write_provenance
 from gcrm.settings.track import TrackOptions, TrackSettings
 from gcrm.tracking import Report, Wandb, init_of
 
@@ -20,12 +21,12 @@ from gcrm.tracking import Report, Wandb, init_of
 def run(options: TrackOptions) -> None:
     """Write the numbers; report them."""
     rows = [
-        *(metrics_row(read_json(path, "metrics")) for path in options.metrics),
+        *(metrics_row(read_metrics(path)) for path in options.metrics),
         *(row for path in options.comparisons for row in comparison_rows(path)),
     ]
     write_jsonl(options.output, rows)
     write_provenance(
-        options.output.with_name("provenance.json"),
+        beside(options.output),
         options,
         [*options.metrics, *options.comparisons],
         outputs=[options.output],
@@ -42,7 +43,7 @@ def metrics_row(found: Row) -> Row:
 
 def comparison_rows(path: Path) -> list[Row]:
     """A line for each two variants that a file compares."""
-    found = read_json(path, "compare")
+    found = read_comparisons_file(path)
     return [
         {
             "variant": difference["variant"],

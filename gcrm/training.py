@@ -110,7 +110,7 @@ def train_reward_model(options: TrainOptions) -> None:
         "margins": any(pair.margin for pair in encoded),
         "seed": options.seed,
     }
-    with atomic_folder(options.save_path) as folder:
+    with atomic_folder(options.save_path, last="config.json") as folder:
         model.save_pretrained(folder, state_dict=weights, max_shard_size="1TB")
         tokenizer.save_pretrained(folder)
         write_json(folder / FACTS, facts)

@@ -82,7 +82,7 @@ def test_batches_are_checked_as_they_will_be_used() -> None:
         ),
         (
             {"represent": {"attributes": ["a", "a"]}},
-            "my.yaml: represent.attributes: a name is there more than once",
+            "my.yaml: represent.attributes: a is there more than once",
         ),
         ({"represent": {"attributes": ["../a"]}}, "represent.attributes.0: String should match"),
         ({"represent": {"attribute_share": 0.1}}, "attribute_share does nothing without attrib"),

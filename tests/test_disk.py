@@ -102,7 +102,7 @@ def test_a_full_disk_names_the_file_and_leaves_the_old_one(tmp_path: Path, kind:
             with atomic_path(old) as path:
                 fill(path)
         else:
-            with atomic_folder(old.parent) as folder:
+            with atomic_folder(old.parent, last=old.name) as folder:
                 fill(folder / "scores.jsonl")
     assert str(told.value).startswith(str(old if kind == "file" else old.parent))
     assert files(tmp_path) == {"model/scores.jsonl": b"old"}
@@ -352,4 +352,4 @@ def test_scores_on_a_disk_that_fills_up(
     assert "evaluate gsm8k all: resuming: " in capsys.readouterr().err
     assert scores.read_bytes() == (tmp_path / "scores.parquet").read_bytes()
     names = sorted(path.name for path in scores.parent.iterdir())
-    assert names == ["provenance.json", "scores.parquet"]
+    assert names == ["scores.parquet", "scores.provenance.json"]

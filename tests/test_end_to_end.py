@@ -60,7 +60,7 @@ def test_snakemakes_own_report_shows_everything(
 def test_values_of_the_config_reach_a_shell_quoted(small_run: tuple[Path, str]) -> None:
     project, _ = small_run
     assert TITLE in (project / "results/small/report/report.md").read_text()
-    tracked = json.loads((project / "results/small/tracking/provenance.json").read_text())
+    tracked = json.loads((project / "results/small/tracking/metrics.provenance.json").read_text())
     assert tracked["options"]["wandb_group"] == TITLE
     assert not list(project.rglob("pwned"))
 
@@ -105,7 +105,10 @@ def test_every_result_is_there_with_its_provenance(small_run: tuple[Path, str]) 
         (difference,) = compared["differences"]
         assert (difference["variant"], difference["baseline"]) == ("contrastive", "vanilla")
         assert set(places) <= set(difference)
-    made = [*results.glob("models/*/*/provenance.json"), *results.glob("scores/*/*/*/*/prov*.json")]
+    made = [
+        *results.glob("models/*/*/provenance.json"),
+        *results.glob("scores/*/*/*/*/*.provenance.json"),
+    ]
     assert len(made) == 2 + 8
     assert {"options", "inputs", "versions", "seconds"} <= json.loads(made[0].read_text()).keys()
     assert not (results / "checkpoints/vanilla/seed0").exists() or not any(

@@ -97,7 +97,7 @@ def test_one_benchmark_and_split_as_parquet(folder):
     first = output.read_bytes()
     assert evaluate(folder, *flags) == 0
     assert output.read_bytes() == first
-    assert json.loads((folder / "provenance.json").read_text())["completions"] == 12
+    assert json.loads((folder / "scores.provenance.json").read_text())["completions"] == 12
 
 
 def test_vanilla_needs_no_goal_state_and_gives_no_q_values(folder):

@@ -4,8 +4,11 @@ import bz2
 import gzip
 import json
 import lzma
+import os
+import stat
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -16,6 +19,7 @@ from gcrm.files import (
     atomic_folder,
     atomic_path,
     numbered_rows,
+    read_json,
     read_jsonl,
     write_json,
     write_jsonl,
@@ -154,17 +158,100 @@ def test_json_has_no_nan(tmp_path):
 
 def test_folders_appear_whole(tmp_path):
     folder = tmp_path / "model"
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(folder, last="a") as temporary:
         (temporary / "a").write_text("1")
         assert [file.name for file in folder.iterdir()] == [temporary.name]
     (folder / "kept").write_text("0")
-    with pytest.raises(RuntimeError), atomic_folder(folder) as temporary:
+    with pytest.raises(RuntimeError), atomic_folder(folder, last="a") as temporary:
         (temporary / "a").write_text("2")
         raise RuntimeError
     assert {file.name: file.read_text() for file in folder.iterdir()} == {"a": "1", "kept": "0"}
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(folder, last="a") as temporary:
         (temporary / "a").write_text("3")
     assert {file.name: file.read_text() for file in folder.iterdir()} == {"a": "3", "kept": "0"}
+
+
+def test_a_folder_is_never_taken_for_whole_with_old_files_beside_new_ones(tmp_path, monkeypatch):
+    """Killed at each of its steps in turn, as a process is that does nothing more after it."""
+    real = {name: getattr(os, name) for name in ("replace", "unlink")}
+
+    class Killed(BaseException):
+        pass
+
+    for survived in range(5):
+        folder = tmp_path / str(survived)
+        folder.mkdir()
+        for name in ("facts", "last", "weights"):
+            (folder / name).write_text("old")
+        left = iter(range(survived))
+
+        def step(name, left=left):
+            def do(*args, **options):
+                if next(left, None) is None:
+                    raise Killed
+                return real[name](*args, **options)
+
+            return do
+
+        with suppress(Killed), atomic_folder(folder, last="last") as new:
+            for name in ("facts", "last", "weights"):
+                (new / name).write_text("new")
+            for name in real:
+                monkeypatch.setattr(os, name, step(name))
+        monkeypatch.undo()
+        found = {file.name: file.read_text() for file in folder.iterdir() if file.is_file()}
+        assert "last" not in found or len(set(found.values())) == 1, survived
+        assert (found.get("last") == "new") == (survived == 4)
+
+
+@pytest.mark.parametrize("at", ["pipe", "link"])
+def test_what_is_no_regular_file_stays(tmp_path, at):
+    """As root, renaming over /dev/null removes it from the machine."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    with pytest.raises(UserError, match=r"pipe: is no regular file; give another path"):
+        write_json(tmp_path / at, {})
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+
+
+def test_a_link_is_written_through(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    for name in ("old", "new"):
+        (tmp_path / f"{name}.json").symlink_to(f"elsewhere/{name}.json")
+    (tmp_path / "elsewhere" / "old.json").write_text("{}")
+    for name in ("old", "new"):
+        write_json(tmp_path / f"{name}.json", {"a": 1})
+        assert (tmp_path / f"{name}.json").is_symlink()
+        assert json.loads((tmp_path / "elsewhere" / f"{name}.json").read_text()) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ('{"a": {"b": 1, "b": 2}}', "not valid JSON (the key 'b' is there twice)"),
+        ('{"a": NaN}', "not valid JSON (NaN is no number)"),
+        ('{"a": -Infinity}', "not valid JSON (-Infinity is no number)"),
+        ("[]", "expected a JSON object"),
+        ("null", "expected a JSON object"),
+        ("{", "not valid JSON (Expecting property name"),
+        ("[" * 100_000, "not valid JSON (maximum recursion"),
+        (b"\xff", "not valid JSON ("),
+    ],
+)
+def test_a_result_that_is_no_json_object_is_told_with_its_stage(tmp_path, content, problem):
+    path = tmp_path / "a.json"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UserError) as told:
+        read_json(path, "metrics")
+    assert str(told.value).startswith(f"{path}: {problem}")
+    assert str(told.value).endswith("`metrics` makes it anew")
+
+
+def test_results_that_are_not_there_are_told_with_their_stage(tmp_path):
+    with pytest.raises(UserError, match=r"a.json: no such file; `metrics` makes it"):
+        read_json(tmp_path / "a.json", "metrics")
+    with pytest.raises(UserError, match="cannot be read: Is a directory"):
+        read_json(tmp_path, "metrics")
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
@@ -174,8 +261,9 @@ def test_what_a_killed_writer_left_goes_with_the_next_one(tmp_path, kind):
         "import os, sys\n"
         "from pathlib import Path\n"
         "from gcrm.files import atomic_folder, atomic_path\n"
-        "writer = {'file': atomic_path, 'folder': atomic_folder}[sys.argv[1]]\n"
-        "with writer(Path(sys.argv[2])) as new:\n"
+        "path = Path(sys.argv[2])\n"
+        "folder = sys.argv[1] == 'folder'\n"
+        "with atomic_folder(path, last='a') if folder else atomic_path(path) as new:\n"
         "    (new / 'a' if new.is_dir() else new).write_text('half')\n"
         "    os._exit(9)\n"
     )
@@ -188,7 +276,7 @@ def test_what_a_killed_writer_left_goes_with_the_next_one(tmp_path, kind):
     (home / ".scores.v1.json").write_text("the user's")
 
     def write():
-        with (atomic_path if kind == "file" else atomic_folder)(path) as new:
+        with atomic_path(path) if kind == "file" else atomic_folder(path, last="a") as new:
             yield
             (new / "a" if new.is_dir() else new).write_text("whole")
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch  # noqa: F401  # provenance tells its threads if it is loaded
 
 from gcrm import origins
 from gcrm.fingerprint import code_version
 from gcrm.origins import provenance_of
-from gcrm.provenance import write_provenance
+from gcrm.provenance import beside, write_provenance
 from gcrm.settings.evaluate import EvaluateOptions
 from gcrm.settings.metrics import MetricsOptions
 from gcrm.settings.pair import PairOptions
@@ -39,7 +40,7 @@ def chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     written(SOLUTIONS, "solutions")
     written(PAIRS, "pairs")
     pairing = PairOptions(completions=[SOLUTIONS], output=PAIRS)
-    write_provenance(PAIRS.with_name("provenance.json"), pairing, [SOLUTIONS], [PAIRS])
+    write_provenance(beside(PAIRS), pairing, [SOLUTIONS], [PAIRS])
     weights = written(MODEL / "model.safetensors", "weights")
     training = TrainOptions(pretrain="hub/base", dataset=[str(PAIRS)], save_path=MODEL, max_len=64)
     write_provenance(MODEL / "provenance.json", training, ["hub/base", PAIRS], [weights])
@@ -52,11 +53,11 @@ def chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         splits=["greedy"],
         output=SCORES,
     )
-    write_provenance(SCORES.with_name("provenance.json"), scoring, [MODEL, SOLUTIONS], [SCORES])
+    write_provenance(beside(SCORES), scoring, [MODEL, SOLUTIONS], [SCORES])
     content = {"auroc": {"reward": {"value": 0.75}}, "partial": {"0.5": {"value": 0.5}}}
     written(NUMBER, json.dumps(content))
     measuring = MetricsOptions(scores=SCORES, output=NUMBER)
-    write_provenance(NUMBER.with_suffix(".provenance.json"), measuring, [SCORES], [NUMBER])
+    write_provenance(beside(NUMBER), measuring, [SCORES], [NUMBER])
     config = {
         "run": "mine",
         "base_model": "hub/base",
@@ -141,7 +142,7 @@ def test_another_setting_is_told_with_both_values(chain: Path) -> None:
 
 
 def test_other_code_is_told_with_both_versions(chain: Path) -> None:
-    path = SCORES.with_name("provenance.json")
+    path = beside(SCORES)
     facts = json.loads(path.read_text()) | {"code": "0a0a0a0a"}
     path.write_text(json.dumps(facts))
     now = code_version("gcrm.evaluate")
@@ -152,7 +153,7 @@ def test_other_code_is_told_with_both_versions(chain: Path) -> None:
 
 
 def test_other_versions_are_a_note(chain: Path) -> None:
-    path = SCORES.with_name("provenance.json")
+    path = beside(SCORES)
     facts = json.loads(path.read_text())
     facts["versions"]["numpy"] = "0.1"
     path.write_text(json.dumps(facts))
@@ -169,7 +170,7 @@ def test_a_run_that_no_config_here_made_is_told_without_settings(chain: Path) ->
 
 
 def test_what_lies_in_folders_of_the_report_is_the_reports(chain: Path) -> None:
-    facts = json.loads(NUMBER.with_suffix(".provenance.json").read_text()) | {"outputs": {}}
+    facts = json.loads(beside(NUMBER).read_text()) | {"outputs": {}}
     report = Path("results/mine/report")
     written(report / "provenance.json", json.dumps(facts))
     figure = written(report / "figures/auroc.svg", "")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from gcrm.settings.base import Settings
+from gcrm.settings.base import OutputFile, Settings
 from gcrm.settings.metrics import StatisticsSettings
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
@@ -67,7 +67,7 @@ class CompareOptions(CompareSettings, StatisticsSettings):
     """the sampled solutions' scores, for the votes; of all models, or of none"""
     pair_scores: list[Path] = []
     """scores of held-out pairs: <variant>/seed<k>/<set>/pairs/scores.parquet"""
-    output: Path
+    output: OutputFile
     """JSON file for the comparisons"""
 
     @model_validator(mode="after")

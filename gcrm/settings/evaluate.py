@@ -6,7 +6,15 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from gcrm.settings.base import Name, Settings, split_commas
+from gcrm.settings.base import (
+    Name,
+    OutputFile,
+    OutputFolder,
+    Settings,
+    Source,
+    Unique,
+    split_commas,
+)
 from gcrm.sources import set_name
 
 OF_BENCHMARKS = (
@@ -43,25 +51,25 @@ class EvaluateOptions(EvaluateSettings):
     preference pairs instead: <save_dir>/<model>/<name of the file>/pairs/scores.parquet.
     """
 
-    reward_model_path: str
+    reward_model_path: Source
     """reward model: folder or hub id"""
     completions_data_path: Path | None = None
     """folder of completions: <benchmark>/output-greedy.jsonl, output-rs<k>.jsonl"""
-    benchmarks: list[Name] = []
+    benchmarks: Annotated[list[Name], Unique] = []
     """benchmarks to score: names of folders in completions_data_path"""
-    splits: list[Literal["greedy", "all"]] = ["greedy", "all"]
+    splits: Annotated[list[Literal["greedy", "all"]], Unique] = ["greedy", "all"]
     """greedy: output-greedy.jsonl; all: the samples output-rs<k>.jsonl, where there are any"""
-    dataset: Annotated[list[str], BeforeValidator(split_commas)] = []
+    dataset: Annotated[list[Source], BeforeValidator(split_commas)] = []
     """held-out preference data to score: .jsonl or .parquet file, `datasets` folder, or hub id"""
     goal_state_path: Path | None = None
     """goal state (.npy, or the folder with goal_state.npy); gives the Q-values"""
     vanilla: bool = False
     """score without a goal state: rewards only"""
-    save_dir: Path | None = None
+    save_dir: OutputFolder | None = None
     """folder for the scores"""
-    output: Path | None = None
+    output: OutputFile | None = None
     """Parquet file for the scores of one benchmark and split or one dataset, instead of save_dir"""
-    filter_threshold: float = 0.0
+    filter_threshold: float = Field(0.0, ge=-1, le=1)
     """Q-value below which a sample would be dropped; the share dropped is said at the end"""
     trust_remote_code: bool = False
     """run code that comes with a model from the hub"""

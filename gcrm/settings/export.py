@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from gcrm.settings.base import Settings
+from gcrm.settings.base import OutputFile, Settings
 
 
 class ExportOptions(Settings):
@@ -10,5 +10,5 @@ class ExportOptions(Settings):
 
     scores: Path
     """Parquet file that `evaluate` wrote"""
-    output: Path
+    output: OutputFile
     """JSON lines file; q_values are named cosine_sim, num_tokens num_actions"""

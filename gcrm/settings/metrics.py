@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from gcrm.settings.base import Name, Settings
+from gcrm.settings.base import Name, OutputFile, Seed, Settings, Unique
 
 PAIR_SETTINGS = ("percentiles", "bootstrap_resamples", "bootstrap_seed")
 """settings that concern preference pairs, too"""
@@ -23,7 +23,7 @@ class StatisticsSettings(Settings):
     """shares of a completion after which the partial AUROC is taken, 0 to 1"""
     bootstrap_resamples: int = Field(2_000, gt=0)
     """resamples of the problems behind each 95 % interval"""
-    bootstrap_seed: Annotated[int, Field(ge=0)] = 0
+    bootstrap_seed: Seed = 0
     """seed of the resamples"""
 
 
@@ -49,7 +49,7 @@ class MetricsOptions(MetricsSettings):
     """folder of the model in eval_results_dir"""
     eval_results_dir: Path | None = None
     """save_dir of `evaluate`"""
-    benchmarks: list[Name] = []
+    benchmarks: Annotated[list[Name], Unique] = []
     """benchmarks and held-out preference sets to read"""
     vanilla: bool = False
     """the scores have no Q-values: rewards only"""
@@ -59,7 +59,7 @@ class MetricsOptions(MetricsSettings):
     """Parquet file with the scores of the sampled solutions, for the votes"""
     pair_scores: Path | None = None
     """Parquet file with the scores of held-out preference pairs"""
-    output: Path | None = None
+    output: OutputFile | None = None
     """JSON file for the metrics of one benchmark or held-out set"""
 
     @model_validator(mode="after")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from gcrm.settings.base import Settings
+from gcrm.settings.base import OutputFile, Seed, Settings
 
 
 class PairSettings(Settings):
@@ -17,9 +17,9 @@ class PairSettings(Settings):
 class PairOptions(PairSettings):
     """Make preference pairs: a correct and an incorrect solution of the same question."""
 
-    completions: list[Path]
+    completions: list[Path] = Field(min_length=1)
     """files of labelled solutions: output-greedy.jsonl, output-rs<k>.jsonl"""
-    output: Path
+    output: OutputFile
     """JSON lines with question, correct, incorrect"""
-    data_seed: int = 0
+    data_seed: Seed = 0
     """seed of the choice of solutions"""

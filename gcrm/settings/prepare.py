@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from gcrm.settings.base import Name, Settings
+from gcrm.settings.base import Name, OutputFile, OutputFolder, Seed, Settings, Source, Unique
 from gcrm.settings.download import Download
 
 
@@ -47,32 +47,32 @@ class PrepareOptions(PrepareSettings):
     --downloads, fetches and converts data first.
     """
 
-    benchmarks: list[Name]
+    benchmarks: Annotated[list[Name], Unique]
     """names of the benchmarks"""
-    problems_dir: Path | None = None
+    problems_dir: OutputFolder | None = None
     """folder for the made problems: <set>.jsonl"""
-    dataset: list[str] = []
+    dataset: list[Source] = []
     """preference data to check"""
     completions_data_path: Path | None = None
     """folder of completions to check: <benchmark>/output-greedy.jsonl, output-rs<k>.jsonl"""
-    heldout: list[str] = []
+    heldout: list[Source] = []
     """held-out preference data to check"""
-    base_model: str | None = None
+    base_model: Source | None = None
     """what reward models will be made from: its tokenizer tells which questions are too long
     (default: not looked at)"""
     max_len: int = Field(2048, gt=0)
     """longest question with solution, in tokens, that `evaluate` will take whole"""
     max_problems: int | None = Field(None, gt=0)
     """cap on the problems of a benchmark that `evaluate` will take (default: all)"""
-    downloads: Annotated[dict[str, Download], BeforeValidator(_from_json)] = {}
+    downloads: Annotated[dict[Name, Download], BeforeValidator(_from_json)] = {}
     """what to fetch, as JSON: entries of the config's downloads by name (default: nothing)"""
-    download_dir: Path | None = None
+    download_dir: OutputFolder | None = None
     """folder for what is fetched; it stays there, so that nothing is fetched twice"""
-    preferences_dir: Path | None = None
+    preferences_dir: OutputFolder | None = None
     """folder for the fetched preference pairs: <name>.jsonl, which dataset and heldout may name"""
-    report: Path | None = None
+    report: OutputFile | None = None
     """JSON file for what was found: sizes, shared questions"""
-    data_seed: int = 0
+    data_seed: Seed = 0
     """seed of the made problems"""
 
     @model_validator(mode="after")

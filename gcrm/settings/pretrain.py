@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from gcrm.settings.base import Settings
+from gcrm.settings.base import OutputFolder, Seed, Settings
 
 
 class PretrainSettings(Settings):
@@ -38,7 +38,7 @@ class PretrainOptions(PretrainSettings):
 
     problems: Path
     """JSON lines with question and solution"""
-    save_path: Path
+    save_path: OutputFolder
     """folder for the model and its tokenizer"""
-    data_seed: int = 0
+    data_seed: Seed = 0
     """seed of the initial weights and the order of the problems"""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from gcrm.settings.base import Settings
+from gcrm.settings.base import OutputFolder, Settings, Source
 
 
 class ReportSettings(Settings):
@@ -38,13 +38,13 @@ class ReportOptions(ReportSettings):
     """folder of <variant>/seed<k>/<benchmark>/greedy/scores.parquet (default: fewer figures)"""
     models_dir: Path | None = None
     """folder of the reward models <variant>/seed<k>/ (default: fewer figures)"""
-    base_model: str | None = None
+    base_model: Source | None = None
     """what the reward models were made from; numbers published for it stand beside ours"""
     published: Path | None = None
     """published numbers: JSON lines, see gcrm/published.py"""
     data_report: Path | None = None
     """what `prepare` found in the data"""
-    save_dir: Path
+    save_dir: OutputFolder
     """folder for report.md, figures/, tables/ and solutions.html"""
 
     @model_validator(mode="after")

@@ -1,21 +1,13 @@
 """Options of `represent`: the goal state of a reward model."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from gcrm.settings.base import Settings, split_commas
-
-
-def _unique(names: list[str]) -> list[str]:
-    if len(set(names)) < len(names):
-        raise ValueError("a name is there more than once")
-    return names
-
+from gcrm.settings.base import OutputFolder, Settings, Source, Unique, split_commas
 
 Attribute = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
-Attributes = Annotated[list[Attribute], BeforeValidator(split_commas), AfterValidator(_unique)]
+Attributes = Annotated[list[Attribute], BeforeValidator(split_commas), Unique]
 
 
 class RepresentSettings(Settings):
@@ -51,12 +43,12 @@ class RepresentOptions(RepresentSettings):
     With --attributes, the data may also be rows of prompt, response and the attributes.
     """
 
-    dataset_path: Annotated[list[str], BeforeValidator(split_commas), Field(min_length=1)]
+    dataset_path: Annotated[list[Source], BeforeValidator(split_commas), Field(min_length=1)]
     """preference data, or rows of prompt and response: .jsonl or .parquet file, `datasets` folder,
     or hub id"""
-    reward_model_path: str
+    reward_model_path: Source
     """reward model: folder or hub id"""
-    save_dir: Path
+    save_dir: OutputFolder
     """folder for goal_state.npy and goal_state-<attribute>.npy"""
     trust_remote_code: bool = False
     """run code that comes with a model from the hub"""

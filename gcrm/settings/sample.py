@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from gcrm.settings.base import Settings
+from gcrm.settings.base import OutputFolder, Seed, Settings, Source
 
 
 class SampleSettings(Settings):
@@ -24,11 +24,11 @@ class SampleSettings(Settings):
 class SampleOptions(Settings):
     """Draw solutions from a base model and label them: output-greedy.jsonl, output-rs<k>.jsonl."""
 
-    model: str
+    model: Source
     """base model: folder or hub id"""
     problems: Path
     """JSON lines with question and expected_answer"""
-    save_dir: Path
+    save_dir: OutputFolder
     """folder for output-greedy.jsonl and output-rs<k>.jsonl"""
     num_samples: int = Field(0, ge=0)
     """sampled solutions a problem, beside the greedy one"""
@@ -38,5 +38,5 @@ class SampleOptions(Settings):
     """longest solution, in tokens"""
     batch_size: int = Field(256, gt=0)
     """prompts decoded together"""
-    data_seed: int = 0
+    data_seed: Seed = 0
     """seed of the draws"""

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from gcrm.settings.base import Settings, split_commas
+from gcrm.settings.base import OutputFile, Settings, split_commas
 
 
 class TrackSettings(Settings):
@@ -35,5 +35,5 @@ class TrackOptions(TrackSettings):
     """folder of the models, <variant>/seed<k>/, whose curves and settings are reported to wandb"""
     run: str = "gcrm"
     """name of the run of the pipeline"""
-    output: Path
+    output: OutputFile
     """JSON lines file for the final metrics"""

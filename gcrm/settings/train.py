@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
-from gcrm.settings.base import Settings, split_commas
+from gcrm.settings.base import OutputFile, OutputFolder, Seed, Settings, Source, split_commas
 from gcrm.settings.track import TrackSettings
 
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -180,23 +180,23 @@ class TrainSettings(Settings):
 class TrainOptions(TrainSettings, TrackSettings):
     """Train a reward model on preference pairs and save it as a standard checkpoint."""
 
-    pretrain: str
+    pretrain: Source
     """base model: hub id, folder or .gguf file"""
-    dataset: Annotated[list[str], BeforeValidator(split_commas), Field(min_length=1)]
+    dataset: Annotated[list[Source], BeforeValidator(split_commas), Field(min_length=1)]
     """preference data: .jsonl or .parquet file, `datasets` folder, or hub id; several are mixed; a
     number `margin` in every row is subtracted from the difference of the rewards"""
     dataset_probs: Annotated[list[float] | None, BeforeValidator(split_commas)] = None
     """share of each dataset in the mixture, adding to 1 (default: all rows of all)"""
-    eval_dataset: Annotated[list[str] | None, BeforeValidator(split_commas)] = None
+    eval_dataset: Annotated[list[Source] | None, BeforeValidator(split_commas)] = None
     """held-out preference data for eval_steps (default: heldout_share of the dataset)"""
-    save_path: Path
+    save_path: OutputFolder
     """folder for the reward model"""
-    ckpt_path: Path | None = None
+    ckpt_path: OutputFolder | None = None
     """folder for checkpoints to resume from (default: <save_path>.checkpoints)"""
-    curve_path: Path | None = None
+    curve_path: OutputFile | None = None
     """JSON lines file of the training as it goes, which outlives a failed job (default:
     <save_path>.curve.jsonl)"""
-    seed: int = 0
+    seed: Seed = 0
     """seed of the head's first values, the order of pairs and the sampling of states"""
     use_wandb: SecretStr | None = None
     """key of wandb; never logged or saved"""
@@ -205,13 +205,19 @@ class TrainOptions(TrainSettings, TrackSettings):
 
     @model_validator(mode="after")
     def _probs_match(self) -> "TrainOptions":
-        probs = self.dataset_probs
-        if probs is None:
-            return self
-        if len(probs) != len(self.dataset):
-            raise ValueError(
-                f"dataset_probs has {len(probs)} numbers for {len(self.dataset)} datasets"
-            )
-        if min(probs) <= 0 or abs(sum(probs) - 1) > 1e-6:
-            raise ValueError(f"dataset_probs must be positive and add to 1 (got {probs})")
+        check_shares(self.dataset_probs, self.dataset)
         return self
+
+
+def check_shares(probs: list[float] | None, sources: list[str]) -> None:
+    """See that the shares of a mixture are those of its sources.
+
+    Raises:
+        ValueError: they are not as many, not positive, or do not add to 1.
+    """
+    if probs is None:
+        return
+    if len(probs) != len(sources):
+        raise ValueError(f"dataset_probs has {len(probs)} numbers for {len(sources)} datasets")
+    if min(probs) <= 0 or abs(sum(probs) - 1) > 1e-6:
+        raise ValueError(f"dataset_probs must be positive and add to 1 (got {probs})")

@@ -13,7 +13,7 @@ rule evaluate_pairs:
         ],
     output:
         scores=f"{SCORES}/pairs/scores.parquet",
-        provenance=f"{SCORES}/pairs/provenance.json",
+        provenance=f"{SCORES}/pairs/scores.provenance.json",
     log:
         f"{RESULTS}/logs/evaluate/{{variant}}-seed{{seed}}-{{benchmark}}-pairs.log",
     wildcard_constraints:

@@ -211,7 +211,7 @@ if "preferences" in settings.made:
             ],
         output:
             pairs=preference_files,
-            provenance=f"{RESULTS}/preferences/provenance.json",
+            provenance=f"{RESULTS}/preferences/pairs.provenance.json",
         log:
             f"{RESULTS}/logs/pair/pair.log",
         conda:

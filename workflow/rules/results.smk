@@ -10,7 +10,7 @@ rule evaluate:
         completions=lambda wildcards: settings.scored_from(wildcards.benchmark, wildcards.split),
     output:
         scores=f"{SCORES}/{{split}}/scores.parquet",
-        provenance=f"{SCORES}/{{split}}/provenance.json",
+        provenance=f"{SCORES}/{{split}}/scores.provenance.json",
     log:
         f"{RESULTS}/logs/evaluate/{{variant}}-seed{{seed}}-{{benchmark}}-{{split}}.log",
     conda:
