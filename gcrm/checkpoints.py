@@ -31,6 +31,16 @@ from gcrm.sources import is_local
 
 FACTS = "reward_model.json"
 """what training says of a reward model, beside its weights"""
+REASONS = {
+    "ignore_mismatched_sizes": "the shapes of its weights are not those of its config.json",
+    "contains custom code": "it comes with code of its own, which runs only where it is asked for: "
+    "read it and, where you trust it, give --trust_remote_code",
+    "couldn't find them in the cached files": "there is no such folder here, and it is not to be "
+    "had from the hub (no connection, and not in its cache)",
+    "Couldn't instantiate the backend tokenizer": "it has no tokenizer that can be read; expected "
+    "tokenizer.json in its folder",
+}
+"""what transformers says where a model cannot be loaded, and what to make of it"""
 
 
 def load_tokenizer(source: str, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
@@ -101,7 +111,7 @@ def load_reward_model(
 
     Raises:
         UserError: no model at `source`, weights are missing (the head's, say), or its pad token
-            is its EOS, so that pooling would read a wrong token.
+            is one that texts have (EOS, say), so that pooling would read a wrong token.
     """
     tokenizer = load_tokenizer(source, trust_remote_code)
     config = _load(AutoConfig, source, trust_remote_code=trust_remote_code)
@@ -126,10 +136,17 @@ def load_reward_model(
     check_head(model, source)
     check_vocabulary(model, max(tokenizer.get_vocab().values()) + 1, source)
     pad = model.config.get_text_config().pad_token_id
-    if pad is None or pad == tokenizer.eos_token_id:
+    special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+    problems = {
+        "not set": pad is None,
+        "the EOS token": pad == tokenizer.eos_token_id,
+        "the BOS token": pad == tokenizer.bos_token_id,
+        f"{pad}, an ordinary token or none": pad not in special,
+    }
+    if wrong := [problem for problem, applies in problems.items() if applies]:
         raise UserError(
-            f"{source}: pad_token_id is {'not set' if pad is None else 'the EOS token'}, so the "
-            "reward would be read at a wrong token; set another pad token in config.json"
+            f"{source}: pad_token_id is {wrong[0]}, so the reward would be read at a wrong token; "
+            "set another pad token in config.json"
         )
     return model.eval(), tokenizer
 
@@ -241,18 +258,16 @@ def _load(auto_class: Any, source: str, **options: Any) -> Any:
         folder, options["gguf_file"] = str(path.parent), path.name
     elif not path.is_dir() and is_local(source):
         raise UserError(f"{source}: no such folder; give a hub id, a folder or a .gguf file")
+    elif path.is_dir() and not (path / "config.json").is_file():
+        raise UserError(
+            f"{source}: cannot be loaded as a model: it has no config.json, so that it is not whole"
+        )
     try:
         loaded = auto_class.from_pretrained(folder, **options)
     except Exception as error:  # each format's reader has exceptions of its own
-        reason = " ".join(str(error).split()) or type(error).__name__
-        if "ignore_mismatched_sizes" in reason:
-            reason = "the shapes of its weights are not those of its config.json"
-        if "contains custom code" in reason:
-            reason = (
-                "it comes with code of its own, which runs only where it is asked for: read it "
-                "and, where you trust it, give --trust_remote_code"
-            )
-        raise UserError(f"{source}: cannot be loaded as a model: {reason[:300]}") from None
+        words = " ".join(str(error).split()) or type(error).__name__
+        reason = next((told for said, told in REASONS.items() if said in words), words[:300])
+        raise UserError(f"{source}: cannot be loaded as a model: {reason}") from None
     if "gguf_file" in options and hasattr(loaded, "hf_quantizer"):
         # The weights are plain fp32 now; by these marks the Trainer would refuse to train them.
         loaded.hf_quantizer, loaded.is_quantized = None, False

@@ -13,6 +13,8 @@ from gcrm.files import Row, numbered_rows
 from gcrm.questions import first_by_hash, question_key
 
 Split = Literal["greedy", "all"]
+MOST_SAMPLES = 2**31 - 1
+"""largest k of a file output-rs<k>.jsonl"""
 
 
 def completion_files(folder: Path, benchmark: str, split: Split) -> list[Path]:
@@ -57,7 +59,10 @@ def read_completions(
 
 
 def _check_numbers(files: list[Path]) -> None:
-    """Two spellings of one number would make two samples one."""
+    """Two spellings of one number would make two samples one, and score tables have int32."""
+    for file in files:
+        if _sample_number(file) > MOST_SAMPLES:
+            raise UserError(f"{file}: its number is above {MOST_SAMPLES}; rename it")
     for file, following in pairwise(files):
         if _sample_number(file) == _sample_number(following):
             raise UserError(

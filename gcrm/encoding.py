@@ -85,7 +85,7 @@ class Encoder:
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, max_len: int):
-        name = tokenizer.name_or_path or "the tokenizer"
+        self._name = name = tokenizer.name_or_path or "the tokenizer"
         if not tokenizer.is_fast:
             raise UserError(f"{name}: a fast tokenizer is needed (tokenizer.json)")
         if tokenizer.eos_token_id is None:
@@ -199,12 +199,15 @@ class Encoder:
             )
         except Exception as error:  # templates are programs and raise what they like
             raise UserError(
-                f"the chat template refuses roles {', '.join(roles)}: {error}"
+                f"{self._name}: the chat template refuses roles {', '.join(roles)}: {error}"
             ) from None
         frames: list[Frame] = []
         for mark in marks:
             if text.count(mark) != 1:
-                raise UserError("the chat template does not show every message as it is, once")
+                raise UserError(
+                    f"{self._name}: the chat template does not show every message as it is, once; "
+                    "set another one in the tokenizer's folder (chat_template.jinja)"
+                )
             before, _, text = text.partition(mark)
             trim = TRIM[before.endswith(EDGE), text.startswith(EDGE)]
             frames.append((before.removesuffix(EDGE), trim))

@@ -43,12 +43,14 @@ def generate(
         advance: called with 1 after each batch.
 
     Raises:
-        UserError: a prompt with its solution may be longer than the model's context.
+        UserError: a prompt with its solution may be longer than the model's context, or the model
+            answers with what is no number.
     """
     set_seed(seed)
     encoder = Encoder(tokenizer, max_len=1)  # prompts are encoded whole, whatever max_len is
     encoded = {prompt: encoder.prompt_ids(prompt) for prompt in dict.fromkeys(prompts)}
     _check_context(model, max((len(ids) for ids in encoded.values()), default=0), max_new_tokens)
+    _check_weights(model, min(encoded.values(), key=len, default=[]))
     ends = _end_ids(model, tokenizer)
     pad = ends[0]  # seen by no one, and it has an embedding, which a tokenizer's own pad may lack
     order = sorted(range(len(prompts)), key=lambda i: len(encoded[prompts[i]]))
@@ -88,6 +90,14 @@ def _check_context(model: PreTrainedModel, longest: int, max_new_tokens: int) ->
             f"a prompt of {longest} tokens with max_new_tokens = {max_new_tokens} is longer than "
             f"the context of {model.name_or_path}, {context} tokens; lower max_new_tokens, or "
             "leave the problem out"
+        )
+
+
+def _check_weights(model: PreTrainedModel, prompt: list[int]) -> None:
+    if prompt and not model(torch.tensor([prompt], device=model.device)).logits.isfinite().all():
+        raise UserError(
+            f"{model.name_or_path}: its logits are not finite: its weights are broken, or "
+            "overflow; give another base model"
         )
 
 

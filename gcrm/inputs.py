@@ -17,6 +17,7 @@ from gcrm.preferences import read_heldout, read_preferences
 from gcrm.responses import select
 from gcrm.settings.download import download_name
 from gcrm.sources import files_of, is_local
+from gcrm.zero import read_zero_config, zero_file
 
 
 def check_inputs(config: Config, where: str, memory: Path) -> None:
@@ -38,6 +39,9 @@ def check_inputs(config: Config, where: str, memory: Path) -> None:
             read()
         good[what] = state
 
+    for name in config.variants:
+        if (file := zero_file(config.variant(name))) is not None:
+            read_zero_config(file)
     if config.base_model is not None:
         _check_exists(config.base_model, where, "base_model")
     for source in filter(_is_brought, config.preferences or []):

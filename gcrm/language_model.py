@@ -27,7 +27,8 @@ from transformers import (
 )
 
 from gcrm.encoding import Encoder
-from gcrm.progress import Progress
+from gcrm.errors import UserError
+from gcrm.progress import Progress, say
 from gcrm.settings.pretrain import PretrainSettings
 
 PAD, EOS, UNKNOWN = "<pad>", "<eos>", "<unk>"
@@ -94,12 +95,24 @@ def pretrain(
     """Train a model on (question, solution) in place; the loss counts the solutions' tokens only.
 
     Returns:
-        The mean loss over all steps (`train_loss`) and over the last ones (`loss`), nats a token.
+        The mean loss over all steps (`train_loss`) and over the last ones (`loss`), nats a token;
+        and how many examples were left out, for they are longer than MAX_LEN (`too_long`).
+
+    Raises:
+        UserError: all of them are.
     """
     if not torch.cuda.is_available():
         # The Trainer asks DeepSpeed, if it is installed, which prints a warning unless it is told.
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     rows = _encode(tokenizer, examples)
+    too_long = len(examples) - len(rows)
+    if not rows:
+        raise UserError(f"no problem with its solution fits into {MAX_LEN} tokens; shorten them")
+    if too_long:
+        say(
+            f"pretrain: {too_long} of {len(examples)} problems left out: longer than {MAX_LEN} "
+            "tokens with their solutions"
+        )
     rows = [rows[i] for i in _order(rows, settings.steps, settings.batch_size, random.Random(seed))]
     progress = _ProgressCallback(settings.steps)
     with tempfile.TemporaryDirectory() as scratch:
@@ -130,7 +143,7 @@ def pretrain(
         )
         trainer.remove_callback(PrinterCallback)
         result = trainer.train()
-    return {"train_loss": result.training_loss, "loss": progress.loss}
+    return {"train_loss": result.training_loss, "loss": progress.loss, "too_long": too_long}
 
 
 def _encode(

@@ -18,6 +18,8 @@ Message = dict[str, str]
 Prompt = str | list[Message]
 """A raw question, or the turns of a dialogue up to the completion."""
 
+LARGEST = 3.4e38
+"""number that float32 holds, about"""
 COLUMNS = (
     ("question", "correct", "incorrect"),
     ("prompt", "chosen", "rejected"),
@@ -136,7 +138,10 @@ def say_equal_sides(source: str, kept: int, equal: int) -> None:
         UserError: all of them.
     """
     if equal and not kept:
-        raise UserError(f"{source}: no pair has two different sides")
+        raise UserError(
+            f"{source}: no pair has two different sides; expected a better and a worse completion "
+            "in each row"
+        )
     if equal:
         say(f"{source}: left out {equal} pairs whose two sides are equal")
 
@@ -158,7 +163,7 @@ def finite_number(value: Any, column: str, where: str) -> float:
         number = math.nan if isinstance(value, bool | str) else float(value)
     except (TypeError, ValueError, OverflowError):
         number = math.nan
-    if not math.isfinite(number):
+    if not abs(number) <= LARGEST:
         raise UserError(f"{where}: {column} must be a finite number, not {str(value)[:40]!r}")
     return number
 
@@ -183,7 +188,7 @@ def columns_of(source: str, row: Row) -> tuple[str, ...]:
         if all(column in row for column in columns):
             return columns
     expected = " or ".join("/".join(columns) for columns in COLUMNS)
-    raise UserError(f"{source}: expected columns {expected}, found {', '.join(row)}")
+    raise UserError(f"{source}: expected columns {expected}, found {', '.join(row) or 'none'}")
 
 
 def pair_of(row: Row, columns: tuple[str, ...], where: str) -> Preference:

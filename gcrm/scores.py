@@ -29,6 +29,8 @@ KINDS: Kinds = {
     **SCORED,
 }
 COLUMNS = tuple(KINDS)
+LARGEST_COSINE = 1.02
+"""bfloat16 rounds a cosine of 1 up to 1.008"""
 AUTHORS_NAMES = {"q_values": "cosine_sim", "num_tokens": "num_actions"}
 
 
@@ -144,7 +146,15 @@ def read_authors_jsonl(paths: Sequence[Path], with_q_values: bool = True) -> Sco
     rows: list[Row] = []
     for path in paths:
         for number, row in numbered_rows(path):
-            rows.append(_from_authors(row, f"{path}, row {number}", with_q_values))
+            where = f"{path}, row {number}"
+            rows.append(_from_authors(row, where, with_q_values))
+            for name in TOKENS:
+                if (rows[-1][name] is None) != (rows[0][name] is None):
+                    state = "missing" if rows[-1][name] is None else "given"
+                    raise UserError(
+                        f"{where}: {AUTHORS_NAMES.get(name, name)} is {state}, unlike in the rows "
+                        "before; expected it in every row, or in none"
+                    )
     seen: dict[str, int] = {}
     samples = []
     for row in rows:
@@ -161,8 +171,8 @@ def read_authors_jsonl(paths: Sequence[Path], with_q_values: bool = True) -> Sco
         reward=np.array([row["reward"] for row in rows], np.float32),
         num_tokens=np.array([row["num_tokens"] for row in rows], np.int32),
         truncated=np.zeros(len(rows), bool),
-        partial_rewards=Ragged.of(partial) if all(p is not None for p in partial) else None,
-        q_values=Ragged.of(q_values) if all(q is not None for q in q_values) else None,
+        partial_rewards=None if partial[0] is None else Ragged.of(partial),
+        q_values=None if q_values[0] is None else Ragged.of(q_values),
     )
     check_numbers(table.columns(), ", ".join(map(str, paths)))
     return table
@@ -179,13 +189,15 @@ def _from_authors(row: Row, where: str, with_q_values: bool) -> Row:
     partial = _numbers(row.get("partial_rewards"), "partial_rewards", where)
     q_values = _numbers(row.get("cosine_sim"), "cosine_sim", where) if with_q_values else None
     tokens = next((len(v) for v in (partial, q_values) if v is not None), row.get("num_actions"))
-    if not isinstance(tokens, int) or tokens < 1:
+    if isinstance(tokens, bool) or not isinstance(tokens, int) or not 0 < tokens < 2**31:
         raise UserError(f"{where}: num_actions must be a whole number above 0, not {tokens!r}")
     for key, values in (("partial_rewards", partial), ("cosine_sim", q_values)):
         if values is not None and len(values) != tokens:
             raise UserError(f"{where}: {key} has {len(values)} numbers for {tokens} tokens")
         if values is not None and not (finite := np.isfinite(values)).all():
             raise UserError(f"{where}: {key} has {values[np.argmin(finite)]}; score it again")
+    if q_values is not None and (largest := np.abs(q_values).max()) > LARGEST_COSINE:
+        raise UserError(f"{where}: cosine_sim has a {largest:g}, which is no cosine")
     reward = _numbers(row["reward"], "reward", where)
     if reward is None or len(reward) != 1 or not np.isfinite(reward[0]):
         raise UserError(f"{where}: reward must be a finite number, not {row['reward']!r}")
@@ -201,12 +213,16 @@ def _from_authors(row: Row, where: str, with_q_values: bool) -> Row:
 
 
 def _numbers(value: Any, key: str, where: str) -> NDArray[np.float32] | None:
+    """A number, or a flat list of numbers; null in a list is NaN."""
     if value is None:
         return None
+    numbers = value if isinstance(value, list) else [value]
     try:
+        if not all(type(number) in (int, float, type(None)) for number in numbers):
+            raise TypeError
         with np.errstate(over="ignore"):  # what float32 cannot hold is told as infinite
-            return np.asarray(value, np.float32).reshape(-1)
-    except (TypeError, ValueError, OverflowError):
+            return np.asarray(numbers, np.float32)
+    except (TypeError, OverflowError):
         raise UserError(f"{where}: {key} must be numbers, not {str(value)[:40]!r}") from None
 
 

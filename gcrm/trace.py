@@ -34,7 +34,7 @@ GIVEN_BY_RULES = {
 
 def main(words: Sequence[str] | None = None) -> int:
     """The command; its exit status."""
-    parser = Parser(prog="python -m gcrm.trace", description=__doc__)
+    parser = Parser(prog="python -m gcrm.trace", description=__doc__, allow_abbrev=False)
     parser.add_argument("file", type=Path, help="a result: metrics, scores, a model, a table …")
     parser.add_argument("number", nargs="?", help="its place in the file, as in auroc.reward")
     parser.add_argument(

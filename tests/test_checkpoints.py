@@ -214,6 +214,22 @@ def test_pad_that_is_eos_or_not_set_is_refused(reward_model, tmp_path):
     assert "pad_token_id is not set" in refusal(load, folder)
 
 
+@pytest.mark.parametrize(
+    ("pad", "problem"),
+    [
+        (1, "the BOS token"),
+        (-1, "-1, an ordinary token or none"),
+        (20, "20, an ordinary token or none"),
+    ],
+)
+def test_pad_that_texts_have_is_refused(reward_model, tmp_path, pad, problem):
+    tokenizer = make_tokenizer()
+    assert tokenizer.bos_token_id == 1 and 20 not in tokenizer.all_special_ids
+    folder = copy(reward_model, tmp_path / "model")
+    change_json(folder / "config.json", pad_token_id=pad)
+    assert f"pad_token_id is {problem}" in refusal(load, folder)
+
+
 # Models that are none.
 
 
@@ -309,7 +325,9 @@ def test_paths_that_lead_nowhere(tmp_path):
     assert "no such folder" in refusal(new, tmp_path / "model")
     (tmp_path / "bad.gguf").write_bytes(b"nonsense")
     assert "cannot be loaded as a model" in refusal(new, tmp_path / "bad.gguf")
-    assert "cannot be loaded as a model" in refusal(new, "nobody/nothing")
+    assert "no such folder here, and it is not to be had from the hub" in refusal(new, "no/body")
+    (tmp_path / "empty").mkdir()
+    assert "has no config.json" in refusal(new, tmp_path / "empty")
     with pytest.raises(UserError, match="cannot be loaded"):
         load_tokenizer("nobody/nothing")
     with pytest.raises(UserError, match="no such folder"):

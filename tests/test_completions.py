@@ -139,6 +139,14 @@ def test_a_cap_takes_the_same_problems_of_both_splits(tmp_path):
     assert kept == [row["question"] for row in rows if row["question"] in kept]
 
 
+def test_a_number_that_no_score_table_holds_is_refused_before_scoring(tmp_path):
+    write(tmp_path, "output-rs2147483647.jsonl", ROW)
+    assert read_completions(tmp_path, "gsm8k", "all")[0]["sample"] == 2**31 - 1
+    write(tmp_path, "output-rs2147483648.jsonl", ROW)
+    with pytest.raises(UserError, match=r"rs2147483648.jsonl: its number is above 2147483647"):
+        read_completions(tmp_path, "gsm8k", "all")
+
+
 def test_one_number_in_two_spellings_is_refused(tmp_path):
     """Or the samples of both files would be one sample."""
     write(tmp_path, "output-greedy.jsonl", ROW)

@@ -52,6 +52,8 @@ def test_batches_are_checked_as_they_will_be_used() -> None:
         ({"sede": [0]}, "my.yaml: sede: unknown key; did you mean 'seeds'?"),
         ({"seeds": 0}, "my.yaml: seeds: Input should be a valid list (got 0)"),
         ({"seeds": [0, 0]}, "my.yaml: seeds: 0 is there more than once"),
+        ({"seeds": [True]}, "my.yaml: seeds.0: must be a whole number (got True)"),
+        ({"data_seed": 2**32}, "my.yaml: data_seed: Input should be less than or equal to 42949"),
         ({"run": "../x"}, "my.yaml: run: String should match pattern"),
         ({"variants": {}}, "my.yaml: variants: Dictionary should have at least 1 item"),
         (
@@ -448,6 +450,21 @@ def test_broken_held_out_rows_and_missing_files_are_refused(tmp_path: Path) -> N
         config = load(given_ | {"heldout": {"hh": str(tmp_path / name)}}, "my.yaml")
         with pytest.raises(UserError, match=message):
             check_inputs(config, "my.yaml", tmp_path / "memory.json")
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [(None, "no such file"), ("{", "not readable as JSON"), ("[]", "expected a JSON object")],
+)
+def test_a_deepspeed_configuration_is_read_before_any_job(
+    tmp_path: Path, content: str | None, problem: str
+) -> None:
+    file = tmp_path / "zero.json"
+    if content is not None:
+        file.write_text(content)
+    config = load(OWN | {"train": {"deepspeed_config": str(file)}}, "my.yaml")
+    with pytest.raises(UserError, match=f"zero.json: {problem}"):
+        check_inputs(config, "my.yaml", tmp_path / "memory.json")
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{broken"])

@@ -254,6 +254,7 @@ def test_other_columns(tmp_path):
     path = write(tmp_path / "pairs.jsonl", {"input": "a", "output": "b"})
     assert "expected columns question/correct/incorrect or" in refusal(path)
     assert "found input, output" in refusal(path)
+    assert refusal(write(tmp_path / "empty.jsonl", {})).endswith("found none")
 
 
 @pytest.mark.parametrize(
@@ -503,6 +504,7 @@ def test_data_without_margins_has_none(tmp_path):
         (with_margins(True), "row 1: margin must be a finite number, not 'True'"),
         (with_margins(float("nan")), "row 1: margin must be a finite number, not 'nan'"),
         (with_margins(1, float("inf")), "row 2: margin must be a finite number, not 'inf'"),
+        (with_margins(1e39), "row 1: margin must be a finite number, not '1e+39'"),
         (with_margins([1]), "row 1: margin must be a finite number, not '[1]'"),
     ],
 )

@@ -133,6 +133,21 @@ def test_the_terminal_shows_progress_and_nothing_else(problems, tmp_path, capsys
     assert "pretrain: step 3: {'loss'" in (tmp_path / "log").read_text()
 
 
+def test_problems_longer_than_the_context_are_left_out_and_counted(problems, tmp_path, capsys):
+    rows = problems.read_text().splitlines()[:32]
+    long = json.dumps({"question": "and " * 200, "solution": "7"})
+    some, all_long = tmp_path / "some.jsonl", tmp_path / "all.jsonl"
+    some.write_text("\n".join([*rows, long, long]))
+    all_long.write_text("\n".join([long] * 20))
+    words = ["--save_path", tmp_path / "model", "--steps", 2, *SIZE]
+    assert pretrain("--problems", some, *words) == 0
+    assert "pretrain: 2 of 34 problems left out: longer than 128" in capsys.readouterr().err
+    assert json.loads((tmp_path / "model/provenance.json").read_text())["too_long"] == 2
+    assert pretrain("--problems", all_long, *words) == 1
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith("pretrain: error: no problem with its solution fits into 128 tokens")
+
+
 def test_a_row_without_a_solution_is_named(tmp_path, capsys):
     file = tmp_path / "pretrain.jsonl"
     file.write_text('{"question": "q", "solution": "s"}\n{"question": "q", "solution": " "}\n')

@@ -143,6 +143,21 @@ def test_a_problem_without_an_answer_is_named(base, tmp_path, capsys):
     assert "gsm8k.jsonl, row 1: expected_answer must be text" in capsys.readouterr().err
 
 
+def test_a_model_with_broken_weights_is_said_before_anything_is_drawn(
+    base, problems, tmp_path, capsys
+):
+    model, tokenizer = load_language_model(str(base)), load_tokenizer(str(base))
+    with torch.no_grad():
+        model.model.norm.weight[0] = float("nan")
+    model.save_pretrained(tmp_path / "broken")
+    tokenizer.save_pretrained(tmp_path / "broken")
+    words = ["--model", tmp_path / "broken", "--problems", problems, "--save_dir", tmp_path / "o"]
+    assert sample(*words, "--num_samples", 1) == 1
+    told = capsys.readouterr().err.splitlines()
+    assert told[-1].startswith(f"sample: error: {tmp_path / 'broken'}: its logits are not finite")
+    assert not (tmp_path / "o").exists()
+
+
 def test_a_model_that_is_not_there_is_said_in_one_line(problems, tmp_path, capsys):
     words = ["--problems", problems, "--save_dir", tmp_path]
     assert sample("--model", "./nowhere", *words) == 1

@@ -24,6 +24,7 @@ from gcrm.scores import (
     write_scores,
 )
 
+NO_LISTS = {"partial_rewards": None, "cosine_sim": None}
 AUTHORS_KEYS = {
     *("question", "generated_solution", "predicted_answer", "expected_answer", "is_correct"),
     *("reward", "partial_rewards", "cosine_sim", "num_actions"),
@@ -180,12 +181,22 @@ def test_several_files_number_the_samples_of_a_question(tmp_path: Path) -> None:
         ({"partial_rewards": [1, None]}, "partial_rewards has nan"),
         ({"partial_rewards": [1e39, 1]}, "partial_rewards has inf"),
         ({"partial_rewards": {"a": 1}}, "partial_rewards must be numbers"),
-        ({"num_actions": 2.0, "partial_rewards": None, "cosine_sim": None}, "num_actions must be"),
+        ({"num_actions": 2.0} | NO_LISTS, "num_actions must be"),
         ({"reward": float("nan")}, "reward must be a finite number"),
         ({"cosine_sim": ["a"]}, "cosine_sim must be numbers"),
         ({"cosine_sim": [0.5]}, "cosine_sim has 1 numbers for 2 tokens"),
         ({"partial_rewards": [0.1, float("inf")]}, "partial_rewards has inf"),
         ({"partial_rewards": [], "cosine_sim": []}, "num_actions must be a whole number above 0"),
+        ({"cosine_sim": None}, "cosine_sim is missing, unlike in the rows before"),
+        ({"partial_rewards": None}, "partial_rewards is missing, unlike in the rows before"),
+        ({"cosine_sim": [0.5, 2.0]}, "cosine_sim has a 2, which is no cosine"),
+        ({"partial_rewards": [[0.1], [0.2]]}, "partial_rewards must be numbers"),
+        ({"partial_rewards": ["0.1", "0.2"]}, "partial_rewards must be numbers"),
+        ({"cosine_sim": [True, False]}, "cosine_sim must be numbers"),
+        ({"reward": True}, "reward must be numbers"),
+        ({"reward": "1.5"}, "reward must be numbers"),
+        ({"num_actions": 2**40} | NO_LISTS, "num_actions must be a whole number above 0"),
+        ({"num_actions": True} | NO_LISTS, "num_actions must be a whole number above 0"),
     ],
 )
 def test_bad_rows_of_jsonl_are_refused(

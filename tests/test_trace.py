@@ -219,6 +219,8 @@ def test_programs_read_json(chain: Path) -> None:
     ("words", "problem"),
     [
         (["results/none.json"], "results/none.json: no such file"),
+        ([], "arguments are required: file; --help explains every option"),
+        ([NUMBER, "--config", "x"], "unrecognized arguments: --config"),
         ([SOLUTIONS], "no provenance beside it"),
         ([NUMBER, "auroc.rewards"], "auroc has reward"),
         ([NUMBER, "accuracy"], "the file has auroc, partial"),

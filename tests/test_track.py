@@ -72,6 +72,30 @@ def test_every_number_is_there_with_its_place(files: dict[str, Path]) -> None:
     assert list(provenance["inputs"]) == [str(files["metrics"]), str(files["comparisons"])]
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "problem"),
+    [
+        ("metrics", "[]", "expected a JSON object"),
+        ("metrics", "null", "expected a JSON object"),
+        ("metrics", "{}", "does not name its variant"),
+        ("metrics", '{"variant": "a", "seed": 0, "benchmark": NaN}', "NaN is no number"),
+        ("comparisons", "{}", "no comparisons; expected a file that `compare` wrote"),
+    ],
+)
+def test_what_no_stage_wrote_is_told_in_one_line(
+    files: dict[str, Path],
+    capsys: pytest.CaptureFixture[str],
+    file: str,
+    content: str,
+    problem: str,
+) -> None:
+    files[file].write_text(content)
+    assert run(files) == 1
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith(f"track: error: {files[file]}: ") and problem in told
+    assert not files["output"].exists()
+
+
 def test_wandb_has_them_beside_the_training(
     files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
