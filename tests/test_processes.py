@@ -125,7 +125,7 @@ def test_one_is_told_to_stop_both_save_and_both_resume(folder, alone):
     assert not (folder / "two.checkpoints").exists()
 
 
-@pytest.mark.parametrize("stage", [2, 3])
+@pytest.mark.parametrize("stage", [1, 2, 3])
 def test_zero_follows_a_single_process(folder, alone, stage):
     done, model = two_processes(folder, f"zero{stage}", "--zero_stage", stage)
     assert done.returncode == 0, done.stderr

@@ -158,6 +158,15 @@ def test_a_model_with_broken_weights_is_said_before_anything_is_drawn(
     assert not (tmp_path / "o").exists()
 
 
+def test_solutions_do_not_go_over_the_problems(base, problems, tmp_path, capsys):
+    """Rows of an earlier file of solutions are problems, too."""
+    file = tmp_path / "output-greedy.jsonl"
+    shutil.copy(problems, file)
+    assert sample("--model", base, "--problems", file, "--save_dir", tmp_path) == 1
+    assert f"{file} would be overwritten; give another folder" in capsys.readouterr().err
+    assert file.read_bytes() == problems.read_bytes()
+
+
 def test_a_model_that_is_not_there_is_said_in_one_line(problems, tmp_path, capsys):
     words = ["--problems", problems, "--save_dir", tmp_path]
     assert sample("--model", "./nowhere", *words) == 1

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gcrm.settings.base import OutputFolder, Seed, Settings, Source
 
@@ -40,3 +40,10 @@ class SampleOptions(Settings):
     """prompts decoded together"""
     data_seed: Seed = 0
     """seed of the draws"""
+
+    @model_validator(mode="after")
+    def _problems_stay(self) -> "SampleOptions":
+        inside = self.problems.resolve().parent == self.save_dir.resolve()
+        if inside and self.problems.match("output-*.jsonl"):
+            raise ValueError(f"problems: {self.problems} would be overwritten; give another folder")
+        return self
