@@ -177,7 +177,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         UserError: there is no room or no place for the file, or there is something that is none.
     """
     path = Path(path).resolve()
-    if path.exists() and not path.is_file():  # a device, say, which a renaming would remove
+    if os.path.exists(path) and not (path.is_file() or path.is_dir()):
+        # A renaming would take its place: of /dev/null, say.
         raise UserError(f"{path}: is no regular file; give another path")
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{PARTIAL}{path.suffix}")
     with writing(path):

@@ -300,13 +300,13 @@ WRITTEN = [
     for option in options
     if option in ("output", "problems_dir", "save_dir", "save_path")
 ]
-OTHERS = ("benchmarks", "run", "vanilla")
-"""Options that are no paths."""
+SOURCES = ("dataset", "dataset_path", "model", "pretrain", "reward_model_path")
+FILES = ("completions", "metrics", "problems", "scores")
 READ_AND_WRITTEN = [
     (name, read, written)
     for name, written in WRITTEN
     for read in MINIMAL[name]
-    if read not in (written, *OTHERS)
+    if read in SOURCES or (read in FILES and written == "output")
 ]
 
 
@@ -337,7 +337,12 @@ def test_no_stage_writes_over_its_input(tmp_path, monkeypatch, name, read, writt
     values = MINIMAL[name]
     many = isinstance(values[read], list)
     place, message = refused(name, values | {read: [spelling] if many else spelling})
-    assert place == "" and f"{written} is {read}, too: {values[written]} would be lost" in message
+    assert place == "" and f"{written} is {read}, too: {tmp_path / 'o'} would be lost" in message
+
+
+def test_scores_may_lie_in_the_folder_of_completions():
+    values = MINIMAL["EvaluateOptions"] | {"dataset": [], "output": None, "benchmarks": ["b"]}
+    OPTIONS["EvaluateOptions"](**values, completions_data_path="c", save_dir="c")
 
 
 def test_a_log_does_not_go_over_an_input_or_a_result(tmp_path, capsys):

@@ -191,8 +191,8 @@ def test_goal_states_and_scores_are_shared_out_and_put_together(folder, alone):
     assert paths[0].read_bytes() == paths[1].read_bytes()
     assert done.stderr.count("completion 11/11, done") == 1
     assert sorted(path.name for path in paths[1].parent.iterdir()) == [
-        "provenance.json",
         "scores.parquet",
+        "scores.provenance.json",
     ]
 
 

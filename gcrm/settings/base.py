@@ -6,6 +6,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator
 from enum import Enum
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -30,14 +31,15 @@ LONGEST_NAME = 200
 class Role(Enum):
     """What a stage does with a path. One that is given no role is read."""
 
-    READ = "reads a path, or a name on the hub"
+    READ = "reads it"
+    SOURCE = "reads a model or data whole: a path, or a name on the hub"
     FILE = "writes this file"
     FOLDER = "writes into this folder"
 
     @property
     def writes(self) -> bool:
         """Whether what was there before is lost."""
-        return self is not Role.READ
+        return self in (Role.FILE, Role.FOLDER)
 
 
 def _given(source: str) -> str:
@@ -85,7 +87,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=
 """of a run, a variant or a benchmark: a part of paths, which cannot lead out of its folder"""
 Seed = Annotated[int, BeforeValidator(_no_bool), Field(ge=0, le=2**32 - 1)]
 """of random numbers; numpy takes no larger ones"""
-Source = Annotated[str, Role.READ, AfterValidator(_given)]
+Source = Annotated[str, Role.SOURCE, AfterValidator(_given)]
 """a model or data: a path, or a name on the hub"""
 Unique = AfterValidator(_unique)
 """of a list: no value is there twice"""
@@ -113,10 +115,12 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _inputs_stay(self) -> "Settings":
-        inputs = {path.resolve(): name for name, path, role in self.paths() if not role.writes}
-        for name, path, role in self.paths():
-            if role.writes and (read := inputs.get(path.resolve())):
-                raise ValueError(f"{name} is {read}, too: {path} would be lost; give another path")
+        given = [(name, path.resolve(), role) for name, path, role in self.paths()]
+        for (name, path, role), (other, read, its) in product(given, given):
+            # Beside completions in their folders, say, there is room for folders of results.
+            endangered = not its.writes if role is Role.FILE else its is Role.SOURCE
+            if role.writes and endangered and path == read:
+                raise ValueError(f"{name} is {other}, too: {path} would be lost; give another path")
         return self
 
     def paths(self) -> Iterator[tuple[str, Path, Role]]:
