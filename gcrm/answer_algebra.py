@@ -29,13 +29,15 @@ _ENVIRONMENT = re.compile(
 def canonical_algebra(text: str) -> str | None:
     """Canonical form through math-verify, or None for words and for what it cannot read."""
     bare = _COMMANDS.sub(" ", _ENVIRONMENT.sub(" ", text))
-    if _WORDS.search(bare) or set(bare) & set("_:") or not re.search(r"[\d\\+*/^=-]", text):
+    if _WORDS.search(bare) or set(bare) & set("_:'") or not re.search(r"[\d\\+*/^=-]", text):
         return None
     if _depth(text) > MAX_DEPTH or _POWER_TOWER.search(text):
         return None
     try:
         expression = _parse(text)
         return None if expression is None else _spell_expression(expression)
+    except ImportError:
+        raise
     except Exception as error:  # math-verify and sympy raise all kinds of errors on odd input
         logging.getLogger("gcrm").debug("answer %r is compared as text: %s", text, error)
         return None

@@ -7,6 +7,7 @@ neither reads is compared as text.
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from fractions import Fraction
 from functools import lru_cache
 
@@ -27,7 +28,7 @@ def canonical(answer: str | None) -> str | None:
     """
     if answer is None:
         return None
-    text = _tidy(unicodedata.normalize("NFKC", answer).replace("−", "-").replace("\x00", ""))
+    text = _tidy(_in_ascii(answer))
     if not text:
         return None
     if len(text) > MAX_LENGTH:
@@ -36,9 +37,29 @@ def canonical(answer: str | None) -> str | None:
     try:
         return _canonical_math(plain)
     except Unreadable:
-        # 12 34 is no product, whatever algebra makes of it.
-        algebra = None if _APART.search(plain) else canonical_algebra(plain)
+        # Whatever algebra makes of it.
+        algebra = None if _NO_PRODUCT.search(plain) else canonical_algebra(plain)
         return algebra or (plain or text).casefold()
+
+
+_SUPERSCRIPTS = re.compile(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]+")
+_SUBSCRIPTS = re.compile(r"[₀-₉]+")
+_FRACTIONS = re.compile(r"(?<=\d)(?=[¼-¾⅐-⅞])")  # 2½
+_CHARACTERS: dict[str, str | int | None] = {
+    **dict.fromkeys("‐‑‒–−", "-"),
+    **dict.fromkeys("€£¥₹\x00", ""),
+    "⁄": "/",
+    "±": "\\pm ",
+    "∞": "\\infty ",
+    "∪": "\\cup ",
+}
+
+
+def _in_ascii(answer: str) -> str:
+    """One character for what Unicode has several of; raised digits stay an exponent."""
+    text = _SUPERSCRIPTS.sub(r"^{\g<0>}", _SUBSCRIPTS.sub(r"_\g<0>", answer))
+    text = unicodedata.normalize("NFKC", _FRACTIONS.sub(" ", text))
+    return text.translate(str.maketrans(_CHARACTERS))
 
 
 def _tidy(text: str) -> str:
@@ -50,14 +71,40 @@ _SPACES = re.compile(r"(?<!\\)\\[,;: ]|~|\\quad\b|\\left\b|\\right\b|\\displayst
 _NO_SPACE = re.compile(r"(?<!\\)\\!|(?<=\d)\\,(?=\d{3}(?!\d))")  # 10,\!000; 10\,000
 _GROUPED = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?![\d,])")  # 10 000
 _MIXED = re.compile(r"(?<![\d.,/])(\d+) (\d+)/(\d+)(?![\d.,/])")  # 2 1/2
-_APART = re.compile(r"\d \d")
+_NO_PRODUCT = re.compile(r"\d \d|\d ?[ap]m\b|\d [a-z]+ \d", re.I)  # 12 34; 10 am; 3 ft 2
 _BOXED = re.compile(r"\\boxed\{(.*)\}")
-_TEXT = re.compile(r"\\(?:text|mathrm|textbf|mathbf|mbox)\{([^{}]*)\}")
+_TEXT = r"\\(?:text|mathrm|textbf|mathbf|mbox)"
+_WRAPPED = re.compile(_TEXT + r"\{([^{}]*)\}")
+_SUBSCRIPT = re.compile(r"_\{(\w+)\}")  # 2516_{8}
+_CURRENCY = re.compile(r"^([-+]?)(?:USD|EUR|GBP|Rs\.?)\s*(?=[\d.-])")
+_MAGNITUDES = {
+    "dozen": "12",
+    "hundred": "10^2",
+    "thousand": "10^3",
+    "million": "10^6",
+    "billion": "10^9",
+    "trillion": "10^{12}",
+}
+_MAGNITUDE = re.compile(  # 3 million, 2 hundred thousand
+    rf"(?<=[\d}}])((?:\s*(?:{'|'.join(_MAGNITUDES)}))+)\b", re.IGNORECASE
+)
+# Words that an answer has for a reason: without them it would be another one.
+_MEANT = (
+    "and|or|times|plus|minus|over|squared|cubed|hal(?:f|ves)|thirds?|quarters?|fourths?|fifths?"
+    "|sixths?|sevenths?|eighths?|ninths?|tenths?|hundredths?|thousandths?|north|south"
+    "|east|west|left|right|up|down|above|below|before|after|early|late|increase|decrease|more|less"
+    "|fewer|gain|loss|most|least|pi|mod|factorial"
+)
+_SHORT_UNITS = "[cdkmn]m|k?g|mg|m[lL]|[cd][lL]|ft|in|yd|lb|oz|hr|mi|sq|cu|pt|qt|of|no"
+# Two letters, or three of these, are a product of variables: 3 xy, 7 mn.
+_WORD = rf"(?!(?:{_MEANT})\b)(?:(?:{_SHORT_UNITS})\b|(?![abcxyz]{{3}}\b)[^\W\d_]{{3,}})"
+_SAID = re.compile(  # 3 \text{ million}
+    rf"{_TEXT}\{{([^{{}}]*\b(?:{_MEANT}|{'|'.join(_MAGNITUDES)})\b[^{{}}]*)\}}", re.IGNORECASE
+)
 _UNIT = re.compile(
-    r"(?<=[\d}\)])\s*(?:\\(?:text|mathrm|mbox)\{[^{}]*\}(?:\^\{?\d\}?)?"  # 6\text{ cm}^2
-    # 18 red cars; but not 3 xy
-    r"|\s(?!and\b|or\b|[abcxyz]{2,3}\b)[^\W\d_]{2,}"
-    r"(?:\s(?!and\b|or\b)[^\W\d_]{2,}){0,2}(?:\^\{?\d\}?)?)$"
+    rf"(?<=[\d}}\)])\s*(?:{_TEXT}\{{[^{{}}]*\}}(?:\^\{{?\d\}}?)?"  # 6\text{ cm}^2
+    rf"|\s{_WORD}(?:\s{_WORD}){{0,2}}(?:\^\{{?\d\}}?)?)$",  # 18 red cars
+    re.IGNORECASE,
 )
 _NAMED = re.compile(  # x = 3, 1 + 2 = 3
     r"^(?:[A-Za-z]\s*(?:=|\\in\b)|[^A-Za-z=\\]*=)\s*(?=[^=]+$)"
@@ -73,13 +120,19 @@ def _without_wrapping(text: str) -> str:
     if boxed := _BOXED.fullmatch(text):
         text = boxed[1].strip()
     text = re.sub(r"\^\{?\\circ\}?|\\degree\b|°|\\?%", "", text).strip()
-    text = _NAMED.sub("", text)
+    text = _CURRENCY.sub(r"\1", _NAMED.sub("", _SUBSCRIPT.sub(r"_\1", text)))
     text = re.sub(r"(?<=\d)\s*pi\b", r"\\pi", text)
-    text = _tidy(_TEXT.sub(r"\1", _UNIT.sub("", text)))
+    text = _tidy(_SAID.sub(r" \1 ", text))
+    text = _MAGNITUDE.sub(_factors, text)
+    text = _tidy(_WRAPPED.sub(r"\1", _UNIT.sub("", text)))
     if letter := re.fullmatch(r"\(([A-Za-z])\)", text):  # of a choice: (C)
         return letter[1]
     text = _GROUPED.sub(lambda match: match[0].replace(" ", ""), text)
     return _MIXED.sub(r"\1\\frac{\2}{\3}", text)
+
+
+def _factors(magnitudes: re.Match[str]) -> str:
+    return "".join("*" + _MAGNITUDES[word.lower()] for word in magnitudes[1].split())
 
 
 # --- numbers and lists of numbers ---
@@ -87,7 +140,8 @@ def _without_wrapping(text: str) -> str:
 _PLAIN = re.compile(
     r"([-+]?)\s*((?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?|\.\d+)(?:[eE]([-+]?\d{1,3}))?"
 )
-_THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d*)?")
+_THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d*)?|\(\d{1,3}(?:,\d{3})*,0\d\d(?:,\d{3})*\)")
+_BOUND = re.compile(r"[A-Za-z]\s*=")
 
 
 def _canonical_math(text: str) -> str:
@@ -98,16 +152,27 @@ def _canonical_math(text: str) -> str:
     """
     if plain := _PLAIN.fullmatch(text):
         return spell(_plain_number(plain))
+    if "\\cup" in text:
+        return " \\cup ".join(sorted(_canonical_math(part.strip()) for part in text.split("\\cup")))
+    if text.count("\\pm") == 1:
+        return _set(_item(text.replace("\\pm", sign)) for sign in "+-")
     if _THOUSANDS.fullmatch(text) is None:
         parts, opening, closing = _split_list(text)
         if parts:
+            names = [match[0].rstrip(" =") for part in parts if (match := _BOUND.match(part))]
             items = [_item(part) for part in parts]
             if len(items) == 1:
                 return items[0]
+            if len(set(names)) == len(items):  # x = 3, y = 4
+                return _set(f"{name}={item}" for name, item in zip(names, items, strict=True))
             if not opening or opening == "{":
-                return "{" + ", ".join(sorted(set(items))) + "}"
+                return _set(items)
             return opening + ", ".join(items) + closing
     return spell(evaluate(text))
+
+
+def _set(items: Iterable[str]) -> str:
+    return "{" + ", ".join(sorted(set(items))) + "}"
 
 
 def _item(part: str) -> str:
