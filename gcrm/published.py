@@ -90,4 +90,6 @@ def read_published(path: Path | None, base_model: str | None) -> Published:
             numbers.append(PublishedNumber(**row))
         except ValidationError as error:
             raise UserError(explain(error, f"{path}, line {line}", PublishedNumber)) from None
-    return Published([number for number in numbers if number.base_model == base_model])
+    # A hub id, or a folder of the model's name.
+    name = Path(base_model).name
+    return Published([number for number in numbers if Path(number.base_model).name == name])

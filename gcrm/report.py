@@ -39,7 +39,7 @@ def run(options: ReportOptions) -> None:
     progress = Progress("report", len(drawn), "figure")
     for part in drawn:
         stem = options.save_dir / figure_files(part)[0]
-        FIGURES[part.kind](material, part, stem.with_suffix(""))
+        FIGURES[part.kind](material.of(part), part, stem.with_suffix(""))
         progress.advance()
     for part in tables(numbers.scope):
         table = TABLES[part.kind]

@@ -4,7 +4,7 @@ The rule declares these files, and the stage writes them. Nothing here loads dat
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 TABLE_FORMATS = ("html", "md", "tex", "csv")
 """To look at, to paste, to print, and with every number."""
@@ -13,6 +13,8 @@ TABLE_FORMATS = ("html", "md", "tex", "csv")
 FOR_TOKENS = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 """Files of a reward model from which solutions are shown token by token: the first seed's."""
 SOLUTIONS = "solutions.html"
+TOGETHER = 6
+"""variants whose lines one figure can show"""
 
 
 @dataclass(frozen=True)
@@ -24,17 +26,21 @@ class Part:
         category: in Snakemake's report.
         title: in Snakemake's report.
         of: the variant or the score that it shows, where there is one for each.
+        group: its number, where there are too many variants for one figure.
+        variants: those of its group; empty for all.
     """
 
     kind: str
     category: str
     title: str
     of: str = ""
+    group: str = ""
+    variants: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """The name of its files, without a suffix."""
-        return f"{self.kind}_{self.of}" if self.of else self.kind
+        return "_".join(filter(None, [self.kind, self.of, self.group]))
 
 
 @dataclass(frozen=True)
@@ -62,8 +68,8 @@ def figures(scope: Scope) -> list[Part]:
     if scope.benchmarks:
         parts += [
             Part("auroc", "AUROC", "whole solutions"),
-            Part("partial_auroc", "AUROC", "partial solutions", "reward"),
-            Part("partial_auroc", "AUROC", "partial solutions", "q_value"),
+            *_grouped(scope, Part("partial_auroc", "AUROC", "partial solutions", "reward")),
+            *_grouped(scope, Part("partial_auroc", "AUROC", "partial solutions", "q_value")),
             *(Part("q_values", "Q-values", "course of solutions", name) for name in scope.variants),
             *(
                 Part("rewards", "Rewards", "right and wrong solutions", name)
@@ -73,8 +79,20 @@ def figures(scope: Scope) -> list[Part]:
     if scope.heldout:
         parts.append(Part("preferences", "Preferences", "preference accuracy"))
     if scope.sampled:
-        parts.append(Part("votes", "Votes", "accuracy against tokens saved"))
-    return [*parts, Part("training", "Training", "training curves")]
+        parts += _grouped(scope, Part("votes", "Votes", "accuracy against tokens saved"))
+    return [*parts, *_grouped(scope, Part("training", "Training", "training curves"))]
+
+
+def _grouped(scope: Scope, part: Part) -> list[Part]:
+    """A figure of lines; of many variants several, the first variant in each of them."""
+    first, *others = scope.variants
+    if len(scope.variants) <= TOGETHER:
+        return [part]
+    size = TOGETHER - 1
+    return [
+        replace(part, group=str(1 + begin // size), variants=(first, *others[begin : begin + size]))
+        for begin in range(0, len(others), size)
+    ]
 
 
 def tables(scope: Scope) -> list[Part]:
@@ -116,4 +134,5 @@ def labels(part: Part, path: str) -> dict[str, str]:
     """How Snakemake's report lists a file of a part, beside the others of its category."""
     if part.category == "Tables":
         return {"table": part.title, "format": path.rpartition(".")[2]}
-    return {"figure": part.title, "of": part.of.replace("q_value", "Q-value") or "all variants"}
+    of = [part.of.replace("q_value", "Q-value"), ", ".join(part.variants)]
+    return {"figure": part.title, "of": ": ".join(filter(None, of)) or "all variants"}

@@ -26,8 +26,8 @@ Json = dict[str, Any]
 
 SHARES = np.linspace(0, 1, 21)
 """Where in a solution its Q-values are averaged: from its first token (0) to its last but one (1).
-The state of the last one is of the goal's own kind: its Q-value is high in right and in wrong
-solutions. It is EOS, but for `parity: official`, which has none."""
+The state of the last one is of the goal's own kind, and its Q-value has another level than those
+before it. It is EOS, but for `parity: official`, which has none."""
 MOST_POINTS = 100
 """Points of a training curve; longer logs are averaged in blocks."""
 TRAINING = {

@@ -1,7 +1,7 @@
 """From the results of a run to its figures: what goes into which."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,14 @@ class Material:
     heldout: Results
     scores: dict[str, dict[int, dict[str, Condensed]]]
     training: dict[str, dict[int, Curves]]
+
+    def of(self, part: Part) -> "Material":
+        """What a figure is made of, if it shows some of the variants."""
+        if not part.variants:
+            return self
+        training = {name: self.training[name] for name in part.variants if name in self.training}
+        results = replace(self.results, variants=list(part.variants))
+        return replace(self, results=results, training=training)
 
     def heading(self, text: str) -> str:
         """The first words on a figure."""

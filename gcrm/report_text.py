@@ -42,11 +42,12 @@ COURSE_TEXT = (
     "problems, and over seeds where there are several: each seed has a level of its own, which "
     "both lines share, so that lines can part though bands overlap. Where they part, Q-values tell "
     "right from wrong. The last token is left out (the end token, but for `parity: official`): its "
-    "state is of the goal's own kind, and its Q-value is high in all solutions."
+    "state is of the goal's own kind, and its Q-value has another level than those before it."
 )
 REWARDS_TEXT = (
     "Rewards of right and wrong solutions. A reward model is trained on differences only: its mean "
-    "over all benchmarks is taken off. The outermost bins hold what lies beyond them."
+    "over all benchmarks is taken off. Right and wrong solutions have the same area, however many "
+    "there are, and each panel has a scale of its own. The outermost bins hold what lies beyond."
 )
 VOTES_TEXT = (
     "% of problems right, with 95 % intervals; ties count in parts. *Q-filtered* drops the samples "
@@ -55,13 +56,13 @@ VOTES_TEXT = (
 )
 FILTER_TEXT = (
     "What a filter changes: votes right minus those of the majority of all samples, with p "
-    "(two-sided, over problems and seeds, corrected over benchmarks by Holm's method); and what it "
+    "(two-sided, over problems{seeds}, corrected over benchmarks by Holm's method); and what it "
     "spares. A threshold is chosen so that nothing is lost on the problems it is chosen on; on the "
     "others, something may be. *Length alone* is the control that drops the longest samples."
 )
 CURVE_TEXT = (
     "Accuracy against tokens saved as the threshold rises. Where the line turns back (thin), whole "
-    "problems are exempt, since none of their samples would be left."
+    "problems are exempt, since none of their samples would be left.{seeds}"
 )
 OFFICIAL_TEXT = (
     "All correct samples are one answer and win ties, null answers and the greedy solution vote, "
@@ -148,16 +149,12 @@ class Content:
 
 
 def auroc_section(content: Content) -> list[str]:
-    """AUROC of whole solutions, of every seed, and what is published."""
+    """AUROC of whole solutions, and of every seed."""
     results = content.results
     if not results.benchmarks:
         return []
     parts = ["## Reward against correctness (AUROC)", AUROC_TEXT, content.table("auroc")]
     parts += [f"\\{ABOVE_LENGTH}.", *content.images("auroc"), *reasons(results)]
-    if sources := content.numbers.published.sources():
-        parts.append(f"Published: {'; '.join(sources)}.")
-    if claims := content.numbers.published.claims():
-        parts.append("\n".join(["Published for this base model:", "", *(f"- {c}" for c in claims)]))
     if seeds := content.seed_counts():
         parts += ["### Every seed", seeds, markdown(seeds_table(results), texts=2)]
     return parts
@@ -217,8 +214,11 @@ def votes_section(content: Content) -> list[str]:
     if not results.sampled():
         return []
     parts = ["## Votes over samples", VOTES_TEXT.format(threshold=content.threshold)]
-    parts += [content.table("votes"), FILTER_TEXT, content.table("filter")]
-    parts += [CURVE_TEXT, *content.images("votes")]
+    several = content.seed_counts() is not None
+    filter_text = FILTER_TEXT.format(seeds=" and seeds" * several)
+    curve_text = CURVE_TEXT.format(seeds=" Each seed has a line; markers are means." * several)
+    parts += [content.table("votes"), filter_text, content.table("filter")]
+    parts += [curve_text, *content.images("votes")]
     return [*parts, "### As the authors count", OFFICIAL_TEXT, content.table("official_votes")]
 
 
@@ -245,6 +245,17 @@ def preferences_section(content: Content) -> list[str]:
         parts += ["### Differences in preference accuracy", text]
         parts.append(content.table("preference_differences"))
     return parts
+
+
+def published_section(content: Content) -> list[str]:
+    """What others have measured with the same base model."""
+    published = content.numbers.published
+    parts = []
+    if sources := published.sources():
+        parts.append(f"Columns marked as published are from {'; '.join(sources)}.")
+    if claims := published.claims():
+        parts.append("\n".join(["In words:", "", *(f"- {claim}" for claim in claims)]))
+    return ["## Published for this base model", *parts] if parts else []
 
 
 def training_section(content: Content) -> list[str]:
@@ -277,6 +288,7 @@ SECTIONS: list[Callable[[Content], list[str]]] = [
     votes_section,
     variants_section,
     preferences_section,
+    published_section,
     training_section,
     data_section,
     files_section,

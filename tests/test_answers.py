@@ -188,6 +188,14 @@ def test_algebra_works_outside_the_main_thread() -> None:
     assert found == [canonical("7z^2 + y")]
 
 
+def test_without_math_verify_no_answer_is_quietly_another_one(monkeypatch) -> None:
+    canonical.cache_clear()
+    monkeypatch.setitem(sys.modules, "math_verify", None)
+    with pytest.raises(ImportError):
+        canonical("y + 7 z^2")
+    assert canonical("7") == "7"
+
+
 def test_plain_numbers_do_not_import_sympy() -> None:
     code = (
         "import sys; from gcrm.answers import canonical; canonical('1,800'); "

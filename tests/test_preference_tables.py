@@ -49,6 +49,19 @@ def test_a_metrics_file_names_what_it_is_of(heldout: list[Path]) -> None:
     assert list(provenance["inputs"]) == [str(heldout[-1].with_suffix(".parquet"))]
 
 
+def test_what_is_published_stands_in_a_report_of_held_out_sets(
+    tmp_path: Path, heldout: list[Path]
+) -> None:
+    published = tmp_path / "published.jsonl"
+    claim = {"base_model": "org/base", "source": "paper, abstract", "claim": "2.3 % better"}
+    published.write_text(json.dumps(claim))
+    options = {"heldout_metrics": heldout, "published": published}
+    folder = report(tmp_path / "theirs", base_model="org/base", **options)
+    assert "- 2.3 % better (paper, abstract)" in (folder / "report.md").read_text()
+    folder = report(tmp_path / "others", base_model="org/other", **options)
+    assert "ublished" not in (folder / "report.md").read_text()
+
+
 def test_a_report_of_held_out_sets_alone(tmp_path: Path, heldout: list[Path]) -> None:
     folder = report(tmp_path, heldout_metrics=heldout)
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}

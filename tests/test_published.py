@@ -28,6 +28,7 @@ def test_another_base_model_has_nothing(tmp_path: Path) -> None:
     assert read_published(path, None) == Published()
     assert read_published(None, "org/base") == Published()
     assert len(read_published(path, "org/base").numbers) == 2
+    assert len(read_published(path, "/models/base").numbers) == 2
 
 
 def test_numbers_have_a_column_for_their_benchmarks_only(tmp_path: Path) -> None:

@@ -235,6 +235,37 @@ def test_without_q_values_and_samples_there_is_less_to_tell(tmp_path: Path, vari
     assert "## Votes" not in (tmp_path / "report/report.md").read_text()
 
 
+def test_lines_of_many_variants_are_parted_among_figures(tmp_path: Path) -> None:
+    """With the first variant in each of them, and no other twice."""
+    names = [f"v{i}" for i in range(12)]
+    metrics = []
+    for name in names:
+        scores = score_file(tmp_path / f"scores/{name}/seed0/gsm8k/greedy/scores.parquet")
+        metrics.append(tmp_path / f"metrics/{name}/seed0/gsm8k.json")
+        run_metrics(MetricsOptions(scores=scores, output=metrics[-1], bootstrap_resamples=20))
+    given = {"comparisons": [], "heldout_metrics": [], "heldout_comparisons": []}
+    where = {"metrics": metrics, "scores_dir": None, "models_dir": None}
+    run(options(tmp_path, tmp_path / "report", **given, **where))
+    made = {path.stem for path in tmp_path.glob("report/figures/*.svg")}
+    kinds = ("partial_auroc_reward", "partial_auroc_q_value")
+    assert made == {"auroc", *(f"{kind}_{i}" for kind in kinds for i in (1, 2, 3))}
+    assert made == {
+        part.name
+        for part in contents.figures(contents.Scope(names, benchmarks=True))
+        if part.kind in ("auroc", "partial_auroc")
+    }
+    shown = [
+        {name for name in names if f"<!-- {name} -->" in (tmp_path / file).read_text()}
+        for file in (f"report/figures/partial_auroc_reward_{i}.svg" for i in (1, 2, 3))
+    ]
+    assert [len(one) for one in shown] == [6, 6, 2]
+    assert set.union(*shown) == set(names) and set.intersection(*shown) == {"v0"}
+    text = (tmp_path / "report/report.md").read_text()
+    assert (
+        "![AUROC: partial solutions, reward: v0, v11](figures/partial_auroc_reward_3.svg)" in text
+    )
+
+
 # --- what they say ---------------------------------------------------------------------------
 
 
