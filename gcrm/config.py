@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from gcrm.completions import Split, completion_files
 from gcrm.launcher import Job
-from gcrm.settings.base import Name, Seed, Settings, Source
+from gcrm.settings.base import Settings
 from gcrm.settings.compare import CompareSettings
 from gcrm.settings.cost import CostSettings
 from gcrm.settings.download import Download, download_name
@@ -28,6 +28,7 @@ from gcrm.settings.represent import RepresentSettings
 from gcrm.settings.sample import SampleSettings
 from gcrm.settings.track import TrackSettings
 from gcrm.settings.train import CONTRASTIVE_ONLY, TrainSettings
+from gcrm.settings.types import Name, Seed, Source
 
 Sources = Annotated[list[Source], Field(min_length=1)]
 

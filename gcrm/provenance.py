@@ -16,7 +16,8 @@ from typing import Any
 from gcrm.errors import UserError
 from gcrm.files import write_json
 from gcrm.fingerprint import code_version
-from gcrm.settings.base import Role, Settings
+from gcrm.settings.base import Settings
+from gcrm.settings.types import Role
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "deepspeed", "datasets", "numpy")
 FILE = "provenance.json"

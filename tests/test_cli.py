@@ -20,11 +20,12 @@ import gcrm.settings
 from gcrm.cli import parse, run_stage
 from gcrm.errors import UserError
 from gcrm.provenance import write_provenance
-from gcrm.settings.base import Name, Settings, flags
+from gcrm.settings.base import Settings, flags
 from gcrm.settings.evaluate import EvaluateOptions
 from gcrm.settings.metrics import MetricsOptions
 from gcrm.settings.represent import RepresentOptions
 from gcrm.settings.train import TrainOptions, TrainSettings
+from gcrm.settings.types import Name
 
 TRAIN = ["--pretrain", "base", "--dataset", "pairs.jsonl", "--save_path", "out"]
 EVALUATE = "--benchmarks gsm8k --completions_data_path c --reward_model_path m --save_dir s".split()

@@ -1,98 +1,24 @@
-"""What all settings share: strict keys, documented fields, paths with roles, readable errors."""
+"""What all settings share: strict keys, documented fields, inputs that stay, readable errors."""
 
 import difflib
 import os
 import shlex
-from collections import Counter
 from collections.abc import Iterator
-from enum import Enum
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Any
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
-    Field,
     SecretStr,
     ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
-from pydantic.fields import FieldInfo
 
-LONGEST_NAME = 200
-"""bytes of the name of a result; file systems take 255, and temporary names are longer"""
-
-
-class Role(Enum):
-    """What a stage does with a path. One that is given no role is read."""
-
-    READ = "reads it"
-    SOURCE = "reads a model or data whole: a path, or a name on the hub"
-    FILE = "writes this file"
-    FOLDER = "writes into this folder"
-
-    @property
-    def writes(self) -> bool:
-        """Whether what was there before is lost."""
-        return self in (Role.FILE, Role.FOLDER)
-
-
-def _given(source: str) -> str:
-    if not source:
-        raise ValueError("is empty; give a path, or a name on the hub")
-    return source
-
-
-def _file(path: Path) -> Path:
-    if os.path.isdir(path):
-        raise ValueError("is a folder; expected a file")
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise ValueError("is no regular file, and results are never written into devices or pipes")
-    return _named(path)
-
-
-def _folder(path: Path) -> Path:
-    if os.path.exists(path) and not os.path.isdir(path):
-        raise ValueError("is a file; expected a folder")
-    # What belongs to a folder (its lock, its checkpoints) lies beside it, under its name.
-    return _named(path if path.name not in ("", "..") else path.resolve())
-
-
-def _named(path: Path) -> Path:
-    if not path.name:
-        raise ValueError("has no name; give a folder of its own to the results")
-    if len(os.fsencode(path.name)) > LONGEST_NAME:
-        raise ValueError(f"its name is longer than {LONGEST_NAME} bytes; give a shorter one")
-    return path
-
-
-def _no_bool(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("must be a whole number")
-    return value
-
-
-def _unique(values: list[Any]) -> list[Any]:
-    if twice := [value for value, count in Counter(values).items() if count > 1]:
-        raise ValueError(f"{twice[0]} is there more than once")
-    return values
-
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
-"""of a run, a variant or a benchmark: a part of paths, which cannot lead out of its folder"""
-Seed = Annotated[int, BeforeValidator(_no_bool), Field(ge=0, le=2**32 - 1)]
-"""of random numbers; numpy takes no larger ones"""
-Source = Annotated[str, Role.SOURCE, AfterValidator(_given)]
-"""a model or data: a path, or a name on the hub"""
-Unique = AfterValidator(_unique)
-"""of a list: no value is there twice"""
-OutputFile = Annotated[Path, Role.FILE, AfterValidator(_file)]
-OutputFolder = Annotated[Path, Role.FOLDER, AfterValidator(_folder)]
+from gcrm.settings.types import Role, holds_paths, parts_of, role_of
 
 
 class Settings(BaseModel):
@@ -109,7 +35,7 @@ class Settings(BaseModel):
         for text in value if isinstance(value, list | tuple) else [value]:
             if isinstance(text, str | Path) and "\0" in str(text):
                 raise ValueError("must not hold the character NUL")
-            if text == "" and _holds_paths(cls.model_fields[info.field_name or ""]):
+            if text == "" and holds_paths(cls.model_fields[info.field_name or ""]):
                 raise ValueError("is empty; give a path")
         return value
 
@@ -126,22 +52,11 @@ class Settings(BaseModel):
     def paths(self) -> Iterator[tuple[str, Path, Role]]:
         """The paths that are given: name of the option, path, and what the stage does with it."""
         for name, field in type(self).model_fields.items():
-            role = _role(field)
+            role = role_of(field)
             value = getattr(self, name)
             for one in value if isinstance(value, list) else [value]:
                 if role is not None and one is not None:
                     yield name, Path(one), role
-
-
-def _role(field: FieldInfo) -> Role | None:
-    marks = [*field.metadata, *_parts(field.annotation)]
-    if role := next((mark for mark in marks if isinstance(mark, Role)), None):
-        return role
-    return Role.READ if _holds_paths(field) else None
-
-
-def _holds_paths(field: FieldInfo) -> bool:
-    return Path in (field.annotation, *_parts(field.annotation))
 
 
 def split_commas(value: Any) -> Any:
@@ -200,17 +115,14 @@ def _nearest(path: list[str], model: type[BaseModel]) -> str:
         field = model.model_fields.get(parent)
         if field is None:  # the key of a mapping: its values are of the model found before it
             continue
-        inner = [part for part in (field.annotation, *_parts(field.annotation)) if _is_model(part)]
+        kinds = (field.annotation, *parts_of(field.annotation))
+        inner = [kind for kind in kinds if _is_model(kind)]
         if not inner:
             return ""
         model = inner[0]
     close = difflib.get_close_matches(name, list(model.model_fields), n=1)
     known = f"did you mean {close[0]!r}?" if close else "known are " + ", ".join(model.model_fields)
     return f"; {known}"
-
-
-def _parts(annotation: Any) -> list[Any]:
-    return [part for arg in get_args(annotation) for part in (arg, *_parts(arg))]
 
 
 def _is_model(annotation: Any) -> bool:

@@ -6,8 +6,9 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from gcrm.settings.base import OutputFile, Settings
+from gcrm.settings.base import Settings
 from gcrm.settings.metrics import StatisticsSettings
+from gcrm.settings.types import OutputFile
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 Pair = Annotated[str, Field(pattern=rf"^{NAME}:{NAME}$")]

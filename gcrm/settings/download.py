@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from gcrm.settings.base import Name, Settings
+from gcrm.settings.base import Settings
+from gcrm.settings.types import Name
 
 PREFIX = "download:"
 """`preferences: download:<name>` and `completions: download:<name>` name an entry of downloads"""

@@ -6,15 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from gcrm.settings.base import (
-    Name,
-    OutputFile,
-    OutputFolder,
-    Settings,
-    Source,
-    Unique,
-    split_commas,
-)
+from gcrm.settings.base import Settings, split_commas
+from gcrm.settings.types import Name, OutputFile, OutputFolder, Source, Unique
 from gcrm.sources import set_name
 
 OF_BENCHMARKS = (

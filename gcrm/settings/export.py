@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from gcrm.settings.base import OutputFile, Settings
+from gcrm.settings.base import Settings
+from gcrm.settings.types import OutputFile
 
 
 class ExportOptions(Settings):

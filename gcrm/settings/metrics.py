@@ -5,7 +5,8 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from gcrm.settings.base import Name, OutputFile, Seed, Settings, Unique
+from gcrm.settings.base import Settings
+from gcrm.settings.types import Name, OutputFile, Seed, Unique
 
 PAIR_SETTINGS = ("percentiles", "bootstrap_resamples", "bootstrap_seed")
 """settings that concern preference pairs, too"""

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from gcrm.settings.base import OutputFile, Seed, Settings
+from gcrm.settings.base import Settings
+from gcrm.settings.types import OutputFile, Seed
 
 
 class PairSettings(Settings):

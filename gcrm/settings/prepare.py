@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from gcrm.settings.base import Name, OutputFile, OutputFolder, Seed, Settings, Source, Unique
+from gcrm.settings.base import Settings
 from gcrm.settings.download import Download
+from gcrm.settings.types import Name, OutputFile, OutputFolder, Seed, Source, Unique
 
 
 def _from_json(value: Any) -> Any:

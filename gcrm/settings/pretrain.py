@@ -4,7 +4,8 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from gcrm.settings.base import OutputFolder, Seed, Settings
+from gcrm.settings.base import Settings
+from gcrm.settings.types import OutputFolder, Seed
 
 
 class PretrainSettings(Settings):

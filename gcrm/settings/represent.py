@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from gcrm.settings.base import OutputFolder, Settings, Source, Unique, split_commas
+from gcrm.settings.base import Settings, split_commas
+from gcrm.settings.types import OutputFolder, Source, Unique
 
 Attribute = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 Attributes = Annotated[list[Attribute], BeforeValidator(split_commas), Unique]

@@ -5,7 +5,8 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from gcrm.settings.base import OutputFolder, Seed, Settings, Source
+from gcrm.settings.base import Settings
+from gcrm.settings.types import OutputFolder, Seed, Source
 
 
 class SampleSettings(Settings):

@@ -5,7 +5,8 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from gcrm.settings.base import OutputFile, Settings, split_commas
+from gcrm.settings.base import Settings, split_commas
+from gcrm.settings.types import OutputFile
 
 
 class TrackSettings(Settings):

@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
-from gcrm.settings.base import OutputFile, OutputFolder, Seed, Settings, Source, split_commas
+from gcrm.settings.base import Settings, split_commas
 from gcrm.settings.track import TrackSettings
+from gcrm.settings.types import OutputFile, OutputFolder, Seed, Source
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 LateShare = Annotated[float, Field(gt=0, le=1)]
