@@ -111,7 +111,7 @@ def load_reward_model(
 
     Raises:
         UserError: no model at `source`, weights are missing (the head's, say), or its pad token
-            is one that texts have (EOS, say), so that pooling would read a wrong token.
+            is none, or EOS, so that pooling would read a wrong token.
     """
     tokenizer = load_tokenizer(source, trust_remote_code)
     config = _load(AutoConfig, source, trust_remote_code=trust_remote_code)
@@ -136,16 +136,10 @@ def load_reward_model(
     check_head(model, source)
     check_vocabulary(model, max(tokenizer.get_vocab().values()) + 1, source)
     pad = model.config.get_text_config().pad_token_id
-    special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
-    problems = {
-        "not set": pad is None,
-        "the EOS token": pad == tokenizer.eos_token_id,
-        "the BOS token": pad == tokenizer.bos_token_id,
-        f"{pad}, an ordinary token or none": pad not in special,
-    }
-    if wrong := [problem for problem, applies in problems.items() if applies]:
+    if pad is None or pad == tokenizer.eos_token_id or pad < 0:
+        problem = "not set" if pad is None else "no token's" if pad < 0 else "the EOS token"
         raise UserError(
-            f"{source}: pad_token_id is {wrong[0]}, so the reward would be read at a wrong token; "
+            f"{source}: pad_token_id is {problem}, so the reward would be read at a wrong token; "
             "set another pad token in config.json"
         )
     return model.eval(), tokenizer

@@ -115,7 +115,7 @@ def parse(
     except ValidationError as error:
         raise UserError(_flag_errors(error, options_model)) from None
     for name, path, _ in options.paths():
-        if log_file is not None and path.resolve() == log_file.resolve():
+        if log_file is not None and os.path.realpath(path) == os.path.realpath(log_file):
             raise UserError(f"--log-file: {log_file} is --{name}, too, and would be overwritten")
     return options, log_file
 

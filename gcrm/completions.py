@@ -27,6 +27,16 @@ def completion_files(folder: Path, benchmark: str, split: Split) -> list[Path]:
     return [file for number, file in sorted(numbered) if number >= 0]
 
 
+def discard_samples(folder: Path, kept: int) -> None:
+    """Remove files of samples beyond the first `kept`, of an earlier run that had more.
+
+    Whoever reads the folder would take them for samples of this run.
+    """
+    for file in folder.glob("output-rs*.jsonl"):
+        if _sample_number(file) >= kept:
+            file.unlink()
+
+
 def read_completions(
     folder: Path, benchmark: str, split: Split, max_problems: int | None = None
 ) -> list[Row]:

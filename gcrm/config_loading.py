@@ -143,7 +143,7 @@ def _evaluated(config: Config) -> list[str]:
 
 
 def _unknown(kind: str, part: str, names: list[str]) -> str | None:
-    name = part.removesuffix(".json").removesuffix(".provenance")
+    name = part.removesuffix(".provenance.json").removesuffix(".json")
     if part in names or name in names:
         return None
     return f"there is no {kind} {name!r}; the config has {', '.join(names)}"

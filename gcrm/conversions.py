@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from gcrm.archives import members, opened, unpack
-from gcrm.completions import iter_solutions
+from gcrm.completions import discard_samples, iter_solutions
 from gcrm.errors import UserError
 from gcrm.files import Row, write_jsonl
 from gcrm.progress import Progress, say
@@ -136,6 +136,8 @@ def write_completions(
                 if name == "output-greedy.jsonl":
                     problems[benchmark] = len(rows)
                 progress.advance()
+        for benchmark in problems:
+            discard_samples(target / benchmark, download.samples.get(benchmark, 0))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return problems

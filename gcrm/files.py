@@ -176,7 +176,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         UserError: there is no room or no place for the file, or there is something that is none.
     """
-    path = Path(path).resolve()
+    path = Path(os.path.realpath(path))
     if os.path.exists(path) and not (path.is_file() or path.is_dir()):
         # A renaming would take its place: of /dev/null, say.
         raise UserError(f"{path}: is no regular file; give another path")

@@ -142,6 +142,7 @@ def _begun(options: RepresentOptions, reward_model: RewardModel, processes: Proc
         options.model_dump(mode="json", exclude={"save_dir"}),
         [options.reward_model_path, *options.dataset_path],
         *(processes.count, torch.get_num_threads(), model.device.type, model.dtype),
+        getattr(model.config, "_commit_hash", None),  # of a model from the hub
     )
     return folder / f"process{processes.rank}.npz"
 

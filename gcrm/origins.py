@@ -41,7 +41,10 @@ class Input:
         """What has happened to it since, in words; None if nothing."""
         if self.then is None or self.then == self.now:
             return None
-        return "is not there any more" if self.now is None else "has changed"
+        if self.now is not None:
+            return "has changed"
+        here = "" if Path(self.name).is_absolute() else f" (as seen from {Path.cwd()})"
+        return f"is not there any more{here}"
 
 
 @dataclass
@@ -98,7 +101,7 @@ def _candidates(path: Path) -> Iterator[Path]:
     for parent in list(path.parents)[:2]:  # figures and tables lie in folders of the report's
         yield parent / FILE
     for parent in list(path.parents)[:3]:  # what `prepare` fetched lies where it is read
-        yield parent.parent / "data" / FILE
+        yield beside(parent.parent / "data" / "report.json")
 
 
 def steps_to(path: Path, sections: Mapping[str, Mapping[str, Any]] | None = None) -> list[Step]:

@@ -10,7 +10,7 @@ from gcrm.progress import say
 from gcrm.provenance import beside, write_provenance
 from gcrm.reward_model import Scores
 from gcrm.scorer import Scorer
-from gcrm.scoring import say_truncated, scores_path
+from gcrm.scoring import check_place, say_truncated, scores_path
 from gcrm.settings.evaluate import EvaluateOptions
 from gcrm.sources import set_name
 
@@ -25,6 +25,8 @@ def score_heldout(options: EvaluateOptions) -> None:
     work = [
         (source, read_heldout([source], max_pairs=options.max_pairs)) for source in options.dataset
     ]
+    for source, _ in work:
+        check_place(options, scores_path(options, set_name(source), "pairs"))
     with Scorer(options) as scorer:
         for source, pairs in work:
             kept, encoded = _encode(pairs, scorer.reward_model.encoder, source)

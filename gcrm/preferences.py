@@ -289,6 +289,13 @@ def _split_messages(
     ]
     if len(sides[0]) < 2 or sides[0][:-1] != sides[1][:-1]:
         raise UserError(f"{where}: chosen and rejected must be equal but for the last message")
+    if any(message not in sides[0][:-1] for message in lead):
+        raise UserError(
+            f"{where}: prompt is no part of chosen and rejected; expected its messages in both, or "
+            "sides that begin with the assistant's answer"
+        )
+    if sides[0][-1]["role"] in ("user", "system"):
+        raise UserError(f"{where}: the last message is the {sides[0][-1]['role']}'s, no answer")
     return Preference(sides[0][:-1], sides[0][-1]["content"], sides[1][-1]["content"])
 
 

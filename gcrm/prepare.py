@@ -18,7 +18,7 @@ from gcrm.preferences import read_heldout, read_preferences
 from gcrm.problem_families import FAMILIES
 from gcrm.problems import make_problems
 from gcrm.progress import say
-from gcrm.provenance import write_provenance
+from gcrm.provenance import beside, write_provenance
 from gcrm.questions import question_key
 from gcrm.settings.prepare import PrepareOptions
 
@@ -50,9 +50,7 @@ def run(options: PrepareOptions) -> None:
     if options.report is not None:
         write_json(options.report, report)
         outputs = [options.report, *facts.pop("outputs", [])]
-        write_provenance(
-            options.report.with_name("provenance.json"), options, outputs=outputs, **facts
-        )
+        write_provenance(beside(options.report), options, outputs=outputs, **facts)
 
 
 def _facts(options: PrepareOptions) -> dict[str, Any]:

@@ -10,8 +10,11 @@ import sys
 import time
 from collections.abc import Iterable
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from gcrm.errors import UserError
 from gcrm.files import write_json
@@ -26,8 +29,8 @@ STARTED = time.time()
 
 
 def beside(result: Path) -> Path:
-    """The provenance file of a stage that makes a single file: <stem>.provenance.json."""
-    return result.with_suffix(f".{FILE}")
+    """The provenance file of a stage that makes a single file: <file>.provenance.json."""
+    return result.with_name(f"{result.name}.{FILE}")
 
 
 def write_provenance(
@@ -83,14 +86,35 @@ def check_folders(options: Settings, stage: str) -> None:
             )
 
 
+class _Git(BaseModel):
+    commit: str
+    changed_since: bool
+
+
+class _Provenance(BaseModel):
+    """What a provenance file holds, at the least; others bring files of the same name."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    command: str = Field(pattern=r"^[a-z]+$")
+    options: dict[str, Any]
+    inputs: dict[str, str | None]
+    outputs: dict[str, str | None] = {}
+    git: _Git | None
+    versions: dict[str, str]
+    device: str
+    threads: int | None
+    finished: str
+    seconds: float
+
+
 def read_provenance(path: Path) -> dict[str, Any] | None:
     """A provenance file of ours; None for any other file."""
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        stage = _Provenance.model_validate(facts).command
+    except (OSError, ValueError, RecursionError):
         return None
-    ours = isinstance(facts, dict) and {"command", "options", "inputs"} <= facts.keys()
-    return facts if ours else None
+    return facts if find_spec(f"gcrm.settings.{stage}") else None
 
 
 def sha256(path: Path) -> str | None:
@@ -99,8 +123,11 @@ def sha256(path: Path) -> str | None:
     Provenance itself does not count in a folder: it has the date.
     """
     if path.is_file():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        try:
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError:  # it has just gone, or is not for us to read
+            return None
     if path.is_dir():
         digest = hashlib.sha256()
         for file_path in sorted(p for p in path.rglob("*") if p.is_file()):

@@ -1,5 +1,6 @@
 """The rows of what a user names (a file, a folder of `datasets`, a hub id), one by one."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -40,13 +41,16 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
     empty = True
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            if twice := [name for name, count in Counter(names).items() if count > 1]:
+                raise UserError(f"{path}: has the column {twice[0]!r} twice; remove one")
             for batch in file.iter_batches(batch_size=ROWS_AT_ONCE):
                 for row in batch.to_pylist():
                     empty = False
                     yield row
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError, pyarrow.ArrowException) as error:
+    except (OSError, ValueError, OverflowError, pyarrow.ArrowException) as error:
         reason = str(error).partition("\n")[0]
         raise UserError(f"{path}: not a readable Parquet file ({reason})") from None
     if empty:
@@ -73,7 +77,7 @@ def _datasets_rows(source: str, splits: Sequence[str]) -> Iterator[Row]:
         data = data[split]
     if not len(data):
         raise UserError(f"{source}: has no rows")
-    return _told(source, data)
+    return _told(source, data.with_format(None))
 
 
 def _told(source: str, data: Iterable[Row]) -> Iterator[Row]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from gcrm import gpus
 from gcrm.answers import canonical
 from gcrm.cli import run_stage
+from gcrm.completions import discard_samples
 from gcrm.files import Row, read_jsonl, write_jsonl
 from gcrm.problems import predicted_answer
 from gcrm.progress import Progress, say
@@ -54,6 +55,7 @@ def run(options: SampleOptions) -> None:
         files[f"rs{k}"] = label(problems, part)
     for split, rows in files.items():
         write_jsonl(options.save_dir / f"output-{split}.jsonl", rows)
+    discard_samples(options.save_dir, options.num_samples)
     accuracies = {
         split: sum(row["is_correct"] for row in rows) / len(rows) for split, rows in files.items()
     }

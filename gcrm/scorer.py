@@ -1,6 +1,7 @@
 """A reward model that scores tables of completions, each from where an interrupted run left it."""
 
 import hashlib
+import os
 from array import array
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -12,9 +13,11 @@ import torch
 from gcrm.claims import claim
 from gcrm.disk import check_writable
 from gcrm.encoding import Encoded
+from gcrm.errors import UserError
 from gcrm.parts import Parts
 from gcrm.processes import join
 from gcrm.progress import Progress, name_of, say
+from gcrm.provenance import FILE, read_provenance, sha256
 from gcrm.resumption import discard, parts_of, unfinished
 from gcrm.reward_model import RewardModel, Scores
 from gcrm.settings.evaluate import EvaluateOptions
@@ -33,6 +36,7 @@ class Scorer(AbstractContextManager["Scorer"]):
         Raises:
             UserError: there is no whole reward model, or its goal state is another one's.
         """
+        check_goal_state(options)
         self.options = options
         self.processes = join()
         self.reward_model = RewardModel.from_pretrained(
@@ -96,3 +100,25 @@ class Scorer(AbstractContextManager["Scorer"]):
             for path in self._paths:
                 discard(parts_of(path), path)
         self._claims.close()
+
+
+def check_goal_state(options: EvaluateOptions) -> None:
+    """Refuse the goal state of another model: cosines between their spaces mean nothing.
+
+    One without provenance is taken as it is.
+
+    Raises:
+        UserError: its provenance says that it is another's.
+    """
+    path, model = options.goal_state_file, options.reward_model_path
+    facts = None if path is None else read_provenance(path.parent / FILE)
+    if facts is None or facts["command"] != "represent":
+        return
+    other = str(facts["options"].get("reward_model_path"))
+    then = facts["inputs"].get(other)
+    same = os.path.realpath(other) == os.path.realpath(model)
+    if not same and then is not None and then != sha256(Path(model)):  # it may have been moved
+        raise UserError(
+            f"{path}: is the goal state of another model, {other}; make that of {model} with "
+            "`represent`"
+        )

@@ -1,5 +1,6 @@
 """From completions to score tables, benchmark by benchmark."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,13 @@ from gcrm.encoding import Encoded, Encoder, PromptTooLong
 from gcrm.errors import UserError
 from gcrm.files import Row
 from gcrm.progress import say
-from gcrm.provenance import beside, write_provenance
+from gcrm.provenance import FILE, beside, read_provenance, write_provenance
 from gcrm.reward_model import Scores
 from gcrm.scorer import Scorer
 from gcrm.scores import read_scores, write_authors_jsonl, write_scores
 from gcrm.settings.evaluate import EvaluateOptions
 from gcrm.settings.metrics import MetricsSettings
+from gcrm.sources import set_name
 
 SKIPPED_TOKENS: int = MetricsSettings.model_fields["skip_tokens"].default
 """Standalone `evaluate` says what the filter would drop as `metrics` counts by default."""
@@ -34,6 +36,8 @@ def score_benchmarks(options: EvaluateOptions) -> None:
         for split in options.splits
         if split == "greedy" or options.output or _has_samples(options, benchmark)
     ]
+    for benchmark, split, _ in work:
+        check_place(options, scores_path(options, benchmark, split))
     with Scorer(options) as scorer:
         for benchmark, split, rows in work:
             encoded = _encode(rows, scorer.reward_model.encoder, f"{benchmark} {split}")
@@ -85,8 +89,24 @@ def scores_path(options: EvaluateOptions, name: str, split: str) -> Path:
     if options.output is not None:
         return options.output
     assert options.save_dir is not None  # the options model sees to it
-    model = Path(options.reward_model_path).resolve().name
-    return options.save_dir / model / name / split / "scores.parquet"
+    return options.save_dir / set_name(options.reward_model_path) / name / split / "scores.parquet"
+
+
+def check_place(options: EvaluateOptions, path: Path) -> None:
+    """Refuse to replace the scores of another model: many are called seed0.
+
+    Raises:
+        UserError: there are such scores.
+    """
+    if options.output is not None:
+        return
+    for facts in map(read_provenance, path.parent.glob(f"*.{FILE}")):
+        other = facts and facts["options"].get("reward_model_path")
+        if other and os.path.realpath(other) != os.path.realpath(options.reward_model_path):
+            raise UserError(
+                f"{path.parent}: holds the scores of {other}; give another --save_dir for those of "
+                f"{options.reward_model_path}"
+            )
 
 
 def _write(

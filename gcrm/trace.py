@@ -18,7 +18,7 @@ from gcrm.errors import UserError
 from gcrm.files import read_json
 from gcrm.origins import Json, Step, provenance_of, read, steps_to, to_rebuild
 from gcrm.provenance import git_state
-from gcrm.screening import line
+from gcrm.screening import line, lines
 from gcrm.settings.metrics import StatisticsSettings
 from gcrm.settings.train import NO_MATTER
 from gcrm.trace_text import as_text
@@ -46,7 +46,8 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         options = parser.parse_args(words)
         found = trace(options.file, options.number, options.configfile)
-        show((json.dumps(found, indent=2, default=str) if options.json else as_text(found)) + "\n")
+        text = json.dumps(found, indent=2, default=str) if options.json else as_text(found)
+        show(lines(text) + "\n")
         return 0
     except UserError as error:
         print(line(f"trace: error: {error}"), file=sys.stderr)
@@ -97,7 +98,7 @@ def _value(file: Path, number: str) -> Any:
         # A key may have a dot itself, as percentiles do.
         fitting = [key for key in keys if rest == key or rest.startswith(f"{key}.")]
         if not fitting:
-            known = ", ".join(keys) or "nothing, for it is a value itself"
+            known = ", ".join(keys) or "no keys, for it is a list or a value itself"
             place = ".".join(reached) or "the file"
             raise UserError(f"{file}: no {number!r}; {place} has {known}")
         key = max(fitting, key=len)

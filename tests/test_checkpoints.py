@@ -213,21 +213,22 @@ def test_pad_that_is_eos_or_not_set_is_refused(reward_model, tmp_path):
     change_json(folder / "config.json", pad_token_id=None)
     assert "pad_token_id is not set" in refusal(load, folder)
 
+    folder = copy(reward_model, tmp_path / "none of all")
+    change_json(folder / "config.json", pad_token_id=-1)
+    assert "pad_token_id is no token's" in refusal(load, folder)
 
-@pytest.mark.parametrize(
-    ("pad", "problem"),
-    [
-        (1, "the BOS token"),
-        (-1, "-1, an ordinary token or none"),
-        (20, "20, an ordinary token or none"),
-    ],
-)
-def test_pad_that_texts_have_is_refused(reward_model, tmp_path, pad, problem):
-    tokenizer = make_tokenizer()
-    assert tokenizer.bos_token_id == 1 and 20 not in tokenizer.all_special_ids
-    folder = copy(reward_model, tmp_path / "model")
-    change_json(folder / "config.json", pad_token_id=pad)
-    assert f"pad_token_id is {problem}" in refusal(load, folder)
+
+def test_pad_that_ends_no_text_is_taken(reward_model, tmp_path):
+    """Pooling takes the last token that is no pad, and EOS ends every text."""
+    ids = torch.tensor([[5, 1, 6, 20, make_tokenizer().eos_token_id]])
+    rewards = []
+    for pad in (0, 1, 20):
+        folder = copy(reward_model, tmp_path / str(pad))
+        change_json(folder / "config.json", pad_token_id=pad)
+        padded = torch.cat([ids, torch.full((1, 3), pad)], dim=1)
+        with torch.no_grad():
+            rewards.append(load(folder)[0](padded).logits.item())
+    assert rewards == pytest.approx(rewards[:1] * 3, abs=1e-6)
 
 
 # Models that are none.

@@ -264,7 +264,7 @@ def test_the_goal_state_of_an_attribute_is_a_file_of_the_folder():
     options = parsed(EvaluateOptions, *EVALUATE, "--goal_state_path", "goals", *attribute)
     assert options.goal_state_file == Path("goals/goal_state-helpfulness.npy")
     options = parsed(EvaluateOptions, *EVALUATE, "--goal_state_path", "goals")
-    assert options.goal_state_file == Path("goals")
+    assert options.goal_state_file == Path("goals/goal_state.npy")
     assert parsed(EvaluateOptions, *EVALUATE, "--vanilla").goal_state_file is None
     named = ("--goal_state_path", "g.npy", *attribute)
     assert "give the folder" in refusal(EvaluateOptions, *EVALUATE, *named)
@@ -341,9 +341,45 @@ def test_no_stage_writes_over_its_input(tmp_path, monkeypatch, name, read, writt
     assert place == "" and f"{written} is {read}, too: {tmp_path / 'o'} would be lost" in message
 
 
-def test_scores_may_lie_in_the_folder_of_completions():
-    values = MINIMAL["EvaluateOptions"] | {"dataset": [], "output": None, "benchmarks": ["b"]}
-    OPTIONS["EvaluateOptions"](**values, completions_data_path="c", save_dir="c")
+def test_scores_may_lie_in_folders_that_are_looked_into(tmp_path, monkeypatch, capsys):
+    """Completions, a goal state: nothing of them is overwritten, and none is hashed as a whole."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "c").mkdir()
+    made = RepresentOptions(dataset_path=["d"], reward_model_path="m", save_dir="c")
+    write_provenance(tmp_path / "c" / "provenance.json", made)
+    words = "--reward_model_path m --completions_data_path c --benchmarks b --save_dir c"
+    words += " --goal_state_path c"
+    assert run_stage(EvaluateOptions, lambda options: None, words.split()) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "read", "written"),
+    [
+        *(case for case in READ_AND_WRITTEN if case[1] in SOURCES),
+        ("EvaluateOptions", "reward_model_path", "save_dir"),
+        ("TrainOptions", "dataset", "ckpt_path"),
+    ],
+)
+def test_nothing_is_written_into_a_model_or_data(tmp_path, monkeypatch, name, read, written):
+    """Which count by all that is in them: unfinished work would not be known again."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").mkdir()
+    values = dict(MINIMAL[name])
+    if written not in values:
+        values.pop("output", None)
+    values |= {read: ["in"] if isinstance(MINIMAL[name][read], list) else "in"}
+    place, message = refused(name, values | {written: "in/x/y"})
+    assert place == "" and f"{written} lies in {read}, which it would change" in message
+
+
+def test_links_in_a_circle_or_to_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "gone").symlink_to("purged")
+    for name, target in (("gone", "purged"), ("loop", "loop")):
+        _, message = refused("TrainOptions", MINIMAL["TrainOptions"] | {"save_path": name})
+        assert message.endswith(f"is a link to {target}, which is not there")
+    OPTIONS["MetricsOptions"](**MINIMAL["MetricsOptions"] | {"output": "loop"})
 
 
 def test_a_log_does_not_go_over_an_input_or_a_result(tmp_path, capsys):

@@ -311,7 +311,7 @@ def test_comparisons_are_the_same_bytes_every_time(tmp_path: Path) -> None:
     first = output.read_bytes()
     compared(tmp_path, greedy, sampled)
     assert output.read_bytes() == first
-    provenance = json.loads(output.with_suffix(".provenance.json").read_text())
+    provenance = json.loads(Path(f"{output}.provenance.json").read_text())
     assert set(provenance["inputs"]) == {str(path) for path in (*greedy, *sampled)}
 
 

@@ -295,7 +295,7 @@ def test_known_targets_pass() -> None:
         "all",
         "results/small/report/report.md",
         "./results/small/metrics/vanilla/seed0/gsm8k.json",
-        "results/small/metrics/vanilla/seed0/gsm8k.provenance.json",
+        "results/small/metrics/vanilla/seed0/gsm8k.json.provenance.json",
         "results/small/scores/vanilla/seed0/gsm8k/all/output.jsonl",
         "results/small/models/contrastive/seed0/model.safetensors",
         "results/small/completions/dev-gsm8k/output-greedy.jsonl",

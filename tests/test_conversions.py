@@ -188,6 +188,13 @@ def unpacked(tmp_path: Path, content: bytes, benchmarks: list[str], **samples: i
     return target
 
 
+def test_samples_of_an_earlier_run_that_had_more_go(tmp_path: Path) -> None:
+    content = predictions_zip({"gsm8k": 3})
+    for samples in (3, 1):
+        target = unpacked(tmp_path, content, ["gsm8k"], gsm8k=samples)
+        assert len(read_completions(target, "gsm8k", "all")) == 3 * samples
+
+
 def test_predictions_get_the_layout_that_the_other_stages_read(tmp_path: Path) -> None:
     content = predictions_zip({"gsm8k": 3, "svamp": 1, "mawps": 0})
     target = unpacked(tmp_path, content, ["gsm8k", "svamp"], gsm8k=2)

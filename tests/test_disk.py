@@ -352,4 +352,4 @@ def test_scores_on_a_disk_that_fills_up(
     assert "evaluate gsm8k all: resuming: " in capsys.readouterr().err
     assert scores.read_bytes() == (tmp_path / "scores.parquet").read_bytes()
     names = sorted(path.name for path in scores.parent.iterdir())
-    assert names == ["scores.parquet", "scores.provenance.json"]
+    assert names == ["scores.parquet", "scores.parquet.provenance.json"]

@@ -60,7 +60,8 @@ def test_snakemakes_own_report_shows_everything(
 def test_values_of_the_config_reach_a_shell_quoted(small_run: tuple[Path, str]) -> None:
     project, _ = small_run
     assert TITLE in (project / "results/small/report/report.md").read_text()
-    tracked = json.loads((project / "results/small/tracking/metrics.provenance.json").read_text())
+    provenance = project / "results/small/tracking/metrics.jsonl.provenance.json"
+    tracked = json.loads(provenance.read_text())
     assert tracked["options"]["wandb_group"] == TITLE
     assert not list(project.rglob("pwned"))
 

@@ -1,6 +1,7 @@
 """Scoring through the command, in both its forms, against the Python API."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,10 @@ from gcrm import RewardModel
 from gcrm.checkpoints import new_reward_model
 from gcrm.cli import run_stage
 from gcrm.evaluate import run
+from gcrm.provenance import write_provenance
 from gcrm.scores import read_scores
 from gcrm.settings.evaluate import EvaluateOptions
+from gcrm.settings.represent import RepresentOptions
 
 
 def write_completions(folder: Path, benchmark: str, samples: int = 2, problems: int = 6) -> None:
@@ -87,6 +90,56 @@ def test_original_command_writes_the_authors_files(folder, capsys):
     assert "have a Q-value below 0" in dropped
 
 
+def test_scores_of_another_model_are_not_replaced(folder, tmp_path, capsys):
+    """Folders of models often have one name: <variant>/seed0."""
+    shutil.copytree(folder / "rm", tmp_path / "other" / "rm")
+    words = ["--vanilla", "--benchmarks", "svamp", "--save_dir", str(tmp_path / "scores")]
+    assert evaluate(folder, *words) == 0
+    written = (tmp_path / "scores/rm/svamp/greedy/output.jsonl").read_bytes()
+    other = ["--reward_model_path", str(tmp_path / "other" / "rm")]
+    assert evaluate(folder, *words, *other) == 1
+    assert f"holds the scores of {folder / 'rm'}; give another" in capsys.readouterr().err
+    assert (tmp_path / "scores/rm/svamp/greedy/output.jsonl").read_bytes() == written
+    assert evaluate(folder, *words) == 0
+
+
+def test_scores_are_called_as_the_model_is_named(folder, tmp_path):
+    """Not as what a link of that name points to: `metrics --model_name` is given the same."""
+    (tmp_path / "good").symlink_to(folder / "rm")
+    words = ["--vanilla", "--benchmarks", "svamp", "--save_dir", str(tmp_path / "scores")]
+    assert evaluate(folder, *words, "--reward_model_path", str(tmp_path / "good")) == 0
+    assert (tmp_path / "scores/good/svamp/greedy/output.jsonl").is_file()
+
+
+def test_the_goal_state_of_another_model_is_refused(folder, tmp_path, capsys):
+    """By its provenance; of a copy of the model it is taken."""
+    other, tokenizer = new_reward_model(str(folder / "base"), "sdpa", seed=1)
+    other.save_pretrained(tmp_path / "other")
+    tokenizer.save_pretrained(tmp_path / "other")
+    shutil.copytree(folder / "rm", tmp_path / "copy")
+    shutil.copy(folder / "goal_state.npy", tmp_path / "goal_state.npy")
+    made = RepresentOptions(
+        dataset_path=["d"], reward_model_path=str(folder / "rm"), save_dir=tmp_path
+    )
+    write_provenance(tmp_path / "provenance.json", made, [folder / "rm"])
+    words = ["--benchmarks", "svamp", "--splits", "greedy", "--goal_state_path", str(tmp_path)]
+    for model, status in (("other", 1), ("copy", 0)):
+        output = ["--output", str(tmp_path / f"{model}.parquet")]
+        given = ["--reward_model_path", str(tmp_path / model)]
+        assert evaluate(folder, *words, *given, *output) == status
+    told = capsys.readouterr().err
+    assert f"is the goal state of another model, {folder / 'rm'}; make that of" in told
+
+
+def test_provenance_of_two_files_of_one_stem(folder, tmp_path):
+    words = ["--vanilla", "--benchmarks", "svamp", "--splits", "greedy"]
+    for name in ("svamp.parquet", "svamp.again"):
+        assert evaluate(folder, *words, "--output", str(tmp_path / name)) == 0
+    for name in ("svamp.parquet", "svamp.again"):
+        facts = json.loads((tmp_path / f"{name}.provenance.json").read_text())
+        assert list(facts["outputs"]) == [name]
+
+
 def test_one_benchmark_and_split_as_parquet(folder):
     output = folder / "scores.parquet"
     flags = ["--benchmarks", "gsm8k", "--splits", "all", "--output", str(output), *goal(folder)]
@@ -97,7 +150,7 @@ def test_one_benchmark_and_split_as_parquet(folder):
     first = output.read_bytes()
     assert evaluate(folder, *flags) == 0
     assert output.read_bytes() == first
-    assert json.loads((folder / "scores.provenance.json").read_text())["completions"] == 12
+    assert json.loads((folder / "scores.parquet.provenance.json").read_text())["completions"] == 12
 
 
 def test_vanilla_needs_no_goal_state_and_gives_no_q_values(folder):

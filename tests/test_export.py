@@ -17,7 +17,7 @@ def test_export_writes_the_rows_and_where_they_come_from(tmp_path: Path) -> None
     rows = [json.loads(line) for line in output.read_text().splitlines()]
     assert len(rows) == 40
     assert rows[0]["question"] == "question 0?"
-    provenance = json.loads((output.parent / "output.provenance.json").read_text())
+    provenance = json.loads((output.parent / "output.jsonl.provenance.json").read_text())
     assert provenance["inputs"][str(scores)]
 
 

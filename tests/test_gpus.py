@@ -326,7 +326,7 @@ gpus.use("evaluate")
 begin = time.time()
 time.sleep(0.5)
 output = sys.argv[sys.argv.index("--output") + 1]
-for name in (output, os.path.splitext(output)[0] + ".provenance.json"):
+for name in (output, output + ".provenance.json"):
     open(name, "w").close()
 with open("turns.txt", "a") as file:
     file.write(f"{os.environ['CUDA_VISIBLE_DEVICES']} {begin} {time.time()}\\n")

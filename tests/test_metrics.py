@@ -227,7 +227,7 @@ def test_vanilla_has_rewards_and_says_why_there_is_no_more(tmp_path: Path) -> No
     ):
         assert list(section) == ["reason"]
     assert found["voting"]["majority"]["accuracy"]["value"] is not None
-    provenance = json.loads(output.with_suffix(".provenance.json").read_text())
+    provenance = json.loads(Path(f"{output}.provenance.json").read_text())
     assert set(provenance["inputs"]) == {str(scores), str(samples)}
 
 

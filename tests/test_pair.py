@@ -35,7 +35,7 @@ def test_pairs_come_from_all_files_of_one_question(tmp_path, capsys):
         {"question": "a", "correct": "right", "incorrect": "wrong"}
     ]
     assert "pair: 1 pairs from 1 of 2 problems" in capsys.readouterr().err
-    provenance = json.loads(output.with_suffix(".provenance.json").read_text())
+    provenance = json.loads(Path(f"{output}.provenance.json").read_text())
     assert (provenance["pairs"], provenance["problems"]) == (1, 2)
 
 

@@ -58,7 +58,7 @@ def test_both_sides_have_the_scores_of_the_python_api(folder: Path) -> None:
             assert expected.q_values is not None
             assert row["q_values"] == pytest.approx(expected.q_values[i], abs=1e-4)
             assert row["num_tokens"] == len(row["q_values"]) == expected.num_tokens[i]
-    provenance = json.loads((folder / "scores.provenance.json").read_text())
+    provenance = json.loads((folder / "scores.parquet.provenance.json").read_text())
     assert (provenance["pairs"], provenance["pairs_left_out"]) == (8, 0)
 
 

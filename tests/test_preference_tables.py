@@ -45,7 +45,7 @@ def test_a_metrics_file_names_what_it_is_of(heldout: list[Path]) -> None:
     found = of(heldout[-1])
     assert (found["variant"], found["seed"]) == ("contrastive", 1)
     assert found["benchmark"] == "harmless"
-    provenance = json.loads(heldout[-1].with_suffix(".provenance.json").read_text())
+    provenance = json.loads(Path(f"{heldout[-1]}.provenance.json").read_text())
     assert list(provenance["inputs"]) == [str(heldout[-1].with_suffix(".parquet"))]
 
 

@@ -7,6 +7,8 @@ import sys
 import time
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -120,6 +122,22 @@ def test_lists_of_messages(tmp_path, row):
         ({"chosen": [USER, ANSWER], "rejected": [ANSWER]}, "equal but for the last message"),
         ({"chosen": [ANSWER], "rejected": [OTHER]}, "equal but for the last message"),
         ({"chosen": [], "rejected": []}, "equal but for the last message"),
+        (
+            {"prompt": "Other?", "chosen": [USER, ANSWER], "rejected": [USER, OTHER]},
+            "prompt is no part of chosen and rejected",
+        ),
+        (
+            {
+                "prompt": [{"role": "system", "content": "Be brief."}, USER],
+                "chosen": [USER, ANSWER],
+                "rejected": [USER, OTHER],
+            },
+            "prompt is no part of chosen and rejected",
+        ),
+        (
+            {"chosen": [USER, ANSWER, USER], "rejected": [USER, ANSWER, USER | {"content": "?"}]},
+            "the last message is the user's, no answer",
+        ),
         ({"chosen": [USER, {"role": "assistant"}], "rejected": [USER, OTHER]}, "role and content"),
         ({"chosen": ["a", "b"], "rejected": ["a", "c"]}, "role and content"),
         ({"chosen": [USER, ANSWER | {"content": 7}], "rejected": [USER, OTHER]}, "must be text"),
@@ -242,6 +260,18 @@ def test_broken_rows_name_file_line_and_key(tmp_path, change, message):
 def test_a_row_that_lacks_a_key(tmp_path):
     path = write(tmp_path / "pairs.jsonl", PAIR, {"question": "a", "correct": "b"})
     assert refusal(path).startswith(f"{path}, row 2: incorrect is missing")
+
+
+def test_odd_parquet(tmp_path):
+    """A date that Python has not, in a column that nobody needs; a column that is there twice."""
+    columns = [pa.array([PAIR[name]]) for name in PAIR]
+    table = pa.table([*columns, pa.array([2**31 - 1], pa.date32())], [*PAIR, "day"])
+    pq.write_table(table, tmp_path / "date.parquet")
+    assert "date.parquet: not a readable Parquet file (" in refusal(tmp_path / "date.parquet")
+    twice = pa.table([*columns, columns[0]], [*PAIR, next(iter(PAIR))])
+    pq.write_table(twice, tmp_path / "twice.parquet")
+    told = refusal(tmp_path / "twice.parquet")
+    assert told.endswith(f"has the column {next(iter(PAIR))!r} twice; remove one")
 
 
 def test_missing_values_in_parquet(tmp_path):

@@ -192,7 +192,7 @@ def test_goal_states_and_scores_are_shared_out_and_put_together(folder, alone):
     assert done.stderr.count("completion 11/11, done") == 1
     assert sorted(path.name for path in paths[1].parent.iterdir()) == [
         "scores.parquet",
-        "scores.provenance.json",
+        "scores.parquet.provenance.json",
     ]
 
 

@@ -94,6 +94,15 @@ def test_one_job_writes_all_files_in_the_problems_order(base, problems, tmp_path
     assert "sample gsm8k: 0.0% of the greedy solutions correct" in capsys.readouterr().err
 
 
+def test_samples_of_an_earlier_run_that_drew_more_go(base, problems, tmp_path):
+    """Or they would vote with those of this run."""
+    words = ["--model", base, "--problems", problems, "--save_dir", tmp_path / "gsm8k"]
+    for samples in (3, 1):
+        assert sample(*words, "--num_samples", samples, "--max_new_tokens", 4) == 0
+        rows = read_completions(tmp_path, "gsm8k", "all")
+        assert {row["sample"] for row in rows} == set(range(samples))
+
+
 def test_the_same_seed_gives_the_same_files(base, problems, tmp_path):
     words = ["--model", base, "--problems", problems, "--num_samples", 2, "--max_new_tokens", 8]
     for folder, seed in (("first", 0), ("second", 0), ("other", 1)):

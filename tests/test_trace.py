@@ -126,7 +126,8 @@ def test_a_model_that_is_gone_is_told(chain: Path) -> None:
     assert list(differing()) == ["train", "evaluate", "metrics"]
     assert f"{MODEL} has changed" in differing()["evaluate"]
     shutil.rmtree(MODEL)
-    assert f"{MODEL} is not there any more" in differing()["evaluate"]
+    gone = f"{MODEL} is not there any more (as seen from {Path.cwd()})"
+    assert gone in differing()["evaluate"]
 
 
 def test_another_setting_is_told_with_both_values(chain: Path) -> None:
@@ -213,6 +214,36 @@ def test_programs_read_json(chain: Path) -> None:
     told = json.loads(command(NUMBER, "auroc", "--json").stdout)
     assert [step["stage"] for step in told["steps"]] == STAGES
     assert told["steps"][1]["facts"]["options"]["max_len"] == 64
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"versions": None},
+        {"options": []},
+        {"inputs": []},
+        {"inputs": {"a": 1}},
+        {"command": "unheard"},
+        {"command": "../../x"},
+        {"git": "text"},
+        {"threads": "two"},
+    ],
+)
+def test_what_others_call_provenance_is_not_ours(chain: Path, change: dict[str, Any]) -> None:
+    path = beside(SCORES)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    origins.read.cache_clear()
+    assert provenance_of(SCORES) is None
+
+
+def test_no_control_code_of_a_provenance_reaches_the_terminal(
+    chain: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = beside(SCORES)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"device": "\x1b[31mRED\x1b[2J"}))
+    assert main([str(NUMBER)]) == 0
+    told = capsys.readouterr().out
+    assert r"\x1b[31mRED" in told and "\x1b" not in told
 
 
 @pytest.mark.parametrize(

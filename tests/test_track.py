@@ -68,7 +68,7 @@ def test_every_number_is_there_with_its_place(files: dict[str, Path]) -> None:
             "numbers": {"auroc.reward": -0.25},
         },
     ]
-    provenance = json.loads(files["output"].with_suffix(".provenance.json").read_text())
+    provenance = json.loads(Path(f"{files['output']}.provenance.json").read_text())
     assert list(provenance["inputs"]) == [str(files["metrics"]), str(files["comparisons"])]
 
 

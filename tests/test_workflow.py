@@ -401,7 +401,7 @@ def test_a_failed_job_is_one_line_and_leaves_all_other_results(own_project: Path
     assert "Traceback" not in screen
     assert not failing.exists()
     own = {  # of the number that was to be made anew
-        failing.with_suffix(".provenance.json"),
+        Path(f"{failing}.provenance.json"),
         own_project / "results/own/logs/metrics/vanilla-seed0-gsm8k.log",
     }
     touched = {p for p, text in before.items() if not p.exists() or p.read_bytes() != text}

@@ -41,12 +41,16 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _inputs_stay(self) -> "Settings":
-        given = [(name, path.resolve(), role) for name, path, role in self.paths()]
+        given = [(name, Path(os.path.realpath(path)), role) for name, path, role in self.paths()]
         for (name, path, role), (other, read, its) in product(given, given):
+            if role.reads or not its.reads:
+                continue
             # Beside completions in their folders, say, there is room for folders of results.
-            endangered = not its.writes if role is Role.FILE else its is Role.SOURCE
-            if role.writes and endangered and path == read:
+            if path == read and (role is Role.FILE or its is Role.SOURCE):
                 raise ValueError(f"{name} is {other}, too: {path} would be lost; give another path")
+            # A model, or data, counts by all that is in its folder.
+            if its is Role.SOURCE and read in path.parents and read.is_dir():
+                raise ValueError(f"{name} lies in {other}, which it would change: {path}")
         return self
 
     def paths(self) -> Iterator[tuple[str, Path, Role]]:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from gcrm.settings.base import Settings, split_commas
-from gcrm.settings.types import Name, OutputFile, OutputFolder, Source, Unique
+from gcrm.settings.types import Name, OutputFile, OutputParent, Source, Unique
 from gcrm.sources import set_name
 
 OF_BENCHMARKS = (
@@ -58,7 +58,7 @@ class EvaluateOptions(EvaluateSettings):
     """goal state (.npy, or the folder with goal_state.npy); gives the Q-values"""
     vanilla: bool = False
     """score without a goal state: rewards only"""
-    save_dir: OutputFolder | None = None
+    save_dir: OutputParent | None = None
     """folder for the scores"""
     output: OutputFile | None = None
     """Parquet file for the scores of one benchmark and split or one dataset, instead of save_dir"""
@@ -112,7 +112,9 @@ class EvaluateOptions(EvaluateSettings):
 
     @property
     def goal_state_file(self) -> Path | None:
-        """The goal state to use: a file, or a folder with goal_state.npy; none for --vanilla."""
-        if self.goal_state_path is None or self.goal_attribute is None:
-            return self.goal_state_path
-        return self.goal_state_path / f"goal_state-{self.goal_attribute}.npy"
+        """The goal state to use; none for --vanilla."""
+        path = self.goal_state_path
+        if path is None or path.suffix == ".npy" or path.is_file():
+            return path
+        name = "goal_state" if self.goal_attribute is None else f"goal_state-{self.goal_attribute}"
+        return path / f"{name}.npy"

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from gcrm.settings.base import Settings
 from gcrm.settings.download import Download
-from gcrm.settings.types import Name, OutputFile, OutputFolder, Seed, Source, Unique
+from gcrm.settings.types import Name, OutputFile, OutputFolder, OutputParent, Seed, Source, Unique
 
 
 def _from_json(value: Any) -> Any:
@@ -67,9 +67,9 @@ class PrepareOptions(PrepareSettings):
     """cap on the problems of a benchmark that `evaluate` will take (default: all)"""
     downloads: Annotated[dict[Name, Download], BeforeValidator(_from_json)] = {}
     """what to fetch, as JSON: entries of the config's downloads by name (default: nothing)"""
-    download_dir: OutputFolder | None = None
+    download_dir: OutputParent | None = None
     """folder for what is fetched; it stays there, so that nothing is fetched twice"""
-    preferences_dir: OutputFolder | None = None
+    preferences_dir: OutputParent | None = None
     """folder for the fetched preference pairs: <name>.jsonl, which dataset and heldout may name"""
     report: OutputFile | None = None
     """JSON file for what was found: sizes, shared questions"""

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
 from gcrm.settings.base import Settings, split_commas
 from gcrm.settings.track import TrackSettings
-from gcrm.settings.types import OutputFile, OutputFolder, Seed, Source
+from gcrm.settings.types import OutputFile, OutputFolder, OutputParent, Seed, Source
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 LateShare = Annotated[float, Field(gt=0, le=1)]
@@ -192,7 +192,7 @@ class TrainOptions(TrainSettings, TrackSettings):
     """held-out preference data for eval_steps (default: heldout_share of the dataset)"""
     save_path: OutputFolder
     """folder for the reward model"""
-    ckpt_path: OutputFolder | None = None
+    ckpt_path: OutputParent | None = None
     """folder for checkpoints to resume from (default: <save_path>.checkpoints)"""
     curve_path: OutputFile | None = None
     """JSON lines file of the training as it goes, which outlives a failed job (default:

@@ -19,12 +19,13 @@ class Role(Enum):
     READ = "reads it"
     SOURCE = "reads a model or data whole: a path, or a name on the hub"
     FILE = "writes this file"
-    FOLDER = "writes into this folder"
+    FOLDER = "owns this folder, and writes into it"
+    PARENT = "writes into folders of their own within this one"
 
     @property
-    def writes(self) -> bool:
-        """Whether what was there before is lost."""
-        return self in (Role.FILE, Role.FOLDER)
+    def reads(self) -> bool:
+        """Whether it is an input."""
+        return self in (Role.READ, Role.SOURCE)
 
 
 def _given(source: str) -> str:
@@ -44,8 +45,10 @@ def _file(path: Path) -> Path:
 def _folder(path: Path) -> Path:
     if os.path.exists(path) and not os.path.isdir(path):
         raise ValueError("is a file; expected a folder")
+    if os.path.islink(path) and not os.path.exists(path):
+        raise ValueError(f"is a link to {os.readlink(path)}, which is not there")
     # What belongs to a folder (its lock, its checkpoints) lies beside it, under its name.
-    return _named(path if path.name not in ("", "..") else path.resolve())
+    return _named(path if path.name not in ("", "..") else Path(os.path.realpath(path)))
 
 
 def _named(path: Path) -> Path:
@@ -70,7 +73,7 @@ def _unique(values: list[Any]) -> list[Any]:
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 """of a run, a variant or a benchmark: a part of paths, which cannot lead out of its folder"""
-Seed = Annotated[int, BeforeValidator(_no_bool), Field(ge=0, le=2**32 - 1)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1), BeforeValidator(_no_bool)]
 """of random numbers; numpy takes no larger ones"""
 Source = Annotated[str, Role.SOURCE, AfterValidator(_given)]
 """a model or data: a path, or a name on the hub"""
@@ -78,6 +81,7 @@ Unique = AfterValidator(_unique)
 """of a list: no value is there twice"""
 OutputFile = Annotated[Path, Role.FILE, AfterValidator(_file)]
 OutputFolder = Annotated[Path, Role.FOLDER, AfterValidator(_folder)]
+OutputParent = Annotated[Path, Role.PARENT, AfterValidator(_folder)]
 
 
 def role_of(field: FieldInfo) -> Role | None:

@@ -13,7 +13,7 @@ rule evaluate_pairs:
         ],
     output:
         scores=f"{SCORES}/pairs/scores.parquet",
-        provenance=f"{SCORES}/pairs/scores.provenance.json",
+        provenance=f"{SCORES}/pairs/scores.parquet.provenance.json",
     log:
         f"{RESULTS}/logs/evaluate/{{variant}}-seed{{seed}}-{{benchmark}}-pairs.log",
     wildcard_constraints:
@@ -52,7 +52,7 @@ rule metrics_pairs:
         pairs=rules.evaluate_pairs.output.scores,
     output:
         metrics=f"{METRICS}.json",
-        provenance=f"{METRICS}.provenance.json",
+        provenance=f"{METRICS}.json.provenance.json",
     log:
         f"{RESULTS}/logs/metrics/{{variant}}-seed{{seed}}-{{benchmark}}.log",
     wildcard_constraints:
@@ -88,7 +88,7 @@ rule compare_pairs:
         ),
     output:
         comparisons=f"{COMPARISONS}.json",
-        provenance=f"{COMPARISONS}.provenance.json",
+        provenance=f"{COMPARISONS}.json.provenance.json",
     log:
         f"{RESULTS}/logs/compare/{{benchmark}}.log",
     wildcard_constraints:

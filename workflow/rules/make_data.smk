@@ -37,7 +37,7 @@ if settings.made:
             problems=[f"{RESULTS}/problems/{name}.jsonl" for name in settings.problem_sets()],
             provenance=f"{RESULTS}/problems/provenance.json",
             report=f"{RESULTS}/data/report.json",
-            report_provenance=f"{RESULTS}/data/provenance.json",
+            report_provenance=f"{RESULTS}/data/report.json.provenance.json",
         log:
             f"{RESULTS}/logs/prepare/prepare.log",
         conda:
@@ -77,7 +77,7 @@ else:
         output:
             report=f"{RESULTS}/data/report.json",
             fetched=fetched_files,
-            provenance=f"{RESULTS}/data/provenance.json",
+            provenance=f"{RESULTS}/data/report.json.provenance.json",
         log:
             f"{RESULTS}/logs/prepare/prepare.log",
         priority: 1  # what is wrong with the data is said before hours are spent on them
@@ -211,7 +211,7 @@ if "preferences" in settings.made:
             ],
         output:
             pairs=preference_files,
-            provenance=f"{RESULTS}/preferences/pairs.provenance.json",
+            provenance=f"{RESULTS}/preferences/pairs.jsonl.provenance.json",
         log:
             f"{RESULTS}/logs/pair/pair.log",
         conda:

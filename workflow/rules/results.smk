@@ -10,7 +10,7 @@ rule evaluate:
         completions=lambda wildcards: settings.scored_from(wildcards.benchmark, wildcards.split),
     output:
         scores=f"{SCORES}/{{split}}/scores.parquet",
-        provenance=f"{SCORES}/{{split}}/scores.provenance.json",
+        provenance=f"{SCORES}/{{split}}/scores.parquet.provenance.json",
     log:
         f"{RESULTS}/logs/evaluate/{{variant}}-seed{{seed}}-{{benchmark}}-{{split}}.log",
     conda:
@@ -48,7 +48,7 @@ rule export:
         scores=rules.evaluate.output.scores,
     output:
         scores=f"{SCORES}/{{split}}/output.jsonl",
-        provenance=f"{SCORES}/{{split}}/output.provenance.json",
+        provenance=f"{SCORES}/{{split}}/output.jsonl.provenance.json",
     log:
         f"{RESULTS}/logs/export/{{variant}}-seed{{seed}}-{{benchmark}}-{{split}}.log",
     conda:
@@ -76,7 +76,7 @@ rule metrics:
         ],
     output:
         metrics=f"{METRICS}.json",
-        provenance=f"{METRICS}.provenance.json",
+        provenance=f"{METRICS}.json.provenance.json",
     log:
         f"{RESULTS}/logs/metrics/{{variant}}-seed{{seed}}-{{benchmark}}.log",
     conda:
@@ -106,7 +106,7 @@ rule compare:
         samples=lambda wildcards: scores_of_all(wildcards.benchmark, "all"),
     output:
         comparisons=f"{COMPARISONS}.json",
-        provenance=f"{COMPARISONS}.provenance.json",
+        provenance=f"{COMPARISONS}.json.provenance.json",
     log:
         f"{RESULTS}/logs/compare/{{benchmark}}.log",
     conda:

@@ -11,7 +11,7 @@ rule track:
         curves=rules.report.input.training_logs,
     output:
         metrics=f"{RESULTS}/tracking/metrics.jsonl",
-        provenance=f"{RESULTS}/tracking/metrics.provenance.json",
+        provenance=f"{RESULTS}/tracking/metrics.jsonl.provenance.json",
     log:
         f"{RESULTS}/logs/track/track.log",
     localrule: True
