@@ -28,6 +28,8 @@ FOLDER = "GCRM_GPU_FOLDER"
 HELD = "GCRM_HELD_GPUS"
 """variable by which a job knows the locks that it was started with"""
 SECONDS_BETWEEN_TRIES = 0.5
+SECONDS_OF_A_TURN = 1.0
+"""Within it, a job that finds free GPUs has taken them: who is behind it does not really wait."""
 
 _held: list[int] = []
 """descriptors of the locks of this process; they must stay open"""
@@ -74,11 +76,12 @@ def _take(what: str, count: int, gpus: Sequence[Gpu]) -> dict[Gpu, int]:
     """The locks of `count` GPUs, waiting for them in turn: who asks for many is not overtaken."""
     started = time.monotonic()
     turn = _open(_folder() / "turn.lock")
-    try:
-        fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        say(f"{what}: waiting for {_gpus(count)}, behind another job that waits")
-        fcntl.flock(turn, fcntl.LOCK_EX)
+    while not _locked(turn):
+        if time.monotonic() - started > SECONDS_OF_A_TURN:  # else a job that takes free ones
+            say(f"{what}: waiting for {_gpus(count)}, behind another job that waits")
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            break
+        time.sleep(SECONDS_BETWEEN_TRIES / 10)
     told = False
     while (taken := _try(count, gpus)) is None:
         if not told:
@@ -92,6 +95,14 @@ def _take(what: str, count: int, gpus: Sequence[Gpu]) -> dict[Gpu, int]:
     return taken
 
 
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def _try(count: int, gpus: Sequence[Gpu]) -> dict[Gpu, int] | None:
     """The locks of `count` GPUs of those that are free now, the emptiest first; None: too few.
 
@@ -101,9 +112,7 @@ def _try(count: int, gpus: Sequence[Gpu]) -> dict[Gpu, int] | None:
     free: dict[Gpu, int] = {}
     for gpu in sorted(gpus, key=lambda gpu: gpu.used):
         lock = _open(_path(gpu))
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _locked(lock):
             os.close(lock)
             continue
         if os.fstat(lock).st_nlink == 0:  # removed between opening and locking: it locks nothing

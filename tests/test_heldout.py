@@ -80,6 +80,7 @@ def test_the_stages_one_after_the_other(tmp_path, capsys):
 def hh(tmp_path: Path) -> tuple[Path, dict[str, str]]:
     """The project with config/hh.yaml as its config, and small data and model in its variables."""
     config = yaml.safe_load((ROOT / "config" / "hh.yaml").read_text())
+    config["train"]["train_layers"] = 1  # of two
     project = copy_project(tmp_path / "project", config)
     write_dialogues(tmp_path / "data/pairs/hh-harmless-train.jsonl", 60)
     write_dialogues(tmp_path / "data/pairs/hh-harmless-heldout.jsonl", 30, first=60)

@@ -17,7 +17,7 @@ def arguments(tmp_path: Path, **settings):
     pairs = tmp_path / "pairs.jsonl"
     pairs.write_text('{"question": "q", "correct": "a", "incorrect": "b"}\n')
     options = TrainOptions(
-        pretrain=str(tmp_path), dataset=[str(pairs)], save_path=tmp_path / "rm", **settings
+        pretrain=str(tmp_path / "base"), dataset=[str(pairs)], save_path=tmp_path / "rm", **settings
     )
     return training_arguments(options, choose_hardware(bf16=False, flash_attn=False), None)
 
