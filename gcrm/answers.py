@@ -37,7 +37,7 @@ def canonical(answer: str | None) -> str | None:
     try:
         return _canonical_math(plain)
     except Unreadable:
-        # Whatever algebra makes of it.
+        # 12 34 is no product, whatever algebra makes of it.
         algebra = None if _NO_PRODUCT.search(plain) else canonical_algebra(plain)
         return algebra or (plain or text).casefold()
 
@@ -71,7 +71,7 @@ _SPACES = re.compile(r"(?<!\\)\\[,;: ]|~|\\quad\b|\\left\b|\\right\b|\\displayst
 _NO_SPACE = re.compile(r"(?<!\\)\\!|(?<=\d)\\,(?=\d{3}(?!\d))")  # 10,\!000; 10\,000
 _GROUPED = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?![\d,])")  # 10 000
 _MIXED = re.compile(r"(?<![\d.,/])(\d+) (\d+)/(\d+)(?![\d.,/])")  # 2 1/2
-_NO_PRODUCT = re.compile(r"\d \d|\d ?[ap]m\b|\d [a-z]+ \d", re.I)  # 12 34; 10 am; 3 ft 2
+_NO_PRODUCT = re.compile(r"\d \d|\d ?[ap]m\b|\d [a-z]+ \d", re.I)  # nor 10 am, 3 ft 2
 _BOXED = re.compile(r"\\boxed\{(.*)\}")
 _TEXT = r"\\(?:text|mathrm|textbf|mathbf|mbox)"
 _WRAPPED = re.compile(_TEXT + r"\{([^{}]*)\}")

@@ -28,9 +28,9 @@ from gcrm.settings.represent import RepresentSettings
 from gcrm.settings.sample import SampleSettings
 from gcrm.settings.track import TrackSettings
 from gcrm.settings.train import CONTRASTIVE_ONLY, TrainSettings
-from gcrm.settings.types import Name, Seed, Source
+from gcrm.settings.types import Name, Seed, Source, Unique
 
-Sources = Annotated[list[Source], Field(min_length=1)]
+Sources = Annotated[list[Source], Field(min_length=1), Unique]
 
 PATHS = ("base_model", "preferences", "completions")
 """keys that name what a run brings; what is not given is made"""
@@ -59,11 +59,11 @@ class Config(Settings):
 
     run: Name
     """name of the run; everything goes into results/<run>/"""
-    seeds: list[Seed] = Field([0], min_length=1)
+    seeds: Annotated[list[Seed], Field(min_length=1), Unique] = [0]
     """seeds of the reward models: each variant is trained with each"""
     data_seed: Seed = 0
     """seed of made problems, base model, solutions and pairs"""
-    benchmarks: list[Name] = []
+    benchmarks: Annotated[list[Name], Unique] = []
     """benchmarks to evaluate on"""
     heldout: dict[Name, str] = {}
     """held-out preference data to evaluate on, by name: .jsonl, .parquet, folder, hub id or

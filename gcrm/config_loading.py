@@ -7,7 +7,6 @@ Nothing here reads data: `gcrm.inputs` does.
 import os
 import re
 import shutil
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -185,10 +184,6 @@ def _once(lines: list[str]) -> str:
 
 def _mistakes(config: Config, given: Mapping[str, Any]) -> Iterable[str]:
     """What no single key shows: sections without use, sections that lack, names out of place."""
-    for key in ("seeds", "benchmarks", "preferences"):
-        repeated = [str(n) for n, count in Counter(getattr(config, key) or []).items() if count > 1]
-        if repeated:
-            yield f"{key}: {', '.join(repeated)} is there more than once"
     sources = {key: as_list(getattr(config, key)) or [] for key in PATHS}
     sources |= {f"heldout.{name}": [source] for name, source in config.heldout.items()}
     for key, brought in sources.items():

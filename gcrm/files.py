@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import tempfile
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from glob import escape
@@ -14,6 +13,7 @@ from typing import Any, NoReturn
 from gcrm.claims import hold
 from gcrm.disk import writing
 from gcrm.errors import UserError
+from gcrm.repeated import repeated
 
 Row = dict[str, Any]
 
@@ -143,8 +143,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object of JSON, whose keys are to be there once; Python would take the last one."""
     found = dict(pairs)
     if len(found) < len(pairs):
-        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
-        raise ValueError(f"the key {twice!r} is there twice")
+        twice = repeated(key for key, _ in pairs)
+        raise ValueError(f"the key {twice[0]!r} is there twice")
     return found
 
 

@@ -1,12 +1,12 @@
 """The rows of what a user names (a file, a folder of `datasets`, a hub id), one by one."""
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from gcrm.errors import UserError
 from gcrm.files import Row, numbered_rows
 from gcrm.progress import say
+from gcrm.repeated import repeated
 from gcrm.sources import is_local
 
 ROWS_AT_ONCE = 1024
@@ -41,8 +41,7 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
     empty = True
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            names = file.schema_arrow.names
-            if twice := [name for name, count in Counter(names).items() if count > 1]:
+            if twice := repeated(file.schema_arrow.names):
                 raise UserError(f"{path}: has the column {twice[0]!r} twice; remove one")
             for batch in file.iter_batches(batch_size=ROWS_AT_ONCE):
                 for row in batch.to_pylist():

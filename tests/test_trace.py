@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch  # noqa: F401  # provenance tells its threads if it is loaded
+import torch
 
 from gcrm import origins
 from gcrm.fingerprint import code_version
@@ -35,6 +35,7 @@ STAGES = ["pair", "train", "evaluate", "metrics"]
 def chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Brought solutions → pair → train → evaluate → metrics; the base model is on the hub."""
     monkeypatch.chdir(tmp_path)
+    torch.set_num_threads(1)  # as the config has it; provenance tells it where torch is loaded
     origins.read.cache_clear()
     origins._digest.cache_clear()
     written(SOLUTIONS, "solutions")

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from gcrm.repeated import repeated
 from gcrm.settings.base import Settings
 from gcrm.settings.metrics import StatisticsSettings
 from gcrm.settings.types import OutputFile
@@ -29,7 +30,7 @@ class CompareSettings(Settings):
         for first, second in map(split_pair, self.pairs):
             if first == second:
                 raise ValueError(f"pairs: {first}:{second} compares a variant with itself")
-        if len(set(self.pairs)) < len(self.pairs):
+        if repeated(self.pairs):
             raise ValueError("pairs: one is there more than once")
         return self
 

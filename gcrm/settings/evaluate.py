@@ -1,11 +1,11 @@
 """Options of `evaluate`: rewards and Q-values of completions."""
 
-from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from gcrm.repeated import repeated
 from gcrm.settings.base import Settings, split_commas
 from gcrm.settings.types import Name, OutputFile, OutputParent, Source, Unique
 from gcrm.sources import set_name
@@ -90,8 +90,7 @@ class EvaluateOptions(EvaluateSettings):
                 raise ValueError(f"--{idle[0]} does nothing with --dataset; remove one of them")
             if self.output is not None and len(self.dataset) != 1:
                 raise ValueError("--output takes one dataset")
-            names = Counter(map(set_name, self.dataset))
-            if twice := [name for name, count in names.items() if count > 1]:
+            if twice := repeated(map(set_name, self.dataset)):
                 raise ValueError(
                     f"two of --dataset are named {twice[0]!r}; rename one of the files"
                 )

@@ -1,13 +1,14 @@
 """Kinds of options: names, seeds, and paths, with what a stage does with them."""
 
 import os
-from collections import Counter
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic.fields import FieldInfo
+
+from gcrm.repeated import repeated
 
 LONGEST_NAME = 200
 """bytes of the name of a result; file systems take 255, and temporary names are longer"""
@@ -66,7 +67,7 @@ def _no_bool(value: Any) -> Any:
 
 
 def _unique(values: list[Any]) -> list[Any]:
-    if twice := [value for value, count in Counter(values).items() if count > 1]:
+    if twice := repeated(values):
         raise ValueError(f"{twice[0]} is there more than once")
     return values
 
