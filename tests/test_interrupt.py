@@ -6,11 +6,13 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 from dialogues import write_dialogues
+from processes import is_running
 from workflow_runs import (
     HELDOUT,
     SNAKEMAKE,
@@ -61,10 +63,10 @@ class Run:
                 start_new_session=True,
             )
 
-    def jobs(self, stage: str = "") -> list[int]:
+    def jobs(self, stage: str = "") -> list[psutil.Process]:
         """The processes of its jobs, or of those of a stage."""
         module = f"-m gcrm.{stage}" if stage else "-m gcrm."
-        found = [(job, _command(job)) for job in _below(self.process.pid)]
+        found = [(job, _command(job)) for job in psutil.Process(self.process.pid).children(True)]
         return [
             job for job, command in found if module in command and "wandb_process" not in command
         ]
@@ -88,7 +90,8 @@ class Run:
             self.process.kill()
         elif how == signal.SIGKILL:
             for job in self.jobs(stage):
-                os.kill(job, signal.SIGKILL)
+                with suppress(psutil.NoSuchProcess):
+                    job.kill()
         else:
             os.killpg(self.process.pid, how)
         try:
@@ -97,7 +100,7 @@ class Run:
             self.process.kill()
             self.process.wait()
         deadline = time.monotonic() + 120
-        while any(_command(job) for job in jobs):
+        while any(is_running(job.pid) for job in jobs):
             assert time.monotonic() < deadline, f"a job goes on without Snakemake: {self.said()}"
             time.sleep(0.05)
         return self.process.returncode == -signal.SIGKILL
@@ -106,32 +109,21 @@ class Run:
         return self.screen.read_text(errors="replace")
 
 
-def _below(process: int) -> Iterator[int]:
-    for file in Path(f"/proc/{process}/task").glob("*/children"):
-        try:
-            children = [int(child) for child in file.read_text().split()]
-        except OSError:
-            continue
-        for child in children:
-            yield child
-            yield from _below(child)
-
-
-def _command(process: int) -> str:
+def _command(process: psutil.Process) -> str:
     """Empty of one that has ended."""
     try:
-        return Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-    except OSError:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
         return ""
 
 
 @contextmanager
-def halted(processes: list[int]) -> Iterator[None]:
+def halted(processes: list[psutil.Process]) -> Iterator[None]:
     for process in processes:
-        os.kill(process, signal.SIGSTOP)
+        process.suspend()
     yield
     for process in processes:
-        os.kill(process, signal.SIGCONT)
+        process.resume()
 
 
 def new_project(folder: Path) -> Path:

@@ -5,9 +5,9 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
+from processes import is_running
 
 STAGE = """
 import sys, time
@@ -33,14 +33,6 @@ thread.start()
 thread.join()
 time.sleep(60)
 """
-
-
-def is_running(process: int) -> bool:
-    """A zombie, whose parent has not asked for it yet, is not."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 @pytest.mark.parametrize("who", ["in charge", "elsewhere", "nobody"])
