@@ -17,7 +17,7 @@ from gcrm.errors import UserError
 from gcrm.files import write_json
 from gcrm.matching import COLUMNS, Completions
 from gcrm.measures import CHANGE, LENGTH, Measures, auroc_measures, nested, vote_measures
-from gcrm.places import Place
+from gcrm.places import Place, is_minus
 from gcrm.preference_measures import Model, preference_measures
 from gcrm.progress import Progress
 from gcrm.provenance import beside, write_provenance
@@ -166,7 +166,7 @@ def compared(
             place: difference(by_seed(variant, place), by_seed(baseline, place), bootstrap_seed)
             for place in places
             # What both have in common, the length's part or the vote of all samples, cancels out.
-            if not place[-1].startswith("reward_minus") and place[-1] != CHANGE
+            if not is_minus(place) and place[-1] != CHANGE
         }
         names = {"variant": variant, "baseline": baseline}
         differences.append(names | _seeds(shared) | nested(found))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gcrm.filter_curve import cross_fitted, filter_curve
-from gcrm.places import Place
+from gcrm.places import LENGTHS, Place, minus
 from gcrm.scores import ScoreTable
 from gcrm.seeds import Measure
 from gcrm.settings.metrics import StatisticsSettings
@@ -41,13 +41,16 @@ CHANGE = "difference"
 def auroc_measures(
     greedy: ScoreTable, bootstrap: Bootstrap, settings: StatisticsSettings
 ) -> Measures:
-    """AUROC of the reward, the length and their difference, of partial rewards and Q-values."""
+    """AUROC of the length, and of rewards and Q-values, whole and partial: also above the length's.
+
+    Partial ones are compared with the length of the whole solution, which is known at its end only.
+    """
     scores = {REWARD: greedy.reward, LENGTH: -greedy.num_tokens}
     lacking: list[Place] = []
     for name, ragged in (("reward", greedy.partial_rewards), ("q_value", greedy.q_values)):
         places = [("partial_auroc", name, f"{p:g}") for p in settings.percentiles]
         if ragged is None:
-            lacking += places
+            lacking += [*places, *(minus(place, length) for place in places for length in LENGTHS)]
             continue
         values = [ragged.at_percentile(p) for p in settings.percentiles]
         scores |= zip(places, values, strict=True)
@@ -57,21 +60,23 @@ def auroc_measures(
         place: Measure(estimate.value, row, estimate.n, estimate.reason)
         for place, estimate, row in zip(scores, estimates, replicates, strict=True)
     }
-    found |= _beyond_length(found[REWARD], found[LENGTH])
+    for place in scores:
+        if place != LENGTH:
+            found |= _beyond_length(place, found[place], found[LENGTH])
     return found | {place: _without(NO_Q_VALUES, found[REWARD]) for place in lacking}
 
 
-def _beyond_length(reward: Measure, shorter: Measure) -> Measures:
-    """AUROC of the reward above that of the length, be shorter or longer better."""
-    places = [("auroc", "reward_minus_length"), ("auroc", "reward_minus_longer")]
-    if reward.value is None or shorter.value is None:
-        return dict.fromkeys(places, reward)
+def _beyond_length(place: Place, score: Measure, shorter: Measure) -> Measures:
+    """AUROC of a score above that of the length, be shorter or longer better."""
+    places = [minus(place, length) for length in LENGTHS]
+    if score.value is None or shorter.value is None:
+        return dict.fromkeys(places, score)
     baselines = [
         (shorter.value, shorter.replicates),
         (1 - shorter.value, 1 - shorter.replicates),
     ]
     return {
-        place: Measure(reward.value - value, reward.replicates - replicates, reward.n)
+        place: Measure(score.value - value, score.replicates - replicates, score.n)
         for place, (value, replicates) in zip(places, baselines, strict=True)
     }
 

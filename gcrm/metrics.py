@@ -22,6 +22,7 @@ from gcrm.files import write_json
 from gcrm.measures import auroc_measures, nested
 from gcrm.metrics_text import describe
 from gcrm.pair_scores import read_pair_scores
+from gcrm.places import LENGTHS, minus
 from gcrm.preference_metrics import preference_metrics
 from gcrm.progress import say
 from gcrm.provenance import beside, write_provenance
@@ -185,10 +186,11 @@ def _aurocs(greedy: ScoreTable, settings: MetricsSettings, bootstrap: Bootstrap)
     no_scores = {"reward": {"reason": "there are no partial rewards"}, "q_value": NO_Q_VALUES}
     columns = {"reward": greedy.partial_rewards, "q_value": greedy.q_values}
     for name, ragged in columns.items():
-        if ragged is None:
-            found["partial_auroc"][name] = no_scores[name]
-        elif not settings.percentiles:
-            found["partial_auroc"][name] = {"reason": "no percentiles were asked for"}
+        if ragged is None or not settings.percentiles:
+            none_asked_for = {"reason": "no percentiles were asked for"}
+            place = ("partial_auroc", name)
+            for section, score in (place, *(minus(place, length) for length in LENGTHS)):
+                found[section][score] = no_scores[name] if ragged is None else none_asked_for
     return found
 
 

@@ -5,6 +5,23 @@ from typing import Any
 
 Place = tuple[str, ...]
 
+LENGTHS = ("length", "longer")
+"""what a score may be no better than: a solution's length, be shorter or longer better"""
+
+
+def minus(place: Place, length: str) -> Place:
+    """Where a score's difference from that of a length stands.
+
+    It is ("auroc", "reward_minus_longer") for ("auroc", "reward") and "longer".
+    """
+    section, score, *share = place
+    return section, f"{score}_minus_{length}", *share
+
+
+def is_minus(place: Place) -> bool:
+    """Whether such a difference stands here."""
+    return any("_minus_" in key for key in place)
+
 
 def leaves(part: Mapping[str, Any], above: Place = ()) -> Iterator[tuple[Place, Any]]:
     """What the sections of a file hold, by its place: estimates (with a `value`) and all else."""

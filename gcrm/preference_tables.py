@@ -24,7 +24,8 @@ def preference_table(results: Results, variants: Sequence[str]) -> list[list[str
     for name in results.benchmarks:
         shorter = results.any_variant(name, "accuracy", "shorter")
         row = [name, _count(results, name, "n"), number(shorter, percent=True)]
-        cells = [starred(results, v, name, "accuracy", "shorter", percent=True) for v in variants]
+        reward = ("accuracy", "reward")
+        cells = [starred(results, v, name, reward, "shorter", percent=True) for v in variants]
         rows.append(row + cells)
     return rows
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from gcrm.places import Place, minus
 from gcrm.published import Published
 from gcrm.report_results import Results
 from gcrm.report_rows import VOTES
@@ -35,7 +36,7 @@ def auroc_table(
             number(correct and correct | {"interval": None}, percent=True),
             number(length),
         ]
-        row += [starred(results, v, benchmark, "auroc", "length") for v in variants]
+        row += [starred(results, v, benchmark, ("auroc", "reward"), "length") for v in variants]
         if published is not None:
             row += [published.cell("auroc", model, benchmark) for model in papers]
         rows.append(row)
@@ -49,7 +50,7 @@ def plain_auroc_table(results: Results, benchmarks: Sequence[str]) -> Cells:
     for variant in results.variants:
         cells = [
             _plain(results.mean(variant, name, "auroc", "reward"))
-            + star(results, variant, name, "auroc", "length")
+            + star(results, variant, name, ("auroc", "reward"), "length")
             for name in benchmarks
         ]
         rows.append([variant, *cells])
@@ -57,25 +58,22 @@ def plain_auroc_table(results: Results, benchmarks: Sequence[str]) -> Cells:
 
 
 def starred(
-    results: Results, variant: str, name: str, section: str, shorter: str, percent: bool = False
+    results: Results, variant: str, name: str, place: Place, shorter: str, percent: bool = False
 ) -> str:
-    """The estimate of the reward, with a star where it is `ABOVE_LENGTH`.
+    """The estimate of a score, with a star where it is `ABOVE_LENGTH`.
 
     Args:
         name: the benchmark, or the held-out set.
-        section: of the metrics that has the reward and its differences from the length.
-        shorter: what the difference from "shorter is better" is called there.
+        place: of the score in the metrics; its differences from the length are beside it.
+        shorter: what the length is called there, if shorter is better.
     """
-    cell = number(results.mean(variant, name, section, "reward"), percent=percent)
-    return cell + star(results, variant, name, section, shorter)
+    cell = number(results.mean(variant, name, *place), percent=percent)
+    return cell + star(results, variant, name, place, shorter)
 
 
-def star(results: Results, variant: str, name: str, section: str, shorter: str) -> str:
-    """` *` where the reward is `ABOVE_LENGTH`; arguments as for `starred`."""
-    gaps = [
-        results.mean(variant, name, section, f"reward_minus_{length}")
-        for length in (shorter, "longer")
-    ]
+def star(results: Results, variant: str, name: str, place: Place, shorter: str) -> str:
+    """` *` where the score is `ABOVE_LENGTH`; arguments as for `starred`."""
+    gaps = [results.mean(variant, name, *minus(place, length)) for length in (shorter, "longer")]
     above = all(gap is not None and (gap["interval"] or [0])[0] > 0 for gap in gaps)
     return " *" if above else ""
 
@@ -89,6 +87,22 @@ def seeds_table(results: Results) -> Cells:
             found = [results.by_cell.get((variant, b), {}).get(seed) for b in results.benchmarks]
             cells = [number(metrics and metrics["auroc"]["reward"]) for metrics in found]
             rows.append([variant, str(seed), *cells])
+    return rows
+
+
+def half_table(results: Results) -> Cells:
+    """Benchmark and variant: AUROC after half of the tokens, beside that of the whole length.
+
+    There is the head alone where that share was not asked for.
+    """
+    rows = [["benchmark", "variant", "length alone, at the end", "reward so far", "Q-value"]]
+    scores = [("partial_auroc", score, "0.5") for score in ("reward", "q_value")]
+    for benchmark in results.benchmarks:
+        length = number(results.any_variant(benchmark, "auroc", "length"))
+        for variant in results.variants:
+            if any(results.mean(variant, benchmark, *score) for score in scores):
+                cells = [starred(results, variant, benchmark, s, "length") for s in scores]
+                rows.append([benchmark, variant, length, *cells])
     return rows
 
 

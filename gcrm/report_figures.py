@@ -105,7 +105,8 @@ def partial_auroc(material: Material, part: Part, stem: Path) -> None:
             }
             if found:
                 lines.append(_line(variant, look[variant], list(found), list(found.values())))
-        panels.append(Panel(benchmark, lines, level=0.5))
+        length = results.any_variant(benchmark, "auroc", "length") or {}
+        panels.append(Panel(benchmark, lines, level=0.5, by_length=length.get("value")))
     what = "Q-value" if part.of == "q_value" else "partial reward"
     line_figure(
         stem,

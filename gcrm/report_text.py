@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from gcrm.comparison_tables import seeds_table as differences_of_seeds
 from gcrm.comparison_tables import seeds_text
 from gcrm.preference_tables import details_table
-from gcrm.report_cells import ABOVE_LENGTH, seeds_table
+from gcrm.report_cells import ABOVE_LENGTH, half_table, seeds_table
 from gcrm.report_contents import SOLUTIONS, Part, figure_files, labels, table_files, tables
 from gcrm.report_data import data_text
 from gcrm.report_results import Results
@@ -32,7 +32,9 @@ DIFFERENCES_TEXT = (
 PARTIAL_TEXT = (
     "AUROC of what is known after a share of a solution's tokens: the reward so far (first figure) "
     "and the Q-value (second). A vanilla model's Q-values are a control, since nothing trains them."
+    " *Length alone* is that of the whole solution, which nobody knows before its end."
 )
+HALF_TEXT = "After half of the tokens, with 95 % intervals:"
 CORRELATION_TEXT = (
     "Pearson correlation of Q-value and partial reward after a share of the tokens, with 95 % "
     "intervals. Where it is near 1, Q-values say what rewards say."
@@ -190,6 +192,9 @@ def partial_section(content: Content) -> list[str]:
     if not content.results.benchmarks:
         return []
     parts = ["## Partial solutions", PARTIAL_TEXT, *content.images("partial_auroc")]
+    half = half_table(content.results)
+    if len(half) > 1:
+        parts += [HALF_TEXT, markdown(half, texts=2), f"\\{ABOVE_LENGTH}."]
     return [*parts, CORRELATION_TEXT, content.table("correlation")]
 
 

@@ -119,7 +119,7 @@ def test_of_one_seed_the_estimates_are_those_of_its_metrics(one_seed: tuple[Path
     for variant in ("vanilla", "contrastive"):
         expected = metrics_of(folder, variant, 0)
         mine = estimates(found["variants"][variant])
-        assert len(mine) == 3 + 2 * 11 + 8
+        assert len(mine) == 3 + 3 * 2 * 11 + 8
         for place, estimate in mine.items():
             assert estimate["seeds"] == {"0": estimate["value"]}
             assert ("p" in estimate) == (place[-1] == "difference")
@@ -135,9 +135,15 @@ def test_a_difference_is_that_of_the_values_with_a_paired_interval(
     assert (pair["variant"], pair["baseline"]) == ("contrastive", "vanilla")
     first, second = (estimates(found["variants"][name]) for name in ("contrastive", "vanilla"))
     mine = estimates(pair)
-    assert set(first) - set(mine) == {
-        ("auroc", "reward_minus_length"),
-        ("auroc", "reward_minus_longer"),
+    lengths = ("length", "longer")
+    partial = {
+        ("partial_auroc", f"{score}_minus_{length}", f"{tenths / 10:g}")
+        for score in ("reward", "q_value")
+        for length in lengths
+        for tenths in range(11)
+    }
+    assert set(first) - set(mine) == partial | {
+        *(("auroc", f"reward_minus_{length}") for length in lengths),
         ("voting", "filtered", "difference"),
         ("voting", "filter_chosen", "difference"),
     }
@@ -272,11 +278,13 @@ def test_what_a_model_lacks_has_a_reason(tmp_path: Path) -> None:
     sampled = [
         write(tmp_path, name, 0, "all", scores(1, 3, with_q_values=name == "b")) for name in "ab"
     ]
-    pair = compared(tmp_path, greedy, sampled)["differences"][0]
+    found = compared(tmp_path, greedy, sampled)
+    pair = found["differences"][0]
     assert pair["auroc"]["reward"]["value"] == 0
     assert pair["voting"]["best_of_n"]["value"] == 0
     for estimate in (
         *pair["partial_auroc"]["q_value"].values(),
+        *found["variants"]["a"]["partial_auroc"]["q_value_minus_longer"].values(),
         *pair["voting"]["filtered"].values(),
         *pair["voting"]["filter_chosen"].values(),
     ):

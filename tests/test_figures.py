@@ -88,7 +88,7 @@ def lines(stem: Path, variants: list[str], panels: int = 7) -> None:
         for name in variants:
             y = generator.uniform(0.4, 0.8, 11)
             rows.append(Line(name, look[name], x, list(y), list(y - 0.05), list(y + 0.05)))
-        content.append(Panel(benchmark, rows, level=0.5))
+        content.append(Panel(benchmark, rows, level=0.5, by_length=0.3))
     content[-1] = Panel(content[-1].title, [])
     line_figure(stem, HEADING, content, "tokens so far, %", "AUROC", "chance")
 

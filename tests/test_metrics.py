@@ -49,8 +49,14 @@ def test_aurocs_and_correlations_are_those_of_the_libraries(tmp_path: Path) -> N
     for share, index in (("0", lambda n: 0), ("0.5", lambda n: n // 2 - 1), ("1", lambda n: n - 1)):
         for name, column in (("reward", "partial_rewards"), ("q_value", "q_values")):
             values = [row[max(index(len(row)), 0)] for row in greedy[column]]
-            value = found["partial_auroc"][name][share]["value"]
-            assert value == pytest.approx(roc_auc_score(correct, values))
+            auroc = roc_auc_score(correct, values)
+            for score, expected in (
+                (name, auroc),
+                (f"{name}_minus_length", auroc - by_length),
+                (f"{name}_minus_longer", auroc - 1 + by_length),
+            ):
+                value = found["partial_auroc"][score][share]["value"]
+                assert value == pytest.approx(expected)
     assert found["partial_auroc"]["reward"]["1"]["value"] == found["auroc"]["reward"]["value"]
     assert set(found["q_value_correlation"]) == {"0.2", "0.4", "0.6", "0.8"}
     at = [max(int(n * 0.4) - 1, 0) for n in lengths]
@@ -64,10 +70,14 @@ def test_aurocs_and_correlations_are_those_of_the_libraries(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(("sign", "name"), [(-1, "length"), (1, "longer")])
-def test_a_reward_that_is_the_length_does_not_beat_it(tmp_path: Path, sign: int, name: str) -> None:
-    found = made(tmp_path, reward=sign * columns()["num_tokens"])["auroc"]
-    assert found[f"reward_minus_{name}"]["value"] == pytest.approx(0)
-    assert found[f"reward_minus_{name}"]["interval"] == pytest.approx([0, 0])
+def test_a_score_that_is_the_length_does_not_beat_it(tmp_path: Path, sign: int, name: str) -> None:
+    lengths = columns()["num_tokens"]
+    q_values = [np.full(n, sign * n) for n in lengths]
+    found = made(tmp_path, reward=sign * lengths, q_values=q_values)
+    early = found["partial_auroc"][f"q_value_minus_{name}"]
+    for estimate in (found["auroc"][f"reward_minus_{name}"], *early.values()):
+        assert estimate["value"] == pytest.approx(0)
+        assert estimate["interval"] == pytest.approx([0, 0])
 
 
 def test_every_estimate_has_its_interval(tmp_path: Path) -> None:
@@ -220,6 +230,7 @@ def test_vanilla_has_rewards_and_says_why_there_is_no_more(tmp_path: Path) -> No
     assert found["auroc"]["reward"]["value"] is not None
     for section in (
         found["partial_auroc"]["q_value"],
+        found["partial_auroc"]["q_value_minus_longer"],
         found["q_value_correlation"],
         found["voting"]["filtered"],
         found["voting"]["filter_chosen"],

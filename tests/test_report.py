@@ -308,7 +308,7 @@ def test_the_csv_files_have_every_number(report: Path, run_folder: Path) -> None
             found += [float(row["p"]) for row in rows if row["p"]]
             assert sorted(found) == pytest.approx(sorted(expected))
     partial = list(csv.DictReader((report / "tables/partial_auroc.csv").open()))
-    assert len(partial) == 4 * 3 * 2 * 11
+    assert len(partial) == 4 * 3 * 2 * 11 * 3  # each also above both lengths
     correlations = list(csv.DictReader((report / "tables/correlation.csv").open()))
     assert len(correlations) == 4 * 3 * 4 * 2
 
@@ -387,6 +387,23 @@ def test_a_star_needs_more_than_length_either_way(tmp_path: Path, run_folder: Pa
         text = summary(content([tmp_path / "m.json"]))
         row = next(line for line in text.splitlines() if line.startswith("gsm8k"))
         assert row.endswith("*") == starred
+
+
+def test_after_half_of_the_tokens_a_star_needs_as_much(tmp_path: Path, run_folder: Path) -> None:
+    metrics = json.loads(metrics_of(run_folder)[0].read_text())
+    early = metrics["partial_auroc"]
+    early["q_value"]["0.5"] = {"value": 0.7, "interval": [0.6, 0.8], "n": 40}
+    early["q_value_minus_length"]["0.5"] |= {"value": 0.2, "interval": [0.1, 0.3]}
+    for longer, starred in ((0.01, True), (-0.01, False)):
+        early["q_value_minus_longer"]["0.5"] |= {"value": 0.2, "interval": [longer, 0.3]}
+        (tmp_path / "m.json").write_text(json.dumps(metrics))
+        text = report_text(content([tmp_path / "m.json"]))
+        assert ("0.700 [0.600, 0.800] * |" in text) == starred
+        assert "After half of the tokens" in text
+    for curve in early.values():
+        del curve["0.5"]
+    (tmp_path / "m.json").write_text(json.dumps(metrics))
+    assert "After half" not in report_text(content([tmp_path / "m.json"]))
 
 
 # --- differences of variants -----------------------------------------------------------------

@@ -27,11 +27,17 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """Lines that share a panel, and a level to compare them with."""
+    """Lines that share a panel, and what to compare them with.
+
+    Attributes:
+        level: what guessing reaches.
+        by_length: what minus the length of the whole solution reaches.
+    """
 
     title: str
     lines: Sequence[Line]
     level: float | None = None
+    by_length: float | None = None
 
 
 def line_figure(
@@ -63,6 +69,9 @@ def line_figure(
                     label=level_label,
                     zorder=1,
                 )
+            if panel.by_length is not None:
+                label = "length alone, at the end"
+                axes.axhline(panel.by_length, color=GREY, linewidth=1.4, label=label, zorder=1)
             for line in panel.lines:
                 _draw(axes, line, bands)
             if not panel.lines:
