@@ -3,13 +3,13 @@
 Everything is made from metrics files; score tables and models give what metrics do not have.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from gcrm.cli import run_stage
 from gcrm.files import atomic_path
 from gcrm.progress import Progress
-from gcrm.provenance import write_provenance
+from gcrm.provenance import FILE, read_provenance, sha256, write_provenance
 from gcrm.published import read_published
 from gcrm.report_contents import FOR_TOKENS, SOLUTIONS, figure_files, figures, table_files, tables
 from gcrm.report_curves import condense, training_curves
@@ -37,9 +37,17 @@ def run(options: ReportOptions) -> None:
     material = _material(options, numbers, label)
     drawn = [part for part in figures(numbers.scope) if can_be_drawn(material, part)]
     progress = Progress("report", len(drawn), "figure")
+    made: list[Path] = []
+
+    def write(name: str, text: str) -> None:
+        made.append(options.save_dir / name)
+        with atomic_path(made[-1]) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
     for part in drawn:
-        stem = options.save_dir / figure_files(part)[0]
-        FIGURES[part.kind](material.of(part), part, stem.with_suffix(""))
+        files = [options.save_dir / name for name in figure_files(part)]
+        FIGURES[part.kind](material.of(part), part, files[0].with_suffix(""))
+        made += files
         progress.advance()
     for part in tables(numbers.scope):
         table = TABLES[part.kind]
@@ -52,21 +60,29 @@ def run(options: ReportOptions) -> None:
             ".csv": comma_separated([["run", *rows[0]], *([label, *row] for row in rows[1:])]),
         }
         for name in table_files(part):
-            _write(options.save_dir / name, texts[Path(name).suffix])
+            write(name, texts[Path(name).suffix])
     if models := _models(options, material):
         page = solutions_page(
             f"{label}: solutions", models, options.examples, _filter(numbers.results)
         )
-        _write(options.save_dir / SOLUTIONS, page)
+        write(SOLUTIONS, page)
     content = Content(options, label, numbers, drawn, bool(models))
-    _write(options.save_dir / "report.md", report_text(content))
-    _write(options.save_dir / "summary.txt", summary(content))
-    write_provenance(options.save_dir / "provenance.json", options, _inputs(options, numbers))
+    write("report.md", report_text(content))
+    write("summary.txt", summary(content))
+    _discard_others(options.save_dir, made)
+    write_provenance(options.save_dir / FILE, options, _inputs(options, numbers), made)
 
 
-def _write(path: Path, text: str) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+def _discard_others(folder: Path, made: Collection[Path]) -> None:
+    """Remove what an earlier report made and this one does not: figures of a variant that is gone.
+
+    Files that were changed since, or that no report made, are somebody's own and stay.
+    """
+    earlier = read_provenance(folder / FILE) or {}
+    for name, digest in earlier.get("outputs", {}).items():
+        file = folder / name
+        if file not in made and file.is_file() and sha256(file) == digest:
+            file.unlink()
 
 
 def _material(options: ReportOptions, numbers: Numbers, label: str) -> Material:

@@ -147,6 +147,23 @@ def content(paths: list[Path], **changes: Any) -> Content:
 # --- the files -------------------------------------------------------------------------------
 
 
+def test_figures_of_a_variant_that_is_gone_go(tmp_path: Path, run_folder: Path) -> None:
+    model = run_folder / "metrics" / "vanilla" / "seed0" / "gsm8k.json"
+    other = run_folder / "metrics" / "contrastive" / "seed0" / "gsm8k.json"
+    for metrics in ([model, other], [model]):
+        given = ReportOptions(
+            run="tiny", metrics=metrics, save_dir=tmp_path, scores_dir=run_folder / "scores"
+        )
+        run(given)
+        figures = {file.name for file in (tmp_path / "figures").iterdir()}
+        assert "q_values_vanilla.svg" in figures
+        assert ("q_values_contrastive.png" in figures) == (other in metrics)
+        if other in metrics:  # what somebody has put there, or has changed, is theirs
+            (tmp_path / "figures" / "mine.svg").write_text("<svg/>")
+            (tmp_path / "figures" / "q_values_contrastive.svg").write_text("<svg/>")
+    assert {"mine.svg", "q_values_contrastive.svg"} <= figures
+
+
 def test_everything_that_the_rule_declares_is_written_and_nothing_else(report: Path) -> None:
     parts = contents.figures(WHOLE)
     files = {name for part in parts for name in contents.figure_files(part)}
