@@ -145,10 +145,10 @@ def load_reward_model(
     return model.eval(), tokenizer
 
 
-def _some(keys: Iterable[str], most: int = 5) -> str:
+def _some(keys: Iterable[str]) -> str:
     names = sorted(keys)
-    rest = [f"and {len(names) - most} more"] if len(names) > most else []
-    return ", ".join([*names[:most], *rest]) or "none"
+    rest = [f"and {len(names) - 5} more"] if len(names) > 5 else []
+    return ", ".join([*names[:5], *rest]) or "none"
 
 
 def read_facts(source: str) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from gcrm.cli import run_stage
 from gcrm.errors import UserError
 from gcrm.files import write_json
 from gcrm.matching import COLUMNS, Completions
-from gcrm.measures import CHANGE, LENGTH, Measures, auroc_measures, nested, vote_measures
-from gcrm.places import Place, is_minus
+from gcrm.measures import CHANGE, LENGTH, Measures, auroc_measures, vote_measures
+from gcrm.places import Place, is_minus, nested
 from gcrm.preference_measures import Model, preference_measures
 from gcrm.progress import Progress
 from gcrm.provenance import beside, write_provenance

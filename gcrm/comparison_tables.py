@@ -123,12 +123,12 @@ def comparison_table(
     return rows
 
 
-def seeds_table(comparisons: Comparisons, place: Place = AUROC["reward"]) -> list[list[str]]:
-    """The difference of every seed, by benchmark and pair; the head alone where there is one."""
+def seeds_table(comparisons: Comparisons) -> list[list[str]]:
+    """The reward's difference of every seed, by benchmark and pair; with one, the head alone."""
     found = [
         (benchmark, pair, estimate["seeds"])
         for pair in comparisons.pairs()
-        for benchmark, estimate in comparisons.differences(pair, place).items()
+        for benchmark, estimate in comparisons.differences(pair, AUROC["reward"]).items()
         if len(estimate["seeds"]) > 1
     ]
     seeds = list(dict.fromkeys(seed for *_, values in found for seed in values))

@@ -110,12 +110,12 @@ def write_completions(
         scratch: a folder for the file that is just unpacked; it is removed.
 
     Returns:
-        The number of problems of each benchmark's greedy file.
+        The number of solutions in each benchmark's greedy file.
 
     Raises:
         UserError: a file or folder is not in the archive, or a row is broken.
     """
-    problems = {}
+    solutions = {}
     names = [
         (benchmark, f"output-{name}.jsonl")
         for benchmark in benchmarks
@@ -134,13 +134,13 @@ def write_completions(
                 write_jsonl(target / benchmark / name, rows)
                 file.unlink()
                 if name == "output-greedy.jsonl":
-                    problems[benchmark] = len(rows)
+                    solutions[benchmark] = len(rows)
                 progress.advance()
-        for benchmark in problems:
+        for benchmark in solutions:
             discard_samples(target / benchmark, download.samples.get(benchmark, 0))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return problems
+    return solutions
 
 
 def _missing(

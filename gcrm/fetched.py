@@ -29,11 +29,11 @@ def fetch_data(options: PrepareOptions) -> dict[str, Any]:
         scratch = options.download_dir / f".{name}.unpacked"
         if download.format == "completions":
             assert options.completions_data_path is not None
-            problems = write_completions(
+            solutions = write_completions(
                 files[0], download, options.benchmarks, options.completions_data_path, scratch
             )
-            facts[name]["problems"] = dict(problems)
-            say(f"prepare: {name}: completions of {len(problems)} benchmarks")
+            facts[name]["solutions"] = dict(solutions)
+            say(f"prepare: {name}: completions of {len(solutions)} benchmarks")
         else:
             assert options.preferences_dir is not None
             output = options.preferences_dir / f"{name}.jsonl"

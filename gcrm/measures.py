@@ -5,7 +5,6 @@ They are those of the metrics file and have their places there as names: ("auroc
 that their differences are paired.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -123,17 +122,6 @@ def vote_measures(
         reason = TOO_FEW_PROBLEMS if curve else ALL_SKIPPED
         return found | {(*CHOSEN, name): _without(reason, best) for name in names}
     return found | vote(CHOSEN, chosen.accuracy, chosen.saved)
-
-
-def nested(by_place: Mapping[Place, Json]) -> Json:
-    """{("a", "b"): x} as {"a": {"b": x}}."""
-    result: Json = {}
-    for place, content in by_place.items():
-        section = result
-        for key in place[:-1]:
-            section = section.setdefault(key, {})
-        section[place[-1]] = content
-    return result
 
 
 def _without(reason: dict[str, str], like: Measure) -> Measure:

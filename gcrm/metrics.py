@@ -19,10 +19,10 @@ from gcrm.cli import run_stage, show
 from gcrm.correlation import correlation
 from gcrm.errors import UserError
 from gcrm.files import write_json
-from gcrm.measures import auroc_measures, nested
+from gcrm.measures import auroc_measures
 from gcrm.metrics_text import describe
 from gcrm.pair_scores import read_pair_scores
-from gcrm.places import LENGTHS, minus
+from gcrm.places import LENGTHS, minus, nested
 from gcrm.preference_metrics import preference_metrics
 from gcrm.progress import say
 from gcrm.provenance import beside, write_provenance

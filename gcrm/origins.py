@@ -4,7 +4,7 @@ Each stage wrote a provenance file beside its results, with the SHA-256 of what 
 no stage made are where it begins: data that a user brought, a base model, or a name on the hub.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -12,7 +12,6 @@ from typing import Any
 
 from gcrm.fingerprint import code_version
 from gcrm.provenance import FILE, beside, read_provenance, sha256, versions_now
-from gcrm.settings.metrics import OF_SOLUTIONS
 
 Json = dict[str, Any]
 
@@ -104,13 +103,15 @@ def _candidates(path: Path) -> Iterator[Path]:
         yield beside(parent.parent / "data" / "report.json")
 
 
-def steps_to(path: Path, sections: Mapping[str, Mapping[str, Any]] | None = None) -> list[Step]:
+def steps_to(
+    path: Path, settings_now: Callable[[Step], Mapping[str, Any]] | None = None
+) -> list[Step]:
     """All stages on the way to the result of a provenance file, the first ones first.
 
     Args:
         path: the provenance file.
-        sections: the settings of the current config by stage, or by stage and variant as in
-            `train vanilla`; None: not compared.
+        settings_now: what the current config would give the stage, as its provenance has it;
+            None: not compared.
     """
     found: dict[Path, Step] = {}
 
@@ -124,7 +125,7 @@ def steps_to(path: Path, sections: Mapping[str, Mapping[str, Any]] | None = None
             step.inputs.append(Input(name, then, _digest(name) if then else None, made_by))
             if made_by is not None:
                 visit(made_by)
-        step.differs = list(_differences(step, sections))
+        step.differs = list(_differences(step, settings_now(step) if settings_now else {}))
         step.notes = [
             f"{name} {then} then, {now} now"
             for name, then in facts["versions"].items()
@@ -141,7 +142,7 @@ def _digest(name: str) -> str | None:
     return sha256(Path(name))
 
 
-def _differences(step: Step, sections: Mapping[str, Mapping[str, Any]] | None) -> Iterator[str]:
+def _differences(step: Step, settings: Mapping[str, Any]) -> Iterator[str]:
     now = _code_now(step.stage)
     if "code" not in step.facts:
         yield "code: not known which it was"
@@ -155,19 +156,20 @@ def _differences(step: Step, sections: Mapping[str, Mapping[str, Any]] | None) -
             what = "is not there any more" if here is None else "is not as the stage wrote it"
             yield f"{path} {what}"
     recorded = step.facts["options"] | {"threads": step.facts["threads"]}
-    for key, value in section_of(step, sections or {}).items():
-        if recorded.get(key) != value:
-            yield f"{step.stage}.{key}: {recorded.get(key)} then, {value} now"
+    for key, now in settings.items():
+        then, what = recorded.get(key), f"{step.stage}.{key}"
+        if key == "inputs":
+            yield from (f"{name} is new" for name in now if name not in step.facts["inputs"])
+        elif _are_texts(then) and _are_texts(now) and set(then) != set(now):
+            yield from (f"{what}: {name} is not given any more" for name in then if name not in now)
+            yield from (f"{what}: {name} is new" for name in now if name not in then)
+        elif then != now:
+            yield f"{what}: {then} then, {now} now"
 
 
-def section_of(step: Step, sections: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The current settings of a step's stage; those of `train` are the variant's."""
-    if step.stage == "train":
-        return sections.get(f"train {step.path.parent.parent.name}", {})
-    section = sections.get(step.stage, {})
-    if step.facts["options"].get("pair_scores"):
-        return {key: value for key, value in section.items() if key not in OF_SOLUTIONS}
-    return section
+def _are_texts(value: Any) -> bool:
+    """Whether it is a list of files, or of names."""
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
 @cache

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 Place = tuple[str, ...]
+Json = dict[str, Any]
 
 LENGTHS = ("length", "longer")
 """what a score may be no better than: a solution's length, be shorter or longer better"""
@@ -35,3 +36,14 @@ def leaves(part: Mapping[str, Any], above: Place = ()) -> Iterator[tuple[Place, 
 def estimates(part: Mapping[str, Any]) -> dict[Place, Mapping[str, Any]]:
     """The estimates alone."""
     return {place: leaf for place, leaf in leaves(part) if isinstance(leaf, Mapping)}
+
+
+def nested(by_place: Mapping[Place, Any]) -> Json:
+    """{("a", "b"): x} as {"a": {"b": x}}."""
+    result: Json = {}
+    for place, content in by_place.items():
+        section = result
+        for key in place[:-1]:
+            section = section.setdefault(key, {})
+        section[place[-1]] = content
+    return result

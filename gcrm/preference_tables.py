@@ -6,7 +6,7 @@ from typing import Any
 from gcrm.comparison_tables import comparison_table
 from gcrm.report_cells import starred
 from gcrm.report_results import Results
-from gcrm.report_rows import ESTIMATE, flat
+from gcrm.report_rows import ESTIMATE, cells, flat
 from gcrm.tables import number
 
 DIFFERENCES = {
@@ -25,8 +25,8 @@ def preference_table(results: Results, variants: Sequence[str]) -> list[list[str
         shorter = results.any_variant(name, "accuracy", "shorter")
         row = [name, _count(results, name, "n"), number(shorter, percent=True)]
         reward = ("accuracy", "reward")
-        cells = [starred(results, v, name, reward, "shorter", percent=True) for v in variants]
-        rows.append(row + cells)
+        accuracies = [starred(results, v, name, reward, "shorter", percent=True) for v in variants]
+        rows.append(row + accuracies)
     return rows
 
 
@@ -73,13 +73,11 @@ def preference_differences(results: Results, names: Sequence[str] = ()) -> list[
 def preference_rows(results: Results) -> list[list[Any]]:
     """variant, seed, held-out set, score, share of the tokens (empty: all), and the estimate."""
     rows: list[list[Any]] = [["variant", "seed", "heldout", "score", "percentile", *ESTIMATE]]
-    for (variant, name), seeds in results.by_cell.items():
-        for seed, metrics in seeds.items():
-            where = [variant, seed, name]
-            for score, estimate in metrics["accuracy"].items():
-                rows.append([*where, score, None, *flat(estimate)])
-            rows.append([*where, "margin", None, *flat(metrics["margin"])])
-            for score, curve in metrics["partial_accuracy"].items():
-                if "reason" not in curve:
-                    rows += [[*where, score, share, *flat(each)] for share, each in curve.items()]
+    for where, metrics in cells(results):
+        for score, estimate in metrics["accuracy"].items():
+            rows.append([*where, score, None, *flat(estimate)])
+        rows.append([*where, "margin", None, *flat(metrics["margin"])])
+        for score, curve in metrics.get("partial_accuracy", {}).items():
+            if "reason" not in curve:
+                rows += [[*where, score, share, *flat(each)] for share, each in curve.items()]
     return rows

@@ -9,7 +9,7 @@ from gcrm.tables import markdown
 def data_text(path: Path) -> str:
     """Problems of each benchmark, and questions they share with training, in Markdown."""
     found = read_json(path, "prepare")
-    rows = [["evaluated on", "problems or prompts", "shared with training"]]
+    rows = [["brought to evaluate on", "problems or prompts", "shared with training"]]
     for name, benchmark in found.get("benchmarks", {}).items():
         shared = benchmark.get("shared_with_training", 0)
         rows.append([name, str(benchmark.get("problems", "–")), str(shared)])
@@ -20,7 +20,7 @@ def data_text(path: Path) -> str:
         f"- {_without_folders(name)}: {source.get('rows', '–')} rows"
         for name, source in found.get("training", {}).items()
     ]
-    return "\n".join([markdown(rows), "Training data:", "", *training])
+    return "\n".join([markdown(rows), "Brought to train on:", "", *training])
 
 
 def _without_folders(source: str) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 from gcrm.comparison_tables import Comparisons, read_comparisons
 from gcrm.errors import UserError
 from gcrm.metrics_files import read_metrics
+from gcrm.places import is_minus
 
 Json = dict[str, Any]
 
@@ -110,7 +111,7 @@ def ends_of(*path: str) -> tuple[float, float]:
     """The least and the largest value that the number at this place of a metrics file can have."""
     if path[0] == "margin":
         return ANYTHING
-    if path[0] == "q_value_correlation" or path[-1] == "difference" or "minus" in path[-1]:
+    if path[0] == "q_value_correlation" or path[-1] == "difference" or is_minus(path):
         return DIFFERENCE
     return SHARE
 

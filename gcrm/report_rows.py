@@ -1,9 +1,12 @@
-"""The tables of the report as CSV: every number of every seed, one row each."""
+"""The tables of the report as CSV: every number of every seed, one row each.
+
+A variant with several seeds has rows without a seed, too: averages, as the tables show them.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from gcrm.places import Place, leaves
+from gcrm.places import Place, estimates, leaves, nested
 from gcrm.published import Published, PublishedNumber
 from gcrm.report_results import Json, Results
 
@@ -40,17 +43,23 @@ def flat(estimate: Json) -> list[Any]:
     return [estimate.get("value"), low, high, estimate.get("n"), estimate.get("reason")]
 
 
-def _cells(results: Results) -> Iterator[tuple[list[Any], Json]]:
+def cells(results: Results) -> Iterator[tuple[list[Any], Json]]:
+    """Variant, seed and benchmark with their metrics; after several seeds, None and averages."""
     for (variant, benchmark), seeds in results.by_cell.items():
         for seed, metrics in seeds.items():
             yield [variant, seed, benchmark], metrics
+        if len(seeds) > 1:
+            places = dict.fromkeys(place for found in seeds.values() for place in estimates(found))
+            means = {place: results.mean(variant, benchmark, *place) for place in places}
+            averages = {place: mean for place, mean in means.items() if mean is not None}
+            yield [variant, None, benchmark], nested(averages)
 
 
 def auroc_rows(results: Results, published: Published) -> Rows:
     """variant, seed, benchmark, score, and the estimate; then published numbers."""
     rows: Rows = [["variant", "seed", "benchmark", "score", *ESTIMATE, "published in"]]
-    for where, metrics in _cells(results):
-        for score, estimate in metrics["auroc"].items():
+    for where, metrics in cells(results):
+        for score, estimate in metrics.get("auroc", {}).items():
             rows.append([*where, score, *flat(estimate), None])
     for number in published.of(["auroc"], results.benchmarks):
         rows.append([*_published(number), "reward", *flat({"value": number.value}), number.source])
@@ -64,8 +73,8 @@ def _published(number: PublishedNumber) -> list[Any]:
 def partial_rows(results: Results) -> Rows:
     """variant, seed, benchmark, score, share of the tokens, and the estimate."""
     rows: Rows = [["variant", "seed", "benchmark", "score", "percentile", *ESTIMATE]]
-    for where, metrics in _cells(results):
-        for score, curve in metrics["partial_auroc"].items():
+    for where, metrics in cells(results):
+        for score, curve in metrics.get("partial_auroc", {}).items():
             rows += [[*where, score, share, *flat(each)] for share, each in _curve(curve)]
     return rows
 
@@ -73,8 +82,8 @@ def partial_rows(results: Results) -> Rows:
 def correlation_rows(results: Results) -> Rows:
     """variant, seed, benchmark, method, share of the tokens, and the estimate."""
     rows: Rows = [["variant", "seed", "benchmark", "method", "percentile", *ESTIMATE]]
-    for where, metrics in _cells(results):
-        for share, methods in _curve(metrics["q_value_correlation"]):
+    for where, metrics in cells(results):
+        for share, methods in _curve(metrics.get("q_value_correlation", {})):
             rows += [[*where, method, share, *flat(each)] for method, each in methods.items()]
     return rows
 
@@ -155,7 +164,7 @@ def _tested(estimate: Json) -> list[Any]:
 
 
 def _votes(results: Results) -> Iterator[tuple[list[Any], Place, Json]]:
-    for where, metrics in _cells(results):
+    for where, metrics in cells(results):
         for place, estimate in _numbers(metrics.get("voting", {})):
             yield where, place, estimate
 

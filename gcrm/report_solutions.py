@@ -186,11 +186,11 @@ def _legend(models: Sequence[Model], filter: Filter) -> str:
     )
     return (
         f'<p class="facts">The darker a token, the lower its Q-value: '
-        f'<span class="tokens">{bar}</span> is {ranges}, the range of a model\'s Q-values but for '
-        f"the outermost 4 % (first seed). Underlined: below {filter.threshold:g}, from token "
-        f"{filter.skip_tokens + 1} on, for which the filter drops a sample. {END} is the end. "
-        "Point at a token for its value. Solutions are the first of each benchmark by hash of "
-        "their question, not picked by how they look.</p>"
+        f'<span class="tokens">{bar}</span> is {ranges}, from the lowest 2nd percentile of a '
+        f"benchmark's Q-values to the highest 98th (first seed). Underlined: below "
+        f"{filter.threshold:g}, from token {filter.skip_tokens + 1} on, for which the "
+        f"filter drops a sample. {END} is the end. Point at a token for its value. Solutions are "
+        "the first of each benchmark by hash of their question, not picked by how they look.</p>"
     )
 
 

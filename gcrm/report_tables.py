@@ -14,6 +14,7 @@ from gcrm.preference_tables import (
 )
 from gcrm.published import Published
 from gcrm.report_cells import (
+    ABOVE_LENGTH,
     Cells,
     auroc_table,
     correlation_table,
@@ -89,7 +90,7 @@ class TableKind:
 
 TABLES: dict[str, TableKind] = {
     "auroc": TableKind(
-        "AUROC of the final reward, 95 % intervals",
+        f"AUROC of the final reward, 95 % intervals ({ABOVE_LENGTH})",
         lambda given: auroc_table(given.results, given.results.variants, given.published),
         lambda given: auroc_rows(given.results, given.published),
     ),
@@ -117,7 +118,7 @@ TABLES: dict[str, TableKind] = {
         lambda given: variant_rows(given.results, given.in_distribution),
     ),
     "preferences": TableKind(
-        "Preference accuracy on held-out pairs, %, 95 % intervals",
+        f"Preference accuracy on held-out pairs, %, 95 % intervals ({ABOVE_LENGTH})",
         lambda given: preference_table(given.heldout, given.heldout.variants),
         lambda given: preference_rows(given.heldout),
     ),

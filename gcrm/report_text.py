@@ -32,7 +32,8 @@ DIFFERENCES_TEXT = (
 PARTIAL_TEXT = (
     "AUROC of what is known after a share of a solution's tokens: the reward so far (first figure) "
     "and the Q-value (second). A vanilla model's Q-values are a control, since nothing trains them."
-    " *Length alone* is that of the whole solution, which nobody knows before its end."
+    " *Length alone* takes the shorter whole solution for the better one, and nobody knows it "
+    "before its end."
 )
 HALF_TEXT = "After half of the tokens, with 95 % intervals:"
 CORRELATION_TEXT = (
@@ -49,7 +50,8 @@ COURSE_TEXT = (
 REWARDS_TEXT = (
     "Rewards of right and wrong solutions. A reward model is trained on differences only: its mean "
     "over all benchmarks is taken off. Right and wrong solutions have the same area, however many "
-    "there are, and each panel has a scale of its own. The outermost bins hold what lies beyond."
+    "there are, and heights have a scale of their own in each panel. The outermost bins hold what "
+    "lies beyond."
 )
 VOTES_TEXT = (
     "% of problems right, with 95 % intervals; ties count in parts. *Q-filtered* drops the samples "

@@ -27,8 +27,8 @@ def run(options: SampleOptions) -> None:
     from gcrm.generation import generate
 
     disable_progress_bar()  # one progress line is enough
-    tokenizer = load_tokenizer(options.model)
-    model = load_language_model(options.model)
+    tokenizer = load_tokenizer(options.model, options.trust_remote_code)
+    model = load_language_model(options.model, options.trust_remote_code)
     check_vocabulary(model, tokenizer.vocab_size, options.model)
     questions = [problem["question"] for problem in problems]
     name = options.save_dir.name

@@ -7,29 +7,21 @@ versions, device; and what has changed since, so that it would have to be built 
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gcrm.cli import Parser, show
-from gcrm.config import MAKING, Config
+from gcrm.config import Config
 from gcrm.config_loading import load, read_config
 from gcrm.errors import UserError
 from gcrm.files import read_json
 from gcrm.origins import Json, Step, provenance_of, read, steps_to, to_rebuild
 from gcrm.provenance import git_state
 from gcrm.screening import line, lines
-from gcrm.settings.metrics import StatisticsSettings
-from gcrm.settings.train import NO_MATTER
+from gcrm.settings_now import settings_now
 from gcrm.trace_text import as_text
-
-GIVEN_BY_RULES = {
-    "sample": {"num_samples"},
-    "evaluate": {"goal_attribute", "max_pairs", "max_problems"},
-    "report": {"published"},
-    "train": NO_MATTER,
-}
-"""settings that the rules give as paths, or per set; they are in the data and not compared"""
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -73,7 +65,7 @@ def trace(file: Path, number: str | None = None, configfile: Path | None = None)
             "result of a stage"
         )
     config, where = _config(file, configfile)
-    steps = steps_to(path, _sections(config) if config else None)
+    steps = steps_to(path, partial(settings_now, config) if config else None)
     rebuild = [step.path for step in to_rebuild(steps)]
     facts = read(path) or {}
     return {
@@ -123,33 +115,6 @@ def _config(file: Path, given: Path | None) -> tuple[Config | None, str | None]:
         except UserError:
             continue  # a config of others, which may not fit this machine
     return None, None
-
-
-def _sections(config: Config) -> Mapping[str, Mapping[str, Any]]:
-    """The settings by stage, as the stages' provenance has them."""
-    found: dict[str, dict[str, Any]] = {}
-    for stage in ("prepare", "pretrain", "sample", "pair", "represent", "evaluate", "metrics"):
-        section = getattr(config, stage)
-        if section is not None:
-            found[stage] = section.model_dump(mode="json")
-    shared = config.metrics.model_dump(mode="json", include=set(StatisticsSettings.model_fields))
-    found["compare"] = config.compare.model_dump(mode="json") | shared
-    for stage in MAKING:
-        if stage in found:
-            found[stage]["data_seed"] = config.data_seed
-    for name in config.variants:
-        found[f"train {name}"] = config.variant(name).model_dump(mode="json")
-    for stage, section in found.items():
-        if threads := getattr(config.threads, stage.split()[0], None):
-            section["threads"] = threads
-    return {
-        stage: {
-            key: value
-            for key, value in section.items()
-            if key not in GIVEN_BY_RULES.get(stage.split()[0], ())
-        }
-        for stage, section in found.items()
-    }
 
 
 def _shown(step: Step, rebuild: bool) -> Json:

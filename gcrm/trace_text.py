@@ -88,8 +88,10 @@ def _now(found: Json) -> str:
         names = " → ".join(step["stage"] for step in again)
         lines.append(f"To reproduce it now, these would be built again: {names}")
         lines += [f"  {step['stage']}: {reason}" for step in again for reason in _reasons(step)]
+    elif found["config"] is None:
+        lines.append("Nothing else differs from this checkout.")
     else:
-        lines.append("Nothing differs from this checkout: the same would be built.")
+        lines.append("Nothing differs from this checkout and its config: the same would be built.")
     commands = found["commands"]
     if commands["now"]:
         lines.append(f"Build it with the code and config of now: {commands['now']}")

@@ -86,16 +86,16 @@ class Samples:
         np.divide(total, winners, out=accuracy, where=winners > 0)
         return accuracy
 
-    def reward_weighted(self, reward: NDArray[Any], keep: Bools | None = None) -> Floats:
+    def reward_weighted(self, reward: NDArray[Any]) -> Floats:
         """Accuracy of the vote in which a sample counts exp(reward), shape (P,).
 
         Bradley-Terry rewards are determined up to a constant for each problem, which this vote does
         not depend on (unlike one that adds up rewards or their sigmoids).
         """
-        votes = self.group >= 0 if keep is None else keep & (self.group >= 0)
+        votes = self.group >= 0
         best = self._best(np.where(votes, reward, -np.inf))[self.problem]
         relative = np.where(votes, reward, 0) - np.where(votes, best, 0)
-        return self.majority(keep, np.exp(relative, dtype=np.float64))
+        return self.majority(weights=np.exp(relative, dtype=np.float64))
 
     def best_of_n(self, reward: NDArray[Any]) -> Floats:
         """Accuracy of the sample with the highest reward (mean of several that tie), (P,)."""

@@ -86,7 +86,7 @@ def test_what_is_fetched_is_converted_checked_and_recorded(
             }
         ],
     }
-    assert report["downloads"]["predictions"]["problems"] == {"gsm8k": 3, "svamp": 3}
+    assert report["downloads"]["predictions"]["solutions"] == {"gsm8k": 3, "svamp": 3}
     provenance = json.loads((home / "data/report.json.provenance.json").read_text())
     assert provenance["downloads"] == report["downloads"]
     assert len(list((home / "downloads").iterdir())) == 3

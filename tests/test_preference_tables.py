@@ -126,7 +126,8 @@ def test_ties_and_pairs_left_out_are_shown(tmp_path: Path, heldout: list[Path]) 
 def test_the_csv_has_every_number(tmp_path: Path, heldout: list[Path]) -> None:
     folder = report(tmp_path, heldout_metrics=heldout)
     rows = list(csv.DictReader((folder / "tables/preferences.csv").open()))
-    assert len(rows) == 8 * (6 + 1 + 2 * 11)  # files; final scores, margin, percentiles
+    # files, averages over two seeds; final scores, margin, percentiles
+    assert len(rows) == (8 + 4) * (6 + 1 + 2 * 11)
     wanted = {"variant": "contrastive", "seed": "1", "heldout": "harmless"}
     row = next(
         row

@@ -252,6 +252,12 @@ def test_without_q_values_and_samples_there_is_less_to_tell(tmp_path: Path, vari
     assert "## Votes" not in (tmp_path / "report/report.md").read_text()
 
 
+def test_partial_solutions_are_drawn_beside_the_length(report: Path) -> None:
+    for score in ("reward", "q_value"):
+        drawn = (report / f"figures/partial_auroc_{score}.svg").read_text()
+        assert "<!-- length alone (shorter is better), at the end -->" in drawn
+
+
 def test_lines_of_many_variants_are_parted_among_figures(tmp_path: Path) -> None:
     """With the first variant in each of them, and no other twice."""
     names = [f"v{i}" for i in range(12)]
@@ -301,7 +307,8 @@ def test_the_table_has_the_mean_over_seeds_and_each_seed(report: Path, run_folde
 
 def test_the_csv_files_have_every_number(report: Path, run_folder: Path) -> None:
     rows = list(csv.DictReader((report / "tables/auroc.csv").open()))
-    assert len(rows) == 4 * 3 * 4  # models, benchmarks, scores
+    # models, benchmarks, scores; averages over seeds, but of mawps
+    assert len(rows) == 4 * 3 * 4 + 2 * 2 * 4
     row = next(r for r in rows if r["benchmark"] == "math" and r["score"] == "reward")
     expected = json.loads((run_folder / "metrics/vanilla/seed0/math.json").read_text())
     assert float(row["value"]) == expected["auroc"]["reward"]["value"]
@@ -325,9 +332,16 @@ def test_the_csv_files_have_every_number(report: Path, run_folder: Path) -> None
             found += [float(row["p"]) for row in rows if row["p"]]
             assert sorted(found) == pytest.approx(sorted(expected))
     partial = list(csv.DictReader((report / "tables/partial_auroc.csv").open()))
-    assert len(partial) == 4 * 3 * 2 * 11 * 3  # each also above both lengths
+    assert len(partial) == (4 * 3 + 2 * 2) * 2 * 11 * 3  # each also above both lengths
     correlations = list(csv.DictReader((report / "tables/correlation.csv").open()))
-    assert len(correlations) == 4 * 3 * 4 * 2
+    assert len(correlations) == (4 * 3 + 2 * 3) * 4 * 2
+    compared = json.loads((run_folder / "comparisons/gsm8k.json").read_text())["variants"]
+    averages = [row for row in partial if row["benchmark"] == "gsm8k" and not row["seed"]]
+    assert len(averages) == 2 * 2 * 11 * 3
+    for row in averages:
+        found = compared[row["variant"]]["partial_auroc"][row["score"]][row["percentile"]]
+        assert float(row["value"]) == found["value"]
+        assert [float(row["low"]), float(row["high"])] == found["interval"]
 
 
 def numbers(part: Any) -> list[float]:

@@ -43,6 +43,7 @@ def test_intervals_end_where_values_do() -> None:
         (("voting", "mean_correct"), 0.02, 0, 1),
         (("accuracy", "reward"), 0.98, 0, 1),
         (("accuracy", "reward_minus_shorter"), -0.02, -1, 1),
+        (("partial_auroc", "q_value_minus_longer", "0.5"), -0.02, -1, 1),
         (("q_value_correlation", "0.2", "pearson"), 0.98, -1, 1),
         (("margin",), 0.0, -np.inf, np.inf),
     ):

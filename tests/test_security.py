@@ -16,9 +16,12 @@ from test_train import write_pairs
 from workflow_runs import ROOT
 
 from gcrm.checkpoints import load_language_model, load_reward_model, new_reward_model
+from gcrm.cli import run_stage
 from gcrm.encoding import Encoder
 from gcrm.errors import UserError
+from gcrm.sample import run as sample
 from gcrm.screening import line
+from gcrm.settings.sample import SampleOptions
 
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 RUNNERS = {
@@ -140,6 +143,13 @@ def test_code_that_comes_with_a_model_runs_only_where_it_is_asked_for(
     with pytest.raises(UserError, match="trust_remote_code"):
         load_language_model(str(folder))
     assert not marker.exists()
+    problems = tmp_path / "problems.jsonl"
+    problems.write_text('{"question": "tom has 1 apples .", "expected_answer": "7"}')
+    words = ["--model", str(folder), "--problems", str(problems), "--save_dir", str(tmp_path / "s")]
+    assert run_stage(SampleOptions, sample, words) == 1
+    assert not marker.exists()
+    assert run_stage(SampleOptions, sample, [*words, "--trust_remote_code"]) == 0
+    assert marker.exists()
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from gcrm import origins
 from gcrm.fingerprint import code_version
 from gcrm.origins import provenance_of
 from gcrm.provenance import beside, write_provenance
+from gcrm.settings.compare import CompareOptions
 from gcrm.settings.evaluate import EvaluateOptions
 from gcrm.settings.metrics import MetricsOptions
 from gcrm.settings.pair import PairOptions
@@ -62,7 +63,7 @@ def chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     config = {
         "run": "mine",
         "base_model": "hub/base",
-        "preferences": "hub/pairs",
+        "preferences": str(PAIRS),
         "completions": "data",
         "benchmarks": ["gsm8k"],
         "train": {"max_len": 64},
@@ -141,6 +142,62 @@ def test_another_setting_is_told_with_both_values(chain: Path) -> None:
         "evaluate": [],
         "metrics": ["metrics.skip_tokens: 5 then, 9 now"],
     }
+
+
+def test_other_data_and_models_are_told(chain: Path) -> None:
+    """All that the config decides beside settings, each by itself."""
+    content = json.loads(Path("config/mine.yaml").read_text())
+    written(Path("data/gsm8k/output-rs0.jsonl"), "samples")
+    sampled = EvaluateOptions(
+        reward_model_path=str(MODEL),
+        vanilla=True,
+        completions_data_path=Path("data"),
+        benchmarks=["gsm8k"],
+        splits=["all"],
+        output=SCORES,
+    )
+    write_provenance(beside(SCORES), sampled, [MODEL, "data/gsm8k/output-rs0.jsonl"], [SCORES])
+    assert differing() == {}
+    for change, stage, told in (
+        ({"base_model": "hub/other"}, "train", "train.pretrain: hub/base then, hub/other now"),
+        ({"preferences": "hub/pairs"}, "train", f"train.dataset: {PAIRS} is not given any more"),
+        ({"preferences": [str(PAIRS), "hub/b"]}, "train", "train.dataset: hub/b is new"),
+        (
+            {"evaluate": {"max_problems": 5}},
+            "evaluate",
+            "evaluate.max_problems: None then, 5 now",
+        ),
+        (
+            {"completions": "elsewhere"},
+            "evaluate",
+            "evaluate.completions_data_path: data then, elsewhere now",
+        ),
+    ):
+        Path("config/mine.yaml").write_text(json.dumps(content | change))
+        found_here = differing()
+        assert told in found_here.pop(stage), change
+        assert all(not reasons for reasons in found_here.values()), change
+        assert "metrics" in found_here
+    Path("config/mine.yaml").write_text(json.dumps(content))
+    new = str(written(Path("data/gsm8k/output-rs1.jsonl"), "samples"))
+    assert differing() == {"evaluate": [f"{new} is new"], "metrics": []}
+
+
+def test_variants_and_benchmarks_of_a_comparison_are_told(chain: Path) -> None:
+    content = json.loads(Path("config/mine.yaml").read_text())
+    content["variants"] = {"plain": {}, "other": {}}
+    Path("config/mine.yaml").write_text(json.dumps(content))
+    path = Path("results/mine/comparisons/gsm8k.json")
+    written(path, "{}")
+    scores = [Path(str(SCORES).replace("plain", name)) for name in content["variants"]]
+    write_provenance(beside(path), CompareOptions(scores=scores, output=path), scores, [path])
+    origins.read.cache_clear()
+    assert trace(path)["steps"][-1]["differs"] == []
+    del content["variants"]["other"]
+    Path("config/mine.yaml").write_text(json.dumps(content))
+    assert (
+        f"compare.scores: {scores[1]} is not given any more" in trace(path)["steps"][-1]["differs"]
+    )
 
 
 def test_other_code_is_told_with_both_versions(chain: Path) -> None:

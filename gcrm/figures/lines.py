@@ -70,7 +70,7 @@ def line_figure(
                     zorder=1,
                 )
             if panel.by_length is not None:
-                label = "length alone, at the end"
+                label = "length alone (shorter is better), at the end"
                 axes.axhline(panel.by_length, color=GREY, linewidth=1.4, label=label, zorder=1)
             for line in panel.lines:
                 _draw(axes, line, bands)

@@ -41,6 +41,8 @@ class SampleOptions(Settings):
     """prompts decoded together"""
     data_seed: Seed = 0
     """seed of the draws"""
+    trust_remote_code: bool = False
+    """run code that comes with a model from the hub"""
 
     @model_validator(mode="after")
     def _problems_stay(self) -> "SampleOptions":
