@@ -4,13 +4,14 @@ Tokens are estimated from characters: a tokenizer would cost more time than the 
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gcrm.completions import Split
 from gcrm.config import Config
+from gcrm.errors import UserError
 
 CHARACTERS_PER_TOKEN = 3.0
 """measured with SmolLM2's tokenizer: 2.7 to 3.2 in solutions to word problems, 4.0 in dialogues"""
@@ -107,24 +108,44 @@ def _pairs_in(path: Path) -> Amount | None:
     if path.suffix == ".parquet" and path.is_file():
         import pyarrow.parquet
 
-        file = pyarrow.parquet.ParquetFile(path)
-        first = next(file.iter_batches(batch_size=SAMPLE_FIRST)).to_pylist()
-        lengths = [_pair_length(row) for row in first]
-        return _scaled(file.metadata.num_rows, lengths)
+        try:
+            with pyarrow.parquet.ParquetFile(path) as file:
+                first = next(file.iter_batches(batch_size=SAMPLE_FIRST), None)
+                rows = file.metadata.num_rows
+        except (OSError, ValueError, OverflowError, pyarrow.ArrowException) as error:
+            reason = str(error).partition("\n")[0]
+            raise UserError(f"{path}: not a readable Parquet file ({reason})") from None
+        found = enumerate([] if first is None else first.to_pylist(), start=1)
+        return _scaled(rows, [_checked(path, number, row, _pair_length) for number, row in found])
     return None
 
 
-def _measured(path: Path, length: Any) -> Amount:
+def _measured(path: Path, length: Callable[[Any], int]) -> Amount:
     rows = 0
     lengths = []
     with path.open("rb") as file:
-        for line in file:
+        for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
             rows += 1
             if rows <= SAMPLE_FIRST or rows % SAMPLE_EACH == 0:
-                lengths.append(length(json.loads(line)))
+                lengths.append(_checked(path, number, line, lambda row: length(json.loads(row))))
     return _scaled(rows, lengths)
+
+
+def _checked(path: Path, number: int, row: Any, length: Callable[[Any], int]) -> int:
+    """The length of a row.
+
+    Raises:
+        UserError: it is no row of such data. (`prepare` says what is wrong with it.)
+    """
+    try:
+        return length(row)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        raise UserError(
+            f"{path}: row {number}: is no such row as the config says, or is broken; the cost "
+            "cannot be told"
+        ) from None
 
 
 def _scaled(rows: int, lengths: list[int]) -> Amount:
@@ -137,10 +158,15 @@ def _solution_length(row: Mapping[str, Any]) -> int:
 
 
 def _pair_length(row: Mapping[str, Any]) -> int:
-    """Characters of both sides, each with the prompt."""
-    prompt = _length(row.get("question", row.get("prompt")))
+    """Characters of both sides, each with the prompt, which dialogues may begin with."""
+    prompt = row.get("question", row.get("prompt"))
     sides = [row.get("correct", row.get("chosen")), row.get("incorrect", row.get("rejected"))]
-    return 2 * prompt + sum(map(_length, sides))
+    return sum(_length(side) + (0 if _begins(side, prompt) else _length(prompt)) for side in sides)
+
+
+def _begins(side: Any, prompt: Any) -> bool:
+    messages = isinstance(side, list) and isinstance(prompt, list)
+    return messages and side[: len(prompt)] == prompt
 
 
 def _length(text: Any) -> int:

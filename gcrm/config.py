@@ -65,7 +65,7 @@ class Config(Settings):
     """seed of made problems, base model, solutions and pairs"""
     benchmarks: Annotated[list[Name], Unique] = []
     """benchmarks to evaluate on"""
-    heldout: dict[Name, str] = {}
+    heldout: dict[Name, Source] = {}
     """held-out preference data to evaluate on, by name: .jsonl, .parquet, folder, hub id or
     download:<name>"""
 

@@ -34,6 +34,11 @@ def load(given: Mapping[str, Any], where: str, environ: Mapping[str, str] = os.e
     Raises:
         UserError: one line a mistake, with the file, the key, and what it may be.
     """
+    if odd := [key for key in given if not isinstance(key, str)]:
+        raise UserError(
+            f"{where}: the key {odd[0]!r} is no text, as YAML reads it (on, off, yes, no, numbers, "
+            "dates); put it into quotes, or remove it"
+        )
     try:
         config = Config(**_expanded(given, where, environ))
     except ValidationError as error:
@@ -204,6 +209,8 @@ def _mistakes(config: Config, given: Mapping[str, Any]) -> Iterable[str]:
                 f"{made[0]}: is missing; give it, or a section {section}: "
                 f"({section}: {{}} for the defaults) to make it"
             )
+    if download_name(config.base_model):
+        yield "base_model: is not of downloads; give a hub id, a folder or a .gguf file"
     if unknown := [n for n in config.report.in_distribution if n not in config.benchmarks]:
         yield (
             f"report.in_distribution: {', '.join(unknown)}: no such benchmark; known are "

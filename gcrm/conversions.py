@@ -7,6 +7,7 @@ read row by row.
 import gzip
 import hashlib
 import shutil
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -162,7 +163,7 @@ def _sources(file: Path, folder: str, scratch: Path) -> list[Path]:
             scratch.mkdir(parents=True, exist_ok=True)
             with gzip.open(file) as packed, plain.open("wb") as copy:
                 shutil.copyfileobj(packed, copy, 1 << 20)
-        except (gzip.BadGzipFile, EOFError) as error:
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise UserError(
                 f"{file}: is no .gz file that can be read ({error}); delete it to fetch it again"
             ) from None

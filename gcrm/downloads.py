@@ -16,7 +16,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO
 
 from gcrm.errors import UserError
@@ -83,9 +83,16 @@ def local_name(url: str) -> str:
     """
     name = urllib.parse.unquote(urllib.parse.urlsplit(url).path).rsplit("/", 1)[-1]
     safe = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in name)
-    stem, dot, suffix = safe.lstrip(".").partition(".")
+    stem, suffix = _parted(safe.lstrip("."))
     mark = hashlib.sha256(url.encode()).hexdigest()[:8]
-    return f"{stem[:80]}-{mark}{dot}{suffix[:20]}"
+    return f"{stem[:80]}-{mark}{suffix[:20]}"
+
+
+def _parted(name: str) -> tuple[str, str]:
+    """A file's name and suffix, as .jsonl.gz; a name has dots of its own where it has a version."""
+    packed = ".gz" if name.endswith(".gz") else ""
+    path = PurePosixPath(name.removesuffix(packed))
+    return path.stem, path.suffix + packed
 
 
 def sha256_of(path: Path) -> str:
@@ -111,13 +118,15 @@ def check_room(folder: Path, needed: int, what: str) -> None:
 def _transfer(file: RemoteFile, path: Path) -> None:
     """Append to the part what is still missing of it."""
     part = _part(path)
-    start, validator = _resume_point(path, file.url)
+    start, validator, whole = _resume_point(path, file.url)
     headers = {"User-Agent": "gcrm", "Accept-Encoding": "identity"}
     if validator:
         headers |= {"Range": f"bytes={start}-", "If-Range": validator}
     with _open(file.url, path, headers) as response:
         # A server that ignores the range, or whose file has changed, sends it from the beginning.
         begin, total = _range(response) if response.status == 206 else (0, _length(response))
+        if total is None and begin == start > 0:
+            total = whole  # as it was said when the part began
         if begin not in (0, start):
             _forget(path)
             raise _Interrupted("the server sent another part than asked for")
@@ -129,7 +138,7 @@ def _transfer(file: RemoteFile, path: Path) -> None:
         check_room(path.parent, (total or file.size or 0) - begin, f"{path.name}")
         if begin == 0:
             part.unlink(missing_ok=True)
-            state = {"url": file.url, "validator": _validator(response)}
+            state = {"url": file.url, "validator": _validator(response), "total": total}
             write_json(_state(path), state)
         with part.open("ab") as target:
             _copy(response, target, path.name, begin, total)
@@ -161,6 +170,8 @@ def _open(url: str, path: Path, headers: dict[str, str]) -> http.client.HTTPResp
         raise UserError(
             f"{url}: cannot be reached ({error.reason}); run again with a network{_by_hand(path)}"
         ) from None
+    except (http.client.InvalidURL, ValueError) as error:  # of a redirect; ours were checked
+        raise UserError(f"{url}: leads to no address ({error}); correct the url") from None
     except (TimeoutError, ConnectionError, http.client.HTTPException) as error:
         raise _Interrupted(str(error) or type(error).__name__) from None
     return response
@@ -197,17 +208,17 @@ def _copy(
     os.fsync(target.fileno())
 
 
-def _resume_point(path: Path, url: str) -> tuple[int, str | None]:
-    """Bytes that are here already, and by what the server knows the file; (0, None) to begin."""
+def _resume_point(path: Path, url: str) -> tuple[int, str | None, int | None]:
+    """Bytes that are here, by what the server knows the file, and its length; 0, None to begin."""
     try:
         state = json.loads(_state(path).read_text(encoding="utf-8"))
         start = _part(path).stat().st_size
     except (OSError, ValueError):
-        return 0, None
+        return 0, None, None
     validator = state.get("validator") if isinstance(state, dict) else None
     if start == 0 or not validator or state.get("url") != url:
-        return 0, None
-    return start, str(validator)
+        return 0, None, None
+    return start, str(validator), state.get("total")
 
 
 def _validator(response: http.client.HTTPResponse) -> str | None:

@@ -94,8 +94,8 @@ def _training(config: Config, size: ModelSize, pairs: Amount) -> list[Item]:
     for name in config.variants:
         settings = config.variant(name)
         amount, factor = pairs.capped(settings.max_pairs), _factor(settings)
-        # The layers before those that train need no backward pass.
-        least = "" if settings.train_layers is None else "at most "
+        # The layers before those that train need no backward pass, and frozen weights no gradients.
+        least = "" if settings.train_layers is None and not settings.lora_rank else "at most "
         items.append(
             Item(
                 f"train {name}",

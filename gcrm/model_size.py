@@ -59,7 +59,9 @@ def model_size(base_model: str) -> ModelSize | None:
 
         tensors = gguf.GGUFReader(path).tensors
         return _sum((tensor.name, [int(n) for n in tensor.shape]) for tensor in tensors)
-    files = sorted(path.glob("*.safetensors")) if path.is_dir() else []
+    whole = path / "model.safetensors"
+    # Some have the same weights a second time, as consolidated.safetensors.
+    files = [whole] if whole.is_file() else sorted(path.glob("model-*.safetensors"))
     if files:
         return _sum(shape for file in files for shape in _shapes(file))
     return KNOWN.get(base_model)

@@ -86,6 +86,11 @@ def test_batches_are_checked_as_they_will_be_used() -> None:
             {"represent": {"attributes": ["a", "a"]}},
             "my.yaml: represent.attributes: a is there more than once",
         ),
+        ({False: 1}, "my.yaml: the key False is no text, as YAML reads it (on, off"),
+        ({7: 1}, "my.yaml: the key 7 is no text"),
+        ({"train": {"adam_betas": [2, 3]}}, "my.yaml: train.adam_betas.0: Input should be less"),
+        ({"base_model": "download:x"}, "my.yaml: base_model: is not of downloads"),
+        ({"heldout": {"a": ""}}, "my.yaml: heldout.a: "),
         ({"represent": {"attributes": ["../a"]}}, "represent.attributes.0: String should match"),
         ({"represent": {"attribute_share": 0.1}}, "attribute_share does nothing without attrib"),
         (
@@ -380,6 +385,22 @@ def test_what_is_downloaded_is_not_looked_for_before_the_run(tmp_path: Path) -> 
         (
             {"downloads": {"p": {"format": "completions", "files": FILES * 2}}},
             "downloads.p: completions come from one .zip file",
+        ),
+        (
+            {"downloads": {"pairs": {"format": "pairs", "files": FILES * 2}}},
+            "twice; remove one",
+        ),
+        *(
+            (
+                {"downloads": {"pairs": {"format": "pairs", "files": [{"url": url}]}}},
+                f"downloads.pairs.files.0.url: {told}",
+            )
+            for url, told in (
+                ("http://h/ü.jsonl", "has letters that an address cannot have"),
+                ("http://[x/y.jsonl", "is no address: Invalid IPv6 URL"),
+                ("http://h.org:port/y.jsonl", "is no address: Port could not be cast"),
+                (f"http://{'a' * 64}.org/y.jsonl", "is no address: "),
+            )
         ),
         ({"downloads": {"../p": {"format": "pairs", "files": FILES}}}, "downloads.../p"),
         ({"cost": {"device": "abacus"}}, "cost.device: Input should be 'cpu', "),

@@ -79,7 +79,17 @@ def test_an_archive_without_pairs_is_told(tmp_path: Path) -> None:
         converted(tmp_path, [archive], download("pairs"))
 
 
-@pytest.mark.parametrize("content", [b"plain", gzip.compress(b"x" * 1000, mtime=0)[:-20]])
+PACKED = gzip.compress(bytes(range(256)) * 40, mtime=0)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"plain",
+        PACKED[:-20],
+        PACKED[:20] + bytes(each ^ 255 for each in PACKED[20:60]) + PACKED[60:],
+    ],
+)
 def test_a_broken_gzip_is_one_line(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(UserError, match=r"is no .gz file that can be read"):
         converted(tmp_path, [file(tmp_path, "p.jsonl.gz", content)], download("pairs"))

@@ -1,6 +1,7 @@
 """The estimate of cost, against numbers worked out by hand and sizes of real models."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from gcrm.config import Config
 from gcrm.config_loading import load
 from gcrm.cost import as_table, estimate_line, run
 from gcrm.devices import detect, devices_of
+from gcrm.errors import UserError
 from gcrm.estimate import estimate, flops
 from gcrm.model_size import KNOWN, llama_size, model_size
 from gcrm.settings.cost import CostOptions, CostSettings
@@ -90,6 +92,13 @@ def test_the_size_is_read_from_the_files_of_a_folder(tmp_path: Path, tied: bool)
     assert model_size(str(tmp_path / "base")) == llama_size(32, 3, 48, 4, 2, 50)
 
 
+def test_weights_that_are_there_twice_count_once(tmp_path: Path) -> None:
+    LlamaForCausalLM(small_llama()).save_pretrained(tmp_path)
+    alone = model_size(str(tmp_path))
+    shutil.copy(tmp_path / "model.safetensors", tmp_path / "consolidated.safetensors")
+    assert model_size(str(tmp_path)) == alone
+
+
 def test_the_papers_models_have_their_published_sizes() -> None:
     # As causal language models: 6.74 and 8.03 billion (two tables of vocabulary x 4096).
     for name, vocabulary, published in ((BASE, 32016, 6.74e9), (list(KNOWN)[1], 128256, 8.03e9)):
@@ -132,6 +141,31 @@ def test_pairs_of_dialogues_are_counted(tmp_path: Path) -> None:
     rows = [{"chosen": said, "rejected": "z" * 30}]
     path = write_rows(tmp_path / "p.jsonl", rows)
     assert training_amount(config(preferences=str(path))) == Amount(1, 20)
+
+
+def test_a_prompt_with_which_dialogues_begin_counts_once_a_side(tmp_path: Path) -> None:
+    prompt = [{"role": "user", "content": "x" * 300}]
+    sides = [[*prompt, {"role": "assistant", "content": "y" * 30}] for _ in range(2)]
+    rows = [{"prompt": prompt, "chosen": sides[0], "rejected": sides[1]}] * 10
+    path = write_rows(tmp_path / "p.jsonl", rows)
+    assert training_amount(config(preferences=str(path))) == Amount(10, 2 * 330 // 3 * 10)
+
+
+@pytest.mark.parametrize("content", ['{"question": 1', "[1]", '{"chosen": [1], "rejected": "x"}'])
+def test_rows_that_cannot_be_counted_are_named(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text(content)
+    with pytest.raises(UserError, match=rf"{path}: row 1: is no such row"):
+        training_amount(config(preferences=str(path)))
+    (tmp_path / "p.parquet").write_bytes(content.encode())
+    with pytest.raises(UserError, match="not a readable Parquet file"):
+        training_amount(config(preferences=str(tmp_path / "p.parquet")))
+
+
+def test_an_empty_table_has_no_pairs(tmp_path: Path) -> None:
+    path = tmp_path / "p.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"question": [], "correct": []}), path)
+    assert training_amount(config(preferences=str(path))) == Amount(0, 0)
 
 
 def test_pairs_that_are_not_here_are_assumed_or_unknown() -> None:
@@ -211,8 +245,9 @@ def test_caps_lower_the_cost() -> None:
     assert capped.training[2].flops * 100 == whole.training[2].flops
 
 
-def test_training_of_the_last_layers_costs_less_than_told() -> None:
-    some, whole = estimate(config(train={"train_layers": 2})), estimate(config(train={}))
+@pytest.mark.parametrize("less", [{"train_layers": 2}, {"lora_rank": 4}])
+def test_training_of_some_weights_costs_less_than_told(less: dict[str, int]) -> None:
+    some, whole = estimate(config(train=less)), estimate(config(train={}))
     assert some.training[0].flops == whole.training[0].flops
     assert some.training[0].formula == f"at most {whole.training[0].formula}"
 

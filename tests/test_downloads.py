@@ -4,6 +4,7 @@ import hashlib
 import shutil
 import socket
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -173,6 +174,28 @@ def test_a_disk_without_room_is_told_before_the_transfer(
     assert "1.0 MB are free" in error
     assert names(tmp_path) == []
     check_room(tmp_path, 1_000_000, "this")
+
+
+def test_a_part_of_unknown_length_is_whole_at_the_length_first_told(
+    site: Site, tmp_path: Path
+) -> None:
+    site.cut = [700_000]
+    site.in_parts = 1_000_000
+    path = fetch(site.file("data/big.bin"), tmp_path)
+    assert path.read_bytes() == CONTENT
+    assert [asked for _, asked in site.asked] == [None, "bytes=700000-", "bytes=1700000-"]
+
+
+@pytest.mark.parametrize(
+    ("name", "ends"),
+    [
+        ("Llama-3.1-8B-Instruct-pairs.jsonl", ".1-8B-Instruct-pairs-????????.jsonl"),
+        ("gsm8k-v1.2.3-something-long.jsonl.gz", ".2.3-something-long-????????.jsonl.gz"),
+        ("a.zip", "a-????????.zip"),
+    ],
+)
+def test_a_name_may_have_dots_of_its_own(name: str, ends: str) -> None:
+    assert fnmatch(local_name(f"https://h.org/{name}"), f"*{ends}")
 
 
 def test_files_of_one_name_stay_apart_and_keep_their_suffix() -> None:

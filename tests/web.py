@@ -22,6 +22,8 @@ class Site:
     """for the next requests: the answer is this status"""
     ranges: bool = True
     with_length: bool = True
+    in_parts: int = 0
+    """bytes that an answer to a Range has, at the most; then it does not tell the whole length"""
     with_etag: bool = True
     asked: list[tuple[str, str | None]] = field(default_factory=list)
     """path and Range header of each request"""
@@ -55,8 +57,11 @@ def serve(files: dict[str, bytes]) -> Iterator[Site]:
                 if begin >= len(content):
                     return self.send_error(416)
                 self.send_response(206)
+                whole: int | str = len(content)
+                if site.in_parts:
+                    content, whole = content[: begin + site.in_parts], "*"
                 last = len(content) - 1
-                self.send_header("Content-Range", f"bytes {begin}-{last}/{len(content)}")
+                self.send_header("Content-Range", f"bytes {begin}-{last}/{whole}")
             else:
                 self.send_response(200)
             if site.with_etag:

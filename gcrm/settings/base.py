@@ -58,9 +58,11 @@ class Settings(BaseModel):
         for name, field in type(self).model_fields.items():
             role = role_of(field)
             value = getattr(self, name)
-            for one in value if isinstance(value, list) else [value]:
-                if role is not None and one is not None:
-                    yield name, Path(one), role
+            if role is None or value is None:
+                continue
+            values = value.values() if isinstance(value, dict) else value
+            for one in [values] if isinstance(values, str | Path) else values:
+                yield name, Path(one), role
 
 
 def split_commas(value: Any) -> Any:

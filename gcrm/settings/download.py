@@ -2,15 +2,30 @@
 
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from gcrm.settings.base import Settings
 from gcrm.settings.types import Name
 
 PREFIX = "download:"
 """`preferences: download:<name>` and `completions: download:<name>` name an entry of downloads"""
-Url = Annotated[str, Field(pattern=r"^https?://[^\s/@]+/\S*[^\s/]$")]
+
+
+def _reachable(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+        host.encode("idna")
+    except ValueError as error:
+        raise ValueError(f"is no address: {error}") from None
+    if not url.isascii():
+        raise ValueError("has letters that an address cannot have; write them as %XX")
+    return url
+
+
+Url = Annotated[str, Field(pattern=r"^https?://[^\s/@]+/\S*[^\s/]$"), AfterValidator(_reachable)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -47,6 +62,9 @@ class Download(Settings):
                 raise ValueError(f"{key} does nothing in the format {self.format}; remove it")
         if self.format == "completions" and len(self.files) != 1:
             raise ValueError("completions come from one .zip file")
+        urls = [file.url for file in self.files]
+        if again := next((url for url in urls if urls.count(url) > 1), None):
+            raise ValueError(f"files has {again} twice; remove one")
         path = PurePosixPath(self.folder)
         if path.is_absolute() or ".." in path.parts:
             raise ValueError(f"folder must be a path inside the archive, not {self.folder!r}")

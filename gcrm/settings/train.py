@@ -11,6 +11,7 @@ from gcrm.settings.types import OutputFile, OutputFolder, OutputParent, Seed, So
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 LateShare = Annotated[float, Field(gt=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 Steps = Annotated[int, Field(ge=-1)]
 
 CONTRASTIVE_ONLY = (
@@ -102,7 +103,7 @@ class TrainSettings(Settings):
     """peak learning rate of AdamW, cosine to 0 after the warm-up"""
     warmup_ratio: Share = 0.03
     """share of the steps in which the learning rate rises from 0"""
-    adam_betas: tuple[float, float] = (0.9, 0.95)
+    adam_betas: tuple[Decay, Decay] = (0.9, 0.95)
     """decay rates of AdamW's moments"""
     weight_decay: float = Field(0.0, ge=0)
     """weight decay of AdamW"""
