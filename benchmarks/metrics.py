@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gcrm.score_files import Ragged
-from gcrm.scores import write_scores
+from gcrm.data.score_files import Ragged
+from gcrm.data.scores import write_scores
 
 TOKENS = 300
 

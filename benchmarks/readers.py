@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from gcrm.completions import read_completions
-from gcrm.files import read_jsonl
-from gcrm.preferences import read_preferences
-from gcrm.scores import read_authors_jsonl, read_scores, write_authors_jsonl, write_scores
+from gcrm.data.completions import read_completions
+from gcrm.data.preferences import read_preferences
+from gcrm.data.scores import read_authors_jsonl, read_scores, write_authors_jsonl, write_scores
+from gcrm.utils.io import read_jsonl
 
 ROWS = 100_000
 SCORED, TOKENS = 20_000, 300

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForSequenceClassification
 
-from gcrm.contrastive import Spans, contrastive, draw_states
-from gcrm.encoding import Encoded
-from gcrm.objective import preference_loss
-from gcrm.reward_model import TOKENS_PER_BATCH, HeadWatch, batches_by_length, pad
-from gcrm.trainer import EncodedPair, collate
+from gcrm.modeling.reward_model import TOKENS_PER_BATCH, HeadWatch, batches_by_length, pad
+from gcrm.modeling.tokenization import Encoded
+from gcrm.training.contrastive import Spans, contrastive, draw_states
+from gcrm.training.objective import preference_loss
+from gcrm.training.trainer import EncodedPair, collate
 
 ROUNDS = 3
 COMPLETIONS = 64

@@ -13,7 +13,7 @@ __all__ = ["RewardModel", "Scores"]
 def __getattr__(name: str) -> Any:
     """Import the Python API on first use: it needs torch, which most stages do without."""
     if name in __all__:
-        from gcrm import reward_model
+        from gcrm.modeling import reward_model
 
         return getattr(reward_model, name)
     raise AttributeError(f"module 'gcrm' has no attribute {name!r}")

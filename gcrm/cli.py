@@ -20,13 +20,13 @@ from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, 
 from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
-from gcrm.disk import no_room
-from gcrm.errors import UserError
-from gcrm.orphans import end_with_snakemake
-from gcrm.progress import set_up_logging
-from gcrm.provenance import check_folders
-from gcrm.screening import hide, line
-from gcrm.settings.base import Settings, explain
+from gcrm.config.base import Settings, explain
+from gcrm.lineage.provenance import check_folders
+from gcrm.utils.disk import no_room
+from gcrm.utils.errors import UserError
+from gcrm.utils.logging import set_up_logging
+from gcrm.utils.orphans import end_with_snakemake
+from gcrm.utils.screening import hide, line
 
 Options = TypeVar("Options", bound=Settings)
 

@@ -3,7 +3,7 @@
 The comparisons file is one JSON object. `variants` has numbers of each variant, where its metrics
 file has them, but averaged over its seeds, and with intervals that take seeds in. `differences` has
 for each pair of variants the same numbers as a difference, variant minus baseline: value, 95 %
-interval, two-sided p, and the value of each seed (`gcrm.seeds` says how). The p is that of one
+interval, two-sided p, and the value of each seed (see `gcrm.stats.seeds`). The p is that of one
 benchmark: the report corrects it for their number.
 """
 
@@ -13,19 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from gcrm.cli import run_stage
-from gcrm.errors import UserError
-from gcrm.files import write_json
-from gcrm.matching import COLUMNS, Completions
-from gcrm.measures import CHANGE, LENGTH, Measures, auroc_measures, vote_measures
-from gcrm.places import Place, is_minus, nested
-from gcrm.preference_measures import Model, preference_measures
-from gcrm.progress import Progress
-from gcrm.provenance import beside, write_provenance
-from gcrm.scores import ScoreTable, read_scores
-from gcrm.seeds import BySeed, difference, over_seeds, seeds_note
-from gcrm.settings.compare import CompareOptions
-from gcrm.settings.metrics import PAIR_SETTINGS, StatisticsSettings
-from gcrm.statistics import Bootstrap
+from gcrm.config.compare import CompareOptions
+from gcrm.config.metrics import PAIR_SETTINGS, StatisticsSettings
+from gcrm.data.scores import ScoreTable, read_scores
+from gcrm.lineage.provenance import beside, write_provenance
+from gcrm.stats.bootstrap import Bootstrap
+from gcrm.stats.matching import COLUMNS, Completions
+from gcrm.stats.measures import CHANGE, LENGTH, Measures, auroc_measures, vote_measures
+from gcrm.stats.places import Place, is_minus, nested
+from gcrm.stats.preference_measures import Model, preference_measures
+from gcrm.stats.seeds import BySeed, difference, over_seeds, seeds_note
+from gcrm.utils.errors import UserError
+from gcrm.utils.io import write_json
+from gcrm.utils.logging import Progress
 
 Json = dict[str, Any]
 Measuring = Callable[[ScoreTable, Bootstrap, StatisticsSettings], Measures]

@@ -7,10 +7,10 @@ import shutil
 from pathlib import Path
 
 from gcrm.cli import run_stage, show
-from gcrm.config import Config
-from gcrm.config_loading import load, read_config
-from gcrm.estimate import PAIRS_UNIT, Estimate, estimate, flops
-from gcrm.settings.cost import CostOptions, CostSettings
+from gcrm.config.cost import CostOptions, CostSettings
+from gcrm.config.loading import load, read_config
+from gcrm.config.run import Config
+from gcrm.estimate.run import PAIRS_UNIT, Estimate, estimate, flops
 
 
 def run(options: CostOptions) -> None:

@@ -2,17 +2,17 @@
 
 from gcrm import gpus
 from gcrm.cli import run_stage
-from gcrm.settings.evaluate import EvaluateOptions
+from gcrm.config.evaluate import EvaluateOptions
 
 
 def run(options: EvaluateOptions) -> None:
-    """Score as the options say; see `gcrm.scoring` and `gcrm.pair_scoring`."""
+    """Score as the options say; see `gcrm.scoring.completions` and `gcrm.scoring.pair_scoring`."""
     if options.dataset:
-        from gcrm.pair_scoring import score_heldout
+        from gcrm.scoring.pair_scoring import score_heldout
 
         score_heldout(options)
     else:
-        from gcrm.scoring import score_benchmarks
+        from gcrm.scoring.completions import score_benchmarks
 
         score_benchmarks(options)
 

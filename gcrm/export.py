@@ -1,9 +1,9 @@
 """A score table as the authors' output.jsonl, for scripts that read theirs."""
 
 from gcrm.cli import run_stage
-from gcrm.provenance import beside, write_provenance
-from gcrm.scores import read_scores, write_authors_jsonl
-from gcrm.settings.export import ExportOptions
+from gcrm.config.export import ExportOptions
+from gcrm.data.scores import read_scores, write_authors_jsonl
+from gcrm.lineage.provenance import beside, write_provenance
 
 
 def run(options: ExportOptions) -> None:

@@ -19,9 +19,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from gcrm.errors import UserError
-from gcrm.progress import say
-from gcrm.visible_gpus import VISIBLE, Gpu, visible
+from gcrm.utils.errors import UserError
+from gcrm.utils.logging import say
+from gcrm.utils.visible_gpus import VISIBLE, Gpu, visible
 
 FOLDER = "GCRM_GPU_FOLDER"
 """variable with another folder for the locks, as for containers that share GPUs but no /tmp"""

@@ -1,6 +1,6 @@
 """What the scores are worth: AUROC, partial AUROC and votes of one benchmark, with intervals.
 
-Of a held-out preference set, it is preference accuracy: see `gcrm.preference_metrics`.
+Of a held-out preference set, it is preference accuracy: see `gcrm.stats.preference_metrics`.
 
 The metrics file is one JSON object. Every estimate in it is `{value, interval, n}`, with the 95 %
 interval of a bootstrap over problems; where there is no value it is null and `reason` says why. A
@@ -16,26 +16,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gcrm.cli import run_stage, show
-from gcrm.correlation import correlation
-from gcrm.errors import UserError
-from gcrm.files import write_json
-from gcrm.measures import auroc_measures
-from gcrm.metrics_text import describe
-from gcrm.pair_scores import read_pair_scores
-from gcrm.places import LENGTHS, minus, nested
-from gcrm.preference_metrics import preference_metrics
-from gcrm.progress import say
-from gcrm.provenance import beside, write_provenance
-from gcrm.scores import ScoreTable, authors_files, read_authors_jsonl, read_scores
-from gcrm.settings.metrics import MetricsOptions, MetricsSettings
-from gcrm.statistics import (
+from gcrm.config.metrics import MetricsOptions, MetricsSettings
+from gcrm.data.pair_scores import read_pair_scores
+from gcrm.data.scores import ScoreTable, authors_files, read_authors_jsonl, read_scores
+from gcrm.lineage.provenance import beside, write_provenance
+from gcrm.reporting.metrics_text import describe
+from gcrm.stats.bootstrap import (
     Bootstrap,
     Estimate,
     interval,
     ratio_with_interval,
     sum_by,
 )
-from gcrm.vote_metrics import NO_Q_VALUES, vote_metrics
+from gcrm.stats.correlation import correlation
+from gcrm.stats.measures import auroc_measures
+from gcrm.stats.places import LENGTHS, minus, nested
+from gcrm.stats.preference_metrics import preference_metrics
+from gcrm.stats.vote_metrics import NO_Q_VALUES, vote_metrics
+from gcrm.utils.errors import UserError
+from gcrm.utils.io import write_json
+from gcrm.utils.logging import say
 
 Floats = NDArray[np.float64]
 Json = dict[str, Any]

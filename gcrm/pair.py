@@ -5,13 +5,13 @@ from collections.abc import Iterable
 from itertools import product
 
 from gcrm.cli import run_stage
-from gcrm.completions import read_file
-from gcrm.errors import UserError
-from gcrm.files import Row, write_jsonl
-from gcrm.progress import say
-from gcrm.provenance import beside, write_provenance
-from gcrm.questions import question_key
-from gcrm.settings.pair import PairOptions
+from gcrm.config.pair import PairOptions
+from gcrm.data.completions import read_file
+from gcrm.data.questions import question_key
+from gcrm.lineage.provenance import beside, write_provenance
+from gcrm.utils.errors import UserError
+from gcrm.utils.io import Row, write_jsonl
+from gcrm.utils.logging import say
 
 
 def run(options: PairOptions) -> None:

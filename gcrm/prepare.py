@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any, get_args
 
 from gcrm.cli import run_stage
-from gcrm.completions import Split, completion_files, read_completions
-from gcrm.errors import UserError
-from gcrm.fetched import fetch_data
-from gcrm.files import Row, write_json, write_jsonl
-from gcrm.preferences import read_heldout, read_preferences
-from gcrm.problem_families import FAMILIES
-from gcrm.problems import make_problems
-from gcrm.progress import say
-from gcrm.provenance import beside, write_provenance
-from gcrm.questions import question_key
-from gcrm.settings.prepare import PrepareOptions
+from gcrm.config.prepare import PrepareOptions
+from gcrm.data.completions import Split, completion_files, read_completions
+from gcrm.data.fetched import fetch_data
+from gcrm.data.preferences import read_heldout, read_preferences
+from gcrm.data.questions import question_key
+from gcrm.lineage.provenance import beside, write_provenance
+from gcrm.synthetic.problem_families import FAMILIES
+from gcrm.synthetic.problems import make_problems
+from gcrm.utils.errors import UserError
+from gcrm.utils.io import Row, write_json, write_jsonl
+from gcrm.utils.logging import say
 
 SHARED_SHOWN = 20
 """shared questions that the report quotes, of each benchmark"""
@@ -188,7 +188,7 @@ def check_data(options: PrepareOptions) -> dict[str, Any]:
             benchmarks[name] = _check_benchmark(options, name, keys)
     heldout = _check_heldout(options.heldout, keys)
     if options.base_model is not None and options.completions_data_path is not None:
-        from gcrm.prompt_lengths import check_prompt_lengths
+        from gcrm.modeling.prompt_lengths import check_prompt_lengths
 
         check_prompt_lengths(
             options.base_model,

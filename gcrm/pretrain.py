@@ -2,10 +2,10 @@
 
 from gcrm import gpus
 from gcrm.cli import run_stage
-from gcrm.files import atomic_folder, read_jsonl
-from gcrm.progress import say
-from gcrm.provenance import write_provenance
-from gcrm.settings.pretrain import PretrainOptions
+from gcrm.config.pretrain import PretrainOptions
+from gcrm.lineage.provenance import write_provenance
+from gcrm.utils.io import atomic_folder, read_jsonl
+from gcrm.utils.logging import say
 
 
 def run(options: PretrainOptions) -> None:
@@ -15,7 +15,7 @@ def run(options: PretrainOptions) -> None:
     say(f"pretrain: {len(examples)} problems, {options.steps} steps; loading transformers")
     from transformers.utils.logging import disable_progress_bar
 
-    from gcrm.language_model import make_model, make_tokenizer, pretrain
+    from gcrm.synthetic.language_model import make_model, make_tokenizer, pretrain
 
     disable_progress_bar()  # one progress line is enough
     tokenizer = make_tokenizer(f"{question} {solution}" for question, solution in examples)

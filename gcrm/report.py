@@ -7,21 +7,28 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from gcrm.cli import run_stage
-from gcrm.files import atomic_path
-from gcrm.progress import Progress
-from gcrm.provenance import FILE, read_provenance, sha256, write_provenance
-from gcrm.published import read_published
-from gcrm.report_contents import FOR_TOKENS, SOLUTIONS, figure_files, figures, table_files, tables
-from gcrm.report_curves import condense, training_curves
-from gcrm.report_figures import FIGURES, Material, can_be_drawn
-from gcrm.report_results import Results, read_results
-from gcrm.report_solutions import Filter, Model, solutions_page
-from gcrm.report_summary import summary
-from gcrm.report_tables import TABLES, Numbers
-from gcrm.report_text import Content, report_text
-from gcrm.settings.report import ReportOptions
-from gcrm.table_files import html, latex
-from gcrm.tables import comma_separated, markdown
+from gcrm.config.report import ReportOptions
+from gcrm.lineage.provenance import FILE, read_provenance, sha256, write_provenance
+from gcrm.reporting.contents import (
+    FOR_TOKENS,
+    SOLUTIONS,
+    figure_files,
+    figures,
+    table_files,
+    tables,
+)
+from gcrm.reporting.curves import condense, training_curves
+from gcrm.reporting.figure_content import FIGURES, Material, can_be_drawn
+from gcrm.reporting.formats import comma_separated, markdown
+from gcrm.reporting.published import read_published
+from gcrm.reporting.results import Results, read_results
+from gcrm.reporting.solutions import Filter, Model, solutions_page
+from gcrm.reporting.summary import summary
+from gcrm.reporting.table_files import html, latex
+from gcrm.reporting.tables import TABLES, Numbers
+from gcrm.reporting.text import Content, report_text
+from gcrm.utils.io import atomic_path
+from gcrm.utils.logging import Progress
 
 
 def run(options: ReportOptions) -> None:

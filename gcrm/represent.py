@@ -1,14 +1,14 @@
 """Extract the goal state of a reward model: `python -m gcrm.represent`."""
 
 from gcrm import gpus
-from gcrm.claims import claim
 from gcrm.cli import run_stage
-from gcrm.settings.represent import RepresentOptions
+from gcrm.config.represent import RepresentOptions
+from gcrm.utils.locks import claim
 
 
 def run(options: RepresentOptions) -> None:
     """Average the hidden states at the last token of the chosen completions."""
-    from gcrm.goal_state import extract_goal_state
+    from gcrm.scoring.goal_state import extract_goal_state
 
     with claim(options.save_dir):
         extract_goal_state(options)

@@ -5,17 +5,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gcrm import gpus
-from gcrm.answers import canonical
 from gcrm.cli import run_stage
-from gcrm.completions import discard_samples
-from gcrm.files import Row, read_jsonl, write_jsonl
-from gcrm.problems import predicted_answer
-from gcrm.progress import Progress, say
-from gcrm.provenance import write_provenance
-from gcrm.settings.sample import SampleOptions
+from gcrm.config.sample import SampleOptions
+from gcrm.data.completions import discard_samples
+from gcrm.lineage.provenance import write_provenance
+from gcrm.stats.answers import canonical
+from gcrm.synthetic.problems import predicted_answer
+from gcrm.utils.io import Row, read_jsonl, write_jsonl
+from gcrm.utils.logging import Progress, say
 
 if TYPE_CHECKING:
-    from gcrm.generation import Generated
+    from gcrm.synthetic.generation import Generated
 
 
 def run(options: SampleOptions) -> None:
@@ -23,8 +23,8 @@ def run(options: SampleOptions) -> None:
     problems = read_jsonl(options.problems, texts=("question", "expected_answer"))
     from transformers.utils.logging import disable_progress_bar
 
-    from gcrm.checkpoints import check_vocabulary, load_language_model, load_tokenizer
-    from gcrm.generation import generate
+    from gcrm.modeling.loading import check_vocabulary, load_language_model, load_tokenizer
+    from gcrm.synthetic.generation import generate
 
     disable_progress_bar()  # one progress line is enough
     tokenizer = load_tokenizer(options.model, options.trust_remote_code)

@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from gcrm.cli import Parser, show
-from gcrm.config import Config
-from gcrm.config_loading import load, read_config
-from gcrm.errors import UserError
-from gcrm.files import read_json
-from gcrm.origins import Json, Step, provenance_of, read, steps_to, to_rebuild
-from gcrm.provenance import git_state
-from gcrm.screening import line, lines
-from gcrm.settings_now import settings_now
-from gcrm.trace_text import as_text
+from gcrm.config.loading import load, read_config
+from gcrm.config.run import Config
+from gcrm.lineage.origins import Json, Step, provenance_of, read, steps_to, to_rebuild
+from gcrm.lineage.provenance import git_state
+from gcrm.lineage.settings_now import settings_now
+from gcrm.lineage.trace_text import as_text
+from gcrm.utils.errors import UserError
+from gcrm.utils.io import read_json
+from gcrm.utils.screening import line, lines
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gcrm.cli import run_stage
-from gcrm.files import Row, read_json, write_jsonl
-from gcrm.metrics_files import read_comparisons_file, read_metrics
-from gcrm.places import estimates
-from gcrm.provenance import beside, write_provenance
-from gcrm.settings.track import TrackOptions, TrackSettings
-from gcrm.tracking import Report, Wandb, init_of
+from gcrm.config.track import TrackOptions, TrackSettings
+from gcrm.lineage.provenance import beside, write_provenance
+from gcrm.reporting.metrics_files import read_comparisons_file, read_metrics
+from gcrm.stats.places import estimates
+from gcrm.training.tracking import Report, Wandb, init_of
+from gcrm.utils.io import Row, read_json, write_jsonl
 
 
 def run(options: TrackOptions) -> None:

@@ -1,14 +1,14 @@
 """Train a reward model on preference pairs: `python -m gcrm.train`."""
 
 from gcrm import gpus
-from gcrm.claims import claim
 from gcrm.cli import run_stage
-from gcrm.settings.train import TrainOptions
+from gcrm.config.train import TrainOptions
+from gcrm.utils.locks import claim
 
 
 def run(options: TrainOptions) -> None:
-    """Train as the options say; see `gcrm.training`."""
-    from gcrm.training import train_reward_model
+    """Train as the options say; see `gcrm.training.run`."""
+    from gcrm.training.run import train_reward_model
 
     with claim(options.save_path):
         train_reward_model(options)

@@ -33,7 +33,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
     Made once, and shared by the processes that pytest runs in.
     """
-    from workflow_runs import small_run_in
+    from helpers.workflow_runs import small_run_in
 
     folder = tmp_path_factory.getbasetemp()
     shared = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder

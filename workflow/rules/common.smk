@@ -11,20 +11,20 @@ from snakemake.settings.enums import Quietness
 # The package beside this workflow comes before an installed one.
 sys.path.insert(0, str(Path(workflow.basedir).parent))
 
-from gcrm import report_contents as contents
-from gcrm.config_loading import check_keys, check_launchers, load, unknown_part
+from gcrm.reporting import contents
+from gcrm.config.loading import check_keys, check_launchers, load, unknown_part
 from gcrm.cost import estimate_line
-from gcrm.errors import UserError
-from gcrm.fingerprint import describe
-from gcrm.inputs import check_inputs
-from gcrm.orphans import VARIABLE, this_process
-from gcrm.screening import lines
-from gcrm.settings.base import flags
-from gcrm.settings.metrics import OF_SOLUTIONS
-from gcrm.settings.prepare import PrepareSettings
-from gcrm.sources import files_of
-from gcrm.tracking import FROM_RUN
-from gcrm.visible_gpus import visible
+from gcrm.utils.errors import UserError
+from gcrm.lineage.fingerprint import describe
+from gcrm.data.checks import check_inputs
+from gcrm.utils.orphans import VARIABLE, this_process
+from gcrm.utils.screening import lines
+from gcrm.config.base import flags
+from gcrm.config.metrics import OF_SOLUTIONS
+from gcrm.config.prepare import PrepareSettings
+from gcrm.utils.paths import files_of
+from gcrm.training.tracking import FROM_RUN
+from gcrm.utils.visible_gpus import visible
 
 STARTED = time.time()
 

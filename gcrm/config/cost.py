@@ -1,0 +1,37 @@
+"""Options of `cost`: what the estimate assumes of devices, and of data that are not here yet."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from gcrm.config.base import Settings
+
+Device = Literal["cpu", "rtx4090", "a6000", "l40s", "a100", "h100"]
+
+
+class CostSettings(Settings):
+    """What the estimate of a run's cost assumes. Nothing that the run computes depends on it."""
+
+    device: Device | None = None
+    """kind of device; cpu: one core (default: what this machine has)"""
+    devices: int | None = Field(None, gt=0)
+    """devices that the run keeps busy (default: all of this machine, or one of a named kind)"""
+    flops_per_second: float | None = Field(None, gt=0)
+    """operations a second that one device really does (default: by its kind)"""
+    pairs: int | None = Field(None, gt=0)
+    """preference pairs, where they are not here yet (default: unknown)"""
+    sizes: dict[str, Annotated[int, Field(gt=0)]] = {}
+    """problems of each benchmark and pairs of each held-out set, where they are not here yet"""
+    sequence_tokens: int = Field(400, gt=0)
+    """tokens of a prompt with its completion, on average, where they are not here yet"""
+
+
+class CostOptions(CostSettings):
+    """Say what a run will cost: pairs, tokens, operations (FLOPs), disk and hours, with formulas.
+
+    What no option gives here is the config's: its section cost, and its data where they are here.
+    """
+
+    config: Path
+    """config of the run"""

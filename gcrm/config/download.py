@@ -1,0 +1,78 @@
+"""What a run may fetch from the web, and what it becomes: the config's section `downloads`."""
+
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, model_validator
+
+from gcrm.config.base import Settings
+from gcrm.config.types import Name
+
+PREFIX = "download:"
+"""`preferences: download:<name>` and `completions: download:<name>` name an entry of downloads"""
+
+
+def _reachable(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+        host.encode("idna")
+    except ValueError as error:
+        raise ValueError(f"is no address: {error}") from None
+    if not url.isascii():
+        raise ValueError("has letters that an address cannot have; write them as %XX")
+    return url
+
+
+Url = Annotated[str, Field(pattern=r"^https?://[^\s/@]+/\S*[^\s/]$"), AfterValidator(_reachable)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class RemoteFile(Settings):
+    """A file of the web."""
+
+    url: Url
+    """where it is: https://… or http://…, without a password, since it is written into results"""
+    size: int | None = Field(None, gt=0)
+    """its bytes, where known; a file of another size is refused"""
+    sha256: Sha256 | None = None
+    """its SHA-256, where known; a file of another content is refused"""
+
+
+class Download(Settings):
+    """Files of the web, and how they become preference pairs or completions."""
+
+    format: Literal["pairs", "solutions", "completions"]
+    """pairs: rows of preference data; solutions: labelled solutions, to be paired by question;
+    completions: a .zip of <benchmark>/output-greedy.jsonl, output-rs<k>.jsonl"""
+    files: list[RemoteFile] = Field(min_length=1)
+    """what to fetch: .zip, .jsonl or .jsonl.gz, for pairs also .parquet"""
+    folder: str = ""
+    """folder in the .zip that holds the data; nothing else of it is unpacked"""
+    max_pairs_per_problem: int = Field(2, gt=0)
+    """solutions: pairs of one question, at the most; no solution is in two of them"""
+    samples: dict[Name, Annotated[int, Field(ge=0)]] = {}
+    """completions: files of samples (output-rs<k>.jsonl) of each benchmark that has any"""
+
+    @model_validator(mode="after")
+    def _only_what_the_format_uses(self) -> "Download":
+        for key, only in (("max_pairs_per_problem", "solutions"), ("samples", "completions")):
+            if key in self.model_fields_set and self.format != only:
+                raise ValueError(f"{key} does nothing in the format {self.format}; remove it")
+        if self.format == "completions" and len(self.files) != 1:
+            raise ValueError("completions come from one .zip file")
+        urls = [file.url for file in self.files]
+        if again := next((url for url in urls if urls.count(url) > 1), None):
+            raise ValueError(f"files has {again} twice; remove one")
+        path = PurePosixPath(self.folder)
+        if path.is_absolute() or ".." in path.parts:
+            raise ValueError(f"folder must be a path inside the archive, not {self.folder!r}")
+        return self
+
+
+def download_name(source: str | None) -> str | None:
+    """The entry of downloads that a source names, or None if it is a path or a hub id."""
+    if source is None or not source.startswith(PREFIX):
+        return None
+    return source.removeprefix(PREFIX)

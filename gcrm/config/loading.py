@@ -1,0 +1,338 @@
+"""From what Snakemake read to a checked `Config`, or one line a mistake.
+
+pydantic checks each key; here are the variables of paths, and mistakes that no single key shows.
+Nothing here reads data: `gcrm.data.checks` does.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from gcrm.config.base import explain
+from gcrm.config.download import PREFIX, download_name
+from gcrm.config.jobs import PARALLEL
+from gcrm.config.run import MAKING, PATHS, WITH_VARIABLES, Config, as_list
+from gcrm.config.train import CONTRASTIVE_ONLY, check_shares
+from gcrm.synthetic.problem_families import FAMILIES
+from gcrm.utils.errors import UserError
+
+
+def load(given: Mapping[str, Any], where: str, environ: Mapping[str, str] = os.environ) -> Config:
+    """Check a whole config.
+
+    Args:
+        given: the config as read from YAML and the command line.
+        where: the file it is from, for messages.
+        environ: the variables that ${VAR} in a path stands for.
+
+    Raises:
+        UserError: one line a mistake, with the file, the key, and what it may be.
+    """
+    if odd := [key for key in given if not isinstance(key, str)]:
+        raise UserError(
+            f"{where}: the key {odd[0]!r} is no text, as YAML reads it (on, off, yes, no, numbers, "
+            "dates); put it into quotes, or remove it"
+        )
+    try:
+        config = Config(**_expanded(given, where, environ))
+    except ValidationError as error:
+        raise UserError(_once(explain(error, where, Config).splitlines())) from None
+    if mistakes := list(_mistakes(config, given)):
+        raise UserError("\n".join(f"{where}: {mistake}" for mistake in mistakes))
+    return config
+
+
+def read_config(file: Path) -> dict[str, Any]:
+    """The content of a config file, unchecked but for keys given twice.
+
+    Raises:
+        UserError: it cannot be read, or is no mapping.
+    """
+    try:
+        given = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{file}: cannot be read as a config: {reason}") from None
+    if not isinstance(given, dict):
+        raise UserError(f"{file}: expected keys with values")
+    check_keys(file)
+    return given
+
+
+def check_keys(file: Path) -> None:
+    """Refuse a config that gives a key twice, of which YAML would silently take the last.
+
+    A file that cannot be read is left to who reads it.
+
+    Raises:
+        UserError: one line a key, with both lines of the file.
+    """
+    try:
+        root = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except (OSError, ValueError, yaml.YAMLError):
+        return
+    if repeated := list(_repeated(root)):
+        raise UserError("\n".join(f"{file}: {problem}" for problem in repeated))
+
+
+def _repeated(node: yaml.Node | None, above: str = "") -> Iterable[str]:
+    children = node.value if isinstance(node, yaml.CollectionNode) else []
+    if not isinstance(node, yaml.MappingNode):
+        for child in children:
+            yield from _repeated(child, above)
+        return
+    lines: dict[str, int] = {}
+    for key, value in children:
+        name, line = str(key.value), key.start_mark.line + 1
+        if name in lines:
+            yield f"{above}{name}: is there twice, in lines {lines[name]} and {line}; keep one"
+        lines[name] = line
+        yield from _repeated(value, f"{above}{name}.")
+
+
+def check_launchers(config: Config, where: str) -> None:
+    """Refuse jobs on several nodes where no Slurm starts them.
+
+    Raises:
+        UserError: some would be.
+    """
+    several = [f"nodes.{stage}" for stage in PARALLEL if config.job(stage).nodes > 1]
+    if several and not shutil.which("srun"):
+        raise UserError(
+            f"{where}: {', '.join(several)}: several nodes need Slurm, and there is no srun here; "
+            "on a cluster, give --workflow-profile workflow/profiles/slurm"
+        )
+
+
+def unknown_part(config: Config, target: str) -> str | None:
+    """What in a path below results/ the config does not know, in words; None if all is known.
+
+    Snakemake alone would only say that no rule makes the file.
+    """
+    parts = Path(os.path.normpath(target)).parts
+    if len(parts) < 3 or parts[0] != "results":
+        return None
+    if parts[1] != config.run:
+        return f"the config is of the run {config.run!r}, not {parts[1]!r}; give --configfile"
+    if parts[2] == "comparisons" and len(parts) > 3:
+        return _unknown("benchmark", parts[3], _evaluated(config))
+    if parts[2] not in ("models", "goal_states", "scores", "metrics"):
+        return None
+    known = {
+        "variant": list(config.variants),
+        "seed": [f"seed{seed}" for seed in config.seeds],
+        "benchmark": _evaluated(config) if parts[2] in ("scores", "metrics") else [],
+    }
+    for (kind, names), part in zip(known.items(), parts[3:], strict=False):
+        if names and (unknown := _unknown(kind, part, names)):
+            return unknown
+    if parts[2] != "scores" or len(parts) < 7:
+        return None
+    if (parts[5] in config.heldout) != (parts[6] == "pairs"):
+        there = "pairs" if parts[5] in config.heldout else "greedy and all (samples)"
+        return f"{parts[5]!r} has no split {parts[6]!r}; there is {there}"
+    if parts[6] == "all" and "all" not in config.splits(parts[5]):
+        return f"benchmark {parts[5]!r} has no samples, so its only split is greedy"
+    return None
+
+
+def _evaluated(config: Config) -> list[str]:
+    return [*config.scored_sets(), *config.heldout]
+
+
+def _unknown(kind: str, part: str, names: list[str]) -> str | None:
+    name = part.removesuffix(".provenance.json").removesuffix(".json")
+    if part in names or name in names:
+        return None
+    return f"there is no {kind} {name!r}; the config has {', '.join(names)}"
+
+
+def _expanded(given: Mapping[str, Any], where: str, environ: Mapping[str, str]) -> dict[str, Any]:
+    """The config with the environment's values for ${VAR} in its path keys."""
+
+    def expand(key: str, value: Any) -> Any:
+        if isinstance(value, list):
+            return [expand(key, part) for part in value]
+        if isinstance(value, Mapping):
+            return {name: expand(f"{key}.{name}", part) for name, part in value.items()}
+        if not isinstance(value, str):
+            return value
+        for name in re.findall(r"\$\{(\w+)\}", value):
+            if not environ.get(name):
+                option, _, inner = key.partition(".")
+                other = f"{option}='{{{inner}: …}}'" if inner else f"{key}=…"
+                raise UserError(
+                    f"{where}: {key}: the environment variable {name} is not set; set it "
+                    f"(export {name}=…), or give the value with --config {other}"
+                )
+            value = value.replace(f"${{{name}}}", environ[name])
+        return os.path.expanduser(value)
+
+    return {
+        key: expand(key, value) if key in WITH_VARIABLES else value for key, value in given.items()
+    }
+
+
+def _once(lines: list[str]) -> str:
+    """Without what a variant only repeats from the shared section."""
+    shared = {line.replace(": train.", ": ", 1) for line in lines if ": train." in line}
+    return "\n".join(
+        line for line in lines if re.sub(r": variants\.[^.:]+\.", ": ", line, count=1) not in shared
+    )
+
+
+def _mistakes(config: Config, given: Mapping[str, Any]) -> Iterable[str]:
+    """What no single key shows: sections without use, sections that lack, names out of place."""
+    sources = {key: as_list(getattr(config, key)) or [] for key in PATHS}
+    sources |= {f"heldout.{name}": [source] for name, source in config.heldout.items()}
+    for key, brought in sources.items():
+        for source in brought:
+            if "{" in source or "}" in source:
+                yield f"{key}: {source}: has a brace, Snakemake's sign of a wildcard; rename it"
+    yield from _mistakes_of_evaluation(config)
+    for section, needed_for in MAKING.items():
+        made = [key for key in needed_for if key in config.made]
+        if getattr(config, section) is not None and not made:
+            verb = "is" if len(needed_for) == 1 else "are"
+            yield (
+                f"{section}: would do nothing, since {', '.join(needed_for)} {verb} given; "
+                f"remove the section, or what is given"
+            )
+        elif getattr(config, section) is None and made:
+            yield (
+                f"{made[0]}: is missing; give it, or a section {section}: "
+                f"({section}: {{}} for the defaults) to make it"
+            )
+    if download_name(config.base_model):
+        yield "base_model: is not of downloads; give a hub id, a folder or a .gguf file"
+    if unknown := [n for n in config.report.in_distribution if n not in config.benchmarks]:
+        yield (
+            f"report.in_distribution: {', '.join(unknown)}: no such benchmark; known are "
+            f"{', '.join(config.benchmarks)}"
+        )
+    yield from _mistakes_of_made(config)
+    yield from _mistakes_of_downloads(config)
+    for name, settings in config.variants.items():
+        own = (given["variants"] or {}).get(name) or {}
+        idle = [key for key in CONTRASTIVE_ONLY if key in own]
+        if settings.reward_model_strategy == "vanilla" and idle:
+            yield (
+                f"variants.{name}.{idle[0]}: does nothing in a vanilla reward model; remove it, "
+                "or set reward_model_strategy: contrastive"
+            )
+    yield from _mistakes_of_attributes(config)
+    yield from _mistakes_of_processes(config)
+    try:
+        config.compare.compared(list(config.variants))
+    except ValueError as error:
+        yield f"compare: {error}"
+    if config.dataset_probs is not None and config.preferences is None:
+        yield "dataset_probs: does nothing without preferences; remove it"
+    elif config.preferences is not None:
+        try:
+            check_shares(config.dataset_probs, config.preferences)
+        except ValueError as error:
+            yield str(error)
+
+
+def _mistakes_of_evaluation(config: Config) -> Iterable[str]:
+    if not (config.benchmarks or config.heldout):
+        yield "benchmarks: is missing; name benchmarks, or held-out preference data (heldout)"
+    for name in config.heldout:
+        if name in config.scored_sets():
+            yield f"heldout.{name}: is the name of a benchmark, too; rename it"
+    if config.completions is not None and not config.benchmarks:
+        yield "completions: does nothing without benchmarks; remove it, or name benchmarks"
+
+
+def _mistakes_of_attributes(config: Config) -> Iterable[str]:
+    attributes = config.represent.attributes
+    if attributes and config.preferences is None:
+        yield "represent.attributes: made pairs have none; give preferences with such columns"
+    wanted = config.evaluate.goal_attribute
+    if wanted is not None and wanted not in attributes:
+        yield (
+            f"evaluate.goal_attribute: {wanted!r} is none of represent.attributes "
+            f"({', '.join(attributes) or 'which are none'})"
+        )
+
+
+def _mistakes_of_downloads(config: Config) -> Iterable[str]:
+    pairs = [("preferences", source) for source in config.preferences or []]
+    pairs += [(f"heldout.{name}", source) for name, source in config.heldout.items()]
+    uses = [(key, source, ["pairs", "solutions"]) for key, source in pairs]
+    if config.completions is not None:
+        uses.append(("completions", config.completions, ["completions"]))
+    for key, source, formats in uses:
+        name = download_name(source)
+        if name is not None and name not in config.downloads:
+            known = ", ".join(config.downloads) or "none"
+            yield f"{key}: {source}: no such entry in downloads; there are: {known}"
+        elif name is not None and config.downloads[name].format not in formats:
+            yield (
+                f"{key}: {source}: is of format {config.downloads[name].format}, where "
+                f"{' or '.join(formats)} is needed"
+            )
+    if config.downloads and not config.used_downloads():
+        first = next(iter(config.downloads))
+        yield (
+            f"downloads: would do nothing; name an entry of it as a source (preferences: "
+            f"{PREFIX}{first}), or remove it"
+        )
+    if config.used_downloads() and config.made:
+        yield (
+            f"downloads: the run would make {', '.join(config.made)} itself, which does not go "
+            "together; give it"
+        )
+    for name, download in config.downloads.items():
+        if unknown := sorted(set(download.samples) - set(config.benchmarks)):
+            yield (
+                f"downloads.{name}.samples.{unknown[0]}: no such benchmark; known are "
+                f"{', '.join(config.benchmarks)}"
+            )
+
+
+def _mistakes_of_processes(config: Config) -> Iterable[str]:
+    for stage in PARALLEL:
+        for mistake in config.job(stage).mistakes():
+            yield f"processes.{stage}: {mistake}"
+    processes = config.job("train").processes
+    for name, settings in config.variants.items():
+        if settings.train_batch_size % (settings.micro_train_batch_size * processes):
+            yield (
+                f"variants.{name}.train_batch_size: {settings.train_batch_size} must be a multiple "
+                f"of micro_train_batch_size ({settings.micro_train_batch_size}) times the "
+                f"processes of train ({processes})"
+            )
+
+
+def _mistakes_of_made(config: Config) -> Iterable[str]:
+    if not config.made:
+        return
+    if unknown := [name for name in config.benchmarks if name not in FAMILIES]:
+        yield (
+            f"benchmarks: no problems can be made for {', '.join(unknown)}; "
+            f"made are {', '.join(FAMILIES)} (others need base_model, preferences and completions)"
+        )
+    if config.prepare is not None:
+        for name in config.prepare.preference_families:
+            if name not in FAMILIES:
+                yield (
+                    f"prepare.preference_families: no problems can be made for {name!r}; "
+                    f"known are {', '.join(FAMILIES)}"
+                )
+    if config.sample is None:
+        return
+    numbers = config.sample.num_samples
+    known = [*config.benchmarks, "preference"]
+    for name in numbers if "num_samples" in config.sample.model_fields_set else ():
+        if name not in known and name.removeprefix("dev-") not in known:
+            yield f"sample.num_samples.{name}: no such set; known are {', '.join(known)}"
+    if config.preferences is None and numbers.get("preference", 0) < 2:
+        yield "sample.num_samples.preference: must be at least 2, to make pairs of the solutions"

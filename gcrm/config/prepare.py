@@ -1,0 +1,100 @@
+"""Options of `prepare`: the made problems of a synthetic run, or the checks of real data."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from gcrm.config.base import Settings
+from gcrm.config.download import Download
+from gcrm.config.types import Name, OutputFile, OutputFolder, OutputParent, Seed, Source, Unique
+
+
+def _from_json(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"must be a JSON object ({error})") from None
+
+
+class PrepareSettings(Settings):
+    """How many problems of each kind are made (only for runs that make their own data)."""
+
+    pretrain_problems: int = Field(32_000, gt=0)
+    """problems with worked solutions that the base model learns from, over all families"""
+    preference_problems: int = Field(1_500, gt=0)
+    """problems that the base model's solutions are sampled on to make preference pairs"""
+    benchmark_problems: int = Field(300, gt=0)
+    """problems in each benchmark"""
+    dev_problems: int = Field(200, gt=0)
+    """problems in each family's development set, on which settings are chosen"""
+    preference_families: list[str] = Field(["gsm8k", "math"], min_length=1)
+    """families that preference pairs are made from; the others are out of distribution"""
+    rare_words: float = Field(0.5, ge=0, le=1)
+    """share of rare ones among the words for operations, in all sets but `pretrain`"""
+    pretrain_rare_words: float = Field(0.003, ge=0, le=1)
+    """the same in `pretrain`: the fewer, the more the base model errs, and pairs can teach"""
+
+
+class PrepareOptions(PrepareSettings):
+    """Make word problems of seven families, or check real data before hours are spent on it.
+
+    With --problems_dir, makes the problem sets there. With --dataset and --completions_data_path,
+    reads both whole, refuses broken rows, and reports the questions that they share. With
+    --heldout, does so for held-out preference data and the prompts of training data. With
+    --downloads, fetches and converts data first.
+    """
+
+    benchmarks: Annotated[list[Name], Unique]
+    """names of the benchmarks"""
+    problems_dir: OutputFolder | None = None
+    """folder for the made problems: <set>.jsonl"""
+    dataset: list[Source] = []
+    """preference data to check"""
+    completions_data_path: Path | None = None
+    """folder of completions to check: <benchmark>/output-greedy.jsonl, output-rs<k>.jsonl"""
+    heldout: list[Source] = []
+    """held-out preference data to check"""
+    base_model: Source | None = None
+    """what reward models will be made from: its tokenizer tells which questions are too long
+    (default: not looked at)"""
+    max_len: int = Field(2048, gt=0)
+    """longest question with solution, in tokens, that `evaluate` will take whole"""
+    max_problems: int | None = Field(None, gt=0)
+    """cap on the problems of a benchmark that `evaluate` will take (default: all)"""
+    downloads: Annotated[dict[Name, Download], BeforeValidator(_from_json)] = {}
+    """what to fetch, as JSON: entries of the config's downloads by name (default: nothing)"""
+    download_dir: OutputParent | None = None
+    """folder for what is fetched; it stays there, so that nothing is fetched twice"""
+    preferences_dir: OutputParent | None = None
+    """folder for the fetched preference pairs: <name>.jsonl, which dataset and heldout may name"""
+    report: OutputFile | None = None
+    """JSON file for what was found: sizes, shared questions"""
+    data_seed: Seed = 0
+    """seed of the made problems"""
+
+    @model_validator(mode="after")
+    def _something_to_do(self) -> "PrepareOptions":
+        given = bool(self.dataset or self.downloads) or self.completions_data_path is not None
+        making = self.problems_dir is not None
+        if (given and making) or not (given or making or self.heldout):
+            raise ValueError(
+                "give either --problems_dir, or --dataset and/or --completions_data_path"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _room_for_downloads(self) -> "PrepareOptions":
+        formats = [download.format for download in self.downloads.values()]
+        if self.downloads and self.download_dir is None:
+            raise ValueError("--downloads needs --download_dir")
+        if formats.count("completions") > 1:
+            raise ValueError("--downloads may hold completions once")
+        if "completions" in formats and self.completions_data_path is None:
+            raise ValueError("--downloads of completions needs --completions_data_path")
+        if set(formats) - {"completions"} and self.preferences_dir is None:
+            raise ValueError("--downloads of preference pairs needs --preferences_dir")
+        return self

@@ -1,0 +1,52 @@
+"""Options of `sample`: solutions drawn from a base model, and labelled."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from gcrm.config.base import Settings
+from gcrm.config.types import OutputFolder, Seed, Source
+
+
+class SampleSettings(Settings):
+    """How solutions are drawn from the base model (only for runs that make their own)."""
+
+    temperature: float = Field(1.0, gt=0)
+    """softmax temperature of the sampled solutions"""
+    max_new_tokens: int = Field(32, gt=0)
+    """longest solution, in tokens; one that is not finished then has no answer and is wrong"""
+    batch_size: int = Field(256, gt=0)
+    """prompts decoded together"""
+    num_samples: dict[str, Annotated[int, Field(ge=0)]] = {"gsm8k": 16, "math": 16, "preference": 8}
+    """sampled solutions a problem, beside the greedy one, by set of problems"""
+
+
+class SampleOptions(Settings):
+    """Draw solutions from a base model and label them: output-greedy.jsonl, output-rs<k>.jsonl."""
+
+    model: Source
+    """base model: folder or hub id"""
+    problems: Path
+    """JSON lines with question and expected_answer"""
+    save_dir: OutputFolder
+    """folder for output-greedy.jsonl and output-rs<k>.jsonl"""
+    num_samples: int = Field(0, ge=0)
+    """sampled solutions a problem, beside the greedy one"""
+    temperature: float = Field(1.0, gt=0)
+    """softmax temperature of the sampled solutions"""
+    max_new_tokens: int = Field(32, gt=0)
+    """longest solution, in tokens"""
+    batch_size: int = Field(256, gt=0)
+    """prompts decoded together"""
+    data_seed: Seed = 0
+    """seed of the draws"""
+    trust_remote_code: bool = False
+    """run code that comes with a model from the hub"""
+
+    @model_validator(mode="after")
+    def _problems_stay(self) -> "SampleOptions":
+        inside = self.problems.resolve().parent == self.save_dir.resolve()
+        if inside and self.problems.match("output-*.jsonl"):
+            raise ValueError(f"problems: {self.problems} would be overwritten; give another folder")
+        return self

@@ -1,0 +1,146 @@
+"""Labelled solutions of a base model: `<benchmark>/output-greedy.jsonl`, `output-rs<k>.jsonl`."""
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+from gcrm.data.questions import first_by_hash, question_key
+from gcrm.utils.errors import UserError
+from gcrm.utils.io import Row, numbered_rows
+
+Split = Literal["greedy", "all"]
+MOST_SAMPLES = 2**31 - 1
+"""largest k of a file output-rs<k>.jsonl"""
+
+
+def completion_files(folder: Path, benchmark: str, split: Split) -> list[Path]:
+    """The files of a split, samples in the order of their numbers; empty where there are none."""
+    home = Path(folder) / benchmark
+    if split == "greedy":
+        file = home / "output-greedy.jsonl"
+        return [file] if file.is_file() else []
+    numbered = [(_sample_number(file), file) for file in home.glob("output-rs*.jsonl")]
+    return [file for number, file in sorted(numbered) if number >= 0]
+
+
+def discard_samples(folder: Path, kept: int) -> None:
+    """Remove files of samples beyond the first `kept`, of an earlier run that had more.
+
+    Whoever reads the folder would take them for samples of this run.
+    """
+    for file in folder.glob("output-rs*.jsonl"):
+        if _sample_number(file) >= kept:
+            file.unlink()
+
+
+def read_completions(
+    folder: Path, benchmark: str, split: Split, max_problems: int | None = None
+) -> list[Row]:
+    """The rows of a split, each with `sample`: the k of its file rs<k>, or 0 for greedy.
+
+    Args:
+        max_problems: keep the problems with the smallest hash of the question, up to so many;
+            counted over both splits, so that they hold the same problems where their files differ.
+
+    Raises:
+        UserError: there is no such file, two have one number, or a row lacks a key or has a value
+            of the wrong type.
+    """
+    files = completion_files(folder, benchmark, split)
+    _check_numbers(files)
+    if not files:
+        name = "output-greedy.jsonl" if split == "greedy" else "output-rs0.jsonl"
+        raise UserError(
+            f"{Path(folder) / benchmark / name}: no such file; benchmark {benchmark!r} needs it "
+            f"(folders with completions in {folder}: {', '.join(_benchmarks(folder)) or 'none'})"
+        )
+    rows = [row for file in files for row in read_file(file)]
+    if max_problems is None:
+        return rows
+    others = completion_files(folder, benchmark, "all" if split == "greedy" else "greedy")
+    questions = {row["question"] for row in rows}
+    questions.update(row["question"] for file in others for row in read_file(file))
+    kept = first_by_hash(questions, max_problems)
+    return [row for row in rows if question_key(row["question"]) in kept]
+
+
+def _check_numbers(files: list[Path]) -> None:
+    """Two spellings of one number would make two samples one, and score tables have int32."""
+    for file in files:
+        if _sample_number(file) > MOST_SAMPLES:
+            raise UserError(f"{file}: its number is above {MOST_SAMPLES}; rename it")
+    for file, following in pairwise(files):
+        if _sample_number(file) == _sample_number(following):
+            raise UserError(
+                f"{following}: has the number of {file.name} beside it; rename one of them"
+            )
+
+
+def read_file(file: Path) -> list[Row]:
+    """The checked rows of one file, each with `sample` (0 unless the file is output-rs<k>.jsonl).
+
+    Raises:
+        UserError: the file cannot be read, or a row lacks a key or has a value of the wrong type.
+    """
+    sample = max(_sample_number(file), 0)
+    return [row | {"sample": sample} for row in iter_solutions(file)]
+
+
+def iter_solutions(file: Path) -> Iterator[Row]:
+    """The checked rows of a file one by one, for files that do not fit into memory.
+
+    Raises:
+        UserError: as `read_file`, when the bad row is reached.
+    """
+    return (_checked(row, f"{file}, row {number}") for number, row in numbered_rows(file))
+
+
+def _checked(row: Row, where: str) -> Row:
+    for key in ("question", "generated_solution", "is_correct"):
+        if key not in row:
+            raise UserError(f"{where}: key {key!r} is missing (there are: {', '.join(row)})")
+    for key in ("question", "generated_solution"):
+        if not isinstance(row[key], str):
+            raise UserError(f"{where}: {key} must be text, not {_kind(row[key])}")
+    if row["is_correct"] not in (True, False):
+        raise UserError(
+            f"{where}: is_correct must be true or false, not {_kind(row['is_correct'])}"
+        )
+    return {
+        "question": row["question"],
+        "expected_answer": _answer_text(row.get("expected_answer")),
+        "generated_solution": row["generated_solution"],
+        "predicted_answer": _answer_text(row.get("predicted_answer")),
+        "is_correct": bool(row["is_correct"]),
+    }
+
+
+def _answer_text(answer: Any) -> str | None:
+    """Answers are text or null; numbers and lists (gold of several values) become their JSON.
+
+    NaN is null: so tables with missing answers come out of pandas.
+    """
+    if isinstance(answer, float) and math.isnan(answer):
+        return None
+    if answer is None or isinstance(answer, str):
+        return answer
+    if isinstance(answer, list):  # whose parts are then quoted: a set, not an interval
+        answer = [_answer_text(part) for part in answer]
+    return json.dumps(answer, ensure_ascii=False)
+
+
+def _kind(value: Any) -> str:
+    return "null" if value is None else f"{type(value).__name__} {str(value)[:40]!r}"
+
+
+def _sample_number(file: Path) -> int:
+    match = re.fullmatch(r"output-rs(\d+)\.jsonl", file.name)
+    return int(match[1]) if match else -1
+
+
+def _benchmarks(folder: Path) -> list[str]:
+    return sorted({file.parent.name for file in Path(folder).glob("*/output-*.jsonl")})

@@ -1,0 +1,171 @@
+"""Where a result comes from: a JSON file beside it, so that the result stays bit-identical."""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gcrm.config.base import Settings
+from gcrm.config.types import Role
+from gcrm.lineage.fingerprint import code_version
+from gcrm.utils.errors import UserError
+from gcrm.utils.io import write_json
+
+LIBRARIES = ("torch", "transformers", "tokenizers", "deepspeed", "datasets", "numpy")
+FILE = "provenance.json"
+"""in a folder that a stage made as a whole; see `beside` for single files"""
+STARTED = time.time()
+
+
+def beside(result: Path) -> Path:
+    """The provenance file of a stage that makes a single file: <file>.provenance.json."""
+    return result.with_name(f"{result.name}.{FILE}")
+
+
+def write_provenance(
+    path: Path,
+    options: Settings,
+    inputs: Iterable[Path | str] = (),
+    outputs: Iterable[Path] = (),
+    **extra: Any,
+) -> None:
+    """Write what made a result: options, inputs with SHA-256, code, versions, machine.
+
+    Args:
+        path: the provenance file, beside the result.
+        options: the options of the stage (secrets are masked by their type).
+        inputs: files and folders that were read; names that are neither (hub ids) are kept as such.
+        outputs: the files that were made, with which a result shows whether it is still as it was;
+            named as seen from the folder of `path`.
+        extra: further facts, such as the number of pairs that were dropped.
+    """
+    torch = sys.modules.get("torch")  # only a stage that computes with torch has loaded it
+    command = options.__class__.__module__.rpartition(".")[2]
+    write_json(
+        path,
+        {
+            "command": command,
+            "options": options.model_dump(mode="json"),
+            "inputs": {str(name): sha256(Path(name)) for name in inputs},
+            "outputs": {os.path.relpath(one, path.parent): sha256(one) for one in outputs},
+            **extra,
+            "code": code_version(f"gcrm.{command}"),
+            "git": git_state(),
+            "versions": versions_now(),
+            "device": _device(torch),
+            "threads": torch.get_num_threads() if torch else None,
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "seconds": round(time.time() - STARTED, 1),
+        },
+    )
+
+
+def check_folders(options: Settings, stage: str) -> None:
+    """Refuse to write into a folder of another stage's, whose provenance would be lost.
+
+    Raises:
+        UserError: it holds the provenance of another stage.
+    """
+    for name, path, role in options.paths():
+        facts = read_provenance(path / FILE) if role is Role.FOLDER else None
+        if facts is not None and facts["command"] != stage:
+            raise UserError(
+                f"--{name}: {path} holds what `{facts['command']}` made; give `{stage}` a folder "
+                "of its own"
+            )
+
+
+class _Git(BaseModel):
+    commit: str
+    changed_since: bool
+
+
+class _Provenance(BaseModel):
+    """What a provenance file holds, at the least; others bring files of the same name."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    command: str = Field(pattern=r"^[a-z]+$")
+    options: dict[str, Any]
+    inputs: dict[str, str | None]
+    outputs: dict[str, str | None] = {}
+    git: _Git | None
+    versions: dict[str, str]
+    device: str
+    threads: int | None
+    finished: str
+    seconds: float
+
+
+def read_provenance(path: Path) -> dict[str, Any] | None:
+    """A provenance file of ours; None for any other file."""
+    try:
+        facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        stage = _Provenance.model_validate(facts).command
+    except (OSError, ValueError, RecursionError):
+        return None
+    return facts if find_spec(f"gcrm.config.{stage}") else None
+
+
+def sha256(path: Path) -> str | None:
+    """Digest of a file, or of a folder's files with their names; None for what is no local path.
+
+    Provenance itself does not count in a folder: it has the date.
+    """
+    if path.is_file():
+        try:
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError:  # it has just gone, or is not for us to read
+            return None
+    if path.is_dir():
+        digest = hashlib.sha256()
+        for file_path in sorted(p for p in path.rglob("*") if p.is_file()):
+            if file_path.name.endswith(FILE):
+                continue
+            digest.update(f"{file_path.relative_to(path)} {sha256(file_path)}\n".encode())
+        return digest.hexdigest()
+    return None
+
+
+def git_state() -> dict[str, Any] | None:
+    """Commit of the code and whether it was changed since; None outside a git checkout."""
+    here = Path(__file__).parent.parent
+    try:
+        run = [
+            subprocess.run(
+                ["git", "-C", str(here), *command], capture_output=True, text=True, check=True
+            ).stdout.strip()
+            for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--", "."])
+        ]
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return {"commit": run[0], "changed_since": bool(run[1])}
+
+
+@cache
+def versions_now() -> dict[str, str]:
+    """Python and the libraries that results depend on."""
+    found = {"python": platform.python_version()}
+    for library in ("gcrm", *LIBRARIES):
+        try:
+            found[library] = importlib.metadata.version(library)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _device(torch: Any) -> str:
+    if torch is not None and torch.cuda.is_available():
+        return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
+    return f"CPU {platform.machine()}, {os.cpu_count()} cores"

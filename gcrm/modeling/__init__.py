@@ -1,0 +1,1 @@
+"""The reward model: loading, heads, tokenization, and what one forward pass gives."""

@@ -1,0 +1,122 @@
+"""Reward heads: the standard linear one, and the MLP of an ablation, which is not standard.
+
+Both are the module `score` of the model and compute in fp32: under bf16, rewards of similar
+completions would tie.
+"""
+
+from types import MethodType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
+
+from gcrm.utils.errors import UserError
+
+MLP_KEY = "value_head_strategy"
+"""key of config.json that is "mlp" where the head is an MLP; linear heads have no such key"""
+
+
+class Fp32Linear(nn.Linear):
+    """A linear layer that computes in fp32, whatever the type of its weights."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """As `nn.Linear`, without autocast."""
+        return linear_in_fp32(self, hidden)
+
+
+def linear_in_fp32(layer: nn.Linear, hidden: Tensor) -> Tensor:
+    """What a linear layer gives, computed in fp32."""
+    bias = None if layer.bias is None else layer.bias.float()
+    with torch.autocast(hidden.device.type, enabled=False):
+        return F.linear(hidden.float(), layer.weight.float(), bias)
+
+
+class MLPHead(Fp32Linear):
+    """Four linear layers with ReLU between them: widths h → h/2 → h/2 → h → 1, as the authors have.
+
+    The first layer is the module itself, so that the checkpoint's `score.weight` has a shape that
+    no linear head has: `AutoModelForSequenceClassification` refuses it instead of starting with a
+    new random head.
+    """
+
+    def __init__(self, hidden_size: int):
+        half = hidden_size // 2
+        super().__init__(hidden_size, half)
+        self.rest = nn.Sequential(
+            nn.ReLU(),
+            Fp32Linear(half, half),
+            nn.ReLU(),
+            Fp32Linear(half, hidden_size),
+            nn.ReLU(),
+            Fp32Linear(hidden_size, 1, bias=False),
+        )
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Hidden states (…, hidden_size), of any type, to rewards (…, 1), fp32."""
+        rewards: Tensor = self.rest(super().forward(hidden))
+        return rewards
+
+    @property
+    def layers(self) -> list[nn.Linear]:
+        """The linear layers, first to last."""
+        return [self, *(layer for layer in self.rest if isinstance(layer, nn.Linear))]
+
+
+def compute_in_fp32(head: nn.Linear) -> None:
+    """Let a standard head compute in fp32.
+
+    The method is replaced, not the module, so that the checkpoint stays standard and ZeRO-3 still
+    gathers the weight.
+    """
+    if not isinstance(head, Fp32Linear):
+        object.__setattr__(head, "forward", MethodType(linear_in_fp32, head))
+
+
+def first_values(head: nn.Linear, seed: int, official: bool) -> list[Tensor]:
+    """First values of the head's parameters, in their order; a function of the seed.
+
+    A linear head, and the last layer of an MLP, start with a standard deviation of
+    1 / (inputs + 1), as the authors' do. The hidden layers of an MLP start with He's
+    sqrt(2 / inputs), which keeps the scale of their inputs; `official` gives them the authors'
+    1 / (inputs + 1), by which the rewards of wide models start at nearly 0. Biases start at 0.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    layers = head.layers if isinstance(head, MLPHead) else [head]
+    values = []
+    for layer in layers:
+        inputs = layer.in_features
+        he = layer is not layers[-1] and not official
+        scale = (2 / inputs) ** 0.5 if he else 1 / (inputs + 1)
+        values.append(torch.randn(layer.out_features, inputs, generator=generator) * scale)
+        if layer.bias is not None:
+            values.append(torch.zeros(layer.out_features))
+    return values
+
+
+def class_with_mlp_head(config: PretrainedConfig, source: str) -> type[PreTrainedModel]:
+    """The transformers class for `config`, with an MLP as its head.
+
+    Raises:
+        UserError: transformers has no class of its own for this architecture, or its head is not
+            `score`.
+    """
+    parent: Any = AutoModelForSequenceClassification._model_mapping.get(type(config), None)
+    if parent is None:
+        raise UserError(
+            f"{source}: value_head_strategy mlp is for architectures of transformers' own, and "
+            f"{type(config).__name__} is none with a sequence classifier"
+        )
+
+    class WithMLPHead(parent):
+        def __init__(self, config: PretrainedConfig):
+            super().__init__(config)
+            if not isinstance(getattr(self, "score", None), nn.Linear):
+                raise UserError(f"{parent.__name__} has no linear head `score` to replace")
+            self.score = MLPHead(config.get_text_config().hidden_size)
+            self.post_init()
+
+    # config.json names its class.
+    WithMLPHead.__name__ = WithMLPHead.__qualname__ = f"{parent.__name__}WithMLPHead"
+    return WithMLPHead

@@ -1,0 +1,84 @@
+"""`parity: official`: the three encodings of the paper's own code, one for each of its scripts.
+
+Training appends `" " + eos` and truncates; evaluation appends nothing; representation appends
+nothing either, has another prompt and at most 1024 tokens. Prompts are the ones that the paper's
+base model was tuned with. A dialogue is rendered with the tokenizer's own chat template.
+"""
+
+from collections.abc import Iterable
+
+from gcrm.data.preferences import Prompt
+from gcrm.modeling.tokenization import Encoded, Encoder, check_text
+
+_ROLE = "You're an expert Python programmer and mathematician."
+_HELP = "Help the user to solve this problem using code when necessary."
+_ANSWER = "Make sure to put the answer (and only answer) inside \\boxed{}."
+PROMPT_HEAD = f"  System:\n  {_ROLE}   {_HELP}   {_ANSWER}\n\nUser:\n"
+"""Before the question, in training and evaluation."""
+REPRESENTATION_HEAD = f"System:\n{_ROLE} {_HELP} {_ANSWER}\n\nUser:\n"
+"""Before the question, in representation."""
+PROMPT_TAIL = "\n\nAssistant:\n"
+"""Between question and completion."""
+REPRESENTATION_MAX_LEN = 1024
+"""longest prompt with completion in representation, in tokens"""
+
+
+class OfficialEncoder(Encoder):
+    """Encodes as the authors' scripts do.
+
+    `start` of an `Encoded` is its length less n, the tokens of the completion tokenised alone: the
+    authors count from the end. So it may be a token or two off the true border, and in a truncated
+    sequence it lies in the prompt, or before it (negative) in training.
+    """
+
+    def encode_many(self, texts: Iterable[tuple[Prompt, str]]) -> list[Encoded]:
+        """For evaluation: without EOS. See `Encoder.encode_many`."""
+        encoded = []
+        for ids, alone in self._official(texts, PROMPT_HEAD):
+            if len(ids) - alone >= self.max_len:
+                raise self.too_long(ids, len(ids) - alone)
+            kept = ids[: self.max_len]
+            start = max(len(kept) - max(alone, 1), 0)
+            encoded.append(Encoded(kept, start, truncated=len(kept) < len(ids)))
+        return encoded
+
+    def encode_fitting(self, texts: Iterable[tuple[Prompt, str]]) -> list[Encoded | None]:
+        """For training: with `" " + eos`; what is too long loses its end, and keeps an EOS."""
+        return [
+            Encoded([*ids[: self.max_len][:-1], self.eos_id], min(len(ids), self.max_len) - alone)
+            for ids, alone in self._official(
+                texts, PROMPT_HEAD, ending=" " + self.tokenizer.eos_token
+            )
+        ]
+
+    def encode_for_goal_state(self, texts: Iterable[tuple[Prompt, str]]) -> list[Encoded | None]:
+        """For representation: another prompt, no EOS; what is too long loses its end."""
+        most = min(self.max_len, REPRESENTATION_MAX_LEN)
+        return [
+            Encoded(ids[:most], max(min(len(ids), most) - max(alone, 1), 0))
+            for ids, alone in self._official(texts, REPRESENTATION_HEAD)
+        ]
+
+    def _official(
+        self, texts: Iterable[tuple[Prompt, str]], head: str, ending: str = ""
+    ) -> list[tuple[list[int], int]]:
+        """Ids of each whole text, and the number of tokens of its completion alone."""
+        given = list(texts)
+        if not given:
+            return []
+        whole = [self._prompt(prompt, head) + completion + ending for prompt, completion in given]
+        for text in whole:
+            check_text(text)
+        alone = self.tokenizer(
+            [completion for _, completion in given],
+            add_special_tokens=False,
+            return_attention_mask=False,
+        )
+        together = self.tokenizer(whole, return_attention_mask=False)
+        counts = [len(ids) for ids in alone["input_ids"]]
+        return list(zip(together["input_ids"], counts, strict=True))
+
+    def _prompt(self, prompt: Prompt, head: str) -> str:
+        if isinstance(prompt, str):
+            return head + prompt + PROMPT_TAIL
+        return self.render(prompt)

@@ -1,0 +1,153 @@
+"""One look for all figures: safe for colour-blind readers, and readable in print without colours.
+
+Whatever has a colour also has a line style and a marker of its own.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gcrm.utils.io import atomic_path
+
+# Okabe and Ito's colours, in an order in which neighbours also differ in lightness.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
+DASHES = ("-", (0, (5, 2)), (0, (5, 2, 1, 2)), (0, (1.2, 1.6)), (0, (8, 2, 1, 2, 1, 2)))
+GREY = "#6B6B6B"
+ROW = 0.17
+"""Inches that a row of a legend takes."""
+MOST_INTERVALS = 3
+"""Variants whose intervals can be told apart where they lie over each other; tables have all."""
+STYLE: Any = {
+    "font.size": 8,
+    "figure.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 8.5,
+    "axes.titlelocation": "left",
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.5,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 3.8,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "hatch.linewidth": 0.6,
+    # Element ids would be random without a fixed salt.
+    "svg.hashsalt": "gcrm",
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one variant, or one class, is drawn in every figure."""
+
+    colour: str
+    dashes: Any
+    marker: str
+
+
+RIGHT = Look("#0072B2", "-", "o")
+WRONG = Look("#D55E00", (0, (4, 1.5)), "^")
+
+
+def looks(names: Sequence[str]) -> dict[str, Look]:
+    """A look for each name; 56 in a row are all different, 40 without their colours."""
+    return {
+        name: Look(COLOURS[i % 7], DASHES[i % 5], MARKERS[i % 8]) for i, name in enumerate(names)
+    }
+
+
+@contextmanager
+def drawing(stem: Path, heading: str, size: tuple[float, float]) -> Iterator[Any]:
+    """A figure of `size` inches to draw on, saved as `<stem>.svg` and `<stem>.png` at the end."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context(STYLE):
+        figure = Figure(figsize=size, layout="constrained")
+        figure.suptitle(heading, x=0.012, ha="left")
+        yield figure
+        # The writers would put the date and their version into the files.
+        with atomic_path(stem.with_name(f"{stem.name}.svg")) as path:
+            figure.savefig(path, metadata={"Date": None, "Creator": None})
+        with atomic_path(stem.with_name(f"{stem.name}.png")) as path:
+            figure.savefig(path, dpi=180, metadata={"Software": None})
+
+
+@contextmanager
+def panels(
+    stem: Path,
+    heading: str,
+    titles: Sequence[str],
+    columns: int = 4,
+    same_y: bool = True,
+    same_x: bool = True,
+    panel: tuple[float, float] = (1.95, 1.62),
+) -> Iterator[tuple[Any, list[Any]]]:
+    """A figure with a small panel for each title: the figure, and the panels' axes.
+
+    Args:
+        titles: one a panel, at least one.
+        columns: panels side by side, at most.
+        same_y, same_x: whether the panels share their scales.
+        panel: width and height of a panel, in inches.
+    """
+    columns = min(columns, len(titles))
+    rows = -(-len(titles) // columns)
+    size = max(4.6, panel[0] * columns + 0.4), panel[1] * rows + 1.2
+    with drawing(stem, heading, size) as figure:
+        grid = figure.subplots(rows, columns, sharex=same_x, sharey=same_y, squeeze=False)
+        cells = list(grid.flat)
+        for axes, title in zip(cells, titles, strict=False):
+            axes.set_title(title)
+        for axes in cells[len(titles) :]:
+            axes.remove()
+        yield figure, cells[: len(titles)]
+
+
+def name_axes(cells: Sequence[Any], columns: int, x_label: str, y_label: str) -> None:
+    """Say what the axes of panels are: below the lowest of each column, and left of each row.
+
+    Names of the whole figure would run into a legend below it.
+    """
+    columns = min(columns, len(cells))
+    for axes in cells[-columns:]:
+        axes.tick_params(labelbottom=True)  # nothing is below them that would show the numbers
+        axes.set_xlabel(x_label)
+    for axes in cells[::columns]:
+        axes.set_ylabel(y_label)
+
+
+def legend(figure: Any, first: Sequence[str] = ()) -> None:
+    """One legend below all panels: each label once, those in `first` before the others.
+
+    The figure grows with the legend's rows, so that the panels keep their size.
+    """
+    found: dict[str, Any] = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    labels = [label for label in dict.fromkeys(first) if label in found]
+    labels += [label for label in found if label not in labels]
+    if labels:
+        columns = _columns(labels, figure.get_figwidth())
+        rows = -(-len(labels) // columns)
+        figure.set_figheight(figure.get_figheight() + ROW * (rows - 1))
+        figure.legend(
+            [found[label] for label in labels], labels, loc="outside lower center", ncols=columns
+        )
+
+
+def _columns(labels: Sequence[str], width: float) -> int:
+    """As many columns of the longest label as fit into `width` inches."""
+    each = 0.068 * max(map(len, labels)) + 0.55
+    return max(1, min(len(labels), int(width / each)))
+
+
+def note(axes: Any, text: str) -> None:
+    """Say in an empty panel why it is empty."""
+    axes.text(0.5, 0.5, text, ha="center", va="center", color=GREY, transform=axes.transAxes)

@@ -1,0 +1,95 @@
+"""Published numbers, to stand beside ours: only those of the same base model and benchmark.
+
+They are rows of a JSON-lines file (workflow/published.jsonl) with what was measured, and where it
+is printed. A claim that is no number of one benchmark ("up to …") is kept in words.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError, model_validator
+
+from gcrm.config.base import Settings, explain
+from gcrm.utils.errors import UserError
+from gcrm.utils.io import numbered_rows
+
+
+class PublishedNumber(Settings):
+    """A number or a claim, as printed."""
+
+    base_model: str
+    """hub id of the language model that the reward model was made from"""
+    source: str
+    """where it is printed: paper and table, or section"""
+    claim: str | None = None
+    """in words, where it is no number of one benchmark"""
+    model: str = ""
+    """the reward model, as the source calls it"""
+    benchmark: str = ""
+    """the benchmark"""
+    measure: str = ""
+    """`auroc`, or a column of the table of votes as the authors count, such as `majority`"""
+    value: float | None = None
+    """the number, shares from 0 to 1"""
+
+    @model_validator(mode="after")
+    def _number_or_claim(self) -> "PublishedNumber":
+        number = self.model and self.benchmark and self.measure and self.value is not None
+        if bool(number) == (self.claim is not None):
+            raise ValueError("give claim, or model, benchmark, measure and value")
+        return self
+
+
+@dataclass(frozen=True)
+class Published:
+    """What is published for the base model of a run."""
+
+    numbers: Sequence[PublishedNumber] = ()
+
+    def of(self, measures: Sequence[str], benchmarks: Sequence[str]) -> list[PublishedNumber]:
+        """The numbers of these measures and benchmarks."""
+        return [
+            number
+            for number in self.numbers
+            if number.measure in measures and number.benchmark in benchmarks
+        ]
+
+    def models(self, measures: str | Sequence[str], benchmarks: Sequence[str]) -> list[str]:
+        """The reward models that have such numbers, in the order of the file."""
+        wanted = [measures] if isinstance(measures, str) else measures
+        return list(dict.fromkeys(number.model for number in self.of(wanted, benchmarks)))
+
+    def cell(self, measure: str, model: str, benchmark: str, percent: bool = False) -> str:
+        """A number for a table, with its digits as printed; `–` for none."""
+        for number in self.of([measure], [benchmark]):
+            if number.model == model and number.value is not None:
+                return f"{100 * number.value:g}" if percent else f"{number.value:g}"
+        return "–"
+
+    def claims(self) -> list[str]:
+        """What is claimed in words, each with its source."""
+        return [f"{each.claim} ({each.source})" for each in self.numbers if each.claim]
+
+    def sources(self) -> list[str]:
+        """Where the numbers are printed, each once."""
+        return list(dict.fromkeys(each.source for each in self.numbers if each.claim is None))
+
+
+def read_published(path: Path | None, base_model: str | None) -> Published:
+    """What the file has for this base model; nothing without a file or a base model.
+
+    Raises:
+        UserError: no such file, or a row that is neither a number nor a claim.
+    """
+    if path is None or base_model is None:
+        return Published()
+    numbers = []
+    for line, row in numbered_rows(path):
+        try:
+            numbers.append(PublishedNumber(**row))
+        except ValidationError as error:
+            raise UserError(explain(error, f"{path}, line {line}", PublishedNumber)) from None
+    # A hub id, or a folder of the model's name.
+    name = Path(base_model).name
+    return Published([number for number in numbers if Path(number.base_model).name == name])

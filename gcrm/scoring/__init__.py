@@ -1,0 +1,1 @@
+"""From a reward model and data to score tables and goal states."""

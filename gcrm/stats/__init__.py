@@ -1,0 +1,1 @@
+"""Metrics with intervals: bootstrap, votes, answers, differences of variants."""

@@ -1,0 +1,226 @@
+"""When two answers are the same one: `18`, `18.0`, `$18`, `\\frac{36}{2}` are one in a vote.
+
+`canonical` gives an answer's canonical form, so that equal answers are equal strings. It reads
+numbers and lists of them (`gcrm.stats.answer_arithmetic`) and algebra
+(`gcrm.stats.answer_algebra`); what neither reads is compared as text.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from fractions import Fraction
+from functools import lru_cache
+
+from gcrm.stats.answer_algebra import canonical_algebra
+from gcrm.stats.answer_arithmetic import BRACKETS, Unreadable, evaluate, spell
+
+MAX_LENGTH = 200
+"""Answers that are longer are sentences or runaway output: they are compared as text."""
+
+
+@lru_cache(maxsize=1 << 20)
+def canonical(answer: str | None) -> str | None:
+    """The canonical form of a predicted or expected answer; None for none (null or blank).
+
+    A number becomes `18`, or a decimal rounded to 6 places; a tuple or interval keeps its order and
+    brackets; a list of solutions (`3, -2`, `{3, -2}`, `['3', '-2']`) is sorted. Units, currency,
+    percent signs and a leading `x =` do not matter. Any text is accepted, and none raises.
+    """
+    if answer is None:
+        return None
+    text = _tidy(_in_ascii(answer))
+    if not text:
+        return None
+    if len(text) > MAX_LENGTH:
+        return text.casefold()
+    plain = _without_wrapping(text)
+    try:
+        return _canonical_math(plain)
+    except Unreadable:
+        # 12 34 is no product, whatever algebra makes of it.
+        algebra = None if _NO_PRODUCT.search(plain) else canonical_algebra(plain)
+        return algebra or (plain or text).casefold()
+
+
+_SUPERSCRIPTS = re.compile(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]+")
+_SUBSCRIPTS = re.compile(r"[₀-₉]+")
+_FRACTIONS = re.compile(r"(?<=\d)(?=[¼-¾⅐-⅞])")  # 2½
+_CHARACTERS: dict[str, str | int | None] = {
+    **dict.fromkeys("‐‑‒–−", "-"),
+    **dict.fromkeys("€£¥₹\x00", ""),
+    "⁄": "/",
+    "±": "\\pm ",
+    "∞": "\\infty ",
+    "∪": "\\cup ",
+}
+
+
+def _in_ascii(answer: str) -> str:
+    """One character for what Unicode has several of; raised digits stay an exponent."""
+    text = _SUPERSCRIPTS.sub(r"^{\g<0>}", _SUBSCRIPTS.sub(r"_\g<0>", answer))
+    text = unicodedata.normalize("NFKC", _FRACTIONS.sub(" ", text))
+    return text.translate(str.maketrans(_CHARACTERS))
+
+
+def _tidy(text: str) -> str:
+    return " ".join(text.split()).rstrip(" .")
+
+
+# Not the second backslash of \\, which ends the row of a matrix.
+_SPACES = re.compile(r"(?<!\\)\\[,;: ]|~|\\quad\b|\\left\b|\\right\b|\\displaystyle\b")
+_NO_SPACE = re.compile(r"(?<!\\)\\!|(?<=\d)\\,(?=\d{3}(?!\d))")  # 10,\!000; 10\,000
+_GROUPED = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?![\d,])")  # 10 000
+_MIXED = re.compile(r"(?<![\d.,/])(\d+) (\d+)/(\d+)(?![\d.,/])")  # 2 1/2
+_NO_PRODUCT = re.compile(r"\d \d|\d ?[ap]m\b|\d [a-z]+ \d", re.I)  # nor 10 am, 3 ft 2
+_BOXED = re.compile(r"\\boxed\{(.*)\}")
+_TEXT = r"\\(?:text|mathrm|textbf|mathbf|mbox)"
+_WRAPPED = re.compile(_TEXT + r"\{([^{}]*)\}")
+_SUBSCRIPT = re.compile(r"_\{(\w+)\}")  # 2516_{8}
+_CURRENCY = re.compile(r"^([-+]?)(?:USD|EUR|GBP|Rs\.?)\s*(?=[\d.-])")
+_MAGNITUDES = {
+    "dozen": "12",
+    "hundred": "10^2",
+    "thousand": "10^3",
+    "million": "10^6",
+    "billion": "10^9",
+    "trillion": "10^{12}",
+}
+_MAGNITUDE = re.compile(  # 3 million, 2 hundred thousand
+    rf"(?<=[\d}}])((?:\s*(?:{'|'.join(_MAGNITUDES)}))+)\b", re.IGNORECASE
+)
+# Words that an answer has for a reason: without them it would be another one.
+_MEANT = (
+    "and|or|times|plus|minus|over|squared|cubed|hal(?:f|ves)|thirds?|quarters?|fourths?|fifths?"
+    "|sixths?|sevenths?|eighths?|ninths?|tenths?|hundredths?|thousandths?|north|south"
+    "|east|west|left|right|up|down|above|below|before|after|early|late|increase|decrease|more|less"
+    "|fewer|gain|loss|most|least|pi|mod|factorial"
+)
+_SHORT_UNITS = "[cdkmn]m|k?g|mg|m[lL]|[cd][lL]|ft|in|yd|lb|oz|hr|mi|sq|cu|pt|qt|of|no"
+# Two letters, or three of these, are a product of variables: 3 xy, 7 mn.
+_WORD = rf"(?!(?:{_MEANT})\b)(?:(?:{_SHORT_UNITS})\b|(?![abcxyz]{{3}}\b)[^\W\d_]{{3,}})"
+_SAID = re.compile(  # 3 \text{ million}
+    rf"{_TEXT}\{{([^{{}}]*\b(?:{_MEANT}|{'|'.join(_MAGNITUDES)})\b[^{{}}]*)\}}", re.IGNORECASE
+)
+_UNIT = re.compile(
+    rf"(?<=[\d}}\)])\s*(?:{_TEXT}\{{[^{{}}]*\}}(?:\^\{{?\d\}}?)?"  # 6\text{ cm}^2
+    rf"|\s{_WORD}(?:\s{_WORD}){{0,2}}(?:\^\{{?\d\}}?)?)$",  # 18 red cars
+    re.IGNORECASE,
+)
+_NAMED = re.compile(  # x = 3, 1 + 2 = 3
+    r"^(?:[A-Za-z]\s*(?:=|\\in\b)|[^A-Za-z=\\]*=)\s*(?=[^=]+$)"
+)
+
+
+def _without_wrapping(text: str) -> str:
+    """The answer without dollar signs, boxes, units, and other things that do not change it."""
+    if "\\begin" not in text:
+        text = re.sub(r"\\\\(?=[A-Za-z{}$%])", r"\\", text)  # escaped once too often
+    text = text.replace("{,}", ",")
+    text = _SPACES.sub(" ", _NO_SPACE.sub("", text)).replace("\\$", "").replace("$", "").strip()
+    if boxed := _BOXED.fullmatch(text):
+        text = boxed[1].strip()
+    text = re.sub(r"\^\{?\\circ\}?|\\degree\b|°|\\?%", "", text).strip()
+    text = _CURRENCY.sub(r"\1", _NAMED.sub("", _SUBSCRIPT.sub(r"_\1", text)))
+    text = re.sub(r"(?<=\d)\s*pi\b", r"\\pi", text)
+    text = _tidy(_SAID.sub(r" \1 ", text))
+    text = _MAGNITUDE.sub(_factors, text)
+    text = _tidy(_WRAPPED.sub(r"\1", _UNIT.sub("", text)))
+    if letter := re.fullmatch(r"\(([A-Za-z])\)", text):  # of a choice: (C)
+        return letter[1]
+    text = _GROUPED.sub(lambda match: match[0].replace(" ", ""), text)
+    return _MIXED.sub(r"\1\\frac{\2}{\3}", text)
+
+
+def _factors(magnitudes: re.Match[str]) -> str:
+    return "".join("*" + _MAGNITUDES[word.lower()] for word in magnitudes[1].split())
+
+
+# --- numbers and lists of numbers ---
+
+_PLAIN = re.compile(
+    r"([-+]?)\s*((?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?|\.\d+)(?:[eE]([-+]?\d{1,3}))?"
+)
+_THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d*)?|\(\d{1,3}(?:,\d{3})*,0\d\d(?:,\d{3})*\)")
+_BOUND = re.compile(r"[A-Za-z]\s*=")
+
+
+def _canonical_math(text: str) -> str:
+    """Canonical form of a number, or of a list of what has one.
+
+    Raises:
+        Unreadable: there is something that is neither.
+    """
+    if plain := _PLAIN.fullmatch(text):
+        return spell(_plain_number(plain))
+    if "\\cup" in text:
+        return " \\cup ".join(sorted(_canonical_math(part.strip()) for part in text.split("\\cup")))
+    if text.count("\\pm") == 1:
+        return _set(_item(text.replace("\\pm", sign)) for sign in "+-")
+    if _THOUSANDS.fullmatch(text) is None:
+        parts, opening, closing = _split_list(text)
+        if parts:
+            names = [match[0].rstrip(" =") for part in parts if (match := _BOUND.match(part))]
+            items = [_item(part) for part in parts]
+            if len(items) == 1:
+                return items[0]
+            if len(set(names)) == len(items):  # x = 3, y = 4
+                return _set(f"{name}={item}" for name, item in zip(names, items, strict=True))
+            if not opening or opening == "{":
+                return _set(items)
+            return opening + ", ".join(items) + closing
+    return spell(evaluate(text))
+
+
+def _set(items: Iterable[str]) -> str:
+    return "{" + ", ".join(sorted(set(items))) + "}"
+
+
+def _item(part: str) -> str:
+    part = _without_wrapping(part)
+    if part in ("\\infty", "+\\infty", "-\\infty"):
+        return part.removeprefix("+")
+    return _canonical_math(part)
+
+
+def _split_list(text: str) -> tuple[list[str], str, str]:
+    """The parts between the commas of the outermost level, and the brackets around them.
+
+    No parts: not a list. Quoted parts (Python's spelling of a list of answers) are a set.
+    """
+    text = text.replace("\\{", "{").replace("\\}", "}")
+    opening = closing = ""
+    if len(text) > 1 and text[0] in BRACKETS and text[-1] in BRACKETS.values():
+        opening, closing = text[0], text[-1]
+        text = text[1:-1]
+    elif " and " in text or " or " in text:
+        text = re.sub(r",? (?:and|or) ", ", ", text)
+    depth, parts = 0, [""]
+    for character in text:
+        if character in BRACKETS:
+            depth += 1
+        elif character in BRACKETS.values():
+            depth -= 1
+            if depth < 0:
+                raise Unreadable(text)
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    parts = [part.strip() for part in parts]
+    if depth or (len(parts) == 1 and opening != "["):
+        if opening == "{" and depth == 0 and parts[0]:
+            return parts, opening, closing
+        return [], "", ""
+    if not all(parts):
+        raise Unreadable(text)
+    quoted = [
+        part[1:-1] for part in parts if len(part) > 1 and part[0] == part[-1] and part[0] in "'\""
+    ]
+    if len(quoted) == len(parts):
+        return quoted, "{", "}"
+    return parts, opening, closing
+
+
+def _plain_number(match: re.Match[str]) -> Fraction:
+    digits = match[2].replace(",", "").removesuffix(".")
+    return Fraction(match[1] + digits) * Fraction(10) ** int(match[3] or 0)

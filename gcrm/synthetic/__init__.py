@@ -1,0 +1,1 @@
+"""The made world of the default run: word problems and a tiny language model."""

@@ -1,0 +1,117 @@
+"""Solutions drawn from a language model: greedy, or sampled at a temperature."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
+
+from gcrm.modeling.tokenization import Encoder
+from gcrm.utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What a model wrote after a prompt, and whether it came to an end by itself."""
+
+    text: str
+    finished: bool
+
+
+@torch.inference_mode()
+def generate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    *,
+    temperature: float | None,
+    max_new_tokens: int,
+    batch_size: int,
+    seed: int = 0,
+    advance: Callable[[int], None] = lambda batches: None,
+) -> list[Generated]:
+    """One solution for each prompt, in the prompts' order; repeat a prompt for several.
+
+    Prompts are batched by length, and padded on the left so that all go on at the same position.
+    The same seed gives the same solutions if prompts and batch size are the same, too.
+
+    Args:
+        temperature: of the softmax that is drawn from (the whole of it, no top-k or top-p); None
+            for greedy decoding.
+        max_new_tokens: longest solution, in tokens.
+        advance: called with 1 after each batch.
+
+    Raises:
+        UserError: a prompt with its solution may be longer than the model's context, or the model
+            answers with what is no number.
+    """
+    set_seed(seed)
+    encoder = Encoder(tokenizer, max_len=1)  # prompts are encoded whole, whatever max_len is
+    encoded = {prompt: encoder.prompt_ids(prompt) for prompt in dict.fromkeys(prompts)}
+    _check_context(model, max((len(ids) for ids in encoded.values()), default=0), max_new_tokens)
+    _check_weights(model, min(encoded.values(), key=len, default=[]))
+    ends = _end_ids(model, tokenizer)
+    pad = ends[0]  # seen by no one, and it has an embedding, which a tokenizer's own pad may lack
+    order = sorted(range(len(prompts)), key=lambda i: len(encoded[prompts[i]]))
+    decode: Any = model.generate  # its declared type fits no declared model
+    solutions: dict[int, Generated] = {}
+    for start in range(0, len(order), batch_size):
+        batch = order[start : start + batch_size]
+        ids, mask = _left_padded([encoded[prompts[i]] for i in batch], pad)
+        sampling: dict[str, Any] = {
+            "do_sample": False,
+            "temperature": None,
+            "top_p": None,
+            "top_k": None,
+        }
+        if temperature is not None:
+            sampling = {"do_sample": True, "temperature": temperature, "top_p": 1.0, "top_k": 0}
+        written = decode(
+            input_ids=ids.to(model.device),
+            attention_mask=mask.to(model.device),
+            max_new_tokens=max_new_tokens,
+            eos_token_id=ends,
+            pad_token_id=pad,
+            **sampling,
+        )
+        for i, row in zip(batch, written[:, ids.shape[1] :].tolist(), strict=True):
+            length = next((n for n, token in enumerate(row) if token in ends), None)
+            text = tokenizer.decode(row[:length], skip_special_tokens=True)
+            solutions[i] = Generated(str(text), finished=length is not None)
+        advance(1)
+    return [solutions[i] for i in range(len(prompts))]
+
+
+def _check_context(model: PreTrainedModel, longest: int, max_new_tokens: int) -> None:
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if context is not None and longest + max_new_tokens > context:
+        raise UserError(
+            f"a prompt of {longest} tokens with max_new_tokens = {max_new_tokens} is longer than "
+            f"the context of {model.name_or_path}, {context} tokens; lower max_new_tokens, or "
+            "leave the problem out"
+        )
+
+
+def _check_weights(model: PreTrainedModel, prompt: list[int]) -> None:
+    if prompt and not model(torch.tensor([prompt], device=model.device)).logits.isfinite().all():
+        raise UserError(
+            f"{model.name_or_path}: its logits are not finite: its weights are broken, or "
+            "overflow; give another base model"
+        )
+
+
+def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The tokens that end a solution: a chat model may have several."""
+    ids = model.generation_config.eos_token_id
+    if ids is None:
+        ids = tokenizer.eos_token_id
+    return list(ids) if isinstance(ids, list | tuple) else [ids]
+
+
+def _left_padded(rows: Sequence[list[int]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and mask, (rows, longest)."""
+    longest = max(map(len, rows))
+    ids = torch.tensor([[pad] * (longest - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
+    return ids, mask

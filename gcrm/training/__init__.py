@@ -1,0 +1,1 @@
+"""From preference pairs to a reward model on disk."""

@@ -1,0 +1,93 @@
+"""What the library's Trainer is told: batches, schedule, DeepSpeed, and where checkpoints lie."""
+
+import os
+from pathlib import Path
+
+import torch
+from transformers import TrainingArguments
+
+from gcrm.config.train import NO_MATTER, TrainOptions
+from gcrm.lineage.resume import unfinished
+from gcrm.modeling.hardware import Hardware
+from gcrm.training.zero import read_zero_config
+from gcrm.utils.errors import UserError
+from gcrm.utils.logging import name_of
+
+
+def training_arguments(
+    options: TrainOptions, hardware: Hardware, zero: Path | None
+) -> TrainingArguments:
+    """The options in the Trainer's words.
+
+    Args:
+        zero: DeepSpeed's configuration, if there is one.
+
+    Raises:
+        UserError: batches and processes do not go together.
+    """
+    processes = _processes()
+    accumulate, rest = divmod(options.train_batch_size, options.micro_train_batch_size * processes)
+    if rest:
+        raise UserError(
+            f"train_batch_size ({options.train_batch_size}) must be a multiple of "
+            f"micro_train_batch_size ({options.micro_train_batch_size}) times the number of "
+            f"processes ({processes})"
+        )
+    on_cpu = hardware.device == "cpu"
+    arguments = TrainingArguments(
+        output_dir=str(_checkpoint_folder(options, zero, on_cpu)),
+        run_name=name_of(options.save_path),
+        per_device_train_batch_size=options.micro_train_batch_size,
+        per_device_eval_batch_size=options.micro_train_batch_size,
+        gradient_accumulation_steps=accumulate,
+        num_train_epochs=options.max_epochs,
+        learning_rate=options.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=options.warmup_ratio,
+        optim="adamw_torch",
+        adam_beta1=options.adam_betas[0],
+        adam_beta2=options.adam_betas[1],
+        weight_decay=options.weight_decay,
+        max_grad_norm=options.max_norm,
+        bf16=hardware.bf16,
+        use_cpu=on_cpu,
+        ddp_backend="gloo" if on_cpu and processes > 1 else None,
+        deepspeed=None if zero is None else read_zero_config(zero),
+        logging_steps=options.logging_steps,
+        logging_nan_inf_filter=False,
+        save_strategy="steps" if options.save_steps > 0 else "no",
+        save_steps=max(options.save_steps, 1),
+        eval_strategy="steps" if options.eval_steps > 0 else "no",
+        eval_steps=max(options.eval_steps, 1),
+        report_to=[],  # see TrainingCurve
+        seed=options.seed,
+        remove_unused_columns=False,
+        ddp_find_unused_parameters=False,
+        disable_tqdm=True,
+        log_level="error",
+    )
+    # One process, one device: several GPUs are used by several processes (torchrun).
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
+
+
+def _processes() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _checkpoint_folder(options: TrainOptions, zero: Path | None, on_cpu: bool) -> Path:
+    """Where to resume from, and where this training saves what it is resumed from."""
+    parent = options.ckpt_path or options.save_path.with_name(
+        f"{options.save_path.name}.checkpoints"
+    )
+    settings = options.model_dump(mode="json", exclude=NO_MATTER)
+    sources: list[Path | str] = [options.pretrain, *options.dataset, *(options.eval_dataset or [])]
+    sources += [] if zero is None else [zero]
+    return unfinished(
+        parent,
+        options.save_path,
+        "train",
+        settings,
+        sources,
+        *(_processes(), torch.get_num_threads(), on_cpu),
+    )

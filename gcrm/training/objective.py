@@ -1,0 +1,128 @@
+"""The training objective (section 3 of the paper): Bradley-Terry plus the contrastive term."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gcrm.config.train import TrainSettings
+from gcrm.training.contrastive import ContrastiveTerm, Part, Spans, contrastive, draw_states
+from gcrm.training.official import official_contrastive
+
+
+def preference_loss(
+    difference: Tensor, kind: Literal["log_sigmoid", "log_exp"] = "log_sigmoid"
+) -> Tensor:
+    """-log sigmoid(d) = log(1 + exp(-d)) of r_chosen - r_rejected - margin, per pair: (pairs,).
+
+    The two kinds differ in rounding alone; neither overflows.
+    """
+    if kind == "log_exp":
+        return torch.logaddexp(torch.zeros_like(difference), -difference)
+    return -F.logsigmoid(difference)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The objective of a batch of pairs.
+
+    Attributes:
+        loss: (pairs,); the mean over all pairs of an optimiser step is minimised.
+        logged: values of single pairs for the log, (pairs,) each.
+    """
+
+    loss: Tensor
+    logged: dict[str, Tensor]
+
+
+class Objective:
+    """The terms that the settings ask for, weighted and added."""
+
+    def __init__(self, settings: TrainSettings):
+        self.settings = settings
+
+    def preference(self, difference: Tensor) -> Tensor:
+        """The preference loss of r_chosen - r_rejected - margin, (pairs,)."""
+        return preference_loss(difference, self.settings.preference_loss)
+
+    def __call__(
+        self,
+        rewards: tuple[Tensor, Tensor],
+        hidden: tuple[Tensor, Tensor],
+        spans: tuple[Spans, Spans],
+        margin: Tensor,
+        rng: np.random.Generator,
+    ) -> Terms:
+        """The terms of a batch; each tuple is (of the chosen side, of the rejected side).
+
+        Args:
+            rewards: final rewards, (pairs,).
+            hidden: last hidden states, (pairs, tokens, hidden_size), fp32.
+            spans: where the completions lie.
+            margin: by how much the chosen reward is to be higher, (pairs,); 0 without margins.
+            rng: decides the sampled states.
+        """
+        difference = rewards[0] - rewards[1]
+        loss = self.preference(difference - margin)
+        logged = {
+            "preference_loss": loss,
+            "accuracy": (difference > 0).float(),
+            "margin": difference,
+        }
+        if self.settings.center_rewards:
+            # Eisenstein et al. 2023, arXiv 2312.09244: rewards are only defined up to a constant.
+            logged["center_loss"] = (rewards[0] + rewards[1]) ** 2
+            loss = loss + self.settings.center_rewards * logged["center_loss"]
+        if self.settings.reward_model_strategy == "contrastive":
+            term = self._contrastive(hidden, spans, rng)
+            logged |= {
+                "contrastive_loss": term.loss,
+                "positive_cosine": term.positive_cosine,
+                "negative_cosine": term.negative_cosine,
+            }
+            loss = loss + self.settings.contrastive_loss_beta * term.loss
+        return Terms(loss, logged)
+
+    def _contrastive(
+        self,
+        hidden: tuple[Tensor, Tensor],
+        spans: tuple[Spans, Spans],
+        rng: np.random.Generator,
+    ) -> ContrastiveTerm:
+        settings = self.settings
+        average = settings.contrastive_strategy == "cosine_avg"
+        if settings.parity == "official":
+            loss, positive, negative = official_contrastive(
+                hidden,
+                (spans[0].end - spans[0].start, spans[1].end - spans[1].start),
+                rng,
+                settings.sim_samples,
+                settings.unsim_samples,
+                settings.source_state_percentile,
+                settings.goal_state_percentile,
+                average,
+            )
+            return ContrastiveTerm(
+                loss=loss.expand(len(positive)),
+                positive_cosine=positive.mean(dim=(1, 2)).detach(),
+                negative_cosine=negative.mean(dim=(1, 2)).detach(),
+            )
+        draws = draw_states(
+            *spans,
+            rng,
+            settings.sim_samples,
+            settings.unsim_samples,
+            _part(settings.source_state_percentile, settings.source_late_share),
+            _part(settings.goal_state_percentile, settings.goal_late_share),
+            single_goal=settings.contrastive_strategy == "cosine_single",
+        )
+        cross = settings.positives == "cross"
+        return contrastive(*hidden, draws, average, cross, settings.temperature)
+
+
+def _part(percentile: float, late_share: float) -> Part:
+    """The first (1 - percentile) share, or the last `late_share`; settings have one of the two."""
+    return (1 - late_share, 1.0) if late_share < 1 else (0.0, 1 - percentile)

@@ -1,0 +1,294 @@
+"""The transformers Trainer with our loss, our order of pairs, and our log."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Sampler
+from transformers import (
+    EvalPrediction,
+    PreTrainedModel,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from gcrm.config.train import TrainSettings
+from gcrm.modeling.reward_model import HeadWatch, pad
+from gcrm.modeling.tokenization import Encoded
+from gcrm.training.contrastive import Spans
+from gcrm.training.objective import Objective
+from gcrm.utils.errors import UserError
+from gcrm.utils.logging import Progress
+
+Batch = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class EncodedPair:
+    """A preference pair as tokens, and by how much its chosen reward is to be higher."""
+
+    chosen: Encoded
+    rejected: Encoded
+    margin: float = 0.0
+    counts: bool = True
+    """false for a copy that only fills a batch up"""
+
+    @property
+    def length(self) -> int:
+        """Tokens of the longer side, prompt included: what the pair costs in a padded batch."""
+        return max(len(self.chosen.input_ids), len(self.rejected.input_ids))
+
+
+def collate(
+    pairs: Sequence[EncodedPair], pad_id: int, side: Literal["left", "right"] = "right"
+) -> Batch:
+    """One batch: the chosen sides of all pairs, then the rejected ones.
+
+    Args:
+        side: where the padding goes.
+
+    Returns:
+        input_ids, attention_mask (2 * pairs, longest); start, end (2 * pairs,), where each
+        completion lies; margin (pairs,) float32; labels (pairs,), by which the Trainer counts the
+        pairs of a step: 1, or -100 for one that does not count.
+    """
+    sides = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
+    batch = pad(sides, pad_id, side)
+    width = batch["input_ids"].shape[1]
+    shift = [width - len(one.input_ids) if side == "left" else 0 for one in sides]
+    return batch | {
+        "start": torch.tensor([one.start + by for one, by in zip(sides, shift, strict=True)]),
+        "end": torch.tensor(
+            [len(one.input_ids) + by for one, by in zip(sides, shift, strict=True)]
+        ),
+        "margin": torch.tensor([pair.margin for pair in pairs], dtype=torch.float32),
+        "labels": torch.tensor([1 if pair.counts else -100 for pair in pairs]),
+    }
+
+
+class SortedWithinSteps(Sampler[int]):
+    """A random order of the pairs, by length within each optimiser step.
+
+    A step's loss is the mean over its pairs, whatever their order, so that sorting only saves
+    padding in its micro-batches. Several processes take micro-batches in turn: so that each has as
+    many of the last step, it ends with the number of pairs, the place of one that does not count,
+    up to a multiple of `fill_to`.
+    """
+
+    def __init__(self, lengths: Sequence[int], pairs_per_step: int, seed: int, fill_to: int = 1):
+        self.lengths, self.pairs_per_step, self.seed = lengths, pairs_per_step, seed
+        self.fillers = -len(lengths) % fill_to
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self.lengths) + self.fillers
+
+    def __iter__(self) -> Iterator[int]:
+        order = self.shuffled()
+        for begin in range(0, len(order), self.pairs_per_step):
+            step = order[begin : begin + self.pairs_per_step]
+            yield from sorted(step, key=lambda i: -self.lengths[i])
+        yield from [len(order)] * self.fillers
+
+    def shuffled(self) -> list[int]:
+        """The order of this pass, without the sorting."""
+        rng = np.random.default_rng([self.seed, self.epoch])
+        order: list[int] = rng.permutation(len(self.lengths)).tolist()
+        return order
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called before each pass, also after a resume."""
+        self.epoch = epoch
+
+
+class WholeSteps(SortedWithinSteps):
+    """`parity: official`: a random order, unsorted, without the last incomplete step of a pass.
+
+    Means over micro-batches depend on which pairs are together, so nothing may be sorted.
+    """
+
+    def __len__(self) -> int:
+        return len(self.lengths) // self.pairs_per_step * self.pairs_per_step
+
+    def __iter__(self) -> Iterator[int]:
+        yield from self.shuffled()[: len(self)]
+
+
+class RewardTrainer(Trainer):
+    """Trains a reward model on pairs; everything but the loss and the order is the library's."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        settings: TrainSettings,
+        pairs: Sequence[EncodedPair],
+        **options: Any,
+    ):
+        shortest = min(pairs, key=lambda pair: pair.length)
+        super().__init__(
+            model,
+            train_dataset=[*pairs, replace(shortest, counts=False)],
+            compute_metrics=accuracy_and_margin,
+            callbacks=[ProgressLine()],
+            **options,
+        )
+        self.remove_callback(PrinterCallback)
+        # compute_loss divides by the number of pairs in the whole step, so the Trainer must not
+        # divide by the number of micro-batches again.
+        self.model_accepts_loss_kwargs = True
+        self.settings = settings
+        self.objective: Objective = Objective(settings)
+        self.reward_model = model
+        self.lengths = [pair.length for pair in pairs]
+        self._sums: dict[str, Tensor] = {}
+        self._at = (-1, 0)
+
+    @cached_property
+    def watch(self) -> HeadWatch:
+        """Made at the first forward pass: DeepSpeed has then wrapped the model, and its hook on the
+        head, which gathers the weight again for the backward pass, comes before ours."""
+        return HeadWatch(self.reward_model)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+        order = WholeSteps if self.settings.parity == "official" else SortedWithinSteps
+        together = self.settings.micro_train_batch_size * self.args.world_size
+        fill_to = together if self.args.world_size > 1 else 1
+        return order(self.lengths, self.settings.train_batch_size, self.args.seed, fill_to)
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: Batch,
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """Mean loss over the pairs of the optimiser step; this batch's share of it."""
+        rewards, chosen, rejected = self.forward(model, inputs)
+        pairs = len(inputs["labels"])
+        hidden = self.watch.hidden
+        terms = self.objective(
+            rewards=(rewards[:pairs], rewards[pairs:]),
+            hidden=(hidden[:pairs], hidden[pairs:]),
+            spans=(chosen, rejected),
+            margin=inputs["margin"],
+            rng=self._step_rng(),
+        )
+        counted = inputs["labels"] > 0
+        for name, values in terms.logged.items():
+            self._count(name, values, counted)
+        loss = terms.loss.where(counted, 0).sum()
+        if num_items_in_batch is None:
+            return loss / counted.sum()
+        # num_items_in_batch counts all processes' pairs; gradients are averaged over processes.
+        return loss / num_items_in_batch * self.accelerator.num_processes
+
+    def prediction_step(
+        self,
+        model: Any,
+        inputs: Any,
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Differences of held-out pairs' rewards: the loss is the preference loss alone."""
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad():
+            rewards, _, _ = self.forward(model, inputs)
+        pairs = len(inputs["labels"])
+        difference = rewards[:pairs] - rewards[pairs:]
+        loss = self.objective.preference(difference - inputs["margin"]).mean()
+        return loss, difference, inputs["labels"]
+
+    def forward(self, model: Any, inputs: Batch) -> tuple[Tensor, Spans, Spans]:
+        """Final rewards (2 * pairs,), and the spans of the chosen and rejected completions."""
+        watch = self.watch
+        model(
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+            use_cache=False,
+        )
+        pairs, start, end = len(inputs["labels"]), inputs["start"], inputs["end"]
+        rewards = watch.rewards.gather(1, end[:, None] - 1).squeeze(1)
+        return rewards, Spans(start[:pairs], end[:pairs]), Spans(start[pairs:], end[pairs:])
+
+    def _step_rng(self) -> np.random.Generator:
+        """Randomness as a function of (seed, step, micro-batch, rank), so that a resumed run draws
+        what an uninterrupted one draws."""
+        step, micro = self._at
+        micro = micro + 1 if step == self.state.global_step else 0
+        self._at = (self.state.global_step, micro)
+        return np.random.default_rng([self.args.seed, *self._at, self.args.process_index])
+
+    def _count(self, name: str, values: Tensor, counted: Tensor) -> None:
+        """Add values of single pairs to the next line of the log."""
+        new = torch.stack([values.detach().where(counted, 0).sum(), counted.sum().float()])
+        self._sums[name] = self._sums[name] + new if name in self._sums else new
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the means over the pairs of all processes since the last line.
+
+        Raises:
+            UserError: the loss is no finite number, and never will be again.
+        """
+        if "loss" in logs:
+            for name, sums in self._sums.items():
+                total, count = self.accelerator.reduce(sums, "sum").tolist()
+                logs[name] = total / count
+            self._sums = {}
+            if not math.isfinite(logs["loss"]):
+                raise UserError(
+                    f"the loss is {logs['loss']} at step {self.state.global_step}: lower "
+                    "learning_rate, or see whether the base model's weights are whole"
+                )
+        super().log(logs, start_time)
+
+
+def accuracy_and_margin(prediction: EvalPrediction) -> dict[str, float]:
+    """Share of held-out pairs whose chosen side has the higher reward; equal rewards are half."""
+    margins = np.asarray(prediction.predictions)
+    return {
+        "accuracy": float(((margins > 0) + 0.5 * (margins == 0)).mean()),
+        "margin": float(margins.mean()),
+    }
+
+
+class ProgressLine(TrainerCallback):
+    """Says how far training is, and the last logged loss."""
+
+    def __init__(self) -> None:
+        self.progress: Progress | None = None
+        self.note = ""
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Start counting at the step that is resumed from."""
+        name = args.run_name or "model"
+        self.progress = Progress(f"train {name}", state.max_steps - state.global_step)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        """Remember the loss, or the held-out accuracy."""
+        if logs and "loss" in logs:
+            self.note = f"loss {logs['loss']:.3f}, accuracy {logs['accuracy']:.2f}"
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Count the step."""
+        if self.progress is not None:
+            self.progress.advance(note=self.note)

@@ -1,0 +1,57 @@
+"""The saved reward model against the one in memory: both score the same completions."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+from gcrm.modeling.loading import load_reward_model
+from gcrm.modeling.reward_model import pad
+from gcrm.modeling.tokenization import Encoded
+from gcrm.training.trainer import EncodedPair, RewardTrainer, collate
+from gcrm.utils.errors import UserError
+
+PAIRS_TO_CHECK = 8
+"""Training pairs that are scored again from the saved checkpoint, and give its reward mean."""
+
+
+def _sides(encoded: list[EncodedPair]) -> list[Encoded]:
+    """Both sides of the first pairs."""
+    return [side for pair in encoded[:PAIRS_TO_CHECK] for side in (pair.chosen, pair.rejected)]
+
+
+def rewards_of_first(trainer: RewardTrainer, encoded: list[EncodedPair]) -> np.ndarray:
+    """Rewards of both sides of the first pairs by the model in memory, (2 * pairs,).
+
+    Raises:
+        UserError: one is no finite number.
+    """
+    trainer.model_wrapped.eval()
+    rewards = []
+    for side in _sides(encoded):  # one by one, so that nothing is padded
+        batch = collate([EncodedPair(side, side)], pad_id=0)
+        inputs = {key: value.to(trainer.args.device) for key, value in batch.items()}
+        with torch.no_grad():
+            rewards.append(trainer.forward(trainer.model_wrapped, inputs)[0][:1].cpu().numpy())
+    found = np.concatenate(rewards)
+    if not np.isfinite(found).all():
+        raise UserError(
+            "training ended with rewards that are no finite numbers: lower learning_rate, or see "
+            "whether the base model's weights are whole"
+        )
+    return found
+
+
+def check_saved(folder: Path, encoded: list[EncodedPair], rewards: np.ndarray) -> None:
+    """Load the checkpoint as a user would, and compare its rewards with ours."""
+    unset_hf_deepspeed_config()  # or a model loaded under ZeRO-3 would be in parts, too
+    model, tokenizer = load_reward_model(str(folder), torch.float32, "sdpa")
+    with torch.no_grad():
+        again = np.concatenate(
+            [model(**pad([side], tokenizer.pad_token_id)).logits[:, 0] for side in _sides(encoded)]
+        )
+    tolerance = 1e-4 if model.dtype == torch.float32 else 5e-2
+    worst = float(np.abs(again - rewards).max())
+    if not worst <= tolerance * max(1.0, float(np.abs(rewards).max())):
+        raise RuntimeError(f"the saved model's rewards differ from the trained one's by {worst}")

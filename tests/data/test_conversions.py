@@ -1,0 +1,245 @@
+"""From archives and rows of the originals' shape to pairs and completions."""
+
+import gzip
+import hashlib
+import json
+import random
+import tracemalloc
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gcrm.config.download import Download
+from gcrm.data.completions import read_completions
+from gcrm.data.conversions import pair_solutions, write_completions, write_pairs
+from gcrm.data.preferences import read_preferences
+from gcrm.data.questions import question_key
+from gcrm.utils.errors import UserError
+from gcrm.utils.io import read_jsonl
+from helpers.originals import FOLDER, jsonl, pair, pairs_zip, prediction, predictions_zip, zipped
+
+Row = dict[str, Any]
+
+
+def download(format: str, **settings: Any) -> Download:
+    return Download(format=format, files=[{"url": "https://h.org/x"}], **settings)
+
+
+def converted(tmp_path: Path, files: list[Path], entry: Download, seed: int = 0) -> list[Row]:
+    output = tmp_path / "out" / "pairs.jsonl"
+    counted = write_pairs(files, entry, output, tmp_path / "scratch", seed)
+    rows = read_jsonl(output)
+    assert counted == len(rows)
+    assert not (tmp_path / "scratch").exists()
+    return rows
+
+
+def file(tmp_path: Path, name: str, content: bytes) -> Path:
+    (tmp_path / name).write_bytes(content)
+    return tmp_path / name
+
+
+# --- pairs ------------------------------------------------------------------------------------
+
+
+def test_the_authors_pairs_become_rows_of_their_train_split(tmp_path: Path) -> None:
+    rows = [pair(f"How many legs have {i} dogs?") for i in range(30)]
+    archive = file(tmp_path, "authors.zip", pairs_zip(tmp_path, rows))
+    assert converted(tmp_path, [archive], download("pairs")) == rows
+
+
+@pytest.mark.parametrize("folder", ["", "data"])
+def test_other_archives_may_hold_json_lines(tmp_path: Path, folder: str) -> None:
+    content = {"data/a.jsonl": jsonl([pair("a?")]), "data/b.jsonl": jsonl([pair("b?")])}
+    archive = file(tmp_path, "p.zip", zipped(content))
+    rows = converted(tmp_path, [archive], download("pairs", folder=folder))
+    assert rows == [pair("a?"), pair("b?")]
+
+
+def test_dialogues_and_what_else_a_row_says_stay_as_they_are(tmp_path: Path) -> None:
+    rows: list[Row] = [
+        {"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: a\n\nAssistant: c"},
+        {"chosen": "\n\nHuman: d\n\nAssistant: é", "rejected": "\n\nHuman: d\n\nAssistant: f"},
+    ]
+    for row, margin in zip(rows, (0.5, 2), strict=True):
+        row["margin"] = margin
+    files = [file(tmp_path, f"{i}.jsonl.gz", gzip.compress(jsonl([rows[i]]))) for i in (0, 1)]
+    assert converted(tmp_path, files, download("pairs")) == rows
+    found = read_preferences([str(tmp_path / "out/pairs.jsonl")])
+    assert [(pair.rejected, pair.margin) for pair in found] == [("c", 0.5), ("f", 2)]
+
+
+def test_an_archive_without_pairs_is_told(tmp_path: Path) -> None:
+    archive = file(tmp_path, "p.zip", zipped({"README": b"nothing here"}))
+    with pytest.raises(UserError, match="neither a folder saved by `datasets` nor"):
+        converted(tmp_path, [archive], download("pairs"))
+
+
+PACKED = gzip.compress(bytes(range(256)) * 40, mtime=0)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"plain",
+        PACKED[:-20],
+        PACKED[:20] + bytes(each ^ 255 for each in PACKED[20:60]) + PACKED[60:],
+    ],
+)
+def test_a_broken_gzip_is_one_line(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(UserError, match=r"is no .gz file that can be read"):
+        converted(tmp_path, [file(tmp_path, "p.jsonl.gz", content)], download("pairs"))
+
+
+# --- solutions --------------------------------------------------------------------------------
+
+
+def slow_pairs(rows: list[Row], most: int, seed: int) -> dict[str, list[tuple[str, str]]]:
+    """The obvious way: all solutions of a question and label, by hash, the first ones paired."""
+    groups: dict[str, dict[bool, set[str]]] = defaultdict(lambda: {True: set(), False: set()})
+    for row in rows:
+        if row["generated_solution"].strip():
+            key = question_key(row["question"])
+            groups[key][row["is_correct"]].add(row["generated_solution"])
+    pairs = {}
+    for key, sides in groups.items():
+
+        def rank(text: str, key: str = key) -> str:
+            return hashlib.sha256(f"{seed} {key} {text}".encode()).hexdigest()
+
+        good, bad = (sorted(sides[label], key=rank)[:most] for label in (True, False))
+        both = set(good) & set(bad)
+        good, bad = ([text for text in side if text not in both] for side in (good, bad))
+        if drawn := list(zip(good, bad, strict=False)):
+            pairs[key] = drawn
+    return pairs
+
+
+labelled = st.builds(
+    lambda question, correct, text: prediction(question, correct, text or " "),
+    st.sampled_from(["a?", " A ?", "b?", "c"]),
+    st.booleans(),
+    st.sampled_from(["", " ", *"uvwxyz"]),
+)
+
+
+@given(st.lists(labelled, max_size=60), st.integers(1, 4), st.integers(0, 3), st.randoms())
+def test_solutions_are_paired_as_by_the_obvious_way(
+    rows: list[Row], most: int, seed: int, shuffle: random.Random
+) -> None:
+    found: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for row in pair_solutions(rows, most, seed):
+        found[question_key(row["question"])].append((row["correct"], row["incorrect"]))
+    assert dict(found) == slow_pairs(rows, most, seed)
+    shuffle.shuffle(rows)
+    again = {(row["correct"], row["incorrect"]) for row in pair_solutions(rows, most, seed)}
+    assert again == {pair for pairs in found.values() for pair in pairs}
+
+
+def test_correct_and_incorrect_solutions_of_several_files_become_pairs(tmp_path: Path) -> None:
+    good = [prediction(f"q{i}?", True, f"right {i} {k}") for i in range(5) for k in range(9)]
+    bad = [prediction(f"q{i}?", False, f"wrong {i} {k}") for i in range(4) for k in range(3)]
+    files = [file(tmp_path, "correct.jsonl", jsonl(good)), file(tmp_path, "no.jsonl", jsonl(bad))]
+    entry = download("solutions", max_pairs_per_problem=5)
+    rows = converted(tmp_path, files, entry)
+    assert len(rows) == 4 * 3
+    assert all(row.keys() == {"question", "correct", "incorrect"} for row in rows)
+    for row in rows:
+        number = row["question"].strip("q?")
+        assert row["correct"].startswith(f"right {number} ")
+        assert row["incorrect"].startswith(f"wrong {number} ")
+    assert converted(tmp_path, files[::-1], entry) != []
+    assert {str(row) for row in converted(tmp_path, files[::-1], entry)} == set(map(str, rows))
+    assert converted(tmp_path, files, entry, seed=1) != rows
+
+
+def test_memory_does_not_grow_with_the_solutions() -> None:
+    def peak(solutions: int) -> int:
+        rows = (
+            prediction(f"question {k % 10}", k % 20 < 10, f"{k} " + "x" * 5000)
+            for k in range(solutions)
+        )
+        tracemalloc.start()
+        assert len(list(pair_solutions(rows, 2, 0))) == 20
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    assert peak(4000) < 1.5 * peak(400)
+
+
+def test_solutions_that_are_all_right_make_no_pair(tmp_path: Path) -> None:
+    files = [file(tmp_path, "s.jsonl", jsonl([prediction("q?", True)]))]
+    with pytest.raises(UserError, match=r"s.jsonl: no question has both a correct and an incor"):
+        converted(tmp_path, files, download("solutions"))
+    assert not (tmp_path / "out" / "pairs.jsonl").exists()
+
+
+def test_a_broken_solution_is_named_with_its_row(tmp_path: Path) -> None:
+    rows = [prediction("q?", True), {"question": "q?"}]
+    with pytest.raises(UserError, match=r"s.jsonl, row 2: key 'generated_solution' is missing"):
+        converted(tmp_path, [file(tmp_path, "s.jsonl", jsonl(rows))], download("solutions"))
+
+
+# --- completions ------------------------------------------------------------------------------
+
+
+def unpacked(tmp_path: Path, content: bytes, benchmarks: list[str], **samples: int) -> Path:
+    archive = file(tmp_path, "predictions.zip", content)
+    entry = download("completions", folder=FOLDER, samples=samples)
+    target = tmp_path / "completions"
+    problems = write_completions(archive, entry, benchmarks, target, tmp_path / "scratch")
+    assert problems == dict.fromkeys(benchmarks, 3)
+    assert not (tmp_path / "scratch").exists()
+    return target
+
+
+def test_samples_of_an_earlier_run_that_had_more_go(tmp_path: Path) -> None:
+    content = predictions_zip({"gsm8k": 3})
+    for samples in (3, 1):
+        target = unpacked(tmp_path, content, ["gsm8k"], gsm8k=samples)
+        assert len(read_completions(target, "gsm8k", "all")) == 3 * samples
+
+
+def test_predictions_get_the_layout_that_the_other_stages_read(tmp_path: Path) -> None:
+    content = predictions_zip({"gsm8k": 3, "svamp": 1, "mawps": 0})
+    target = unpacked(tmp_path, content, ["gsm8k", "svamp"], gsm8k=2)
+    assert sorted(str(path.relative_to(target)) for path in target.rglob("*.jsonl")) == [
+        "gsm8k/output-greedy.jsonl",
+        "gsm8k/output-rs0.jsonl",
+        "gsm8k/output-rs1.jsonl",
+        "svamp/output-greedy.jsonl",
+    ]
+    rows = read_completions(target, "gsm8k", "all")
+    assert [row["sample"] for row in rows] == [0, 0, 0, 1, 1, 1]
+    first = json.loads((target / "gsm8k/output-rs0.jsonl").read_text().splitlines()[0])
+    assert first == {
+        "question": "gsm8k 0?",
+        "expected_answer": "18",
+        "generated_solution": rows[0]["generated_solution"],
+        "predicted_answer": None,
+        "is_correct": False,
+    }
+
+
+def test_samples_that_are_not_there_are_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
+        unpacked(tmp_path, predictions_zip({"gsm8k": 1}), ["gsm8k"], gsm8k=2)
+    assert f"has no {FOLDER}/gsm8k/output-rs1.jsonl (in that folder: 2 files" in str(error.value)
+    assert not (tmp_path / "scratch").exists()
+
+
+def test_a_benchmark_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"has no {FOLDER}/math/output-greedy.jsonl"):
+        unpacked(tmp_path, predictions_zip({"gsm8k": 1}), ["gsm8k", "math"])
+
+
+def test_a_broken_prediction_is_named(tmp_path: Path) -> None:
+    name = f"{FOLDER}/gsm8k/output-greedy.jsonl"
+    content = zipped({name: jsonl([prediction("q?", True, is_correct="yes")])})
+    with pytest.raises(UserError, match="row 1: is_correct must be true or"):
+        unpacked(tmp_path, content, ["gsm8k"])

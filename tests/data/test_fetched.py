@@ -1,0 +1,195 @@
+"""`prepare` with downloads, through its command and through Snakemake, from a server of ours."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gcrm.cli import run_stage
+from gcrm.config.prepare import PrepareOptions
+from gcrm.prepare import run
+from gcrm.utils.io import read_jsonl
+from helpers.originals import FOLDER, jsonl, pair, pairs_zip, prediction, predictions_zip
+from helpers.web import Site, serve
+from helpers.workflow_runs import SMALL, copy_project, snakemake, would_run, write_config
+
+PAIRS = [pair(f"How many legs have {i} dogs?") for i in range(20)] + [pair("gsm8k 1?")]
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    solutions = [prediction(f"q{i}?", i % 2 == 0, f"{i}") for i in (0, 1, 1, 2)]
+    solutions += [prediction("q0?", False, "wrong")]
+    with serve(
+        {
+            "pairs.zip": pairs_zip(tmp_path, PAIRS),
+            "predictions.zip": predictions_zip({"gsm8k": 2, "svamp": 0}),
+            "solutions/train.jsonl": jsonl(solutions),
+        }
+    ) as found:
+        yield found
+
+
+def entries(site: Site) -> dict[str, Any]:
+    return {
+        "authors": {"format": "pairs", "files": [{"url": site.url("pairs.zip")}]},
+        "rebuilt": {
+            "format": "solutions",
+            "files": [{"url": site.url("solutions/train.jsonl")}],
+        },
+        "predictions": {
+            "format": "completions",
+            "folder": FOLDER,
+            "samples": {"gsm8k": 2},
+            "files": [{"url": site.url("predictions.zip")}],
+        },
+    }
+
+
+def prepare(folder: Path, downloads: dict[str, Any], *words: str) -> int:
+    given = [
+        *("--downloads", json.dumps(downloads), "--download_dir", str(folder / "downloads")),
+        *("--preferences_dir", str(folder / "preferences")),
+        *("--completions_data_path", str(folder / "completions")),
+        *("--dataset", str(folder / "preferences" / "authors.jsonl")),
+        *("--report", str(folder / "data" / "report.json"), "--benchmarks", *words),
+    ]
+    return run_stage(PrepareOptions, run, given)
+
+
+def test_what_is_fetched_is_converted_checked_and_recorded(
+    site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = tmp_path / "run"
+    assert prepare(home, entries(site), "gsm8k", "svamp") == 0
+    assert read_jsonl(home / "preferences/authors.jsonl") == PAIRS
+    assert [row["incorrect"] for row in read_jsonl(home / "preferences/rebuilt.jsonl")] == ["wrong"]
+    assert (home / "completions/gsm8k/output-rs1.jsonl").is_file()
+    report = json.loads((home / "data/report.json").read_text())
+    assert report["training"][str(home / "preferences/authors.jsonl")]["rows"] == 21
+    assert report["benchmarks"]["gsm8k"]["all"]["files"] == 2
+    assert report["benchmarks"]["gsm8k"]["shared"] == ["gsm8k 1?"]
+    content = site.files["pairs.zip"]
+    assert report["downloads"]["authors"] == {
+        "pairs": 21,
+        "files": [
+            {
+                "url": site.url("pairs.zip"),
+                "bytes": len(content),
+                "sha256": hashlib.sha256(content).hexdigest(),
+            }
+        ],
+    }
+    assert report["downloads"]["predictions"]["solutions"] == {"gsm8k": 3, "svamp": 3}
+    provenance = json.loads((home / "data/report.json.provenance.json").read_text())
+    assert provenance["downloads"] == report["downloads"]
+    assert len(list((home / "downloads").iterdir())) == 3
+    assert "WARNING: training data and benchmarks share 1 questions" in capsys.readouterr().err
+
+
+def test_a_second_time_nothing_is_fetched(site: Site, tmp_path: Path) -> None:
+    assert prepare(tmp_path, entries(site), "gsm8k", "svamp") == 0
+    before = (tmp_path / "preferences/authors.jsonl").read_bytes()
+    shutil.rmtree(tmp_path / "preferences")
+    asked = len(site.asked)
+    assert prepare(tmp_path, entries(site), "gsm8k", "svamp") == 0
+    assert len(site.asked) == asked
+    assert (tmp_path / "preferences/authors.jsonl").read_bytes() == before
+
+
+def test_without_the_file_nothing_half_done_is_left(
+    site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del site.files["predictions.zip"]
+    assert prepare(tmp_path / "run", entries(site), "gsm8k") == 1
+    error = capsys.readouterr().err
+    assert f"prepare: error: {site.url('predictions.zip')}: HTTP 404" in error
+    assert not (tmp_path / "run/completions").exists()
+    assert not (tmp_path / "run/data/report.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["--downloads", "{broken"], "--downloads: Value error, must be a JSON object"),
+        (["--downloads", '{"a": {"format": "x", "files": []}}'], "downloads.a.format"),
+        (
+            ["--downloads", '{"a": {"format": "pairs", "files": [{"url": "https://h.org/x"}]}}'],
+            "--downloads needs --download_dir",
+        ),
+    ],
+)
+def test_wrong_flags_are_one_line(
+    words: list[str], problem: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_stage(PrepareOptions, run, ["--benchmarks", "gsm8k", *words]) == 1
+    error = capsys.readouterr().err
+    assert problem.replace("Value error, ", "") in error
+    assert error.count("\n") == 1
+
+
+# --- through Snakemake ------------------------------------------------------------------------
+
+
+def config(site: Site, **changes: Any) -> dict[str, Any]:
+    making = ("prepare", "pretrain", "sample", "pair")
+    return {key: value for key, value in SMALL.items() if key not in making} | {
+        "run": "web",
+        "base_model": "owner/model",
+        "preferences": "download:authors",
+        "completions": "download:predictions",
+        "downloads": entries(site),
+        **changes,
+    }
+
+
+def test_a_run_fetches_first_and_knows_what_it_needs(site: Site, tmp_path: Path) -> None:
+    project = copy_project(tmp_path / "project")
+    write_config(project / "web.yaml", config(site))
+    jobs = would_run(project, "--configfile", "web.yaml")
+    assert [message for message in jobs if message.startswith("prepare")] == [
+        "prepare: fetch and check the data that the run brings"
+    ]
+    assert "evaluate: vanilla, seed 0, gsm8k (all)" in jobs
+    assert "evaluate: vanilla, seed 0, svamp (all)" not in jobs
+
+    report = "results/web/data/report.json"
+    args = (report, "--configfile", "web.yaml")
+    site.statuses = [404]
+    failed = snakemake(project, "--cores", "1", *args, no_proxy="127.0.0.1")
+    assert failed.returncode == 1
+    assert "HTTP 404 Not Found" in failed.stdout + failed.stderr
+    done = snakemake(project, "--cores", "1", *args, no_proxy="127.0.0.1")
+    assert done.returncode == 0, done.stderr
+    assert "cost: not known, for the size of owner/model is not" in done.stderr
+    assert len(read_jsonl(project / "results/web/preferences/authors.jsonl")) == 21
+    assert not (project / "results/web/preferences/rebuilt.jsonl").exists()
+
+    # Another source of pairs fetches that source alone; what was fetched stays.
+    asked = len(site.asked)
+    pairs = "results/web/preferences/rebuilt.jsonl"
+    other = ("--configfile", "web.yaml", "--config", "preferences=download:rebuilt")
+    done = snakemake(project, "--cores", "1", pairs, *other, no_proxy="127.0.0.1")
+    assert done.returncode == 0, done.stderr
+    assert [path for path, _ in site.asked[asked:]] == ["solutions/train.jsonl"]
+    assert [row["incorrect"] for row in read_jsonl(project / pairs)] == ["wrong"]
+
+
+def test_local_and_downloaded_data_go_together(site: Site, tmp_path: Path) -> None:
+    project = copy_project(tmp_path / "project")
+    (project / "own.jsonl").write_text(json.dumps(pair("mine?")) + "\n")
+    sources = ["own.jsonl", "download:authors"]
+    write_config(project / "web.yaml", config(site, preferences=sources))
+    args = ("results/web/data/report.json", "--configfile", "web.yaml")
+    done = snakemake(project, "--cores", "1", *args, no_proxy="127.0.0.1")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((project / args[0]).read_text())
+    assert [found["rows"] for found in report["training"].values()] == [1, 21]
+    os.utime(project / "own.jsonl", (1, 1))
+    assert would_run(project, *args) == {}

@@ -1,0 +1,567 @@
+"""Preference data of every kind that users bring."""
+
+import json
+import random
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gcrm.data.preferences import (
+    Preference,
+    cap_pairs,
+    iter_preferences,
+    read_heldout,
+    read_preferences,
+)
+from gcrm.utils.errors import UserError
+
+PAIR = {"question": "How many?", "correct": "It is 7.", "incorrect": "It is 8."}
+USER, ANSWER, OTHER = (
+    {"role": "user", "content": "How many?"},
+    {"role": "assistant", "content": "It is 7."},
+    {"role": "assistant", "content": "It is 8."},
+)
+READ = Preference("How many?", "It is 7.", "It is 8.")
+READ_AS_DIALOGUE = Preference([USER], "It is 7.", "It is 8.")
+
+
+def write(path, *rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def read(tmp_path, *rows, **options):
+    return read_preferences([write(tmp_path / "pairs.jsonl", *rows)], **options)
+
+
+def refusal(*sources):
+    with pytest.raises(UserError) as error:
+        read_preferences([str(source) for source in sources])
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def pairs(count, name="question"):
+    return [PAIR | {"question": f"{name} {i}?"} for i in range(count)]
+
+
+# Formats.
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        PAIR,
+        PAIR | {"why": 1, "chosen": None},
+        {"prompt": "How many?", "chosen": "It is 7.", "rejected": "It is 8."},
+        {"chosen": "How many? 7.", "rejected": "How many? 8."},
+    ],
+)
+@pytest.mark.parametrize("suffix", ["jsonl", "json", "parquet", "folder", "splits"])
+def test_every_format_with_every_layout(tmp_path, row, suffix):
+    path = tmp_path / f"pairs.{suffix}"
+    if suffix in ("jsonl", "json"):
+        write(path, row, row)
+    elif suffix == "parquet":
+        pd.DataFrame([row, row]).to_parquet(path)
+    else:
+        import datasets
+
+        data = datasets.Dataset.from_list([row, row])
+        if suffix == "splits":
+            data = datasets.DatasetDict({"test": data.select([0]), "train": data})
+        data.save_to_disk(path)
+    [one, other] = read_preferences([str(path)])
+    assert one == other
+    assert (one.prompt, one.chosen[-2:], one.rejected[-2:]) == ("How many?", "7.", "8.")
+
+
+def test_messages_in_parquet(tmp_path):
+    row = {"chosen": [USER, ANSWER], "rejected": [USER, OTHER]}
+    pd.DataFrame([row]).to_parquet(tmp_path / "pairs.parquet")
+    assert read_preferences([str(tmp_path / "pairs.parquet")]) == [READ_AS_DIALOGUE]
+
+
+@given(row=st.fixed_dictionaries(dict.fromkeys(PAIR, st.text(min_size=1).filter(str.strip))))
+def test_texts_are_kept_to_the_letter(tmp_path_factory, row):
+    row["correct"] += "!" * (row["correct"] == row["incorrect"])
+    [one] = read(tmp_path_factory.mktemp("pairs"), row)
+    assert one == Preference(row["question"], row["correct"], row["incorrect"])
+
+
+# Dialogues.
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"chosen": [USER, ANSWER], "rejected": [USER, OTHER]},
+        {"prompt": "How many?", "chosen": [USER, ANSWER], "rejected": [USER, OTHER]},
+        {"prompt": [USER], "chosen": [USER, ANSWER], "rejected": [USER, OTHER]},
+        {"prompt": [USER], "chosen": [ANSWER], "rejected": [OTHER]},
+        {"prompt": "How many?", "chosen": [ANSWER], "rejected": [OTHER]},
+        {"prompt": [USER], "chosen": "It is 7.", "rejected": "It is 8."},
+        {"prompt": [USER | {"id": 1}], "chosen": [ANSWER | {"score": 9}], "rejected": [OTHER]},
+    ],
+)
+def test_lists_of_messages(tmp_path, row):
+    """As data sets on the hub have them: with or without the prompt in both sides, or beside."""
+    assert read(tmp_path, row) == [READ_AS_DIALOGUE]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"chosen": [USER, ANSWER], "rejected": [ANSWER]}, "equal but for the last message"),
+        ({"chosen": [ANSWER], "rejected": [OTHER]}, "equal but for the last message"),
+        ({"chosen": [], "rejected": []}, "equal but for the last message"),
+        (
+            {"prompt": "Other?", "chosen": [USER, ANSWER], "rejected": [USER, OTHER]},
+            "prompt is no part of chosen and rejected",
+        ),
+        (
+            {
+                "prompt": [{"role": "system", "content": "Be brief."}, USER],
+                "chosen": [USER, ANSWER],
+                "rejected": [USER, OTHER],
+            },
+            "prompt is no part of chosen and rejected",
+        ),
+        (
+            {"chosen": [USER, ANSWER, USER], "rejected": [USER, ANSWER, USER | {"content": "?"}]},
+            "the last message is the user's, no answer",
+        ),
+        ({"chosen": [USER, {"role": "assistant"}], "rejected": [USER, OTHER]}, "role and content"),
+        ({"chosen": ["a", "b"], "rejected": ["a", "c"]}, "role and content"),
+        ({"chosen": [USER, ANSWER | {"content": 7}], "rejected": [USER, OTHER]}, "must be text"),
+        ({"chosen": [USER, ANSWER | {"role": None}], "rejected": [USER, OTHER]}, "must be text"),
+        ({"chosen": [USER, ANSWER], "rejected": "a"}, "both be text, or lists"),
+        ({"prompt": [], "chosen": "a", "rejected": "b"}, "prompt must be text, not list"),
+        ({"prompt": "a", "chosen": "a", "rejected": [OTHER]}, "rejected must be text, not list"),
+        ({"prompt": 5, "chosen": [ANSWER], "rejected": [OTHER]}, "content of a message"),
+    ],
+)
+def test_broken_messages(tmp_path, row, message):
+    path = write(tmp_path / "pairs.jsonl", row)
+    assert refusal(path).startswith(f"{path}, row 1: ")
+    assert message in refusal(path)
+
+
+def test_transcripts_by_hand(tmp_path):
+    lead = "\n\nHuman: Who are you?\n\nAssistant: A model:\n\nreally.\n\nHuman: And I?"
+    row = {
+        "chosen": lead + "\n\nAssistant: You are Tom.",
+        "rejected": lead + "\n\nAssistant: You are Ann.\n\nHuman: No.\n\nAssistant: Oh.",
+    }
+    assert read(tmp_path, row) == [
+        Preference(
+            [
+                {"role": "user", "content": "Who are you?"},
+                {"role": "assistant", "content": "A model:\n\nreally."},
+                {"role": "user", "content": "And I?"},
+            ],
+            "You are Tom.",
+            "You are Ann.\n\nHuman: No.\n\nAssistant: Oh.",
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lead", "turns"),
+    [
+        ("Human: a", [("user", "a")]),  # without the empty lines in front
+        ("Be brief: please.\n\nHuman: a", [("system", "Be brief: please."), ("user", "a")]),
+        ("\n\nHuman: a\n\nHuman: b", [("user", "a\n\nb")]),
+        (
+            "\n\nHuman: a\n\nAssistant: b\n\nAssistant: c\n\nHuman: d",
+            [("user", "a"), ("assistant", "b\n\nc"), ("user", "d")],
+        ),
+        ("\n\nHuman: Human: a", [("user", "Human: a")]),
+        ("\n\nHuman:", [("user", "")]),
+    ],
+)
+def test_transcripts_that_are_not_as_they_should_be(tmp_path, lead, turns):
+    """Nothing is lost, and the roles alternate, as most chat templates want it."""
+    row = {"chosen": lead + "\n\nAssistant: yes", "rejected": lead + "\n\nAssistant:"}
+    prompt = [{"role": role, "content": content} for role, content in turns]
+    assert read(tmp_path, row) == [Preference(prompt, "yes", "")]
+
+
+turn = st.text("ab: ", max_size=6)
+
+
+@given(turns=st.lists(st.tuples(turn, turn), min_size=1, max_size=3), answers=st.tuples(turn, turn))
+def test_transcripts_come_apart_as_they_were_put_together(tmp_path_factory, turns, answers):
+    lead = "".join(f"\n\nHuman: {a}\n\nAssistant: {b}" for a, b in turns[:-1])
+    lead += f"\n\nHuman: {turns[-1][0]}\n\nAssistant: "
+    row = {"chosen": lead + answers[0] + "!", "rejected": lead + answers[1] + "?"}
+    [one] = read(tmp_path_factory.mktemp("pairs"), row)
+    contents = [text.strip() for pair in turns for text in pair][:-1]
+    assert [message["content"] for message in one.prompt] == contents
+    assert [message["role"] for message in one.prompt] == (["user", "assistant"] * len(turns))[:-1]
+    assert (one.chosen, one.rejected) == ((answers[0] + "!").strip(), (answers[1] + "?").strip())
+
+
+@given(
+    turns=st.lists(st.text(max_size=6), min_size=1, max_size=5),
+    answers=st.tuples(st.text(max_size=6), st.text(max_size=6)),
+    form=st.sampled_from(["whole", "prompt beside", "prompt in both"]),
+)
+def test_lists_of_messages_come_apart_as_they_were_put_together(
+    tmp_path_factory, turns, answers, form
+):
+    prompt = [
+        {"role": ("user", "assistant")[i % 2], "content": turn} for i, turn in enumerate(turns)
+    ]
+    lead = [] if form == "prompt beside" else prompt
+    texts = (answers[0] + "!", answers[1] + "?")
+    chosen, rejected = ([*lead, {"role": "assistant", "content": text}] for text in texts)
+    row = {"chosen": chosen, "rejected": rejected}
+    row |= {"prompt": prompt} if form != "whole" else {}
+    [one] = read(tmp_path_factory.mktemp("pairs"), row)
+    assert one == Preference(prompt, *texts)
+
+
+def test_texts_that_share_their_prompt(tmp_path):
+    """The words that both begin with are the prompt; a word that only begins alike is not."""
+    row = {"chosen": "Q: How many?\nA: seventeen", "rejected": "Q: How many?\nA: seventy"}
+    assert read(tmp_path, row) == [Preference("Q: How many?\nA:", "seventeen", "seventy")]
+    row = {"chosen": "Tom", "rejected": "Ann"}
+    assert "share no prompt" in refusal(write(tmp_path / "pairs.jsonl", row))
+
+
+# What is wrong is named.
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"incorrect": None}, "incorrect is missing or null"),
+        ({"correct": " \n"}, "correct is empty"),
+        ({"question": ""}, "question is empty"),
+        ({"correct": 7}, "correct must be text, not int"),
+        ({"correct": float("nan")}, "correct must be text, not float"),
+        ({"question": {"a": 1}}, "question must be text, not dict"),
+    ],
+)
+def test_broken_rows_name_file_line_and_key(tmp_path, change, message):
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(f"{json.dumps(PAIR)}\n\n\n{json.dumps(PAIR | change)}\n")
+    assert refusal(path).startswith(f"{path}, row 4: {message}")
+
+
+def test_a_row_that_lacks_a_key(tmp_path):
+    path = write(tmp_path / "pairs.jsonl", PAIR, {"question": "a", "correct": "b"})
+    assert refusal(path).startswith(f"{path}, row 2: incorrect is missing")
+
+
+def test_odd_parquet(tmp_path):
+    """A date that Python has not, in a column that nobody needs; a column that is there twice."""
+    columns = [pa.array([PAIR[name]]) for name in PAIR]
+    table = pa.table([*columns, pa.array([2**31 - 1], pa.date32())], [*PAIR, "day"])
+    pq.write_table(table, tmp_path / "date.parquet")
+    assert "date.parquet: not a readable Parquet file (" in refusal(tmp_path / "date.parquet")
+    twice = pa.table([*columns, columns[0]], [*PAIR, next(iter(PAIR))])
+    pq.write_table(twice, tmp_path / "twice.parquet")
+    told = refusal(tmp_path / "twice.parquet")
+    assert told.endswith(f"has the column {next(iter(PAIR))!r} twice; remove one")
+
+
+def test_missing_values_in_parquet(tmp_path):
+    path = tmp_path / "pairs.parquet"
+    pd.DataFrame([PAIR, PAIR | {"correct": None}]).to_parquet(path)
+    assert refusal(path).startswith(f"{path}, row 2: correct is missing or null")
+
+
+def test_other_columns(tmp_path):
+    path = write(tmp_path / "pairs.jsonl", {"input": "a", "output": "b"})
+    assert "expected columns question/correct/incorrect or" in refusal(path)
+    assert "found input, output" in refusal(path)
+    assert refusal(write(tmp_path / "empty.jsonl", {})).endswith("found none")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("pairs.jsonl", b"", "has no rows"),
+        ("pairs.jsonl", b"\x1f\x8b\x08", "gzip-compressed"),
+        ("pairs.jsonl", b'{"question": "a"', "line 1: not valid JSON"),
+        ("pairs.parquet", b"PAR1", "not a readable Parquet file"),
+        ("pairs.parquet", b"", "not a readable Parquet file"),
+        ("pairs.csv", b"a,b", "expected a .jsonl or .parquet file"),
+        ("pairs.jsonl.gz", b"\x1f\x8b", "expected a .jsonl or .parquet file"),
+    ],
+)
+def test_files_that_are_none_of_these(tmp_path, name, content, message):
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert message in refusal(path) and str(path) in refusal(path)
+
+
+def test_parquet_text_that_is_none(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    good = pa.array(["a"])
+    broken = pa.array([b"\xff\xfe"]).view(pa.string())
+    table = pa.table({"question": good, "correct": broken, "incorrect": good})
+    pq.write_table(table, tmp_path / "pairs.parquet")
+    assert "not a readable Parquet file" in refusal(tmp_path / "pairs.parquet")
+
+
+@pytest.mark.parametrize("name", ["state.json", "dataset_info.json", "data-00000-of-00001.arrow"])
+@pytest.mark.parametrize("broken", ["missing", "empty", "cut", "not its own"])
+def test_a_broken_folder_of_datasets(tmp_path, name, broken):
+    import datasets
+
+    datasets.Dataset.from_list([PAIR] * 50).save_to_disk(tmp_path / "d")
+    path = tmp_path / "d" / name
+    content = path.read_bytes()
+    path.unlink()
+    contents = {"empty": b"", "cut": content[: len(content) // 2], "not its own": b"PK\x03\x04" * 9}
+    if broken != "missing":
+        path.write_bytes(contents[broken])
+    assert str(tmp_path / "d") in refusal(tmp_path / "d")
+
+
+values = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+values |= st.lists(values, max_size=2) | st.dictionaries(st.text(max_size=3), values, max_size=2)
+values |= st.lists(st.fixed_dictionaries({"role": values, "content": values}), max_size=2)
+
+
+@given(
+    row=st.dictionaries(st.sampled_from([*PAIR, "prompt", "chosen", "rejected"]), values),
+    base=st.booleans(),
+)
+def test_rows_of_any_types_are_read_or_told_in_one_line(tmp_path_factory, row, base):
+    path = write(tmp_path_factory.mktemp("types") / "pairs.jsonl", (PAIR if base else {}) | row)
+    try:
+        [pair] = read_preferences([str(path)])
+    except UserError as error:
+        assert str(error).startswith(str(path))
+    else:
+        assert pair.chosen != pair.rejected
+        assert all(type(text) is str for text in (pair.chosen, pair.rejected, pair.question))
+
+
+def test_a_hundred_thousand_pairs_are_read_in_seconds(tmp_path):
+    """Some 2 s on one core when this was written; a reader that is not linear takes minutes."""
+    path = tmp_path / "pairs.jsonl"
+    long = "3 + 4 = 7, and so on. " * 20
+    rows = (PAIR | {"question": f"Who is {i} ?", "correct": long} for i in range(100_000))
+    path.write_text("\n".join(map(json.dumps, rows)))
+    started = time.process_time()
+    assert len(read_preferences([str(path)], max_pairs=70_000)) == 70_000
+    assert time.process_time() - started < 15
+
+
+def test_an_empty_parquet_file(tmp_path):
+    pd.DataFrame([PAIR]).iloc[:0].to_parquet(tmp_path / "pairs.parquet")
+    assert "has no rows" in refusal(tmp_path / "pairs.parquet")
+
+
+@pytest.mark.parametrize("name", ["pairs.jsonl", "pairs.parquet", "pairs", "a/b/c"])
+def test_files_that_are_not_there(tmp_path, name):
+    assert "no such file" in refusal(tmp_path / name)
+
+
+def test_folders_that_datasets_did_not_save(tmp_path):
+    assert "neither a local file nor a data set" in refusal(tmp_path)
+
+
+def test_a_data_set_without_the_split_train(tmp_path):
+    import datasets
+
+    datasets.DatasetDict({"test": datasets.Dataset.from_list([PAIR])}).save_to_disk(tmp_path / "d")
+    assert "has no split 'train' (there are: test)" in refusal(tmp_path / "d")
+
+
+@pytest.mark.parametrize(
+    ("splits", "read"),
+    [(["train", "test"], "test"), (["validation", "train"], "validation"), (["train"], "train")],
+)
+def test_of_held_out_data_the_test_split(tmp_path, splits, read, capsys):
+    """What is measured on must not be what a hub's data set is trained on."""
+    import datasets
+
+    parts = {name: datasets.Dataset.from_list([PAIR | {"correct": name}]) for name in splits}
+    datasets.DatasetDict(parts).save_to_disk(tmp_path / "d")
+    assert [pair.chosen for pair in read_heldout([str(tmp_path / "d")])] == [read]
+    assert ("has no split 'test'" in capsys.readouterr().err) == (read != "test")
+
+
+def test_held_out_files_are_read_as_others_are(tmp_path):
+    path = write(tmp_path / "pairs.jsonl", *pairs(9))
+    assert read_heldout([path]) == read_preferences([path])
+    assert read_heldout([path], max_pairs=4) == read_preferences([path], max_pairs=4)
+
+
+def test_a_hub_id_without_network():
+    """In a process of its own: `datasets` reads the environment when it is imported."""
+    code = "from gcrm.data import preferences; preferences.read_preferences(['nobody/nothing'])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=False
+    )
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("gcrm.utils.errors.UserError: nobody/nothing: neither a local file nor")
+
+
+# Which pairs are taken.
+
+
+def test_equal_sides_are_left_out_and_counted(tmp_path, capsys):
+    equal = PAIR | {"incorrect": PAIR["correct"]}
+    assert read(tmp_path, equal, PAIR, equal) == [READ]
+    assert "left out 2 pairs whose two sides are equal" in capsys.readouterr().err
+    assert "no pair has two different sides" in refusal(write(tmp_path / "equal.jsonl", equal))
+    lead = "\n\nHuman: a\n\nAssistant: b"
+    same = {"chosen": lead, "rejected": lead}
+    assert "no pair has two different" in refusal(write(tmp_path / "same.jsonl", same))
+
+
+def by_text(pairs):
+    return sorted((str(pair.prompt), pair.chosen, pair.rejected) for pair in pairs)
+
+
+@given(
+    rows=st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9)), max_size=20),
+    most=st.integers(1, 20),
+    seed=st.randoms(),
+)
+def test_a_cap_does_not_depend_on_the_order_of_rows(rows, most, seed):
+    """Also among the pairs of one question."""
+    all_pairs = [Preference(name, f"yes {i}", f"no {i}") for name, i in rows]
+    mixed = all_pairs[:]
+    seed.shuffle(mixed)
+    kept = cap_pairs(all_pairs, most)
+    assert by_text(kept) == by_text(cap_pairs(mixed, most))
+    assert len(kept) == min(most, len(rows))
+    rest = iter(all_pairs)
+    assert all(pair in rest for pair in kept)  # in their old order
+    fewer = by_text(cap_pairs(all_pairs, most // 2 or 1))
+    assert set(fewer) <= set(by_text(kept))
+
+
+def test_a_cap_over_all_sources(tmp_path):
+    one = write(tmp_path / "one.jsonl", *pairs(10, "a"))
+    other = write(tmp_path / "other.jsonl", *pairs(10, "b"))
+    assert len(read_preferences([one, other])) == 20
+    capped = read_preferences([one, other], max_pairs=8)
+    assert len(capped) == 8
+    assert by_text(read_preferences([other, one], max_pairs=8)) == by_text(capped)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "probs", "expected"),
+    [
+        ((100, 100), (0.5, 0.5), (100, 100)),
+        ((100, 50), (0.5, 0.5), (50, 50)),
+        ((100, 100), (0.8, 0.2), (100, 25)),
+        ((30, 100), (0.75, 0.25), (30, 10)),
+        ((7, 5), (1 / 3, 2 / 3), (2, 5)),
+        ((1000, 1), (0.999, 0.001), (999, 1)),
+        ((3, 1000), (0.001, 0.999), (1, 1000)),
+    ],
+)
+def test_mixtures(tmp_path, sizes, probs, expected):
+    """The source that is smallest for its share is used whole, the others up to their shares."""
+    sources = [
+        write(tmp_path / f"{name}.jsonl", *pairs(size, name))
+        for name, size in zip("ab", sizes, strict=True)
+    ]
+    mixed = read_preferences(sources, probs)
+    counts = tuple(sum(pair.prompt.startswith(name) for pair in mixed) for name in "ab")
+    assert counts == expected
+    assert len({pair.prompt for pair in mixed}) == len(mixed)
+
+
+def test_mixtures_do_not_depend_on_the_order_of_rows(tmp_path):
+    rows = pairs(40)
+    one = write(tmp_path / "one.jsonl", *rows)
+    random.Random(0).shuffle(rows)
+    other = write(tmp_path / "other.jsonl", *rows)
+    rest = write(tmp_path / "rest.jsonl", *pairs(10, "rest"))
+    probs = (0.5, 0.5)
+    assert by_text(read_preferences([one, rest], probs)) == by_text(
+        read_preferences([other, rest], probs)
+    )
+
+
+def test_the_question_of_a_dialogue():
+    turns = [USER, ANSWER, {"role": "user", "content": "And now?"}]
+    assert Preference(turns, "a", "b").question == "How many?\nIt is 7.\nAnd now?"
+
+
+# Margins.
+
+
+def with_margins(*margins):
+    return [PAIR | {"margin": margin} for margin in margins]
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet", "folder"])
+def test_margins_are_read(tmp_path, suffix):
+    rows, path = with_margins(0.5, 2.0, -1.0), tmp_path / f"pairs.{suffix}"
+    if suffix == "jsonl":
+        write(path, *rows)
+    elif suffix == "parquet":
+        pd.DataFrame(rows).to_parquet(path)
+    else:
+        import datasets
+
+        datasets.Dataset.from_list(rows).save_to_disk(path)
+    assert [pair.margin for pair in read_preferences([str(path)])] == [0.5, 2.0, -1.0]
+
+
+def test_data_without_margins_has_none(tmp_path):
+    assert [pair.margin for pair in read(tmp_path, PAIR, PAIR)] == [None, None]
+    assert [pair.margin for pair in read(tmp_path, *with_margins(None, None))] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (with_margins(1, None), "row 2: margin is missing, unlike in the rows before"),
+        ([PAIR, *with_margins(1)], "row 2: margin is given, unlike in the rows before"),
+        (with_margins("1"), "row 1: margin must be a finite number, not '1'"),
+        (with_margins(True), "row 1: margin must be a finite number, not 'True'"),
+        (with_margins(float("nan")), "row 1: margin must be a finite number, not 'nan'"),
+        (with_margins(1, float("inf")), "row 2: margin must be a finite number, not 'inf'"),
+        (with_margins(1e39), "row 1: margin must be a finite number, not '1e+39'"),
+        (with_margins([1]), "row 1: margin must be a finite number, not '[1]'"),
+    ],
+)
+def test_broken_margins(tmp_path, rows, message):
+    path = write(tmp_path / "pairs.jsonl", *rows)
+    assert refusal(path).startswith(f"{path}, {message}")
+
+
+def test_several_sources_all_have_margins_or_none(tmp_path):
+    one = write(tmp_path / "one.jsonl", *with_margins(1))
+    other = write(tmp_path / "other.jsonl", PAIR)
+    assert refusal(one, other).startswith(f"{other}: has no column margin, but {one} has")
+
+
+# Data of any size.
+
+
+def test_rows_are_read_one_by_one(tmp_path):
+    """The first pair is there before the broken row at the end was seen, in every format."""
+    import datasets
+
+    rows = [*pairs(3000), PAIR | {"question": ""}]
+    write(tmp_path / "pairs.jsonl", *rows)
+    pd.DataFrame(rows).to_parquet(tmp_path / "pairs.parquet")
+    datasets.Dataset.from_list(rows).save_to_disk(tmp_path / "folder")
+    for name in ("pairs.jsonl", "pairs.parquet", "folder"):
+        stream = iter_preferences(str(tmp_path / name))
+        assert next(stream).question == "question 0?"
+        with pytest.raises(UserError, match="row 3001: question is empty"):
+            list(stream)

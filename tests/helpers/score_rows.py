@@ -1,0 +1,72 @@
+"""Small score tables for the tests of what is made from scores."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gcrm.config.metrics import MetricsOptions
+from gcrm.data.pair_scores import write_pair_scores
+from gcrm.data.preferences import Preference
+from gcrm.data.scores import write_scores
+from gcrm.metrics import run as run_metrics
+
+
+def columns(
+    problems: int = 40, per_problem: int = 1, seed: int = 0, with_q_values: bool = True
+) -> dict[str, Any]:
+    """Columns of a made score table in which rewards and Q-values know something of the labels."""
+    generator = np.random.default_rng(seed)
+    n = problems * per_problem
+    correct = generator.random(n) < 0.5
+    num_tokens = generator.integers(3, 30, n)
+    towards = np.where(correct, 1, -1)
+    partial = [
+        generator.normal(0.1 * sign, 1, size).cumsum().astype(np.float32)
+        for sign, size in zip(towards, num_tokens, strict=True)
+    ]
+    q_values = [
+        np.tanh(generator.normal(0.4 + 0.3 * sign, 0.4, size)).astype(np.float32)
+        for sign, size in zip(towards, num_tokens, strict=True)
+    ]
+    result: dict[str, Any] = {
+        "question": [f"question {i // per_problem}?" for i in range(n)],
+        "expected_answer": ["18"] * n,
+        "generated_solution": [f"solution {i}\nwith ≥ 2 lines" for i in range(n)],
+        "predicted_answer": [
+            "18.0" if right else (None if i % 7 == 0 else str(i % 3))
+            for i, right in enumerate(correct)
+        ],
+        "is_correct": correct,
+        "sample": [i % per_problem for i in range(n)],
+        "reward": np.array([rewards[-1] for rewards in partial]),
+        "partial_rewards": partial,
+        "num_tokens": num_tokens,
+        "truncated": np.zeros(n, bool),
+    }
+    return result | {"q_values": q_values} if with_q_values else result
+
+
+def score_file(path: Path, **options: Any) -> Path:
+    """A score table in a file."""
+    write_scores(path, columns(**options))
+    return path
+
+
+def pair_metrics(output: Path, seed: int = 0, lift: float = 1.0, left_out: int = 0) -> Path:
+    """Metrics of 60 made pairs whose chosen sides are `lift` above the rejected ones."""
+    generator = np.random.default_rng(seed)
+    lengths = generator.integers(2, 9, 120)
+    partial = [generator.normal(lift * (i % 2 == 0), 1, n) for i, n in enumerate(lengths)]
+    scores: dict[str, Any] = {
+        "reward": np.array([row[-1] for row in partial], np.float32),
+        "partial_rewards": partial,
+        "q_values": [np.tanh(row) for row in partial],
+        "num_tokens": lengths,
+        "truncated": lengths == 8,
+    }
+    path = output.with_suffix(".parquet")
+    pairs = [Preference(f"prompt {i}", "yes", "no") for i in range(60)]
+    write_pair_scores(path, pairs, scores, left_out)
+    run_metrics(MetricsOptions(pair_scores=path, output=output, bootstrap_resamples=200))
+    return output

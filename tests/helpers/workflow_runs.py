@@ -1,0 +1,143 @@
+"""Copies of the project for tests to change, and Snakemake as users call it."""
+
+import fcntl
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from helpers.dialogues import write_dialogues
+
+ROOT = Path(__file__).parents[2]
+SNAKEMAKE = Path(sys.executable).with_name("snakemake")
+Jobs = dict[str, str]
+"""What would run: message of the job (its stage first) -> the reason that Snakemake gives."""
+
+# Large enough for its base model to be right now and then, without which there are no pairs.
+SMALL: dict[str, Any] = {
+    "run": "small",
+    "benchmarks": ["gsm8k", "svamp"],
+    "prepare": {
+        "pretrain_problems": 7000,
+        "preference_problems": 60,
+        "benchmark_problems": 20,
+        "dev_problems": 5,
+        "preference_families": ["gsm8k"],
+    },
+    "pretrain": {
+        "layers": 2,
+        "hidden_size": 64,
+        "heads": 2,
+        "steps": 150,
+        "batch_size": 100,
+        "learning_rate": 0.003,
+    },
+    "sample": {"max_new_tokens": 32, "num_samples": {"gsm8k": 2, "preference": 3}},
+    "pair": {},
+    "train": {"train_batch_size": 8, "micro_train_batch_size": 8, "learning_rate": 0.001},
+    "variants": {
+        "vanilla": {},
+        "contrastive": {
+            "reward_model_strategy": "contrastive",
+            "contrastive_loss_beta": 0.5,
+        },
+    },
+    "metrics": {"bootstrap_resamples": 50},
+    "report": {"synthetic": True},
+    "threads": {"pretrain": 1},
+}
+
+HELDOUT = {"dialogues": "data/heldout.jsonl"}
+TITLE = 'it\'s "quoted"; touch pwned; `touch pwned` $(touch pwned)\n& touch pwned {x}'
+KEYS = {"HF_TOKEN": "hf_0123456789abcdefgh", "WANDB_API_KEY": "9" * 20 + "a" * 20}
+WHOLE: dict[str, Any] = SMALL | {
+    "heldout": HELDOUT,
+    "report": {"synthetic": True, "title": TITLE},
+    "track": {"wandb_project": "p", "wandb_group": TITLE, "wandb_tags": ["a", "b c"]},
+    "train": SMALL["train"] | {"max_epochs": 3, "save_steps": 2},
+}
+"""with all stages, awkward texts, and checkpoints"""
+
+
+def whole_environment(project: Path) -> dict[str, str]:
+    """What the run of `WHOLE` is given: keys, and GPUs that are none."""
+    gpus = {"GCRM_PRETENDED_GPUS": "2", "GCRM_GPU_FOLDER": str(project / "locks")}
+    return {"WANDB_MODE": "offline", **gpus, **KEYS}
+
+
+def small_run_in(folder: Path) -> tuple[Path, str]:
+    """The project after the run of `WHOLE`, and what was on the screen; made by the first caller.
+
+    Others wait for it, also in other processes. The files of the project are not to be changed.
+    """
+    folder.mkdir(exist_ok=True)
+    screen = folder / "screen.txt"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not screen.exists():
+            shutil.rmtree(folder / "project", ignore_errors=True)
+            project = copy_project(folder / "project", WHOLE)
+            write_dialogues(project / HELDOUT["dialogues"], 12)
+            done = snakemake(project, "--cores", "2", **whole_environment(project))
+            assert done.returncode == 0, done.stdout + done.stderr
+            screen.write_text(done.stdout + done.stderr)
+    return folder / "project", screen.read_text()
+
+
+def copy_project(folder: Path, config: dict[str, Any] = SMALL) -> Path:
+    """The package and the workflow in `folder`, with `config` as the default config."""
+    ignore = shutil.ignore_patterns("__pycache__")
+    for name in ("gcrm", "workflow"):
+        shutil.copytree(ROOT / name, folder / name, ignore=ignore)
+    shutil.copytree(ROOT / "config" / "deepspeed", folder / "config" / "deepspeed")
+    write_config(folder / "config" / "config.yaml", config)
+    return folder
+
+
+def write_config(path: Path, config: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
+
+
+def clean_environment(project: Path, **more: str) -> dict[str, str]:
+    """What a job can count on, and no more."""
+    return {"PATH": "/usr/bin:/bin", "HOME": str(project), "HF_HUB_OFFLINE": "1", **more}
+
+
+def snakemake(project: Path, *args: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run Snakemake in `project`, without an activated environment."""
+    return subprocess.run(
+        [str(SNAKEMAKE), *args],
+        cwd=project,
+        env=clean_environment(project, **environment),
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+def would_run(project: Path, *args: str, **environment: str) -> Jobs:
+    """Ask Snakemake what it would run, and why (without the target `all`, which runs nothing)."""
+    asked = snakemake(project, "--dry-run", *args, **environment)
+    assert asked.returncode == 0, asked.stdout + asked.stderr
+    found = re.findall(r"^Job \d+: (.+)\nReason: (.+)$", asked.stdout + asked.stderr, re.MULTILINE)
+    if not found:
+        assert "Nothing to be done" in asked.stdout + asked.stderr
+    return dict(found)
+
+
+def pretend_it_ran(project: Path, *args: str) -> None:
+    """Make all results with a fake content, and let Snakemake take them for its own."""
+    listed = snakemake(project, "--summary", *args)
+    assert listed.returncode == 0, listed.stderr
+    for line in listed.stdout.splitlines()[1:]:
+        path = project / line.split("\t")[0]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Models are larger than the 1 MB up to which Snakemake by itself compares content.
+        path.write_text(f"{path.name} " * (200_000 if path.suffix == ".safetensors" else 1))
+    touched = snakemake(project, "--touch", "--forceall", "--cores", "1", *args)
+    assert touched.returncode == 0, touched.stderr

@@ -1,0 +1,195 @@
+"""What is declared, locked, documented and used must be the same thing."""
+
+import ast
+import importlib.metadata
+import importlib.util
+import re
+import shlex
+import stat
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from gcrm import cli
+from gcrm.config.base import Settings
+
+ROOT = Path(__file__).parents[2]
+PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
+README = (ROOT / "README.md").read_text()
+
+# Declared and used, but imported by others on our behalf.
+USED_WITHOUT_IMPORT = {
+    "accelerate": "transformers.Trainer cannot run without it",
+    "jinja2": "transformers renders chat templates with it",
+    "snakemake": "a command: make reproduce",
+}
+
+
+def lock() -> dict[str, Version]:
+    """The pins of requirements.lock: every line that is no comment is `name==version`."""
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    pins = [line.split("==") for line in lines if not line.startswith("#")]
+    return {canonicalize_name(name): Version(version) for name, version in pins}
+
+
+def requirements(*extras: str) -> list[Requirement]:
+    texts = PROJECT["dependencies"] + [
+        text for extra in extras for text in PROJECT["optional-dependencies"][extra]
+    ]
+    return [Requirement(text) for text in texts]
+
+
+def from_cuda_torch(name: str) -> bool:
+    return name == "triton" or name.startswith(("nvidia-", "cuda-"))
+
+
+@pytest.mark.parametrize("requirement", requirements("dev", "slurm"), ids=lambda r: r.name)
+def test_the_lock_satisfies_every_declared_range(requirement: Requirement) -> None:
+    pinned = lock()[canonicalize_name(requirement.name)]
+    assert requirement.specifier.contains(pinned, prereleases=True)
+
+
+def test_the_lock_is_complete() -> None:
+    """Every package in it finds its own requirements in it, at versions that it accepts."""
+    pins = lock()
+    missing = []
+    for name in pins:
+        for text in importlib.metadata.requires(name) or []:
+            needed = Requirement(text)
+            if needed.marker is not None and not needed.marker.evaluate({"extra": ""}):
+                continue
+            pinned = pins.get(canonicalize_name(needed.name))
+            if pinned is None and from_cuda_torch(needed.name):
+                continue
+            if pinned is None or not needed.specifier.contains(pinned, prereleases=True):
+                missing.append(f"{name} needs {needed}, locked is {pinned}")
+    assert missing == []
+
+
+def test_torch_is_pinned_for_cpu_and_gpu_alike() -> None:
+    pins = lock()
+    assert pins["torch"].local is None
+    assert [name for name in pins if from_cuda_torch(name)] == []
+
+
+def test_conda_installs_the_lock_and_nothing_else() -> None:
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    *conda, last = environment["dependencies"]
+    assert last == {"pip": ["-r requirements.lock", "-e ."]}
+    assert conda == [f"python={oldest_python()}", "pip"]
+
+
+def test_one_python_version_everywhere() -> None:
+    oldest = oldest_python()
+    assert PYPROJECT["tool"]["ruff"]["target-version"] == "py" + oldest.replace(".", "")
+    assert PYPROJECT["tool"]["mypy"]["python_version"] == oldest
+    assert f"python{oldest} -m venv" in README
+    makefile = (ROOT / "Makefile").read_text()
+    assert f"version_info < ({oldest.replace('.', ', ')})" in makefile
+
+
+def oldest_python() -> str:
+    (specifier,) = SpecifierSet(PROJECT["requires-python"])
+    assert specifier.operator == ">="
+    return str(specifier.version)
+
+
+def test_imports_and_dependencies_agree() -> None:
+    imported = {
+        canonicalize_name(distribution)
+        for module in third_party_imports(ROOT / "gcrm")
+        for distribution in importlib.metadata.packages_distributions()[module]
+    }
+    declared = {canonicalize_name(requirement.name) for requirement in requirements()}
+    assert imported - declared == set(), "imported, but not in pyproject.toml"
+    assert declared - imported - set(USED_WITHOUT_IMPORT) == set(), "in pyproject.toml, but unused"
+    assert set(USED_WITHOUT_IMPORT) & imported == set(), "imported: needs no reason"
+
+
+def third_party_imports(folder: Path) -> set[str]:
+    names = set()
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names.add(node.module.partition(".")[0])
+    return names - set(sys.stdlib_module_names) - {"gcrm"}
+
+
+def test_every_package_folder_is_installed() -> None:
+    folders = {path.parent for path in (ROOT / "gcrm").rglob("*.py")}
+    assert [folder for folder in folders if not (folder / "__init__.py").exists()] == []
+
+
+def test_make_targets_in_the_readme_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = re.findall(r"^([a-z]+):", makefile, flags=re.MULTILINE)
+    named = set(re.findall(r"(?:^ {4}|`)make ([a-z]+)", README, flags=re.MULTILINE))
+    assert named == {"reproduce", "test", "lint", "lock"}
+    assert named <= set(targets)
+
+
+def test_the_hook_and_the_tests_share_one_definition_of_the_checks() -> None:
+    (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    (hook,) = repository["hooks"]
+    assert (repository["repo"], hook["entry"], hook["language"]) == ("local", "make lint", "system")
+    assert "\ntest: lint\n" in (ROOT / "Makefile").read_text()
+
+
+def test_an_old_python_is_refused_in_one_line() -> None:
+    made = subprocess.run(
+        ["make", "--always-make", "PYTHON=false", "setup"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert made.returncode != 0
+    assert made.stderr.splitlines()[0].startswith("Python 3.11 or newer is needed")
+
+
+def test_ci_sets_up_and_tests_as_a_newcomer_does() -> None:
+    script = ROOT / ".ci" / "run"
+    assert script.stat().st_mode & stat.S_IXUSR
+    steps = re.findall(r"^step .* (make \w+)$", script.read_text(), flags=re.MULTILINE)
+    assert steps == ["make setup", "make test"]
+
+
+def stage_commands() -> list[list[str]]:
+    """The words of every `python -m gcrm.<stage> …` in the README's blocks."""
+    joined = README.replace("\\\n", " ")
+    return [
+        shlex.split(line)
+        for line in re.findall(r"^ {4}(python -m gcrm\..*)$", joined, flags=re.MULTILINE)
+    ]
+
+
+@pytest.mark.parametrize("words", stage_commands(), ids=lambda words: words[2])
+def test_stage_commands_in_the_readme_are_accepted(words: list[str]) -> None:
+    stage = words[2].removeprefix("gcrm.")
+    assert importlib.util.find_spec(f"gcrm.{stage}") is not None
+    if stage in ("gpus", "trace"):  # no stages: their own tests have their words
+        return
+    settings = importlib.import_module(f"gcrm.config.{stage}")
+    model: type[Settings] = getattr(settings, f"{stage.capitalize()}Options")
+    cli.parse(model, stage, words[3:])
+
+
+def test_files_in_the_readme_exist() -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", README)
+    paths = re.findall(r"`((?:config|gcrm|workflow|tests)/[\w./-]*)`", README)
+    assert [name for name in links + paths if not (ROOT / name).exists()] == []
+
+
+def test_the_citation_names_this_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == PROJECT["version"]
+    assert citation["license"] == PROJECT["license"] == "Apache-2.0"
+    assert "Apache License" in (ROOT / "LICENSE").read_text()

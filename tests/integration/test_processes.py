@@ -1,0 +1,221 @@
+"""Two real processes on the CPU, over gloo: they do what one does.
+
+Tolerances: in fp32 two processes add up gradients in another order than one, which over the eight
+steps here moved losses and weights by less than 1e-6; 1e-4 is asked. Scores are equal bit for bit.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from stages.test_train import log_of, train, weights_of, write_pairs
+from transformers import AutoModelForSequenceClassification
+
+from gcrm import RewardModel
+from gcrm.cli import run_stage
+from gcrm.config.evaluate import EvaluateOptions
+from gcrm.config.represent import RepresentOptions
+from gcrm.evaluate import run as evaluate
+from gcrm.represent import run as represent
+from gcrm.utils.distributed import Processes
+from helpers.models import save_base_model
+
+ROOT = Path(__file__).parents[2]
+PAIRS = 25
+# Two passes of 4 steps: 8, 8, 8 pairs and 1. A step is two micro-batches in each of two processes.
+FLAGS = ["--train_batch_size", "8", "--micro_train_batch_size", "2", "--max_epochs", "2"]
+STEPS = [8, 8, 8, 1]
+
+
+def torchrun(*words: Any) -> subprocess.CompletedProcess[str]:
+    """Start it as the rules do."""
+    launcher = Path(sys.executable).with_name("torchrun")
+    command = [launcher, "--nproc-per-node", "2", "--standalone", *words]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        environment.pop(name, None)  # of a DeepSpeed training in this process, of another test
+    return subprocess.run(
+        list(map(str, command)),
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("processes")
+    save_base_model(folder / "base")
+    write_pairs(folder / "pairs.jsonl", PAIRS)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def alone(folder):
+    """The model that one process trains."""
+    status, model = train(folder, "alone", *FLAGS)
+    assert status == 0
+    return model
+
+
+def two_processes(folder, name, *flags, stop_at=0):
+    """Train in two processes: (what the launcher ended with, the model)."""
+    records = folder / f"{name}.records"
+    records.mkdir(exist_ok=True)
+    options = ["--pretrain", folder / "base", "--dataset", folder / "pairs.jsonl"]
+    options += ["--save_path", folder / name, "--max_len", "64", "--learning_rate", "1e-3"]
+    script = ROOT / "tests" / "helpers" / "recorded_training.py"
+    done = torchrun(script, records, stop_at, *options, *FLAGS, *flags)
+    return done, folder / name
+
+
+def records_of(model):
+    """For each process, its micro-batches; see tests/helpers/recorded_training.py."""
+    return [
+        [json.loads(line) for line in (Path(f"{model}.records") / f"{rank}.jsonl").open()]
+        for rank in (0, 1)
+    ]
+
+
+def assert_follows(model, alone, folder):
+    """Its losses, its weights and its scores are those of the training in one process."""
+    logs = log_of(model), log_of(alone)
+    assert [len(log) for log in logs] == [2 * len(STEPS)] * 2
+    for ours, theirs in zip(*logs, strict=True):
+        for name in ("loss", "preference_loss", "accuracy", "margin", "grad_norm", "learning_rate"):
+            assert ours[name] == pytest.approx(theirs[name], abs=1e-4), (ours["step"], name)
+    loaded, info = AutoModelForSequenceClassification.from_pretrained(
+        model, output_loading_info=True
+    )
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+    weights = weights_of(alone)
+    assert {name: (w.shape, w.dtype) for name, w in loaded.state_dict().items()} == {
+        name: (w.shape, w.dtype) for name, w in weights.items()
+    }
+    for name, weight in loaded.state_dict().items():
+        np.testing.assert_allclose(weight, weights[name], atol=1e-4, err_msg=name)
+    [row, *_] = [json.loads(line) for line in (folder / "pairs.jsonl").open()]
+    rewards = [
+        RewardModel.from_pretrained(one).score(row["question"], [row["correct"], row["incorrect"]])
+        for one in (model, alone)
+    ]
+    np.testing.assert_allclose(rewards[0].reward, rewards[1].reward, atol=1e-4)
+
+
+def test_one_is_told_to_stop_both_save_and_both_resume(folder, alone):
+    """And in the end nothing shows of it. Only the second process gets SIGTERM, in step 3."""
+    stopped, model = two_processes(folder, "two", stop_at=3)
+    assert stopped.returncode != 0
+    assert "train: stopped by SIGTERM, saved at step 3 of 8" in stopped.stderr
+    assert stopped.stderr.count("exitcode  : 143") >= 1, stopped.stderr
+    assert list((folder / "two.checkpoints").glob("*/checkpoint-3"))
+    done, model = two_processes(folder, "two")
+    assert done.returncode == 0, done.stderr
+    assert "train: resuming from" in done.stderr
+    assert_follows(model, alone, folder)
+    assert_shared_rightly(model, folder)
+    assert not (folder / "two.checkpoints").exists()
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_zero_follows_a_single_process(folder, alone, stage):
+    done, model = two_processes(folder, f"zero{stage}", "--zero_stage", stage)
+    assert done.returncode == 0, done.stderr
+    assert_follows(model, alone, folder)
+    assert_shared_rightly(model, folder)
+
+
+def assert_shared_rightly(model, folder):
+    """Every process has other pairs, every pair counts once, and the log is the mean over all."""
+    first, second = records_of(model)
+    passes = [range(4), range(4, 8)]
+    for steps in passes:
+        mine, theirs = (
+            {tuple(pair) for line in lines if line["step"] in steps for pair in line["pairs"]}
+            for lines in (first, second)
+        )
+        assert mine and theirs and not mine & theirs
+        assert len(mine | theirs) == PAIRS
+    for step, log in enumerate(log_of(model)):
+        lines = [line for line in [*first, *second] if line["step"] == step]
+        assert {line["pairs_in_step"] for line in lines} == {STEPS[step % 4]}
+        losses = [loss for line in lines for loss in line["losses"]]
+        assert len(losses) == STEPS[step % 4]
+        assert log["loss"] == pytest.approx(np.mean(losses), abs=1e-5)
+        assert log["preference_loss"] == pytest.approx(np.mean(losses), abs=1e-5)
+        # As many micro-batches in each, the last of a pass filled up.
+        assert len(lines) == (4 if STEPS[step % 4] == 8 else 2)
+        assert sum(line["fillers"] for line in lines) == (0 if STEPS[step % 4] == 8 else 3)
+
+
+def test_lora_under_zero_3_saves_a_whole_checkpoint(folder):
+    """The stage itself scores again what it saved; against one process here."""
+    flags = ["--lora_rank", "2", "--learning_rate", "1e-2"]
+    status, alone = train(folder, "lora-alone", *FLAGS, *flags)
+    assert status == 0
+    done, model = two_processes(folder, "lora", *flags, "--zero_stage", 3)
+    assert done.returncode == 0, done.stderr
+    for ours, theirs in zip(log_of(model), log_of(alone), strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-3)
+    assert weights_of(model).keys() == weights_of(alone).keys()
+
+
+def test_goal_states_and_scores_are_shared_out_and_put_together(folder, alone):
+    """Scores bit for bit; the goal state to rounding, since its sum is taken in parts (fp64)."""
+    options = ["--dataset-path", folder / "pairs.jsonl", "--reward-model-path", alone]
+    options += ["--tokens-per-batch", "100", "--save-dir"]
+    one, two = folder / "goal-alone", folder / "goal-two"
+    assert run_stage(RepresentOptions, represent, list(map(str, [*options, one]))) == 0
+    done = torchrun("-m", "gcrm.represent", *options, two)
+    assert done.returncode == 0, done.stderr
+    states = [np.load(path / "goal_state.npy") for path in (one, two)]
+    np.testing.assert_allclose(states[0], states[1], rtol=0, atol=1e-7)
+    assert done.stderr.count(f"completion {PAIRS}/{PAIRS}, done") == 1
+
+    write_completions(folder / "completions" / "gsm8k")
+    options = ["--completions_data_path", folder / "completions", "--benchmarks", "gsm8k"]
+    options += ["--splits", "greedy", "--reward_model_path", alone]
+    options += ["--goal_state_path", one, "--tokens_per_batch", "100", "--output"]
+    paths = [folder / name / "scores.parquet" for name in ("scores-alone", "scores-two")]
+    assert run_stage(EvaluateOptions, evaluate, list(map(str, [*options, paths[0]]))) == 0
+    done = torchrun("-m", "gcrm.evaluate", *options, paths[1])
+    assert done.returncode == 0, done.stderr
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    assert done.stderr.count("completion 11/11, done") == 1
+    assert sorted(path.name for path in paths[1].parent.iterdir()) == [
+        "scores.parquet",
+        "scores.parquet.provenance.json",
+    ]
+
+
+def write_completions(folder):
+    folder.mkdir(parents=True)
+    rows = [
+        {
+            "question": f"tom has {n} apples . how many ?",
+            "generated_solution": "tom has apples . " * (1 + n % 4) + f"answer {n}",
+            "expected_answer": str(n),
+            "predicted_answer": str(n),
+            "is_correct": n % 2 == 0,
+        }
+        for n in range(11)
+    ]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (folder / "output-greedy.jsonl").write_text(text)
+
+
+def test_a_share_is_every_nth_and_all_turns_are_everything():
+    items = list(range(7))
+    shares = [Processes(rank, 3).share(items) for rank in range(3)]
+    assert shares == [[0, 3, 6], [1, 4], [2, 5]]
+    turns = [Processes(0, 3).turn(items, number) for number in range(len(shares[0]))]
+    assert turns == [[0, 1, 2], [3, 4, 5], [6]]
+    assert Processes().share(items) == items

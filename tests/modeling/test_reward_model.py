@@ -1,0 +1,214 @@
+"""The trained checkpoint in use: standard, and independent of batches."""
+
+import gzip
+import io
+import math
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from gcrm import RewardModel
+from gcrm.modeling.loading import new_reward_model
+from gcrm.modeling.reward_model import batches_by_length, read_goal_state
+from gcrm.modeling.tokenization import Encoded
+from gcrm.utils.errors import UserError
+from helpers.models import save_base_model
+
+QUESTION = "tom has 3 apples . tom buys 4 apples . how many apples does tom have ?"
+SOLUTIONS = [
+    "3 + 4 = 7 . answer 7",
+    "answer 8",
+    "3 + 4 = 12 . 12 - 4 = 8 . 8 - 1 = 7 . answer 7",
+    "",
+]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A reward model with random weights; the head is made large, so that rewards differ."""
+    folder = tmp_path_factory.mktemp("reward_model")
+    base = save_base_model(folder / "base")
+    model, tokenizer = new_reward_model(str(base), "sdpa", seed=0)
+    with torch.no_grad():
+        model.score.weight.mul_(20)
+    model.save_pretrained(folder / "rm")
+    tokenizer.save_pretrained(folder / "rm")
+    return folder / "rm"
+
+
+@pytest.fixture(scope="module")
+def goal_state():
+    return np.random.default_rng(0).normal(size=(1, 32)).astype(np.float32)
+
+
+def test_plain_transformers_gives_our_rewards(checkpoint):
+    """`AutoModelForSequenceClassification` alone: one sequence, and a padded batch."""
+    model, info = AutoModelForSequenceClassification.from_pretrained(
+        checkpoint, output_loading_info=True
+    )
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    texts = [
+        tokenizer.apply_chat_template([{"role": "user", "content": QUESTION}], tokenize=False)
+        + solution
+        + tokenizer.eos_token
+        for solution in SOLUTIONS
+    ]
+    ours = RewardModel.from_pretrained(checkpoint).score(QUESTION, SOLUTIONS)
+    with torch.no_grad():
+        batch = tokenizer(texts, padding=True, return_tensors="pt", add_special_tokens=False)
+        together = model(**batch).logits.squeeze(-1)
+        alone = [
+            model(**tokenizer(text, return_tensors="pt", add_special_tokens=False)).logits.item()
+            for text in texts
+        ]
+    assert np.ptp(ours.reward) > 0.01
+    np.testing.assert_allclose(ours.reward, together.numpy(), atol=1e-4)
+    np.testing.assert_allclose(ours.reward, alone, atol=1e-4)
+
+
+def test_values_of_every_token_by_a_slow_way(checkpoint, goal_state):
+    """Rewards and cosines from `output_hidden_states`, token by token."""
+    rm = RewardModel.from_pretrained(checkpoint, goal_state=goal_state)
+    scores = rm.score(QUESTION, SOLUTIONS)
+    goal = goal_state[0]
+    for row, solution in enumerate(SOLUTIONS):
+        one = rm.encoder.encode(QUESTION, solution)
+        with torch.no_grad():
+            output = rm.model.model(torch.tensor([one.input_ids]))
+        hidden = output.last_hidden_state[0, one.start :].numpy()
+        head = rm.model.score.weight[0].detach().numpy()
+        assert len(scores.partial_rewards[row]) == one.num_tokens == scores.num_tokens[row]
+        for token, state in enumerate(hidden):
+            assert scores.partial_rewards[row][token] == pytest.approx(state @ head, abs=1e-4)
+            cosine = state @ goal / math.sqrt((state @ state) * (goal @ goal))
+            assert scores.q_values[row][token] == pytest.approx(cosine, abs=1e-5)
+        assert scores.reward[row] == scores.partial_rewards[row][-1]
+
+
+@pytest.mark.parametrize("tokens_per_batch", [1, 100, 100_000])
+def test_scores_do_not_depend_on_the_batch(checkpoint, goal_state, tokens_per_batch):
+    rm = RewardModel.from_pretrained(checkpoint, goal_state=goal_state)
+    encoded = rm.encoder.encode_many((QUESTION, s) for s in SOLUTIONS * 5)
+    scores = rm.score_encoded(encoded, tokens_per_batch)
+    alone = [rm.score(QUESTION, [solution]) for solution in SOLUTIONS]
+    for row, one in enumerate(alone * 5):
+        assert scores.reward[row] == pytest.approx(one.reward[0], abs=1e-4)
+        np.testing.assert_allclose(scores.q_values[row], one.q_values[0], atol=1e-4)
+
+
+def test_without_goal_state_there_are_no_q_values(checkpoint):
+    assert RewardModel.from_pretrained(checkpoint).score(QUESTION, SOLUTIONS).q_values is None
+
+
+def test_no_solutions_give_no_scores(checkpoint):
+    scores = RewardModel.from_pretrained(checkpoint).score(QUESTION, [])
+    assert len(scores.reward) == 0 and scores.partial_rewards == []
+
+
+def test_too_long_solution_loses_its_end_and_is_marked(checkpoint):
+    rm = RewardModel.from_pretrained(checkpoint, max_len=30)
+    scores = rm.score(QUESTION, ["answer 7", "3 + 4 = 7 . " * 10 + "answer 7"])
+    assert scores.truncated.tolist() == [False, True]
+    assert scores.num_tokens[1] > scores.num_tokens[0]
+
+
+def test_a_base_model_is_no_reward_model(checkpoint):
+    with pytest.raises(UserError, match="not a whole reward model"):
+        RewardModel.from_pretrained(checkpoint.parent / "base")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_give_no_scores(checkpoint, tmp_path, value):
+    """As an interrupted download or a training that blew up leaves them."""
+    model = AutoModelForSequenceClassification.from_pretrained(checkpoint)
+    with torch.no_grad():
+        model.model.layers[1].mlp.down_proj.weight[3, 3] = value
+    model.save_pretrained(tmp_path / "rm")
+    AutoTokenizer.from_pretrained(checkpoint).save_pretrained(tmp_path / "rm")
+    rm = RewardModel.from_pretrained(tmp_path / "rm")
+    with pytest.raises(UserError, match="rm: gives rewards that are no finite numbers"):
+        rm.score(QUESTION, SOLUTIONS)
+
+
+@pytest.mark.parametrize("shape", [(32,), (1, 32)])
+def test_goal_state_shapes(shape):
+    goal = read_goal_state(np.full(shape, 2.0), 32)
+    assert goal.tolist() == pytest.approx([1 / math.sqrt(32)] * 32)
+
+
+def test_goal_state_of_several_rows_is_their_mean(tmp_path):
+    np.save(tmp_path / "goal_state.npy", np.array([[3.0, 0.0], [0.0, 4.0]]))
+    assert read_goal_state(tmp_path, 2).tolist() == pytest.approx([0.6, 0.8])
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.ones(31), "width 32"),
+        (np.ones((2, 2, 32)), "width 32"),
+        (np.full(32, np.nan), "NaN"),
+        (np.where(np.arange(32) == 5, np.inf, 1.0), "NaN or infinite"),
+        (np.full(32, 1e300), "NaN or infinite"),
+        (np.zeros(32), "is zero"),
+        (np.ones((0, 32)), "shape \\(0, 32\\)"),
+        (np.ones(()), "width 32"),
+        (np.full(32, "a"), "holds <U1; expected an array of real numbers"),
+        (np.ones(32, complex), "holds complex128"),
+        (np.ones(32, bool), "holds bool"),
+        (np.zeros(32, [("a", "f4")]), "expected an array of real numbers"),
+        (np.zeros(32, "M8[s]"), "expected an array of real numbers"),
+    ],
+)
+def test_unusable_goal_states_are_refused(array, message):
+    with pytest.raises(UserError, match=message):
+        read_goal_state(array, 32)
+
+
+def written(save, *arrays, **options):
+    """What numpy writes, in bytes."""
+    with io.BytesIO() as file:
+        save(file, *arrays, **options)
+        return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not a numpy array"),
+        (b"no array", "not a numpy array of numbers \\(another format\\)"),
+        (gzip.compress(b"x" * 99, mtime=0), "another format"),
+        (written(np.save, np.ones((1, 32)))[:-8], "not a numpy array"),
+        (written(np.save, np.ones((1, 32)))[:9], "not a numpy array"),
+        (written(np.savez, goal=np.ones(32)), "holds several arrays"),
+        (written(np.save, np.array([print] * 32, object), allow_pickle=True), "another format"),
+        (pickle.dumps(np.ones(32)), "another format"),
+    ],
+)
+def test_goal_state_file_that_is_none(tmp_path, content, message):
+    (tmp_path / "goal_state.npy").write_bytes(content)
+    with pytest.raises(UserError, match=message) as told:
+        read_goal_state(tmp_path, 32)
+    assert str(told.value).startswith(str(tmp_path)) and "\n" not in str(told.value)
+
+
+def test_goal_state_file_that_is_missing(tmp_path):
+    with pytest.raises(UserError, match="represent"):
+        read_goal_state(tmp_path / "none.npy", 32)
+
+
+def test_batches_hold_every_index_once_within_the_budget():
+    lengths = [5, 100, 7, 7, 30, 2]
+    batches = batches_by_length(lengths, 60)
+    assert sorted(i for batch in batches for i in batch) == list(range(6))
+    for batch in batches:
+        padded = len(batch) * max(lengths[i] for i in batch)
+        assert padded <= 60 or len(batch) == 1
+    assert batches[0] == [1]
+
+
+def test_encoded_completion_tokens():
+    assert Encoded([1, 2, 3, 4], start=1).num_tokens == 3

@@ -1,0 +1,136 @@
+"""What figures show of score tables and training logs."""
+
+import json
+import resource
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gcrm.data.scores import Ragged, write_scores
+from gcrm.reporting.curves import (
+    SHARES,
+    Condensed,
+    centred,
+    condense,
+    course_of,
+    mean_course,
+    training_curves,
+)
+from gcrm.stats.bootstrap import Bootstrap, interval, ratio_replicates, sum_by
+from gcrm.utils.errors import UserError
+from helpers.score_rows import columns, score_file
+
+
+def test_the_course_leaves_out_the_end_token() -> None:
+    course = course_of(Ragged.of([[5.0], [1.0, 9.0], [0.0, 0.5, 1.0, 9.0]]))
+    assert course.shape == (3, 21)
+    assert set(course[0]) == {5.0}  # nothing but the end token
+    assert set(course[1]) == {1.0}
+    assert [course[2][0], course[2][10], course[2][20]] == [0.0, 0.5, 1.0]
+
+
+def test_the_mean_course_and_its_interval_are_those_of_a_bootstrap_over_problems() -> None:
+    generator = np.random.default_rng(0)
+    problem = generator.integers(0, 80, 400)
+    of_problem = generator.normal(0, 1, (80, 1))
+    course = (of_problem[problem] + generator.normal(0, 0.3, (400, 21))).astype(np.float32)
+    found = mean_course(course, problem)
+    assert len(found) == len(SHARES)
+    _, cluster = np.unique(problem, return_inverse=True)
+    bootstrap = Bootstrap(cluster, 4000, 0)
+    for share in (0, 7, 20):
+        above = sum_by(cluster, course[:, share], bootstrap.problems)
+        below = sum_by(cluster, np.ones(400), bootstrap.problems)
+        expected = interval(ratio_replicates(above, below, bootstrap))
+        assert found[share]["value"] == pytest.approx(course[:, share].mean(), abs=1e-6)
+        assert found[share]["interval"] == pytest.approx(expected, abs=0.02)
+
+
+def test_one_problem_has_no_interval() -> None:
+    (first, *_) = mean_course(np.ones((2, 21), np.float32), np.array([3, 3]))
+    assert first == {"value": 1.0, "interval": None, "n": 2}
+    assert mean_course(np.ones((0, 21), np.float32), np.array([], np.int64)) == []
+
+
+def test_condensing_keeps_right_and_wrong_apart(tmp_path: Path) -> None:
+    table = columns(problems=30)
+    write_scores(tmp_path / "scores.parquet", table)
+    found = condense(tmp_path / "scores.parquet")
+    right = table["is_correct"]
+    np.testing.assert_allclose(found.right, table["reward"][right], rtol=1e-6)
+    np.testing.assert_allclose(found.wrong, table["reward"][~right], rtol=1e-6)
+    first = [values[0] for values, good in zip(table["q_values"], right, strict=True) if good]
+    assert found.q_right[0]["value"] == pytest.approx(np.mean(first), abs=1e-6)
+    assert found.q_right[0]["n"] == right.sum()
+    assert found.q_range is not None and -1 <= found.q_range[0] < found.q_range[1] <= 1
+
+
+def test_scores_without_a_goal_state_have_no_course(tmp_path: Path) -> None:
+    found = condense(score_file(tmp_path / "scores.parquet", with_q_values=False))
+    assert (found.q_right, found.q_wrong, found.q_range) == ([], [], None)
+
+
+def test_rewards_of_several_seeds_are_put_together_around_their_means() -> None:
+    def model(shift: float) -> dict[str, Condensed]:
+        one = Condensed(np.array([2.0]) + shift, np.array([0.0]) + shift, [], [], None)
+        other = Condensed(np.array([1.0]) + shift, np.empty(0), [], [], None)
+        return {"a": one, "b": other}
+
+    found = centred([model(0), model(100)])
+    np.testing.assert_allclose(found["a"][0], [1, 1])
+    np.testing.assert_allclose(found["a"][1], [-1, -1])
+    np.testing.assert_allclose(found["b"][0], [0, 0])
+
+
+def log(path: Path, rows: list[dict]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_training_curves_are_what_the_log_has(tmp_path: Path) -> None:
+    rows = [{"step": step, "preference_loss": 0.7 - step / 100} for step in (1, 2, 3)]
+    rows.append({"step": 3, "eval_accuracy": 0.6})
+    found = training_curves(log(tmp_path / "log.jsonl", rows))
+    assert set(found) == {"preference_loss", "eval_accuracy"}
+    np.testing.assert_allclose(found["preference_loss"], [[1, 2, 3], [0.69, 0.68, 0.67]])
+
+
+def test_a_long_log_is_averaged_in_blocks(tmp_path: Path) -> None:
+    rows = [{"step": step, "accuracy": step % 2} for step in range(1000)]
+    steps, values = training_curves(log(tmp_path / "log.jsonl", rows))["accuracy"]
+    assert len(steps) == 100
+    np.testing.assert_allclose(values, 0.5)
+    assert steps[0] == 4.5
+
+
+def test_a_log_may_be_empty_but_not_broken(tmp_path: Path) -> None:
+    assert training_curves(log(tmp_path / "log.jsonl", [])) == {}
+    with pytest.raises(UserError, match="accuracy or its step is not a number"):
+        training_curves(log(tmp_path / "log.jsonl", [{"accuracy": 0.5}]))
+    with pytest.raises(UserError, match="accuracy or its step is not a number"):
+        training_curves(log(tmp_path / "log.jsonl", [{"step": 1, "accuracy": "high"}]))
+    with pytest.raises(UserError, match="no such file"):
+        training_curves(tmp_path / "nothing.jsonl")
+
+
+@pytest.mark.slow
+def test_a_quarter_of_a_million_solutions_fit(tmp_path: Path) -> None:
+    """One table of 250,000 solutions with some 300 tokens is condensed within the rule's memory."""
+    n = 250_000
+    generator = np.random.default_rng(0)
+    lengths = generator.integers(200, 400, n)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    values = generator.uniform(-1, 1, offsets[-1]).astype(np.float32)
+    ragged = Ragged(values, offsets)
+    table = columns(problems=1)
+    table = {name: np.resize(np.asarray(column, object), n) for name, column in table.items()}
+    table |= {"question": [f"question {i}" for i in range(n)], "num_tokens": lengths}
+    table |= {"is_correct": generator.random(n) < 0.5, "reward": generator.normal(size=n)}
+    table |= {"q_values": ragged, "partial_rewards": ragged}
+    write_scores(tmp_path / "scores.parquet", table)
+    del table, ragged, values
+    found = condense(tmp_path / "scores.parquet")
+    assert len(found.right) + len(found.wrong) == n
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    assert peak < 4000

@@ -1,0 +1,310 @@
+"""Scoring and goal states in several goes: bit for bit what one go makes."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from integration.test_processes import torchrun
+from stages.test_evaluate import write_completions
+from stages.test_train import write_pairs
+
+from gcrm.cli import run_stage
+from gcrm.config.evaluate import EvaluateOptions
+from gcrm.config.represent import RepresentOptions
+from gcrm.evaluate import run as run_evaluate
+from gcrm.lineage import resume as resumption
+from gcrm.modeling.loading import new_reward_model
+from gcrm.modeling.reward_model import RewardModel
+from gcrm.represent import run as run_represent
+from gcrm.scoring import parts
+from gcrm.scoring.parts import Parts
+from gcrm.utils.locks import claim
+from helpers.dialogues import write_dialogues
+from helpers.models import save_base_model
+
+# --- the parts themselves ------------------------------------------------------------------------
+
+
+@given(
+    st.lists(st.integers(1, 5), min_size=1, max_size=12).flatmap(
+        lambda tokens: st.tuples(
+            st.just(tokens),
+            st.permutations(range(len(tokens))),
+            st.lists(st.integers(1, 4), min_size=1, max_size=12),
+        )
+    )
+)
+def test_what_is_saved_comes_back_in_its_place(
+    tmp_path_factory: pytest.TempPathFactory, drawn: tuple[list[int], list[int], list[int]]
+) -> None:
+    tokens, order, sizes = drawn
+    folder = tmp_path_factory.mktemp("parts")
+    num_tokens = np.array(tokens, np.int32)
+    values = [np.arange(sum(tokens), dtype=np.float32) + kind for kind in (0.5, 1000.0)]
+    first = Parts(folder, num_tokens)
+    assert first.completions == 0 and not first.restore(values).any()
+    saved: list[int] = []
+    for size in sizes:
+        rows = order[len(saved) : len(saved) + size]
+        first.add(rows)
+        first.save()
+        saved += rows
+    again = [np.zeros(sum(tokens), np.float32) for _ in values]
+    second = Parts(folder, num_tokens)
+    done = second.restore(again)
+    assert second.completions == len(saved) and set(np.flatnonzero(done)) == set(saved)
+    scored = np.repeat(done, tokens)
+    for kind, restored in zip(values, again, strict=True):
+        np.testing.assert_array_equal(restored, np.where(scored, kind, 0))
+
+
+def test_a_part_is_written_when_its_time_has_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(parts.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(parts, "SECONDS", 20.0)
+    some = Parts(tmp_path, np.ones(9, np.int32))
+    some.restore([np.zeros(9, np.float32)])
+    for row in range(8):
+        now[0] += 5.0
+        some.add([row])
+    written = sorted(file.name for file in tmp_path.iterdir())
+    assert written == ["0.npz", "4.npz"]
+    assert Parts(tmp_path, np.ones(9, np.int32)).completions == 8
+    assert Parts(tmp_path, np.ones(9, np.int32), read=False).completions == 0
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut", b"no zip at all"])
+def test_what_is_no_part_is_left_out(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "0.npz").write_bytes(content)
+    np.savez(tmp_path / "1.npz", rows=np.array([7]), values0=np.zeros(1))  # there is no row 7
+    np.savez(tmp_path / "2.npz", rows=np.array([1]), values0=np.zeros(9))  # nor has 1 nine tokens
+    assert Parts(tmp_path, np.ones(3, np.int32)).completions == 0
+
+
+# --- the stages ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("goes")
+    save_base_model(folder / "base")
+    for seed in (0, 1):
+        model, tokenizer = new_reward_model(str(folder / "base"), "sdpa", seed=seed)
+        model.save_pretrained(folder / f"rm{seed}")
+        tokenizer.save_pretrained(folder / f"rm{seed}")
+    write_completions(folder / "completions", "gsm8k", samples=3)
+    write_completions(folder / "completions", "svamp", samples=0)
+    write_dialogues(folder / "heldout.jsonl", 8)
+    write_pairs(folder / "pairs.jsonl", 24)
+    np.save(folder / "goal_state.npy", np.arange(32, dtype=np.float32))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def parts_of_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "SECONDS", 0)
+
+
+class Forward:
+    """Counts the batches that are computed, and is interrupted behind some."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.batches, self.limit = 0, 10**9
+        forward = RewardModel.forward
+
+        def counted(model: RewardModel, encoded: Any, batches: Any) -> Iterator[Any]:
+            for result in forward(model, encoded, batches):
+                if self.batches == self.limit:
+                    raise KeyboardInterrupt
+                self.batches += 1
+                yield result
+
+        monkeypatch.setattr(RewardModel, "forward", counted)
+
+    def until(self, limit: int) -> None:
+        self.batches, self.limit = 0, limit
+
+
+@pytest.fixture
+def forward(monkeypatch: pytest.MonkeyPatch) -> Forward:
+    return Forward(monkeypatch)
+
+
+def options(folder: Path, kind: str, output: Path, model: str = "rm0") -> list[str]:
+    words = ["--reward_model_path", folder / model, "--goal_state_path", folder / "goal_state.npy"]
+    words += ["--tokens_per_batch", 40, "--output", output]
+    if kind == "pairs":
+        words += ["--dataset", folder / "heldout.jsonl"]
+    else:
+        words += ["--completions_data_path", folder / "completions"]
+        words += ["--benchmarks", "gsm8k", "--splits", "all"]
+    return list(map(str, words))
+
+
+def evaluate(*words: Any) -> int:
+    return run_stage(EvaluateOptions, run_evaluate, list(map(str, words)))
+
+
+@pytest.mark.parametrize("kind", ["completions", "pairs"])
+def test_an_interrupted_evaluation_goes_on(
+    folder: Path, forward: Forward, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    whole = folder / f"{kind}-whole.parquet"
+    assert evaluate(*options(folder, kind, whole)) == 0
+    batches = forward.batches
+    assert batches > 6
+    goes = folder / f"{kind}-goes.parquet"
+    for already in (0, 3):
+        forward.until(3)
+        assert evaluate(*options(folder, kind, goes)) == 130
+        assert not goes.exists()
+        resumed = "resuming" in capsys.readouterr().err
+        assert resumed == bool(already)
+    forward.until(batches)
+    assert evaluate(*options(folder, kind, goes)) == 0
+    assert forward.batches == batches - 6
+    assert goes.read_bytes() == whole.read_bytes()
+    assert not resumption.parts_of(goes).exists()
+    assert not resumption.parts_of(whole).exists()
+
+
+CHANGES = ["model", "goal state", "completions", "tokens_per_batch", "code"]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_evaluation_starts_afresh(
+    folder: Path,
+    forward: Forward,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    change: str,
+) -> None:
+    write_completions(tmp_path / "completions", "gsm8k", samples=2)
+    np.save(tmp_path / "goal_state.npy", np.arange(32, dtype=np.float32))
+    output = tmp_path / "scores.parquet"
+    words = options(folder, "completions", output)
+    words += ["--completions_data_path", str(tmp_path / "completions")]
+    words += ["--goal_state_path", str(tmp_path / "goal_state.npy")]
+    forward.until(2)
+    assert evaluate(*words) == 130
+    assert len(list(resumption.parts_of(output).glob("*/*.npz"))) == 2
+    match change:
+        case "model":
+            words += ["--reward_model_path", str(folder / "rm1")]
+        case "goal state":
+            np.save(tmp_path / "goal_state.npy", np.ones(32, np.float32))
+        case "completions":
+            file = tmp_path / "completions" / "gsm8k" / "output-rs1.jsonl"
+            file.write_text(file.read_text().replace("answer 4", "answer 60"))
+        case "tokens_per_batch":
+            words += ["--tokens_per_batch", "60"]
+        case "code":
+            monkeypatch.setattr(resumption, "code_version", lambda module: "edited")
+    forward.until(10**9)
+    capsys.readouterr()
+    assert evaluate(*words) == 0
+    assert "resuming" not in capsys.readouterr().err
+    assert not resumption.parts_of(output).exists()
+    fresh = tmp_path / "fresh.parquet"
+    assert evaluate(*words, "--output", fresh) == 0
+    assert fresh.read_bytes() == output.read_bytes()
+
+
+def test_tables_that_are_done_are_not_scored_again(folder: Path, forward: Forward) -> None:
+    """Of several benchmarks in one command, the first is done when the second is interrupted."""
+    words = ["--reward_model_path", folder / "rm0", "--vanilla", "--tokens_per_batch", 40]
+    words += ["--completions_data_path", folder / "completions"]
+    words += ["--benchmarks", "gsm8k", "svamp", "--splits", "greedy"]
+    assert evaluate(*words, "--save_dir", folder / "eval-whole") == 0
+    batches = forward.batches
+    forward.until(batches - 1)
+    assert evaluate(*words, "--save_dir", folder / "eval-goes") == 130
+    forward.until(10**9)
+    assert evaluate(*words, "--save_dir", folder / "eval-goes") == 0
+    assert forward.batches == 1
+    tables = [
+        {str(f.relative_to(home)): f.read_bytes() for f in home.rglob("*.jsonl")}
+        for home in (folder / "eval-whole", folder / "eval-goes")
+    ]
+    assert tables[0] == tables[1] and len(tables[0]) == 2
+    assert not list(folder.glob("eval-goes/**/*.parts"))
+
+
+def test_several_processes_go_on_where_one_has_stopped(folder: Path, forward: Forward) -> None:
+    whole, goes = folder / "alone.parquet", folder / "shared.parquet"
+    assert evaluate(*options(folder, "completions", whole)) == 0
+    forward.until(4)
+    assert evaluate(*options(folder, "completions", goes)) == 130
+    done = torchrun("-m", "gcrm.evaluate", *options(folder, "completions", goes))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("evaluate gsm8k all: resuming: ") == 1
+    assert goes.read_bytes() == whole.read_bytes()
+    assert not resumption.parts_of(goes).exists()
+
+
+def test_a_second_evaluation_of_the_same_table_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = folder / "claimed.parquet"
+    with claim(output):
+        assert evaluate(*options(folder, "completions", output)) == 1
+    said = capsys.readouterr().err
+    assert f"{output}: is being written by another process ({os.getpid()} on " in said
+    assert evaluate(*options(folder, "completions", output)) == 0
+
+
+def represent(folder: Path, name: str) -> int:
+    words = ["--dataset-path", folder / "pairs.jsonl", "--reward-model-path", folder / "rm0"]
+    words += ["--tokens-per-batch", "60", "--save-dir", folder / name]
+    return run_stage(RepresentOptions, run_represent, list(map(str, words)))
+
+
+def test_a_goal_state_whose_part_is_damaged_starts_afresh(
+    folder: Path, forward: Forward, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a machine may leave it that lost its power."""
+    assert represent(folder, "goal-unhurt") == 0
+    forward.until(2)
+    assert represent(folder, "goal-hurt") == 130
+    [part] = folder.glob("goal-hurt/*.parts/*/*.npz")
+    part.write_bytes(part.read_bytes()[:100])
+    forward.until(10**9)
+    capsys.readouterr()
+    assert represent(folder, "goal-hurt") == 0
+    assert "resuming" not in capsys.readouterr().err
+    states = [folder / name / "goal_state.npy" for name in ("goal-unhurt", "goal-hurt")]
+    assert states[0].read_bytes() == states[1].read_bytes()
+
+
+def test_an_interrupted_goal_state_goes_on(
+    folder: Path,
+    forward: Forward,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In the middle of what is encoded together, and in the next of it."""
+    monkeypatch.setattr("gcrm.scoring.goal_state.COMPLETIONS_AT_ONCE", 10)
+    assert represent(folder, "goal-whole") == 0
+    batches = forward.batches
+    for limit in (2, 1, batches - 4):
+        forward.until(limit)
+        assert represent(folder, "goal-goes") == 130
+    forward.until(10**9)
+    capsys.readouterr()
+    assert represent(folder, "goal-goes") == 0
+    assert "resuming: " in capsys.readouterr().err
+    assert forward.batches == 1
+    whole, goes = (folder / name / "goal_state.npy" for name in ("goal-whole", "goal-goes"))
+    assert whole.read_bytes() == goes.read_bytes()
+    facts = [json.loads((f.parent / "provenance.json").read_text()) for f in (whole, goes)]
+    assert facts[0]["completions"] == facts[1]["completions"] == 24
+    assert sorted(f.name for f in goes.parent.iterdir()) == ["goal_state.npy", "provenance.json"]

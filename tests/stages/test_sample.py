@@ -1,0 +1,201 @@
+"""`sample`: the right solutions, whatever shares their batch; and their labels."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from gcrm.cli import run_stage
+from gcrm.config.sample import SampleOptions
+from gcrm.data.completions import read_completions
+from gcrm.modeling.loading import load_language_model, load_tokenizer
+from gcrm.modeling.tokenization import Encoder
+from gcrm.sample import label, run
+from gcrm.synthetic.generation import Generated, generate
+from helpers.models import make_byte_tokenizer, save_base_model
+
+QUESTIONS = ["tom has 3 apples . how many ?", "ann buys 12 pears", "4 + 5 = ?", "how many now ?"]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> Path:
+    return save_base_model(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def problems(tmp_path_factory) -> Path:
+    file = tmp_path_factory.mktemp("problems") / "gsm8k.jsonl"
+    rows = [{"question": question, "expected_answer": "7"} for question in QUESTIONS]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+def sample(*words: object) -> int:
+    return run_stage(SampleOptions, run, [str(word) for word in words])
+
+
+def test_greedy_solutions_are_those_of_a_loop_without_batch_or_cache(base):
+    model, tokenizer = load_language_model(str(base)), load_tokenizer(str(base))
+    found = generate(model, tokenizer, QUESTIONS, temperature=None, max_new_tokens=12, batch_size=3)
+    for question, solution in zip(QUESTIONS, found, strict=True):
+        prompt = Encoder(tokenizer, 64).prompt_ids(question)
+        ids = list(prompt)
+        while len(ids) < len(prompt) + 12:
+            with torch.no_grad():
+                ids.append(int(model(torch.tensor([ids])).logits[0, -1].argmax()))
+            if ids[-1] == tokenizer.eos_token_id:
+                break
+        assert solution.finished == (ids[-1] == tokenizer.eos_token_id)
+        expected = tokenizer.decode(ids[len(prompt) :], skip_special_tokens=True)
+        assert solution.text == expected
+
+
+def test_samples_are_drawn_from_the_softmax_at_the_temperature(base):
+    """First tokens of 4,000 draws against the model's own probabilities."""
+    model, tokenizer = load_language_model(str(base)), load_tokenizer(str(base))
+    with torch.no_grad():
+        model.lm_head.weight.mul_(20)  # random weights alone are close to uniform
+    prompt = torch.tensor([Encoder(tokenizer, 64).prompt_ids(QUESTIONS[0])])
+    with torch.no_grad():
+        probabilities = torch.softmax(model(prompt).logits[0, -1] / 0.7, dim=-1)
+    drawn = generate(
+        model,
+        tokenizer,
+        [QUESTIONS[0]] * 4_000,
+        temperature=0.7,
+        max_new_tokens=1,
+        batch_size=1_000,
+        seed=1,
+    )
+    likely = int(probabilities.argmax())
+    share = sum(one.text == tokenizer.decode([likely]) for one in drawn) / len(drawn)
+    assert probabilities[likely] < 0.95
+    assert share == pytest.approx(probabilities[likely].item(), abs=0.03)
+
+
+def test_one_job_writes_all_files_in_the_problems_order(base, problems, tmp_path, capsys):
+    save_dir = tmp_path / "gsm8k"
+    words = ["--model", base, "--problems", problems, "--save_dir", save_dir]
+    assert sample(*words, "--num_samples", 3, "--max_new_tokens", 8, "--batch_size", 3) == 0
+    assert sorted(file.name for file in save_dir.iterdir()) == [
+        "output-greedy.jsonl",
+        *(f"output-rs{k}.jsonl" for k in range(3)),
+        "provenance.json",
+    ]
+    for file in save_dir.glob("*.jsonl"):
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        assert [row["question"] for row in rows] == QUESTIONS
+    assert len(read_completions(tmp_path, "gsm8k", "greedy")) == len(QUESTIONS)
+    rows = read_completions(tmp_path, "gsm8k", "all")
+    texts = [{row["generated_solution"] for row in rows if row["sample"] == k} for k in range(3)]
+    assert texts[0] != texts[1] != texts[2]
+    assert "sample gsm8k: 0.0% of the greedy solutions correct" in capsys.readouterr().err
+
+
+def test_samples_of_an_earlier_run_that_drew_more_go(base, problems, tmp_path):
+    """Or they would vote with those of this run."""
+    words = ["--model", base, "--problems", problems, "--save_dir", tmp_path / "gsm8k"]
+    for samples in (3, 1):
+        assert sample(*words, "--num_samples", samples, "--max_new_tokens", 4) == 0
+        rows = read_completions(tmp_path, "gsm8k", "all")
+        assert {row["sample"] for row in rows} == set(range(samples))
+
+
+def test_the_same_seed_gives_the_same_files(base, problems, tmp_path):
+    words = ["--model", base, "--problems", problems, "--num_samples", 2, "--max_new_tokens", 8]
+    for folder, seed in (("first", 0), ("second", 0), ("other", 1)):
+        assert sample(*words, "--save_dir", tmp_path / folder, "--data_seed", seed) == 0
+    first, second, other = (
+        (tmp_path / folder / "output-rs1.jsonl").read_bytes()
+        for folder in ("first", "second", "other")
+    )
+    assert first == second != other
+
+
+def test_two_sets_of_the_same_problems_have_draws_of_their_own(base, problems, tmp_path):
+    copy = tmp_path / "math.jsonl"
+    copy.write_bytes(problems.read_bytes())
+    words = ["--model", base, "--num_samples", 1, "--max_new_tokens", 8]
+    assert sample(*words, "--problems", problems, "--save_dir", tmp_path / "a") == 0
+    assert sample(*words, "--problems", copy, "--save_dir", tmp_path / "b") == 0
+    a, b = (tmp_path / folder / "output-rs0.jsonl" for folder in "ab")
+    assert a.read_bytes() != b.read_bytes()
+
+
+def test_labels():
+    problem = {"question": "q", "expected_answer": "7"}
+    solutions = [
+        Generated("3 + 4 = 7 . answer 7", finished=True),
+        Generated("so the answer is 7.0", finished=True),
+        Generated("3 + 4 = 8 . answer 8", finished=True),
+        Generated("3 + 4 = 7 . answer 7", finished=False),
+        Generated("", finished=True),
+    ]
+    rows = label([problem] * len(solutions), solutions)
+    assert [row["predicted_answer"] for row in rows] == ["7", "7.0", "8", None, None]
+    assert [row["is_correct"] for row in rows] == [True, True, False, False, False]
+    assert rows[0].keys() == {
+        "question",
+        "expected_answer",
+        "generated_solution",
+        "predicted_answer",
+        "is_correct",
+    }
+
+
+def test_a_problem_without_an_answer_is_named(base, tmp_path, capsys):
+    file = tmp_path / "gsm8k.jsonl"
+    file.write_text('{"question": "q", "expected_answer": 7}\n')
+    assert sample("--model", base, "--problems", file, "--save_dir", tmp_path) == 1
+    assert "gsm8k.jsonl, row 1: expected_answer must be text" in capsys.readouterr().err
+
+
+def test_a_model_with_broken_weights_is_said_before_anything_is_drawn(
+    base, problems, tmp_path, capsys
+):
+    model, tokenizer = load_language_model(str(base)), load_tokenizer(str(base))
+    with torch.no_grad():
+        model.model.norm.weight[0] = float("nan")
+    model.save_pretrained(tmp_path / "broken")
+    tokenizer.save_pretrained(tmp_path / "broken")
+    words = ["--model", tmp_path / "broken", "--problems", problems, "--save_dir", tmp_path / "o"]
+    assert sample(*words, "--num_samples", 1) == 1
+    told = capsys.readouterr().err.splitlines()
+    assert told[-1].startswith(f"sample: error: {tmp_path / 'broken'}: its logits are not finite")
+    assert not (tmp_path / "o").exists()
+
+
+def test_solutions_do_not_go_over_the_problems(base, problems, tmp_path, capsys):
+    """Rows of an earlier file of solutions are problems, too."""
+    file = tmp_path / "output-greedy.jsonl"
+    shutil.copy(problems, file)
+    assert sample("--model", base, "--problems", file, "--save_dir", tmp_path) == 1
+    assert f"{file} would be overwritten; give another folder" in capsys.readouterr().err
+    assert file.read_bytes() == problems.read_bytes()
+
+
+def test_a_model_that_is_not_there_is_said_in_one_line(problems, tmp_path, capsys):
+    words = ["--problems", problems, "--save_dir", tmp_path]
+    assert sample("--model", "./nowhere", *words) == 1
+    assert "./nowhere: no such folder" in capsys.readouterr().err
+
+
+def test_a_prompt_longer_than_the_context_is_said_before_anything_is_drawn(base, tmp_path, capsys):
+    """Beyond its context a model writes nonsense, or fails within a kernel."""
+    file = tmp_path / "gsm8k.jsonl"
+    file.write_text(json.dumps({"question": "tom " * 100, "expected_answer": "7"}) + "\n")
+    words = ["--model", base, "--problems", file, "--save_dir", tmp_path / "out"]
+    assert sample(*words, "--max_new_tokens", 60) == 1
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert "a prompt of 102 tokens with max_new_tokens = 60 is longer than the context" in told
+    assert not (tmp_path / "out").exists()
+    assert sample(*words, "--max_new_tokens", 8) == 0
+
+
+def test_the_tokenizer_of_another_model_is_said_in_one_line(base, problems, tmp_path, capsys):
+    other = shutil.copytree(base, tmp_path / "other")
+    make_byte_tokenizer().save_pretrained(other)
+    assert sample("--model", other, "--problems", problems, "--save_dir", tmp_path / "out") == 1
+    assert "they do not belong together" in capsys.readouterr().err

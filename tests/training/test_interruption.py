@@ -1,0 +1,220 @@
+"""Trainings that end early, and the next ones, which go on as if nothing had been."""
+
+import os
+import signal
+
+import pytest
+import torch
+from stages.test_train import log_of, train, weights_of, write_pairs
+
+from gcrm.lineage import resume as resumption
+from gcrm.lineage.resume import seal
+from gcrm.training import interruption
+from gcrm.training.interruption import last_checkpoint
+from gcrm.training.trainer import ProgressLine
+from gcrm.utils.locks import claim
+from helpers.models import save_base_model
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("interrupted")
+    save_base_model(folder / "base")
+    write_pairs(folder / "pairs.jsonl")
+    return folder
+
+
+@pytest.fixture
+def signal_at(monkeypatch):
+    """Call it to have signals come in a step, the first time that it is reached."""
+
+    def send(step, *numbers):
+        def on_step_end(self, args, state, control, **_):
+            if state.global_step == step and not sent:
+                sent.append(step)
+                for number in numbers:
+                    os.kill(os.getpid(), number)
+
+        sent = []
+        monkeypatch.setattr(ProgressLine, "on_step_end", on_step_end)
+
+    return send
+
+
+# 24 pairs, 8 a step, 4 passes: 12 steps. The head counts, and so do the optimiser and the schedule.
+FLAGS = ["--reward_model_strategy", "contrastive", "--max_epochs", "4"]
+
+
+@pytest.fixture(scope="module")
+def whole(folder):
+    """The model of a training that was left alone."""
+    status, model = train(folder, "uninterrupted", *FLAGS)
+    assert status == 0
+    return model
+
+
+def assert_same(model, whole):
+    assert log_of(model) == log_of(whole)
+    for name, weight in weights_of(whole).items():
+        assert weight.equal(weights_of(model)[name]), name
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_it_saves_and_the_next_one_resumes_to_the_same_weights(
+    folder, whole, signal_at, capfd, number
+):
+    """Without save_steps: nothing else would have saved a checkpoint."""
+    name = f"stopped-{number.name}"
+    before = signal.getsignal(number)
+    signal_at(5, number)
+    with pytest.raises(SystemExit) as stopped:
+        train(folder, name, *FLAGS)
+    assert stopped.value.code == 128 + number
+    said = capfd.readouterr().err
+    assert f"stopped by {number.name}, saved at step 5 of 12" in said
+    assert ("Ctrl-C again: " in said) == (number == signal.SIGINT)
+    assert not (folder / name / "model.safetensors").exists()
+    assert list((folder / f"{name}.checkpoints").glob("*/checkpoint-5"))
+
+    status, resumed = train(folder, name, *FLAGS)
+    assert status == 0 and "resuming from" in capfd.readouterr().err
+    assert_same(resumed, whole)
+    assert not (folder / f"{name}.checkpoints").exists()
+    assert signal.getsignal(number) == before
+
+
+def test_a_second_ctrl_c_ends_it_at_once(folder, signal_at, capsys):
+    signal_at(5, signal.SIGINT, signal.SIGINT)
+    status, _ = train(folder, "twice", *FLAGS)
+    assert status == 130 and "train: interrupted" in capsys.readouterr().err
+    assert not list(folder.glob("twice.checkpoints/*/checkpoint-*"))
+
+
+def test_no_pair_is_missing_from_the_log(folder, signal_at):
+    """Where lines are means over several steps, the signal ends one."""
+    flags = [*FLAGS, "--logging_steps", "3"]
+    signal_at(4, signal.SIGTERM)
+    with pytest.raises(SystemExit):
+        train(folder, "counted", *flags)
+    _, resumed = train(folder, "counted", *flags)
+    assert [line["step"] for line in log_of(resumed)] == [3, 4, 6, 9, 12]
+
+
+def test_in_the_last_step_it_comes_too_late_to_matter(folder, signal_at, capsys):
+    signal_at(12, signal.SIGTERM)
+    status, model = train(folder, "late", *FLAGS)
+    assert status == 0 and (model / "model.safetensors").exists()
+
+
+def test_a_checkpoint_that_was_cut_off_is_not_resumed_from(tmp_path):
+    assert last_checkpoint(tmp_path / "none") is None
+    for step in (2, 10, 12):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text("{}")
+    assert last_checkpoint(tmp_path) is None
+    seal(tmp_path / "checkpoint-2")
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
+    seal(tmp_path / "checkpoint-10")
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
+
+
+@pytest.mark.parametrize("where", ["saving", "removing"])
+def test_a_kill_while_it_saves_costs_the_steps_since_the_checkpoint_before(
+    folder, whole, monkeypatch, capsys, where
+):
+    """As kill -9 leaves it: the newest has all its files, some of them by halves; or the older one
+    is half removed. An interrupt in the middle of it stands in for the kill."""
+
+    def killed_saving(checkpoint):
+        if checkpoint.name == "checkpoint-6":
+            (checkpoint / "optimizer.pt").write_bytes(b"half")
+            raise KeyboardInterrupt
+        seal(checkpoint)
+
+    def killed_removing(checkpoint, **_):
+        (checkpoint / "optimizer.pt").unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        if where == "saving":
+            patch.setattr(interruption, "seal", killed_saving)
+        else:
+            patch.setattr(resumption.shutil, "rmtree", killed_removing)
+        status, model = train(folder, where, *FLAGS, "--save_steps", "3", "--max_checkpoints", "1")
+    assert status == 130
+    [home] = (folder / f"{where}.checkpoints").iterdir()
+    assert {path.name for path in home.iterdir()} == {"checkpoint-3", "checkpoint-6"}
+    capsys.readouterr()
+    status, model = train(folder, where, *FLAGS, "--save_steps", "3", "--max_checkpoints", "1")
+    assert status == 0
+    step = 3 if where == "saving" else 6
+    assert f"resuming from {home}/checkpoint-{step}\n" in capsys.readouterr().err
+    assert_same(model, whole)
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_so_many_checkpoints_are_kept(folder, monkeypatch, most):
+    seen = []
+
+    def watched(checkpoint):
+        seal(checkpoint)
+        seen.append(sorted(path.name for path in checkpoint.parent.iterdir()))
+
+    monkeypatch.setattr(interruption, "seal", watched)
+    flags = ["--max_epochs", "2", "--save_steps", "1", "--max_checkpoints", str(most)]
+    status, _ = train(folder, f"kept{most}", *flags)
+    assert status == 0
+    assert [len(names) for names in seen] == [min(step, most + 1) for step in range(1, 7)]
+    assert "checkpoint-6" in seen[-1] and f"checkpoint-{6 - most}" in seen[-1]
+    assert not list(folder.glob(f"kept{most}.checkpoints"))
+
+
+def change_setting(folder, flags, monkeypatch):
+    return [*flags, "--learning_rate", "2e-3"]
+
+
+def change_data(folder, flags, monkeypatch):
+    pairs = folder / "changed.jsonl"
+    pairs.write_text(pairs.read_text().replace("now", "many"))
+    return flags
+
+
+def change_code(folder, flags, monkeypatch):
+    monkeypatch.setattr(resumption, "code_version", lambda module: "edited")
+    return flags
+
+
+def change_threads(folder, flags, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 77)
+    return flags
+
+
+@pytest.mark.parametrize("change", [change_setting, change_data, change_code, change_threads])
+def test_a_changed_training_starts_afresh(folder, signal_at, monkeypatch, capsys, change):
+    """And what it makes is what it would have made without the one before, which then goes; what
+    belongs to another model in the same folder of checkpoints stays."""
+    write_pairs(folder / "changed.jsonl")
+    shared = folder / change.__name__
+    flags = ["--max_epochs", "2", "--ckpt_path", str(shared)]
+    flags += ["--dataset", str(folder / "changed.jsonl")]
+    for name in ("other", "stale"):
+        signal_at(2, signal.SIGTERM)
+        with pytest.raises(SystemExit):
+            train(folder, f"{change.__name__}-{name}", *flags)
+    assert len(list(shared.glob("*/checkpoint-2"))) == 2
+    flags = change(folder, flags, monkeypatch)
+    capsys.readouterr()
+    status, stale = train(folder, f"{change.__name__}-stale", *flags)
+    assert status == 0 and "resuming" not in capsys.readouterr().err
+    assert len(list(shared.glob("*/checkpoint-2"))) == len(list(shared.iterdir())) == 1
+    status, fresh = train(folder, f"{change.__name__}-fresh", *flags)
+    assert_same(stale, fresh)
+
+
+def test_a_second_training_of_the_same_model_is_refused(folder, capsys):
+    with claim(folder / "claimed"):
+        status, model = train(folder, "claimed", *FLAGS)
+    assert status == 1
+    said = capsys.readouterr().err
+    assert f"{model}: is being written by another process ({os.getpid()} on " in said
+    assert said.count("\n") == 1 and not model.exists()

@@ -1,0 +1,94 @@
+"""What is told has no secrets in it, and nothing that a terminal obeys."""
+
+import logging
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gcrm.cli import run_stage
+from gcrm.config.train import TrainOptions
+from gcrm.utils import screening
+from gcrm.utils.errors import UserError
+from gcrm.utils.logging import say
+from gcrm.utils.screening import line, lines, without_secrets
+
+KEY = "hf_0123456789abcdef"
+TRAIN = ["--pretrain", "base", "--dataset", "pairs.jsonl", "--save_path", "out"]
+
+
+@pytest.fixture(autouse=True)
+def as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in screening.FROM_ENVIRONMENT:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(screening, "_given", set())
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a question, naïve 二 🎉 “quoted” $x$ \\n", "a question, naïve 二 🎉 “quoted” $x$ \\n"),
+        ("\x1b[31mred\x1b[0m", r"\x1b[31mred\x1b[0m"),
+        ("100 %\rdone\n2\t3", r"100 %\rdone\n2\t3"),
+        ("\x9b2J\x07\x00\x7f", r"\x9b2J\x07\x00\x7f"),
+        ("\u202etxt.exe\u2028", r"\u202etxt.exe\u2028"),
+    ],
+)
+def test_control_characters_are_spelt_out(text: str, shown: str) -> None:
+    assert line(text) == shown
+
+
+@given(st.text())
+def test_any_text_is_one_line_of_printable_letters(text: str) -> None:
+    shown = line(text)
+    assert len(shown.splitlines()) <= 1
+    assert not any(ord(letter) < 32 or 127 <= ord(letter) < 160 for letter in shown)
+    assert line(shown) == shown
+    assert len(lines(text).split("\n")) == len(text.split("\n"))
+
+
+def test_secrets_of_the_environment_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", KEY)
+    monkeypatch.setenv("WANDB_API_KEY", KEY + "-longer")
+    assert (
+        without_secrets(f"401 for https://x?t={KEY}&k={KEY}-longer")
+        == "401 for https://x?t=***&k=***"
+    )
+
+
+def test_a_word_too_short_for_a_key_is_not_hidden() -> None:
+    screening.hide("1")
+    screening.hide("")
+    assert without_secrets("1 of 11 steps") == "1 of 11 steps"
+
+
+def test_a_key_in_an_error_is_in_no_line_and_no_log(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Libraries quote requests with their headers, and so do tracebacks."""
+
+    def run(options: TrainOptions) -> None:
+        assert options.use_wandb is not None
+        say(f"asking with {options.use_wandb.get_secret_value()}")
+        logging.getLogger("urllib3").warning("header: Bearer %s", KEY)
+        raise RuntimeError(f"403 Forbidden: {KEY}\x1b[31m") from ValueError(KEY)
+
+    log = tmp_path / "train.log"
+    handlers = logging.getLogger().handlers[:]
+    words = [*TRAIN, "--log-file", str(log), "--use_wandb", KEY]
+    assert run_stage(TrainOptions, run, words) == 1
+    logging.getLogger().handlers[:] = handlers
+    logging.captureWarnings(False)
+    said = capfd.readouterr().err + log.read_text()
+    assert KEY not in said and "\x1b" not in said
+    assert "asking with ***" in said and "Bearer ***" in said and "Traceback" in said
+    assert said.splitlines()[1].startswith("train: failed: RuntimeError: 403 Forbidden: ***")
+
+
+def test_a_message_with_line_ends_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
+    def run(options: TrainOptions) -> None:
+        raise UserError("a\nb.jsonl, row 3: chosen is empty")
+
+    assert run_stage(TrainOptions, run, TRAIN) == 1
+    assert capfd.readouterr().err == "train: error: a\\nb.jsonl, row 3: chosen is empty\n"
