@@ -431,7 +431,7 @@ def test_the_default_config_is_the_tiny_run_with_both_variants() -> None:
     assert config["report"]["synthetic"] is True
 
 
-def test_no_torch_and_no_pandas_are_imported_to_ask(tmp_path: Path) -> None:
+def test_no_torch_is_imported_to_ask(tmp_path: Path) -> None:
     project = copy_project(tmp_path)
     for name in ("torch", "transformers"):
         (project / f"{name}.py").write_text(f"raise SystemExit('{name} was imported')\n")
