@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 from gcrm.cli import run_stage
+from gcrm.config.layout import Split, completion_files
 from gcrm.config.prepare import PrepareOptions
-from gcrm.data.completions import Split, completion_files, read_completions
+from gcrm.data.completions import read_completions
 from gcrm.data.fetched import fetch_data
 from gcrm.data.preferences import read_heldout, read_preferences
 from gcrm.data.questions import question_key

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from gcrm import gpus
 from gcrm.cli import run_stage
+from gcrm.config.layout import discard_samples
 from gcrm.config.sample import SampleOptions
-from gcrm.data.completions import discard_samples
 from gcrm.lineage.provenance import write_provenance
 from gcrm.stats.answers import canonical
 from gcrm.synthetic.problems import predicted_answer

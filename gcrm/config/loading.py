@@ -17,9 +17,9 @@ from pydantic import ValidationError
 from gcrm.config.base import explain
 from gcrm.config.download import PREFIX, download_name
 from gcrm.config.jobs import PARALLEL
+from gcrm.config.prepare import FAMILIES
 from gcrm.config.run import MAKING, PATHS, WITH_VARIABLES, Config, as_list
 from gcrm.config.train import CONTRASTIVE_ONLY, check_shares
-from gcrm.synthetic.problem_families import FAMILIES
 from gcrm.utils.errors import UserError
 
 

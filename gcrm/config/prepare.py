@@ -10,6 +10,9 @@ from gcrm.config.base import Settings
 from gcrm.config.download import Download
 from gcrm.config.types import Name, OutputFile, OutputFolder, OutputParent, Seed, Source, Unique
 
+FAMILIES = ("gsm8k", "math", "gsm-hard", "mawps", "asdiv", "algebra222", "svamp")
+"""families of made word problems; `gcrm.synthetic` has a generator for each"""
+
 
 def _from_json(value: Any) -> Any:
     if not isinstance(value, str):

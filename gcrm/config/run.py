@@ -16,8 +16,8 @@ from gcrm.config.compare import CompareSettings
 from gcrm.config.cost import CostSettings
 from gcrm.config.download import Download, download_name
 from gcrm.config.evaluate import EvaluateSettings
-from gcrm.config.jobs import StageGpus, StageNodes, StageProcesses, StageThreads
-from gcrm.config.launcher import Job
+from gcrm.config.jobs import Job, StageGpus, StageNodes, StageProcesses, StageThreads
+from gcrm.config.layout import Split, completion_files
 from gcrm.config.metrics import MetricsSettings, StatisticsSettings
 from gcrm.config.pair import PairSettings
 from gcrm.config.prepare import PrepareSettings
@@ -28,7 +28,6 @@ from gcrm.config.sample import SampleSettings
 from gcrm.config.track import TrackSettings
 from gcrm.config.train import CONTRASTIVE_ONLY, TrainSettings
 from gcrm.config.types import Name, Seed, Source, Unique
-from gcrm.data.completions import Split, completion_files
 
 Sources = Annotated[list[Source], Field(min_length=1), Unique]
 

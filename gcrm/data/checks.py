@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
+from gcrm.config.deepspeed import read_zero_config, zero_file
 from gcrm.config.download import download_name
 from gcrm.config.run import Config
 from gcrm.data.attributes import select
 from gcrm.data.completions import read_completions
 from gcrm.data.preferences import read_heldout, read_preferences
-from gcrm.training.zero import read_zero_config, zero_file
 from gcrm.utils.errors import UserError
 from gcrm.utils.io import write_json
 from gcrm.utils.paths import files_of, is_local

@@ -2,39 +2,15 @@
 
 import json
 import math
-import re
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from gcrm.config.layout import MAX_SAMPLE, Split, completion_files, sample_number
 from gcrm.data.questions import first_by_hash, question_key
 from gcrm.utils.errors import UserError
 from gcrm.utils.io import Row, numbered_rows
-
-Split = Literal["greedy", "all"]
-MOST_SAMPLES = 2**31 - 1
-"""largest k of a file output-rs<k>.jsonl"""
-
-
-def completion_files(folder: Path, benchmark: str, split: Split) -> list[Path]:
-    """The files of a split, samples in the order of their numbers; empty where there are none."""
-    home = Path(folder) / benchmark
-    if split == "greedy":
-        file = home / "output-greedy.jsonl"
-        return [file] if file.is_file() else []
-    numbered = [(_sample_number(file), file) for file in home.glob("output-rs*.jsonl")]
-    return [file for number, file in sorted(numbered) if number >= 0]
-
-
-def discard_samples(folder: Path, kept: int) -> None:
-    """Remove files of samples beyond the first `kept`, of an earlier run that had more.
-
-    Whoever reads the folder would take them for samples of this run.
-    """
-    for file in folder.glob("output-rs*.jsonl"):
-        if _sample_number(file) >= kept:
-            file.unlink()
 
 
 def read_completions(
@@ -71,10 +47,10 @@ def read_completions(
 def _check_numbers(files: list[Path]) -> None:
     """Two spellings of one number would make two samples one, and score tables have int32."""
     for file in files:
-        if _sample_number(file) > MOST_SAMPLES:
-            raise UserError(f"{file}: its number is above {MOST_SAMPLES}; rename it")
+        if sample_number(file) > MAX_SAMPLE:
+            raise UserError(f"{file}: its number is above {MAX_SAMPLE}; rename it")
     for file, following in pairwise(files):
-        if _sample_number(file) == _sample_number(following):
+        if sample_number(file) == sample_number(following):
             raise UserError(
                 f"{following}: has the number of {file.name} beside it; rename one of them"
             )
@@ -86,7 +62,7 @@ def read_file(file: Path) -> list[Row]:
     Raises:
         UserError: the file cannot be read, or a row lacks a key or has a value of the wrong type.
     """
-    sample = max(_sample_number(file), 0)
+    sample = max(sample_number(file), 0)
     return [row | {"sample": sample} for row in iter_solutions(file)]
 
 
@@ -135,11 +111,6 @@ def _answer_text(answer: Any) -> str | None:
 
 def _kind(value: Any) -> str:
     return "null" if value is None else f"{type(value).__name__} {str(value)[:40]!r}"
-
-
-def _sample_number(file: Path) -> int:
-    match = re.fullmatch(r"output-rs(\d+)\.jsonl", file.name)
-    return int(match[1]) if match else -1
 
 
 def _benchmarks(folder: Path) -> list[str]:

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from gcrm.config.download import Download
+from gcrm.config.layout import discard_samples
 from gcrm.data.archives import members, opened, unpack
-from gcrm.data.completions import discard_samples, iter_solutions
+from gcrm.data.completions import iter_solutions
 from gcrm.data.questions import question_key
 from gcrm.data.rows import rows_of
 from gcrm.utils.errors import UserError

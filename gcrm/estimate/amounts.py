@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gcrm.config.layout import Split
 from gcrm.config.run import Config
-from gcrm.data.completions import Split
 from gcrm.utils.errors import UserError
 
 CHARACTERS_PER_TOKEN = 3.0

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from gcrm.data.completions import completion_files, read_completions
+from gcrm.config.layout import completion_files
+from gcrm.data.completions import read_completions
 from gcrm.modeling.loading import load_tokenizer
 from gcrm.modeling.tokenization import Encoder
 from gcrm.utils.errors import UserError

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from gcrm.config.evaluate import EvaluateOptions
+from gcrm.config.layout import Split, completion_files
 from gcrm.config.metrics import MetricsSettings
-from gcrm.data.completions import Split, completion_files, read_completions
+from gcrm.data.completions import read_completions
 from gcrm.data.scores import read_scores, write_authors_jsonl, write_scores
 from gcrm.lineage.provenance import FILE, beside, read_provenance, write_provenance
 from gcrm.modeling.reward_model import Scores

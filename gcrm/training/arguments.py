@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 from transformers import TrainingArguments
 
+from gcrm.config.deepspeed import read_zero_config
 from gcrm.config.train import NO_MATTER, TrainOptions
 from gcrm.lineage.resume import unfinished
 from gcrm.modeling.hardware import Hardware
-from gcrm.training.zero import read_zero_config
 from gcrm.utils.errors import UserError
 from gcrm.utils.logging import name_of
 

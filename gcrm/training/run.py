@@ -8,6 +8,7 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from gcrm.config.deepspeed import zero_file
 from gcrm.config.train import CONTRASTIVE_ONLY, SET_BY_PARITY, TrainOptions
 from gcrm.data.preferences import Preference, read_heldout, read_preferences
 from gcrm.data.questions import question_hash, question_key
@@ -26,7 +27,7 @@ from gcrm.training.tracking import curve
 from gcrm.training.trainer import EncodedPair, RewardTrainer, collate
 from gcrm.training.training_curve import TrainingCurve
 from gcrm.training.verify import check_saved, rewards_of_first
-from gcrm.training.zero import start_deepspeed, zero_file
+from gcrm.training.zero import start_deepspeed
 from gcrm.utils.disk import check_writable
 from gcrm.utils.errors import UserError
 from gcrm.utils.io import atomic_folder, write_json, write_jsonl

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gcrm.data.completions import completion_files, read_completions
+from gcrm.config.layout import completion_files
+from gcrm.data.completions import read_completions
 from gcrm.utils.errors import UserError
 
 ROW = {

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from gcrm.config import prepare
 from gcrm.data.questions import question_key
 from gcrm.synthetic.problem_families import FAMILIES, LARGEST, Problem
 from gcrm.synthetic.problems import make_problems, predicted_answer
@@ -29,6 +30,10 @@ RARE = (MORE | LESS | set().union(*OPERATORS.values()) - {"+", "-", "*", "/"}) -
 def problems() -> dict[str, list[Problem]]:
     taken: set[str] = set()
     return {family: make_problems(family, 400, random.Random(1), taken) for family in FAMILIES}
+
+
+def test_the_config_knows_the_families():
+    assert tuple(FAMILIES) == prepare.FAMILIES
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from gcrm.config.deepspeed import read_zero_config, zero_file
 from gcrm.config.train import TrainSettings
-from gcrm.training.zero import read_zero_config, zero_file
 from gcrm.utils.errors import UserError
 
 FOLDER = Path(__file__).parents[2] / "config" / "deepspeed"

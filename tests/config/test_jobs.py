@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from gcrm.config.launcher import Job
+from gcrm.config.jobs import Job
 
 
 def test_one_process_is_plain_python():
