@@ -22,11 +22,10 @@ from pydantic.fields import FieldInfo
 
 from gcrm.config.base import Settings, explain
 from gcrm.lineage.provenance import check_folders
-from gcrm.utils.disk import no_room
+from gcrm.utils.disk import disk_problem
 from gcrm.utils.errors import UserError
-from gcrm.utils.logging import set_up_logging
-from gcrm.utils.orphans import end_with_snakemake
-from gcrm.utils.screening import hide, line
+from gcrm.utils.logging import hide_secret, printable_line, set_up_logging
+from gcrm.utils.processes import end_with_snakemake
 
 Options = TypeVar("Options", bound=Settings)
 
@@ -43,7 +42,7 @@ def run_stage(
     else keeps its traceback (in the log file, if there is one).
 
     Args:
-        before: called with the name of the stage when its log is set up; see `gcrm.gpus.use`.
+        before: called with the name of the stage when its log is set up; see `gcrm.take_gpus`.
     """
     stage = options_model.__module__.rpartition(".")[2]
     log_file: Path | None = None
@@ -53,7 +52,7 @@ def run_stage(
         check_folders(options, stage)
         for _, value in options:
             if isinstance(value, SecretStr):
-                hide(value.get_secret_value())
+                hide_secret(value.get_secret_value())
         set_up_logging(wanted)
         log_file = wanted
         if before is not None:
@@ -68,7 +67,7 @@ def run_stage(
     except KeyboardInterrupt:
         return _fail(f"{stage}: interrupted", log_file, status=130)
     except Exception as error:
-        if problem := no_room(error):
+        if problem := disk_problem(error):
             return _fail(f"{stage}: error: {problem}", log_file)
         if log_file is None:
             raise
@@ -201,12 +200,12 @@ def show(text: str) -> None:
         # What is still in the buffer would fail once more as the process ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
-            reason = no_room(error) or error.strerror
+            reason = disk_problem(error) or error.strerror
             raise UserError(f"standard output: cannot be written: {reason}") from None
 
 
 def _fail(message: str, log_file: Path | None = None, status: int = 1) -> int:
-    print(line(message), file=sys.stderr, flush=True)
+    print(printable_line(message), file=sys.stderr, flush=True)
     if log_file is not None:
         logging.getLogger("gcrm").error(message)
     return status

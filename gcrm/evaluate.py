@@ -1,8 +1,8 @@
 """Score completions or held-out preferences with a reward model: `python -m gcrm.evaluate`."""
 
-from gcrm import gpus
 from gcrm.cli import run_stage
 from gcrm.config.evaluate import EvaluateOptions
+from gcrm.utils.gpus import take_gpus
 
 
 def run(options: EvaluateOptions) -> None:
@@ -18,4 +18,4 @@ def run(options: EvaluateOptions) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(run_stage(EvaluateOptions, run, before=gpus.use))
+    raise SystemExit(run_stage(EvaluateOptions, run, before=take_gpus))

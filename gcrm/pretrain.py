@@ -1,9 +1,9 @@
 """Stage `pretrain`: trains the base model of a synthetic run from nothing, on worked problems."""
 
-from gcrm import gpus
 from gcrm.cli import run_stage
 from gcrm.config.pretrain import PretrainOptions
 from gcrm.lineage.provenance import write_provenance
+from gcrm.utils.gpus import take_gpus
 from gcrm.utils.io import atomic_folder, read_jsonl
 from gcrm.utils.logging import say
 
@@ -38,4 +38,4 @@ def run(options: PretrainOptions) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(run_stage(PretrainOptions, run, before=gpus.use))
+    raise SystemExit(run_stage(PretrainOptions, run, before=take_gpus))

@@ -1,8 +1,8 @@
 """Extract the goal state of a reward model: `python -m gcrm.represent`."""
 
-from gcrm import gpus
 from gcrm.cli import run_stage
 from gcrm.config.represent import RepresentOptions
+from gcrm.utils.gpus import take_gpus
 from gcrm.utils.locks import claim
 
 
@@ -15,4 +15,4 @@ def run(options: RepresentOptions) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(run_stage(RepresentOptions, run, before=gpus.use))
+    raise SystemExit(run_stage(RepresentOptions, run, before=take_gpus))

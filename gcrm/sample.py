@@ -4,13 +4,13 @@ import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from gcrm import gpus
 from gcrm.cli import run_stage
 from gcrm.config.layout import discard_samples
 from gcrm.config.sample import SampleOptions
 from gcrm.lineage.provenance import write_provenance
 from gcrm.stats.answers import canonical
 from gcrm.synthetic.problems import predicted_answer
+from gcrm.utils.gpus import take_gpus
 from gcrm.utils.io import Row, read_jsonl, write_jsonl
 from gcrm.utils.logging import Progress, say
 
@@ -103,4 +103,4 @@ def _seed(options: SampleOptions) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(run_stage(SampleOptions, run, before=gpus.use))
+    raise SystemExit(run_stage(SampleOptions, run, before=take_gpus))

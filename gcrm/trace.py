@@ -21,7 +21,7 @@ from gcrm.lineage.settings_now import settings_now
 from gcrm.lineage.trace_text import as_text
 from gcrm.utils.errors import UserError
 from gcrm.utils.io import read_json
-from gcrm.utils.screening import line, lines
+from gcrm.utils.logging import printable_line, printable_lines
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -39,10 +39,10 @@ def main(words: Sequence[str] | None = None) -> int:
         options = parser.parse_args(words)
         found = trace(options.file, options.number, options.configfile)
         text = json.dumps(found, indent=2, default=str) if options.json else as_text(found)
-        show(lines(text) + "\n")
+        show(printable_lines(text) + "\n")
         return 0
     except UserError as error:
-        print(line(f"trace: error: {error}"), file=sys.stderr)
+        print(printable_line(f"trace: error: {error}"), file=sys.stderr)
         return 1
 
 

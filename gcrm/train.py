@@ -1,8 +1,8 @@
 """Train a reward model on preference pairs: `python -m gcrm.train`."""
 
-from gcrm import gpus
 from gcrm.cli import run_stage
 from gcrm.config.train import TrainOptions
+from gcrm.utils.gpus import take_gpus
 from gcrm.utils.locks import claim
 
 
@@ -15,4 +15,4 @@ def run(options: TrainOptions) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(run_stage(TrainOptions, run, before=gpus.use))
+    raise SystemExit(run_stage(TrainOptions, run, before=take_gpus))

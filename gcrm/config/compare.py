@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from gcrm.config.base import Settings
 from gcrm.config.metrics import StatisticsSettings
 from gcrm.config.types import OutputFile
-from gcrm.utils.repeated import repeated
+from gcrm.utils.io import duplicates
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 Pair = Annotated[str, Field(pattern=rf"^{NAME}:{NAME}$")]
@@ -30,7 +30,7 @@ class CompareSettings(Settings):
         for first, second in map(split_pair, self.pairs):
             if first == second:
                 raise ValueError(f"pairs: {first}:{second} compares a variant with itself")
-        if repeated(self.pairs):
+        if duplicates(self.pairs):
             raise ValueError("pairs: one is there more than once")
         return self
 

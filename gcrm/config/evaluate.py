@@ -7,8 +7,8 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from gcrm.config.base import Settings, split_commas
 from gcrm.config.types import Name, OutputFile, OutputParent, Source, Unique
+from gcrm.utils.io import duplicates
 from gcrm.utils.paths import set_name
-from gcrm.utils.repeated import repeated
 
 OF_BENCHMARKS = (
     "completions_data_path",
@@ -90,7 +90,7 @@ class EvaluateOptions(EvaluateSettings):
                 raise ValueError(f"--{idle[0]} does nothing with --dataset; remove one of them")
             if self.output is not None and len(self.dataset) != 1:
                 raise ValueError("--output takes one dataset")
-            if twice := repeated(map(set_name, self.dataset)):
+            if twice := duplicates(map(set_name, self.dataset)):
                 raise ValueError(
                     f"two of --dataset are named {twice[0]!r}; rename one of the files"
                 )

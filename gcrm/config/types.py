@@ -8,7 +8,7 @@ from typing import Annotated, Any, get_args
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic.fields import FieldInfo
 
-from gcrm.utils.repeated import repeated
+from gcrm.utils.io import duplicates
 
 LONGEST_NAME = 200
 """bytes of the name of a result; file systems take 255, and temporary names are longer"""
@@ -67,7 +67,7 @@ def _no_bool(value: Any) -> Any:
 
 
 def _unique(values: list[Any]) -> list[Any]:
-    if twice := repeated(values):
+    if twice := duplicates(values):
         raise ValueError(f"{twice[0]} is there more than once")
     return values
 

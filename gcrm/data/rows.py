@@ -4,10 +4,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from gcrm.utils.errors import UserError
-from gcrm.utils.io import Row, numbered_rows
+from gcrm.utils.io import Row, duplicates, numbered_rows
 from gcrm.utils.logging import say
 from gcrm.utils.paths import is_local
-from gcrm.utils.repeated import repeated
 
 ROWS_AT_ONCE = 1024
 """rows of a Parquet file that are in memory together"""
@@ -41,7 +40,7 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
     empty = True
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            if twice := repeated(file.schema_arrow.names):
+            if twice := duplicates(file.schema_arrow.names):
                 raise UserError(f"{path}: has the column {twice[0]!r} twice; remove one")
             for batch in file.iter_batches(batch_size=ROWS_AT_ONCE):
                 for row in batch.to_pylist():

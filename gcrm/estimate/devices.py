@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 
 from gcrm.config.cost import CostSettings
-from gcrm.utils.visible_gpus import visible
+from gcrm.utils.gpus import visible_gpus
 
 PEAK = {
     "cpu": 85e9,
@@ -24,7 +24,7 @@ USED_OF_GPU = 0.4
 
 def detect(cores: int | None = None) -> tuple[str, int]:
     """Kind and number of the devices here: GPUs that PEAK knows, or their name; or CPU cores."""
-    if gpus := visible():
+    if gpus := visible_gpus():
         plain = gpus[0].name.lower().replace(" ", "")
         return next((kind for kind in PEAK if kind in plain), gpus[0].name), len(gpus)
     here = os.cpu_count() or 1

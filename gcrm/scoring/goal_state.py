@@ -23,7 +23,8 @@ from gcrm.utils.disk import check_writable
 from gcrm.utils.distributed import Processes, join
 from gcrm.utils.errors import UserError
 from gcrm.utils.io import atomic_path
-from gcrm.utils.logging import Progress, name_of, say
+from gcrm.utils.logging import Progress, say
+from gcrm.utils.paths import short_name
 
 COMPLETIONS_AT_ONCE = 1024
 """completions that are encoded together; no more are in memory, however many there are"""
@@ -99,7 +100,7 @@ def _sum_states(
     sums = torch.zeros(len(selection.counts), width, dtype=torch.float64)
     counts = torch.zeros(len(selection.counts), dtype=torch.float64)
     kept = _Kept(_begun(options, reward_model, processes), [sums, counts])
-    name = f"represent {name_of(options.save_dir)}"
+    name = f"represent {short_name(options.save_dir)}"
     if kept.done:
         say(f"{name}: resuming: {kept.done} of {selection.total} completions are through")
     progress = Progress(name, selection.total - kept.done, "completion")

@@ -20,7 +20,8 @@ from gcrm.utils.disk import check_writable
 from gcrm.utils.distributed import join
 from gcrm.utils.errors import UserError
 from gcrm.utils.locks import claim
-from gcrm.utils.logging import Progress, name_of, say
+from gcrm.utils.logging import Progress, say
+from gcrm.utils.paths import short_name
 
 
 class Scorer(AbstractContextManager["Scorer"]):
@@ -45,7 +46,7 @@ class Scorer(AbstractContextManager["Scorer"]):
             max_len=options.max_len,
             trust_remote_code=options.trust_remote_code,
         )
-        self._name = name_of(options.reward_model_path)
+        self._name = short_name(options.reward_model_path)
         self._claims = ExitStack()
         self._paths: list[Path] = []
         self._parts: Parts | None = None  # of the table that was scored last

@@ -11,7 +11,7 @@ from gcrm.config.train import NO_MATTER, TrainOptions
 from gcrm.lineage.resume import unfinished
 from gcrm.modeling.hardware import Hardware
 from gcrm.utils.errors import UserError
-from gcrm.utils.logging import name_of
+from gcrm.utils.paths import short_name
 
 
 def training_arguments(
@@ -36,7 +36,7 @@ def training_arguments(
     on_cpu = hardware.device == "cpu"
     arguments = TrainingArguments(
         output_dir=str(_checkpoint_folder(options, zero, on_cpu)),
-        run_name=name_of(options.save_path),
+        run_name=short_name(options.save_path),
         per_device_train_batch_size=options.micro_train_batch_size,
         per_device_eval_batch_size=options.micro_train_batch_size,
         gradient_accumulation_steps=accumulate,

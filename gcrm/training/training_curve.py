@@ -8,9 +8,9 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from gcrm.config.train import TrainOptions
 from gcrm.training.tracking import Report, Wandb, curve, init_of, settings_of
-from gcrm.utils.disk import writing
+from gcrm.utils.disk import explain_write_errors
 from gcrm.utils.io import write_jsonl
-from gcrm.utils.logging import name_of
+from gcrm.utils.paths import short_name
 
 
 class TrainingCurve(TrainerCallback):
@@ -43,7 +43,7 @@ class TrainingCurve(TrainerCallback):
         if not state.is_world_process_zero:
             return
         write_jsonl(self.path, curve(state.log_history))
-        settings = settings_of(self.options, name_of(self.options.save_path))
+        settings = settings_of(self.options, short_name(self.options.save_path))
         if settings.wandb_project is None and self.options.use_wandb is None:
             return
         init = init_of(settings, self.id, "train", self.options.model_dump(mode="json"))
@@ -57,7 +57,7 @@ class TrainingCurve(TrainerCallback):
         """Add the line; as `on_train_begin`."""
         if not state.is_world_process_zero:
             return
-        with writing(self.path), self.path.open("a", encoding="utf-8") as file:
+        with explain_write_errors(self.path), self.path.open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(row) + "\n" for row in curve(state.log_history[-1:]))
         if self.wandb is not None:
             self.wandb.check()

@@ -1,6 +1,6 @@
-"""What a full or read-only disk does to a write, told in words that say what to do.
+"""What keeps a file from being written (a full or read-only disk, no permission), and what to do.
 
-Each library has an error of its own for it: some keep the system's number, others only its words.
+Each library reports it in its own way: some keep the system's error number, others only its words.
 """
 
 import errno
@@ -17,8 +17,8 @@ NO_ROOM = {
     errno.EFBIG: "larger than a file may be here; raise the limit (ulimit -f) and start again",
     errno.EROFS: "the disk is read-only; give a folder on another one",
 }
-"""errors that only a write can meet"""
-NO_PLACE = {
+"""errors that only writing can cause"""
+BAD_PATH = {
     errno.EACCES: "no permission to write there; give another folder, or change its mode",
     errno.EPERM: "writing is not permitted there; give another folder",
     errno.ENOENT: "its folder is gone, or cannot be made; give another path",
@@ -27,8 +27,8 @@ NO_PLACE = {
     errno.EISDIR: "there is a folder of this name; give another path",
     errno.ENAMETOOLONG: "the name is longer than the file system takes; give a shorter one",
 }
-"""errors that a read can meet, too"""
-WORDS = {
+"""errors that reading can cause, too"""
+MESSAGES = {
     "No space left on device": errno.ENOSPC,
     "(os error 28)": errno.ENOSPC,
     "Disk quota exceeded": errno.EDQUOT,
@@ -36,53 +36,53 @@ WORDS = {
     "(os error 27)": errno.EFBIG,
     "Read-only file system": errno.EROFS,
 }
-"""what libraries in Rust and C++ (safetensors, pyarrow) leave of the system's error"""
-TORCH_WRITER = ("PytorchStreamWriter failed", "unexpected pos ", "iostream error")
-"""what torch says where it could not write, without the reason"""
+"""what libraries in Rust and C++ (safetensors, pyarrow) keep of the system's error"""
+TORCH_MESSAGES = ("PytorchStreamWriter failed", "unexpected pos ", "iostream error")
+"""what torch says when it could not write, without the reason"""
 
 
-def no_room(error: BaseException) -> str | None:
-    """Why an error is a full or read-only disk's, and what to do; None where it is no such one."""
+def disk_problem(error: BaseException) -> str | None:
+    """What is wrong with the disk, and what to do; None if the error has another cause."""
     cause: BaseException | None = error
     while cause is not None:
         number = cause.errno if isinstance(cause, OSError) else None
         if number not in NO_ROOM:
-            number = next((n for words, n in WORDS.items() if words in str(cause)), None)
+            number = next((n for words, n in MESSAGES.items() if words in str(cause)), None)
         if number is not None:
             return NO_ROOM[number]
-        if any(words in str(cause) for words in TORCH_WRITER):
+        if any(words in str(cause) for words in TORCH_MESSAGES):
             return "a file cannot be written whole; see whether the disk is full, and start again"
         cause = cause.__cause__ or cause.__context__
     return None
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Within the block, what keeps `path` from being written is the user's to mend.
+def explain_write_errors(path: Path) -> Iterator[None]:
+    """Within the block, an error that keeps `path` from being written becomes a UserError.
 
     Raises:
-        UserError: the disk is full or read-only, or there is no place for the file.
+        UserError: the disk is full or read-only, or the path cannot be used.
     """
     try:
         yield
     except UserError:
         raise
     except Exception as error:
-        problem = no_room(error)
+        problem = disk_problem(error)
         if problem is None and isinstance(error, OSError):
-            problem = NO_PLACE.get(error.errno or 0)
+            problem = BAD_PATH.get(error.errno or 0)
         if problem is None:
             raise
         raise UserError(f"{path}: cannot be written: {problem}") from None
 
 
 def check_writable(folder: Path) -> None:
-    """Make a folder and see that files can be made in it: before hours of work, not after.
+    """Make a folder and a file in it, to fail before hours of work and not after.
 
     Raises:
-        UserError: they cannot.
+        UserError: the folder cannot be made, or no file in it.
     """
-    with writing(folder):
+    with explain_write_errors(folder):
         Path(folder).mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass

@@ -1,4 +1,4 @@
-"""The processes that share a stage's work: one, or as many as torchrun started."""
+"""The processes that share the work of a stage: one, or as many as torchrun started."""
 
 import os
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from torch import Tensor
 
 Item = TypeVar("Item")
 
-PATIENCE = timedelta(days=7)
-"""A process that has finished its share waits for the others; torchrun sees to those that died."""
+TIMEOUT = timedelta(days=7)
+"""A process that has finished its share waits for the others; torchrun ends all if one dies."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,15 @@ class Processes:
         return self.rank == 0
 
     def share(self, items: Sequence[Item]) -> Sequence[Item]:
-        """The part of `items` that is this process's: every `count`-th."""
+        """The items of this process: every `count`-th."""
         return items[self.rank :: self.count]
 
     def turn(self, items: Sequence[Item], number: int) -> Sequence[Item]:
-        """What all processes do while each is at item `number` of its share."""
+        """The items of all processes when each is at number `number` of its share."""
         return items[number * self.count : (number + 1) * self.count]
 
     def add_up(self, values: Tensor) -> None:
-        """Replace `values`, on the CPU, by their sum over all processes."""
+        """Replace `values` (on the CPU) in place by their sum over all processes."""
         if self.count > 1:
             dist.all_reduce(values)
 
@@ -49,10 +49,10 @@ ALONE = Processes()
 
 
 def join() -> Processes:
-    """Meet the other processes of this job, of which there are none without torchrun."""
+    """Connect to the other processes of this job; without torchrun there are none."""
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
         return ALONE
     if not dist.is_initialized():
-        dist.init_process_group("gloo", timeout=PATIENCE)
+        dist.init_process_group("gloo", timeout=TIMEOUT)
     return Processes(dist.get_rank(), count)

@@ -1,9 +1,10 @@
-"""The one exception that users see: a mistake they can mend, told in one line."""
+"""The exception for mistakes of the user."""
 
 
 class UserError(Exception):
-    """Bad input. The message names the file, row or key, what is expected, and what to do.
+    """A mistake that the user can correct, told in one line.
 
-    Every command turns it into a single line on standard error and exit status 1; any other
-    exception is a defect of ours and keeps its traceback.
+    The message names the file, row or key, what is expected, and what to do. Every command prints
+    it on standard error and exits with status 1; other exceptions are defects and keep their
+    traceback.
     """

@@ -1,21 +1,22 @@
-"""Reading rows and writing files so that a half-written one is never taken for a whole one."""
+"""Rows and JSON: read with errors that name the line, written so that no partial file is seen."""
 
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
-from gcrm.utils.disk import writing
+from gcrm.utils.disk import explain_write_errors
 from gcrm.utils.errors import UserError
-from gcrm.utils.locks import hold
-from gcrm.utils.repeated import repeated
+from gcrm.utils.locks import try_lock
 
 Row = dict[str, Any]
+Value = TypeVar("Value", bound=Hashable)
 
 PARTIAL = ".partial"
 """in the names of files and folders that are being written"""
@@ -26,17 +27,17 @@ COMPRESSED = {
     b"\xfd7zXZ\x00": ("xz", "unxz"),
     b"BZh": ("bzip2", "bunzip2"),
 }
-"""first bytes of compressed files, their kind, and what unpacks it"""
+"""first bytes of compressed files, the kind, and the command that unpacks it"""
 
 
 def read_jsonl(path: Path, texts: Sequence[str] = ()) -> list[Row]:
     """All rows of a JSON-lines file.
 
     Args:
-        texts: keys that must be there in each row, with a text that is not blank.
+        texts: keys that each row must have, with text that is not blank.
 
     Raises:
-        UserError: as `numbered_rows`, or a row has no such text.
+        UserError: as `numbered_rows`, or such a text is missing.
     """
     rows = []
     for number, row in numbered_rows(path):
@@ -48,13 +49,11 @@ def read_jsonl(path: Path, texts: Sequence[str] = ()) -> list[Row]:
 
 
 def numbered_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    """The rows of a JSON-lines file one by one, each with the number of its line in an editor.
-
-    Blank lines are no rows, but they count as lines.
+    """The rows of a JSON-lines file one by one, each with its line number; blank lines are skipped.
 
     Raises:
         UserError: the file is missing, compressed, empty or not UTF-8, or (when it is reached) a
-            line is no JSON object.
+            line is not a JSON object.
     """
     empty = True
     try:
@@ -96,7 +95,7 @@ def _text(line: bytes, where: str) -> str:
 def _row(text: str, where: str) -> Row:
     try:
         row = json.loads(text, object_pairs_hook=_object)
-        if "\\ud" in text.lower():  # half of a pair, as in "\ud83d", is no text for a tokenizer
+        if "\\ud" in text.lower():  # tokenizers refuse half of a surrogate pair, such as "\ud83d"
             json.dumps(row, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         raise UserError(
@@ -113,14 +112,13 @@ def _row(text: str, where: str) -> Row:
 
 
 def read_json(path: Path, stage: str) -> dict[str, Any]:
-    """The content of a JSON file that a stage has written: an object.
+    """The object in a JSON file that a stage has written.
 
     Args:
-        stage: which one, for messages.
+        stage: its name, for messages.
 
     Raises:
-        UserError: the file cannot be read, or is no JSON; or it is another value, or has numbers
-            that JSON does not know (NaN).
+        UserError: the file cannot be read, is not JSON (NaN is not, either), or not an object.
     """
     try:
         content = json.loads(
@@ -140,16 +138,19 @@ def read_json(path: Path, stage: str) -> dict[str, Any]:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON, whose keys are to be there once; Python would take the last one."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        twice = repeated(key for key, _ in pairs)
+    """A JSON object without duplicate keys, of which Python would keep the last value."""
+    if twice := duplicates(key for key, _ in pairs):
         raise ValueError(f"the key {twice[0]!r} is there twice")
-    return found
+    return dict(pairs)
 
 
 def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number")
+
+
+def duplicates(values: Iterable[Value]) -> list[Value]:
+    """The values that occur more than once, each once, in order of their first occurrence."""
+    return [value for value, count in Counter(values).items() if count > 1]
 
 
 def write_jsonl(path: Path, rows: Iterable[Row]) -> None:
@@ -160,7 +161,7 @@ def write_jsonl(path: Path, rows: Iterable[Row]) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write indented JSON, whole or not at all; NaN and infinity are refused as not being JSON."""
+    """Write indented JSON, whole or not at all; NaN and infinity raise ValueError."""
     with atomic_path(path) as temporary:
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")
@@ -168,30 +169,30 @@ def write_json(path: Path, content: Any) -> None:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`, renamed to it if the block succeeds and removed if not.
+    """A temporary path beside `path`, renamed to it if the block succeeds and removed if not.
 
-    The temporary name keeps the suffix, so that writers which go by it (matplotlib, numpy) do.
-    Where `path` is a link, what it points to is written.
+    The temporary name keeps the suffix, which matplotlib and numpy read. If `path` is a link, its
+    target is written.
 
     Raises:
-        UserError: there is no room or no place for the file, or there is something that is none.
+        UserError: the file cannot be written, or `path` is a pipe or a device.
     """
     path = Path(os.path.realpath(path))
     if os.path.exists(path) and not (path.is_file() or path.is_dir()):
-        # A renaming would take its place: of /dev/null, say.
+        # Renaming would replace it: as root, even /dev/null.
         raise UserError(f"{path}: is no regular file; give another path")
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{PARTIAL}{path.suffix}")
-    with writing(path):
+    with explain_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         for left in path.parent.glob(f".{escape(path.stem)}.*{PARTIAL}{escape(path.suffix)}"):
             _remove_left_over(left)
-        held = hold(temporary)
+        lock = try_lock(temporary)
         try:
             yield temporary
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
-            _release(held)
+            _release(lock)
 
 
 @contextmanager
@@ -201,19 +202,19 @@ def atomic_folder(path: Path, last: str) -> Iterator[Path]:
     Existing files of the same names are replaced one by one; other files of `path` stay.
 
     Args:
-        last: a file without which no one takes the folder for whole. An old one goes first and the
-            new one comes last, so that nobody ever sees old files beside new ones.
+        last: the file that marks the folder as complete. The old one is removed first and the new
+            one is moved last, so that a complete folder never mixes old and new files.
 
     Raises:
-        UserError: there is no room or no place for the files.
+        UserError: the files cannot be written.
     """
     path = Path(path)
-    with writing(path):
+    with explain_write_errors(path):
         path.mkdir(parents=True, exist_ok=True)
         for left in path.glob(f".*{PARTIAL}"):
             _remove_left_over(left)
         temporary = Path(tempfile.mkdtemp(prefix=".", suffix=PARTIAL, dir=path))
-        held = hold(temporary)
+        lock = try_lock(temporary)
         try:
             yield temporary
             files = sorted(temporary.iterdir(), key=lambda file: (file.name == last, file.name))
@@ -222,18 +223,18 @@ def atomic_folder(path: Path, last: str) -> Iterator[Path]:
                 os.replace(file, path / file.name)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-            _release(held)
+            _release(lock)
 
 
 def _remove_left_over(left: Path) -> None:
-    """Remove what a killed process was writing; what a living one is writing, it holds."""
+    """Remove what a killed process was writing; a living process holds a lock on its file."""
     with suppress(OSError):
-        held = hold(left)
-        if held is not None:
+        lock = try_lock(left)
+        if lock is not None:
             shutil.rmtree(left) if left.is_dir() else left.unlink()
-            _release(held)
+            _release(lock)
 
 
-def _release(held: int | None) -> None:
-    if held is not None:
-        os.close(held)
+def _release(lock: int | None) -> None:
+    if lock is not None:
+        os.close(lock)

@@ -1,4 +1,4 @@
-"""What the user names: a file or folder of this machine, or a hub id."""
+"""Paths and names that users give: a file or folder of this machine, or a hub id."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ LOCAL_SUFFIXES = (".gguf", ".jsonl", ".json", ".parquet", ".safetensors")
 
 
 def is_local(source: str) -> bool:
-    """Whether `source` is a path: a hub id is `name` or `owner/name`, and no file that exists."""
+    """Whether `source` is a path; a hub id is `name` or `owner/name` and no existing file."""
     path = Path(source)
     return (
         path.exists()
@@ -17,9 +17,9 @@ def is_local(source: str) -> bool:
 
 
 def files_of(source: str) -> list[Path]:
-    """The files behind a path, also one that does not exist yet; none behind a hub id.
+    """The file of a path, whether it exists or not, or all files of a folder; [] for a hub id.
 
-    A folder counts by its files: Snakemake compares files by content, folders only by time.
+    Snakemake compares files by content, but folders only by time. Hidden files are left out.
     """
     path = Path(source)
     if path.is_dir():
@@ -29,11 +29,16 @@ def files_of(source: str) -> list[Path]:
 
 
 def set_name(source: str) -> str:
-    """What a data set is called in paths: its file without suffix, or the end of its hub id."""
+    """The name of a data set in paths: its file without suffix, or the end of its hub id."""
     path = Path(source)
-    if path.name in ("", ".."):  # `.` and `..` are folders with names of their own
+    if path.name in ("", ".."):  # the folders `.` and `..` have names of their own
         path = path.resolve()
     return path.stem if path.suffix in LOCAL_SUFFIXES else path.name
+
+
+def short_name(folder: str | Path) -> str:
+    """The name of a model or goal state in messages: the end of its path, as `vanilla/seed0`."""
+    return Path(*Path(folder).resolve().parts[-2:]).as_posix()
 
 
 def _is_hidden(path: Path) -> bool:

@@ -19,7 +19,7 @@ from gcrm.modeling.loading import load_language_model, load_reward_model, new_re
 from gcrm.modeling.tokenization import Encoder
 from gcrm.sample import run as sample
 from gcrm.utils.errors import UserError
-from gcrm.utils.screening import line
+from gcrm.utils.logging import printable_line
 from helpers.models import make_tokenizer, save_base_model
 from helpers.workflow_runs import ROOT
 
@@ -166,7 +166,7 @@ def test_a_chat_template_reaches_nothing_outside_itself(template: str) -> None:
     tokenizer.chat_template = template
     with pytest.raises(UserError, match="the chat template") as told:
         Encoder(tokenizer, 64).encode("a question", "an answer")
-    assert len(line(str(told.value))) < 500
+    assert len(printable_line(str(told.value))) < 500
     assert not Path("was run").exists()
 
 

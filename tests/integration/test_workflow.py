@@ -14,7 +14,7 @@ import yaml
 from gcrm.config.loading import load
 from gcrm.config.run import Config
 from gcrm.utils.errors import UserError
-from gcrm.utils.screening import lines
+from gcrm.utils.logging import printable_lines
 from helpers.models import save_base_model
 from helpers.workflow_runs import (
     ROOT,
@@ -538,7 +538,7 @@ def test_names_that_could_leave_their_folder_are_refused(change: dict[str, Any])
         UserError, match=r"^my.yaml: .*: String should (match|have at most)"
     ) as told:
         load(SMALL | change, "my.yaml")
-    assert len(lines(str(told.value)).splitlines()) == 1
+    assert len(printable_lines(str(told.value)).splitlines()) == 1
 
 
 def test_another_runs_target_is_one_line(fresh: Path) -> None:

@@ -24,7 +24,7 @@ from gcrm.export import run as run_export
 from gcrm.modeling.loading import new_reward_model
 from gcrm.scoring import parts
 from gcrm.training.interruption import last_checkpoint
-from gcrm.utils.disk import check_writable, no_room
+from gcrm.utils.disk import check_writable, disk_problem
 from gcrm.utils.errors import UserError
 from gcrm.utils.io import atomic_folder, atomic_path, write_jsonl
 from helpers.models import save_base_model
@@ -73,7 +73,7 @@ def files(folder: Path) -> dict[str, bytes]:
     ],
 )
 def test_errors_that_are_a_disks(error: Exception, words: str | None) -> None:
-    found = no_room(error)
+    found = disk_problem(error)
     assert found is None if words is None else found is not None and words in found
 
 
@@ -84,7 +84,7 @@ def test_the_cause_behind_a_librarys_error_counts() -> None:
         except OSError as cause:
             raise RuntimeError("could not save") from cause
     except RuntimeError as error:
-        assert "the disk is full" in (no_room(error) or "")
+        assert "the disk is full" in (disk_problem(error) or "")
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
@@ -112,11 +112,11 @@ def test_real_writers_of_weights_are_understood(tmp_path: Path) -> None:
     """safetensors writes in Rust, torch in C++: neither raises an OSError of Python's."""
     script = (
         "import sys, torch\n"
-        "from gcrm.utils.disk import no_room\n"
+        "from gcrm.utils.disk import disk_problem\n"
         "from safetensors.torch import save_file\n"
         "for save in (torch.save, save_file):\n"
         "    try: save({'a': torch.zeros(100_000)}, sys.argv[1])\n"
-        "    except Exception as error: print(type(error).__name__, no_room(error))\n"
+        "    except Exception as error: print(type(error).__name__, disk_problem(error))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path / "weights")],

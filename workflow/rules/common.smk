@@ -17,14 +17,14 @@ from gcrm.cost import estimate_line
 from gcrm.utils.errors import UserError
 from gcrm.lineage.fingerprint import describe
 from gcrm.data.checks import check_inputs
-from gcrm.utils.orphans import VARIABLE, this_process
-from gcrm.utils.screening import lines
+from gcrm.utils.processes import end_stages_with_this_process
+from gcrm.utils.logging import printable_lines
 from gcrm.config.base import flags
 from gcrm.config.metrics import OF_SOLUTIONS
 from gcrm.config.prepare import PrepareSettings
 from gcrm.utils.paths import files_of
 from gcrm.training.tracking import FROM_RUN
-from gcrm.utils.visible_gpus import visible
+from gcrm.utils.gpus import visible_gpus
 
 STARTED = time.time()
 
@@ -34,7 +34,7 @@ for name, first in [("PATH", Path(sys.executable).parent), ("PYTHONPATH", Path(s
     os.environ[name] = os.pathsep.join([str(first), *filter(None, [os.environ.get(name)])])
 
 # If this Snakemake is killed, its jobs end, too.
-os.environ[VARIABLE] = this_process()
+end_stages_with_this_process()
 
 config_name = (
     ", ".join(os.path.relpath(path) for path in workflow.overwrite_configfiles)
@@ -53,7 +53,7 @@ try:
             if problem := unknown_part(settings, word):
                 raise UserError(f"{word}: {problem}")
 except UserError as error:
-    sys.exit(lines(str(error)))
+    sys.exit(printable_lines(str(error)))
 
 # Set here, too, and not as options of `train`: other tags on wandb train nothing anew.
 os.environ[FROM_RUN] = settings.tracking().model_dump_json()
@@ -77,7 +77,7 @@ SCOPE = contents.Scope(
 
 # On this machine, no more jobs start than there are GPUs for, or each would wait in a core's place for
 # one that is free; which one it takes is seen in the job. On a cluster, that is the cluster's matter.
-GPUS_HERE = len(visible()) if workflow.is_main_process and workflow.nodes is None else 0
+GPUS_HERE = len(visible_gpus()) if workflow.is_main_process and workflow.nodes is None else 0
 if GPUS_HERE and "gpu" not in workflow.global_resources:
     workflow.register_resource("gpu", GPUS_HERE)
 

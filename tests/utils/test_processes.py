@@ -12,7 +12,7 @@ from helpers.processes import is_running
 
 STAGE = """
 import sys, time
-from gcrm.utils.orphans import end_with_snakemake
+from gcrm.utils.processes import end_with_snakemake
 end_with_snakemake()
 print("running", flush=True)
 time.sleep(60)
@@ -20,9 +20,9 @@ time.sleep(60)
 # As Snakemake does: jobs are started by threads, which may end before their jobs.
 SNAKEMAKE = """
 import os, subprocess, sys, threading, time
-from gcrm.utils.orphans import VARIABLE, this_process
+from gcrm.utils.processes import VARIABLE, end_stages_with_this_process
 if sys.argv[1] == "in charge":
-    os.environ[VARIABLE] = this_process()
+    end_stages_with_this_process()
 elif sys.argv[1] == "elsewhere":
     os.environ[VARIABLE] = f"another-host:{os.getpid()}"
 def start():

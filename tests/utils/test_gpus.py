@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gcrm.utils.visible_gpus import Gpu, visible
+from gcrm.utils.gpus import Gpu, visible_gpus
 from helpers.workflow_runs import SMALL, copy_project, pretend_it_ran, snakemake
 
 # Says what it sees, and lasts until it is told to end.
@@ -141,7 +141,7 @@ def test_processes_that_outlive_a_killed_launcher_keep_its_gpu(
 ) -> None:
     """As torchrun's do, which do not inherit its open files."""
     worker = (
-        "import os, sys, time; from gcrm import gpus; gpus.use('train');"
+        "import os, sys, time; from gcrm.utils.gpus import take_gpus; take_gpus('train');"
         "print(os.environ['CUDA_VISIBLE_DEVICES'], os.getpid(), flush=True); time.sleep(600)"
     )
     launcher = start(
@@ -166,8 +166,9 @@ def test_a_stage_started_by_hand_takes_one_too(start: Start) -> None:
     held = start(1)
     by_hand = start(
         0,
-        script=f"import os; [os.environ.pop(n) for n in ('GCRM_HELD_GPUS',"
-        f"'CUDA_VISIBLE_DEVICES')]; from gcrm import gpus; gpus.use('train'); {JOB}",
+        script="import os; from gcrm.utils.gpus import take_gpus\n"
+        "del os.environ['GCRM_HELD_GPUS'], os.environ['CUDA_VISIBLE_DEVICES']\n"
+        f"take_gpus('train'); {JOB}",
     )
     assert {held.sees(), by_hand.sees()} == {"0", "1"}
 
@@ -211,7 +212,7 @@ def test_what_is_visible_already_is_chosen_from(start: Start) -> None:
 def test_another_user_can_lock_the_same_files(start: Start, environ: dict[str, str]) -> None:
     start(1).sees()
     files = list(Path(environ["GCRM_GPU_FOLDER"]).iterdir())
-    assert {path.name for path in files} >= {"turn.lock", "pretended-0.lock"}
+    assert {path.name for path in files} >= {"queue.lock", "pretended-0.lock"}
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o666}
 
 
@@ -280,19 +281,19 @@ def test_gpus_are_those_of_nvidia_smi_that_cuda_would_show(
 ) -> None:
     if named is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
-    found = visible()
+    found = visible_gpus()
     assert [gpu.token for gpu in found] == tokens
     assert [gpu.key for gpu in found] == keys
 
 
 def test_a_job_of_slurm_without_gpus_takes_none(nvidia_smi: Path) -> None:
-    assert visible({"PATH": os.environ["PATH"], "SLURM_JOB_ID": "7"}) == []
-    assert len(visible({"SLURM_JOB_ID": "7", "CUDA_VISIBLE_DEVICES": "1"})) == 1
+    assert visible_gpus({"PATH": os.environ["PATH"], "SLURM_JOB_ID": "7"}) == []
+    assert len(visible_gpus({"SLURM_JOB_ID": "7", "CUDA_VISIBLE_DEVICES": "1"})) == 1
 
 
 def test_a_failing_nvidia_smi_is_no_gpu(nvidia_smi: Path) -> None:
     nvidia_smi.write_text("#!/bin/sh\necho NVIDIA-SMI has failed, really; exit 9\n")
-    assert visible() == []
+    assert visible_gpus() == []
 
 
 def test_the_emptiest_comes_first(nvidia_smi: Path, start: Start) -> None:
@@ -301,7 +302,7 @@ def test_the_emptiest_comes_first(nvidia_smi: Path, start: Start) -> None:
     job = start(2, **more)
     assert job.sees() == "1,2"
     assert start(1, **more).sees() == "0"
-    assert visible()[0] == Gpu("0", "GPU-aaaa-1", 900, "NVIDIA A100-SXM4-80GB")
+    assert visible_gpus()[0] == Gpu("0", "GPU-aaaa-1", 900, "NVIDIA A100-SXM4-80GB")
 
 
 # --- in a run ----------------------------------------------------------------------------------
@@ -320,9 +321,9 @@ def test_a_job_of_a_run_takes_what_the_config_says(
 
 STAND_IN = """
 import os, sys, time
-from gcrm import gpus
+from gcrm.utils.gpus import take_gpus
 
-gpus.use("evaluate")
+take_gpus("evaluate")
 begin = time.time()
 time.sleep(0.5)
 output = sys.argv[sys.argv.index("--output") + 1]

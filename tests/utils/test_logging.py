@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 
 from gcrm.cli import run_stage
 from gcrm.config.train import TrainOptions
-from gcrm.utils import screening
+from gcrm.utils import logging as gcrm_logging
 from gcrm.utils.errors import UserError
-from gcrm.utils.logging import say
-from gcrm.utils.screening import line, lines, without_secrets
+from gcrm.utils.logging import printable_line, printable_lines, say, without_secrets
 
 KEY = "hf_0123456789abcdef"
 TRAIN = ["--pretrain", "base", "--dataset", "pairs.jsonl", "--save_path", "out"]
@@ -20,9 +19,9 @@ TRAIN = ["--pretrain", "base", "--dataset", "pairs.jsonl", "--save_path", "out"]
 
 @pytest.fixture(autouse=True)
 def as_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in screening.FROM_ENVIRONMENT:
+    for name in gcrm_logging.SECRET_VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(screening, "_given", set())
+    monkeypatch.setattr(gcrm_logging, "_secrets", set())
 
 
 @pytest.mark.parametrize(
@@ -36,16 +35,16 @@ def as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_control_characters_are_spelt_out(text: str, shown: str) -> None:
-    assert line(text) == shown
+    assert printable_line(text) == shown
 
 
 @given(st.text())
 def test_any_text_is_one_line_of_printable_letters(text: str) -> None:
-    shown = line(text)
+    shown = printable_line(text)
     assert len(shown.splitlines()) <= 1
     assert not any(ord(letter) < 32 or 127 <= ord(letter) < 160 for letter in shown)
-    assert line(shown) == shown
-    assert len(lines(text).split("\n")) == len(text.split("\n"))
+    assert printable_line(shown) == shown
+    assert len(printable_lines(text).split("\n")) == len(text.split("\n"))
 
 
 def test_secrets_of_the_environment_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,8 +57,8 @@ def test_secrets_of_the_environment_are_hidden(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_word_too_short_for_a_key_is_not_hidden() -> None:
-    screening.hide("1")
-    screening.hide("")
+    gcrm_logging.hide_secret("1")
+    gcrm_logging.hide_secret("")
     assert without_secrets("1 of 11 steps") == "1 of 11 steps"
 
 
