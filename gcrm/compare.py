@@ -125,7 +125,7 @@ def _measured(
         table = read_scores(path, [*COLUMNS, *columns])
         if first is None or bootstrap is None:
             first = Completions(table, path)
-            bootstrap = Bootstrap.over_problems(table.question, settings)
+            bootstrap = Bootstrap.over_problems(table.prompt, settings)
         found[model] = measure(first.in_order(table, path), bootstrap, settings)
         progress.advance()
     return found

@@ -6,15 +6,10 @@ from gcrm.utils.gpus import take_gpus
 
 
 def run(options: EvaluateOptions) -> None:
-    """Score as the options say; see `gcrm.scoring.completions` and `gcrm.scoring.pair_scoring`."""
-    if options.dataset:
-        from gcrm.scoring.pair_scoring import score_heldout
+    """Score the benchmarks or held-out sets of the options."""
+    from gcrm.scoring.evaluation import evaluate
 
-        score_heldout(options)
-    else:
-        from gcrm.scoring.completions import score_benchmarks
-
-        score_benchmarks(options)
+    evaluate(options)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 from gcrm.cli import run_stage
 from gcrm.config.export import ExportOptions
-from gcrm.data.scores import read_scores, write_authors_jsonl
+from gcrm.data.authors_format import write_authors_jsonl
+from gcrm.data.scores import read_scores
 from gcrm.lineage.provenance import beside, write_provenance
 
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from gcrm.cli import run_stage, show
 from gcrm.config.metrics import MetricsOptions, MetricsSettings
-from gcrm.data.pair_scores import read_pair_scores
-from gcrm.data.scores import ScoreTable, authors_files, read_authors_jsonl, read_scores
+from gcrm.data.authors_format import authors_files, read_authors_jsonl
+from gcrm.data.scores import ScoreTable, read_scores
 from gcrm.lineage.provenance import beside, write_provenance
 from gcrm.reporting.metrics_text import describe
 from gcrm.stats.bootstrap import (
@@ -31,7 +31,7 @@ from gcrm.stats.bootstrap import (
 from gcrm.stats.correlation import correlation
 from gcrm.stats.measures import auroc_measures
 from gcrm.stats.places import LENGTHS, minus, nested
-from gcrm.stats.preference_metrics import preference_metrics
+from gcrm.stats.preference_metrics import preference_metrics, read_pairs
 from gcrm.stats.vote_metrics import NO_Q_VALUES, vote_metrics
 from gcrm.utils.errors import UserError
 from gcrm.utils.io import write_json
@@ -70,7 +70,7 @@ def _from_pairs(options: MetricsOptions, scores: Path, output: Path) -> None:
 
 
 def _preferences(options: MetricsOptions, path: Path) -> Json:
-    scores = read_pair_scores(path)
+    scores = read_pairs(path)
     return preference_metrics(scores.without_q_values() if options.vanilla else scores, options)
 
 
@@ -104,11 +104,11 @@ def _from_folder(options: MetricsOptions) -> None:
             )
     all_metrics = {}
     for name, files in found.items():
-        greedy = read_authors_jsonl(files, with_q_values=not options.vanilla)
+        greedy = read_authors_jsonl(files, "greedy", with_q_values=not options.vanilla)
         sample_files = _sample_files(model_dir / name)
         samples = None
         if sample_files:
-            samples = read_authors_jsonl(sample_files, with_q_values=not options.vanilla)
+            samples = read_authors_jsonl(sample_files, "all", with_q_values=not options.vanilla)
         all_metrics[name] = benchmark_metrics(greedy, samples, options)
         say(f"metrics: {name} done")
     held_out = {name: _preferences(options, path) for name, path in pairs.items()}
@@ -148,7 +148,7 @@ def benchmark_metrics(
         samples: scores of several solutions a problem, for the votes.
         settings: thresholds, percentiles and the bootstrap.
     """
-    bootstrap = Bootstrap.over_problems(greedy.question, settings)
+    bootstrap = Bootstrap.over_problems(greedy.prompt, settings)
     no_samples = {"reason": "no sampled solutions: there is one solution a problem only"}
     return {
         "settings": {name: getattr(settings, name) for name in MetricsSettings.model_fields},
@@ -168,7 +168,7 @@ def _share_correct(greedy: ScoreTable, bootstrap: Bootstrap) -> Estimate:
     """Of the rows, resampled by problem."""
     right, rows = (
         sum_by(bootstrap.problem, values, bootstrap.problems)
-        for values in (greedy.is_correct, np.ones(len(greedy)))
+        for values in (greedy.label, np.ones(len(greedy)))
     )
     return ratio_with_interval(right, rows, bootstrap, n=len(greedy))
 

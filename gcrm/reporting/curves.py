@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gcrm.data.questions import question_key
-from gcrm.data.score_files import Ragged
-from gcrm.data.scores import read_scores
+from gcrm.data.scores import Ragged, read_scores
 from gcrm.reporting.results import NORMAL
 from gcrm.stats.bootstrap import codes, sum_by
 from gcrm.utils.errors import UserError
@@ -67,10 +66,10 @@ def condense(path: Path) -> Condensed:
         UserError: no such table, or one that cannot be used.
     """
     table = read_scores(path, ["q_values"])
-    labels, rewards = table.is_correct, table.reward.astype(np.float64)
+    labels, rewards = table.label, table.reward.astype(np.float64)
     right, wrong, q_range = [], [], None
     if table.q_values is not None:
-        problem, _ = codes([question_key(text) for text in table.question])
+        problem, _ = codes([question_key(text) for text in table.prompt])
         course = course_of(table.q_values)
         right = mean_course(course[labels], problem[labels])
         wrong = mean_course(course[~labels], problem[~labels])

@@ -69,8 +69,7 @@ def solutions_page(title: str, models: Sequence[Model], each: int, filter: Filte
     for benchmark in models[0].scores if models else []:
         body.append(f"<h2>{escape(benchmark)}</h2>")
         tables = [
-            read_scores(model.scores[benchmark], ["generated_solution", "q_values"])
-            for model in models
+            read_scores(model.scores[benchmark], ["completion", "q_values"]) for model in models
         ]
         shown = list(chosen(tables[0], each))
         if not shown:
@@ -82,11 +81,9 @@ def solutions_page(title: str, models: Sequence[Model], each: int, filter: Filte
 
 def chosen(table: ScoreTable, each: int) -> Iterator[int]:
     """Rows of the first `each` right and wrong solutions by hash, without cut ones."""
-    order = sorted(
-        np.flatnonzero(~table.truncated), key=lambda row: _hash(str(table.question[row]))
-    )
+    order = sorted(np.flatnonzero(~table.truncated), key=lambda row: _hash(str(table.prompt[row])))
     for right in (True, False):
-        yield from [int(row) for row in order if table.is_correct[row] == right][:each]
+        yield from [int(row) for row in order if table.label[row] == right][:each]
 
 
 def _hash(question: str) -> str:
@@ -100,8 +97,8 @@ def _solution(
     finders: Sequence[Finder],
     filter: Filter,
 ) -> str:
-    question, solution = tables[0].question[row], _texts(tables[0])[row]
-    right = bool(tables[0].is_correct[row])
+    question, solution = tables[0].prompt[row], _texts(tables[0])[row]
+    right = bool(tables[0].label[row])
     parts = [
         f'<div class="solution {"right" if right else "wrong"}">',
         f'<p class="question">{_shown(question)}</p>',
@@ -125,12 +122,12 @@ def _solution(
 
 
 def _texts(table: ScoreTable) -> NDArray[Any]:
-    assert table.generated_solution is not None  # the column is always there, and was asked for
-    return table.generated_solution
+    assert table.completion is not None  # the column is always there, and was asked for
+    return table.completion
 
 
 def _find(table: ScoreTable, question: str, solution: str) -> int | None:
-    rows = np.flatnonzero((table.question == question) & (_texts(table) == solution))
+    rows = np.flatnonzero((table.prompt == question) & (_texts(table) == solution))
     return int(rows[0]) if len(rows) else None
 
 

@@ -14,7 +14,7 @@ from gcrm.data.questions import question_key
 from gcrm.data.scores import ScoreTable
 from gcrm.utils.errors import UserError
 
-COLUMNS = ("question", "sample", "predicted_answer", "generated_solution", "is_correct")
+COLUMNS = ("prompt", "sample", "predicted_answer", "completion", "label")
 """What tells completions apart, and must have been read."""
 
 Identity = tuple[bytes, int]
@@ -62,12 +62,12 @@ class Completions:
         row = next(row for row, identity in enumerate(found) if identity not in known)
         return (
             f"{path}, row {row + 1}: another solution, answer or label than in {self.path} (sample "
-            f"{table.sample[row]} of {_short(table.question[row])}); {remedy}"
+            f"{table.sample[row]} of {_short(table.prompt[row])}); {remedy}"
         )
 
 
 def _samples(table: ScoreTable) -> list[tuple[str, int]]:
-    keys = map(question_key, table.question)
+    keys = map(question_key, table.prompt)
     return list(zip(keys, table.sample.tolist(), strict=True))
 
 
@@ -78,10 +78,10 @@ def _identities(table: ScoreTable) -> list[Identity]:
     """
     seen: Counter[bytes] = Counter()
     identities = []
-    solutions, answers = table.generated_solution, table.predicted_answer
+    solutions, answers = table.completion, table.predicted_answer
     if solutions is None or answers is None:
         raise ValueError(f"a table is matched by {', '.join(COLUMNS)}")
-    rows = zip(_samples(table), answers, table.is_correct.tolist(), solutions, strict=True)
+    rows = zip(_samples(table), answers, table.label.tolist(), solutions, strict=True)
     for row in rows:
         digest = blake2b(repr(row).encode(), digest_size=16).digest()
         identities.append((digest, seen[digest]))

@@ -54,7 +54,7 @@ def auroc_measures(
         values = [ragged.at_percentile(p) for p in settings.percentiles]
         scores |= zip(places, values, strict=True)
     columns = np.stack(list(scores.values())).astype(np.float64)
-    estimates, replicates = aurocs_with_intervals(columns, greedy.is_correct, bootstrap)
+    estimates, replicates = aurocs_with_intervals(columns, greedy.label, bootstrap)
     found = {
         place: Measure(estimate.value, row, estimate.n, estimate.reason)
         for place, estimate, row in zip(scores, estimates, replicates, strict=True)

@@ -12,13 +12,15 @@ from pathlib import Path
 import numpy as np
 
 from gcrm.config.metrics import StatisticsSettings
-from gcrm.data.pair_scores import PairScores, read_pair_scores
+from gcrm.data.scores import ScoreTable
 from gcrm.stats.bootstrap import Bootstrap, Floats
 from gcrm.stats.measures import Measures
 from gcrm.stats.places import Place
 from gcrm.stats.preference_metrics import (
     mean_replicates_over_pairs,
     pair_values,
+    read_pairs,
+    sides,
 )
 from gcrm.stats.seeds import Measure
 from gcrm.stats.vote_metrics import NO_Q_VALUES
@@ -51,7 +53,7 @@ def preference_measures(
     values: dict[Model, dict[Place, Floats]] = {}
     left_out: dict[Model, int] = {}
     for model, path in paths.items():
-        scores = read_pair_scores(path)
+        scores = read_pairs(path)
         rows[model] = _identities(scores)
         values[model] = pair_values(scores, settings.percentiles)
         left_out[model] = scores.left_out
@@ -87,10 +89,12 @@ def preference_measures(
     return measured
 
 
-def _identities(scores: PairScores) -> dict[Identity, int]:
+def _identities(scores: ScoreTable) -> dict[Identity, int]:
     """The row of each pair."""
     found: dict[Identity, int] = {}
-    texts = zip(scores.question, scores.chosen.completion, scores.rejected.completion, strict=True)
+    chosen, rejected = sides(scores)
+    assert chosen.completion is not None and rejected.completion is not None
+    texts = zip(chosen.prompt, chosen.completion, rejected.completion, strict=True)
     for row, pair in enumerate(texts):
         number = next(number for number in count() if (*pair, number) not in found)
         found[*pair, number] = row

@@ -6,17 +6,18 @@ share their resamples, so that differences between them are paired.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gcrm.config.metrics import PAIR_SETTINGS, StatisticsSettings
-from gcrm.data.pair_scores import PairScores
-from gcrm.data.score_files import Ragged
+from gcrm.data.scores import Ragged, ScoreTable, read_scores
 from gcrm.stats.bootstrap import Bootstrap, Estimate, interval, mean_replicates, sum_by
 from gcrm.stats.places import Place
 from gcrm.stats.vote_metrics import NO_Q_VALUES
+from gcrm.utils.errors import UserError
 
 Floats = NDArray[np.float64]
 Json = dict[str, Any]
@@ -32,14 +33,32 @@ def chosen_above(chosen: ArrayLike, rejected: ArrayLike) -> Floats:
     return np.asarray((higher > lower) + 0.5 * (higher == lower), np.float64)
 
 
-def pair_values(scores: PairScores, percentiles: Sequence[float]) -> dict[Place, Floats]:
+def read_pairs(path: Path) -> ScoreTable:
+    """Read a table of scored pairs.
+
+    Raises:
+        UserError: as `read_scores`, or the table holds solutions.
+    """
+    table = read_scores(path)
+    if table.split != "pairs":
+        raise UserError(f"{path}: not a table of scored pairs: its split is {table.split}")
+    return table
+
+
+def sides(scores: ScoreTable) -> tuple[ScoreTable, ScoreTable]:
+    """The chosen and the rejected side of each pair."""
+    rows = np.arange(len(scores))
+    return scores.take(rows[::2]), scores.take(rows[1::2])
+
+
+def pair_values(scores: ScoreTable, percentiles: Sequence[float]) -> dict[Place, Floats]:
     """What each pair says of each measure: the measure is the mean of these over pairs.
 
     They are by their places in the metrics file, such as ("accuracy", "reward"), and of shape
     (pairs,). Those of Q-values are absent where there are none. Variants that scored the same pairs
     can be compared pair by pair.
     """
-    chosen, rejected = scores.chosen, scores.rejected
+    chosen, rejected = sides(scores)
     reward = chosen_above(chosen.reward, rejected.reward)
     longer = chosen_above(chosen.num_tokens, rejected.num_tokens)
     found: dict[Place, Floats] = {
@@ -51,6 +70,7 @@ def pair_values(scores: PairScores, percentiles: Sequence[float]) -> dict[Place,
         ("accuracy", "reward_minus_longer"): reward - longer,
         ("margin",): chosen.reward.astype(np.float64) - rejected.reward,
     }
+    assert chosen.partial_rewards is not None and rejected.partial_rewards is not None
     for p in percentiles:
         above = _above_at(chosen.partial_rewards, rejected.partial_rewards, p)
         found["partial_accuracy", "reward", f"{p:g}"] = above
@@ -84,19 +104,19 @@ def mean_replicates_over_pairs(values: Floats, bootstrap: Bootstrap) -> Floats:
     return np.asarray(sums[:-1] / sums[-1])
 
 
-def preference_metrics(scores: PairScores, settings: StatisticsSettings) -> Json:
+def preference_metrics(scores: ScoreTable, settings: StatisticsSettings) -> Json:
     """All metrics of one held-out set.
 
     Args:
         scores: of both sides of each pair.
         settings: percentiles and the bootstrap; the others concern solutions to problems.
     """
-    chosen, rejected = scores.chosen, scores.rejected
-    bootstrap = Bootstrap.over_problems(scores.question, settings)
+    chosen, rejected = sides(scores)
+    bootstrap = Bootstrap.over_problems(chosen.prompt, settings)
     values = pair_values(scores, settings.percentiles)
     replicates = mean_replicates_over_pairs(np.stack(list(values.values())), bootstrap)
     estimates = {
-        place: Estimate(float(row.mean()), interval(resampled), len(scores)).as_json()
+        place: Estimate(float(row.mean()), interval(resampled), len(chosen)).as_json()
         for (place, row), resampled in zip(values.items(), replicates, strict=True)
     }
 
@@ -112,7 +132,7 @@ def preference_metrics(scores: PairScores, settings: StatisticsSettings) -> Json
     return {
         "settings": {name: getattr(settings, name) for name in PAIR_SETTINGS},
         "pairs": {
-            "n": len(scores),
+            "n": len(chosen),
             "prompts": bootstrap.problems,
             "ties": int((chosen.reward == rejected.reward).sum()),
             "truncated": int((chosen.truncated | rejected.truncated).sum()),

@@ -79,9 +79,9 @@ def vote_metrics(greedy: ScoreTable, samples: ScoreTable, settings: MetricsSetti
 
 def labelled_votes(samples: ScoreTable) -> tuple[Samples, list[str]]:
     """The samples as votes for their canonical answers, and the question key of each problem."""
-    problem, keys = codes([question_key(text) for text in samples.question])
+    problem, keys = codes([question_key(text) for text in samples.prompt])
     answers = [canonical(answer) for answer in _predicted(samples)]
-    return Samples(problem, answers, samples.is_correct), keys
+    return Samples(problem, answers, samples.label), keys
 
 
 def _predicted(table: ScoreTable) -> list[str | None]:
@@ -189,14 +189,14 @@ def _official(
 ) -> Json:
     """The votes as the authors' scripts count them (see `voting`), greedy solutions included."""
     number_of = {key: number for number, key in enumerate(keys)}
-    greedy_problem = np.array([number_of.get(question_key(q), -1) for q in greedy.question])
+    greedy_problem = np.array([number_of.get(question_key(q), -1) for q in greedy.prompt])
     rows = np.flatnonzero(greedy_problem >= 0)
     written = [
         repr(answer)
         for answer in [*_predicted(samples), *np.array(_predicted(greedy), object)[rows]]
     ]
     problem = np.concatenate([problem, greedy_problem[rows]])
-    votes = Samples(problem, written, np.concatenate([samples.is_correct, greedy.is_correct[rows]]))
+    votes = Samples(problem, written, np.concatenate([samples.label, greedy.label[rows]]))
     tests = _Tests(votes.problems, settings)
     result: Json = {"majority": {"accuracy": tests.mean(votes.official_majority())}}
     if samples.q_values is None or greedy.q_values is None:

@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gcrm.data.score_files import Ragged
+from gcrm.data.scores import Ragged
 from gcrm.stats.bootstrap import codes
 
 Floats = NDArray[np.float64]

@@ -1,214 +1,244 @@
-"""Score tables survive Parquet and the authors' JSON lines, and bad ones are refused by row."""
+"""Score tables survive Parquet, and bad ones are refused by row."""
 
-import json
-import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gcrm.data.score_files import Ragged
-from gcrm.data.scores import (
-    COLUMNS,
-    ScoreTable,
-    authors_files,
-    read_authors_jsonl,
-    read_scores,
-    write_authors_jsonl,
-    write_scores,
-)
+from gcrm.data.scores import COLUMNS, Ragged, ScoreTable, Split, read_scores, write_scores
 from gcrm.utils.errors import UserError
-from gcrm.utils.io import read_jsonl
-from helpers.score_rows import columns, score_file
+from helpers.score_rows import columns, pair_table, score_file, write_columns
 
-NO_LISTS = {"partial_rewards": None, "cosine_sim": None}
-AUTHORS_KEYS = {
-    *("question", "generated_solution", "predicted_answer", "expected_answer", "is_correct"),
-    *("reward", "partial_rewards", "cosine_sim", "num_actions"),
+PAIRS = [("Who?", "Tom.", "Ann."), ("Hi\nyou", "a", "")]
+OF_PAIRS: dict[str, Any] = {
+    "reward": [1.5, -2.0, 0.25, 0.25],
+    "partial_rewards": [[0.5, 1.5], [-2.0], [3.0, 1.0, 0.25], [0.25]],
+    "q_values": [[0.1, 0.2], [0.3], [0.4, 0.5, 0.6], [0.7]],
+    "num_tokens": [2, 1, 3, 1],
+    "truncated": [False, False, True, False],
 }
 
 
-def test_parquet_gives_back_what_was_written(tmp_path: Path) -> None:
-    written = columns(per_problem=3)
-    write_scores(tmp_path / "scores.parquet", written)
-    table = read_scores(tmp_path / "scores.parquet")
-    assert tuple(table.columns()) == COLUMNS
-    for name, column in table.columns().items():
+def pair_file(path: Path, left_out: int = 0, **change: Any) -> Path:
+    write_scores(path, pair_table(PAIRS, OF_PAIRS | change, left_out))
+    return path
+
+
+def assert_same(one: ScoreTable, other: ScoreTable) -> None:
+    assert (one.split, one.left_out) == (other.split, other.left_out)
+    assert list(one.columns()) == list(other.columns())
+    for name, column in one.columns().items():
+        found = getattr(other, name)
         if isinstance(column, Ragged):
-            assert len(column) == len(written[name])
-            assert all(np.array_equal(column[i], row) for i, row in enumerate(written[name]))
+            assert np.array_equal(found.values, column.values)
+            assert np.array_equal(found.offsets, column.offsets)
         else:
-            assert list(column) == list(written[name])
-    assert table.reward.dtype == np.float32
-    assert table.num_tokens.dtype == table.sample.dtype == np.int32
+            assert found.tolist() == column.tolist() and found.dtype == column.dtype
 
 
-def test_the_same_table_gives_the_same_bytes(tmp_path: Path) -> None:
-    first = score_file(tmp_path / "first.parquet").read_bytes()
-    assert score_file(tmp_path / "second.parquet").read_bytes() == first
+@pytest.mark.parametrize("split", ["greedy", "all", "pairs"])
+@pytest.mark.parametrize("with_q_values", [True, False])
+def test_parquet_gives_back_what_was_written(
+    tmp_path: Path, split: Split, with_q_values: bool
+) -> None:
+    made = columns(per_problem=3 if split == "all" else 1, with_q_values=with_q_values)
+    table = ScoreTable.of(split, made)
+    if split == "pairs":
+        table = pair_table(PAIRS, OF_PAIRS | ({} if with_q_values else {"q_values": None}), 3)
+    write_scores(tmp_path / "scores.parquet", table)
+    found = read_scores(tmp_path / "scores.parquet")
+    assert_same(found, table)
+    assert (found.q_values is not None) == with_q_values
+    assert found.reward.dtype == np.float32
+    assert found.group.dtype == found.num_tokens.dtype == found.sample.dtype == np.int32
+    assert found.without_q_values().q_values is None
+    again = tmp_path / "again.parquet"
+    write_scores(again, table)
+    assert again.read_bytes() == (tmp_path / "scores.parquet").read_bytes()
+
+
+def test_the_columns_of_the_file(tmp_path: Path) -> None:
+    solutions = pq.read_schema(score_file(tmp_path / "scores.parquet"))
+    assert solutions.names == list(COLUMNS)
+    assert solutions.field("q_values").type == pa.large_list(pa.float32())
+    pairs = pq.read_table(pair_file(tmp_path / "pairs.parquet", left_out=3))
+    assert "expected_answer" not in pairs.column_names
+    assert pairs.schema.metadata == {b"split": b"pairs", b"left_out": b"3"}
+    rows = [(row["group"], row["prompt"], row["label"]) for row in pairs.to_pylist()]
+    assert rows == [
+        *[(0, "Who?", True), (0, "Who?", False), (1, "Hi\nyou", True), (1, "Hi\nyou", False)]
+    ]
+    assert pairs["completion"].to_pylist() == ["Tom.", "Ann.", "a", ""]
+
+
+def test_completions_of_one_question_are_a_group() -> None:
+    made = columns(problems=2, per_problem=2)
+    made["prompt"] = ["Who?", "What?", "who", "WHO ?"]
+    assert ScoreTable.of("all", made).group.tolist() == [0, 1, 0, 0]
+    assert ScoreTable.of("all", made | {"group": [3, 2, 1, 0]}).group.tolist() == [3, 2, 1, 0]
 
 
 def test_only_the_wanted_columns_are_read(tmp_path: Path) -> None:
     table = read_scores(score_file(tmp_path / "s.parquet"), ["predicted_answer", "q_values"])
     assert table.q_values is not None
     assert table.predicted_answer is not None
-    assert table.partial_rewards is table.generated_solution is table.expected_answer is None
+    assert table.partial_rewards is table.completion is table.expected_answer is None
 
 
-def test_a_table_of_several_chunks_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import pyarrow.parquet as pq
-
-    score_file(tmp_path / "whole.parquet")
-    whole = pq.read_table(tmp_path / "whole.parquet")
-    pq.write_table(whole, tmp_path / "groups.parquet", row_group_size=7)
-    one, several = (read_scores(tmp_path / f"{name}.parquet") for name in ("whole", "groups"))
-    assert one.q_values is not None
-    assert several.q_values is not None
-    assert np.array_equal(one.q_values.values, several.q_values.values)
-    assert np.array_equal(one.q_values.offsets, several.q_values.offsets)
+def test_a_table_of_several_row_groups_is_one(tmp_path: Path) -> None:
+    path = score_file(tmp_path / "whole.parquet")
+    pq.write_table(pq.read_table(path), tmp_path / "groups.parquet", row_group_size=7)
+    assert_same(read_scores(path), read_scores(tmp_path / "groups.parquet"))
 
 
-def test_without_goal_state_there_are_no_q_values(tmp_path: Path) -> None:
-    table = read_scores(score_file(tmp_path / "s.parquet", with_q_values=False))
-    assert table.q_values is None
-    write_authors_jsonl(tmp_path / "o.jsonl", table)
-    assert "cosine_sim" not in json.loads((tmp_path / "o.jsonl").read_text().splitlines()[0])
+@pytest.mark.parametrize("split", ["greedy", "all", "pairs"])
+def test_a_table_that_went_through_pandas_is_the_same(tmp_path: Path, split: Split) -> None:
+    """Without our metadata, with shorter lists and longer integers, and null for missing texts."""
+    path = tmp_path / "scores.parquet"
+    if split == "pairs":
+        pair_file(path)
+    else:
+        score_file(path, problems=3, per_problem=2 if split == "all" else 1)
+    frame = pd.read_parquet(path)
+    if split != "pairs":
+        frame["predicted_answer"] = None
+    frame = frame.astype({"sample": "int64", "num_tokens": "int64"})
+    frame.to_parquet(tmp_path / "pandas.parquet")
+    one, other = read_scores(path), read_scores(tmp_path / "pandas.parquet")
+    if other.predicted_answer is not None:
+        assert other.predicted_answer.tolist() == [None] * len(other)
+        columns_now = one.columns() | {"predicted_answer": other.predicted_answer}
+        one = ScoreTable.of(split, columns_now)
+    assert_same(one, other)
+
+
+@pytest.mark.parametrize("rows", [[3, 0, 2, 1], [2, 3, 1, 0]])
+def test_pairs_are_put_in_order(tmp_path: Path, rows: list[int]) -> None:
+    path = pair_file(tmp_path / "scores.parquet", left_out=2)
+    expected = read_scores(path)
+    pq.write_table(pq.read_table(path).take(rows), path)
+    assert_same(read_scores(path), expected)
+
+
+@pytest.mark.parametrize("rows", [[0, 1, 2], [0, 1, 2, 2], [0, 1, 2, 3, 2, 3], [1, 3]])
+def test_pairs_that_are_not_whole_are_refused(tmp_path: Path, rows: list[int]) -> None:
+    path = pair_file(tmp_path / "scores.parquet")
+    pq.write_table(pq.read_table(path).take(rows), path)
+    with pytest.raises(UserError, match="every pair must have one row with label true"):
+        read_scores(path)
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("name", "change", "message"),
     [
-        ({"reward": lambda v: np.where(np.arange(40) == 3, np.nan, v)}, "row 4: reward is not a"),
-        ({"q_values": lambda v: [*v[:2], v[2] * np.inf, *v[3:]]}, "row 3: q_values has"),
+        ("reward", lambda v: np.where(np.arange(40) == 3, np.nan, v), "row 4: reward is not a"),
+        ("q_values", lambda v: [*v[:2], v[2] * np.inf, *v[3:]], "row 3: q_values has"),
         (
-            {"partial_rewards": lambda v: [*v[:39], v[39] + np.float32(np.nan)]},
+            "partial_rewards",
+            lambda v: [*v[:39], v[39] + np.float32(np.nan)],
             "row 40: partial_rewards has nan",
         ),
     ],
 )
 def test_unusable_numbers_are_refused_by_row(
-    tmp_path: Path, change: dict[str, Any], message: str
+    tmp_path: Path, name: str, change: Callable[[Any], Any], message: str
 ) -> None:
-    written = columns()
-    for name, function in change.items():
-        written[name] = function(written[name])
-    write_scores(tmp_path / "scores.parquet", written)
+    made = columns()
+    made[name] = change(made[name])
+    write_columns(tmp_path / "scores.parquet", made)
     with pytest.raises(UserError, match=message):
         read_scores(tmp_path / "scores.parquet")
 
 
+def changed(tmp_path: Path, name: str, values: Any) -> Path:
+    """A table of three rows with one column replaced by another program."""
+    table = pq.read_table(score_file(tmp_path / "scores.parquet", problems=3))
+    column = table.schema.get_field_index(name)
+    path = tmp_path / "changed.parquet"
+    pq.write_table(table.set_column(column, name, pa.array(values)), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("prompt", [1, 2, 3], "column prompt holds int64, not text"),
+        ("prompt", [b"a", b"b", b"c"], "column prompt holds binary, not text"),
+        ("prompt", ["a", None, "c"], "row 2: prompt is missing"),
+        ("label", ["yes", "no", "yes"], "column label holds string, not bool"),
+        ("label", [True, None, False], "row 2: label is missing"),
+        ("label", [1.0, 0.0, 1.0], "column label holds double, not bool"),
+        ("reward", ["a", "b", "c"], "column reward holds string, not float32"),
+        ("reward", [1.0, 2.0, None], "row 3: reward is missing"),
+        ("group", [None, 1, 2], "row 1: group is missing"),
+        ("num_tokens", [1.5, 2.5, 3.5], "column num_tokens holds double, not int32"),
+        ("num_tokens", [1, 1, 1], "row 1: number of partial_rewards is not num_tokens"),
+        ("partial_rewards", [1.0, 2.0, 3.0], "holds double, not a list of float32"),
+        ("partial_rewards", [[1.0], None, [2.0]], "row 2: partial_rewards is missing"),
+        ("q_values", [["a"], ["b"], ["c"]], "not a list of float32"),
+        ("q_values", [[1.0, None], [1.0], [1.0]], "column q_values has missing values"),
+        ("sample", [None, None, None], "column sample holds null, not int32"),
+    ],
+)
+def test_what_a_column_cannot_hold(tmp_path: Path, name: str, values: Any, message: str) -> None:
+    path = changed(tmp_path, name, values)
+    with pytest.raises(UserError, match=message) as told:
+        read_scores(path)
+    assert str(told.value).startswith(str(path))
+
+
 def test_files_that_are_no_score_tables_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no such file"):
-        read_scores(tmp_path / "none.parquet")
-    (tmp_path / "text.parquet").write_text("no parquet")
+    path = tmp_path / "file.parquet"
+    with pytest.raises(UserError, match="no such file; `evaluate` makes it"):
+        read_scores(path)
+    path.write_text("no parquet")
     with pytest.raises(UserError, match="not a readable Parquet file"):
-        read_scores(tmp_path / "text.parquet")
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    pq.write_table(pa.table({"question": ["a"]}), tmp_path / "other.parquet")
-    with pytest.raises(UserError, match="not a score table: lacks is_correct"):
-        read_scores(tmp_path / "other.parquet")
-
-
-def test_columns_that_do_not_fit_are_a_defect(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="missing columns"):
-        write_scores(tmp_path / "s.parquet", {"question": ["a"]})
-    with pytest.raises(ValueError, match="num_tokens values"):
-        write_scores(tmp_path / "s.parquet", columns() | {"num_tokens": [1] * 40})
-
-
-def test_authors_jsonl_round_trip(tmp_path: Path) -> None:
-    table = read_scores(score_file(tmp_path / "s.parquet", per_problem=2))
-    write_authors_jsonl(tmp_path / "output.jsonl", table)
-    rows = [json.loads(line) for line in (tmp_path / "output.jsonl").read_text().split("\n")[:-1]]
-    assert all(set(row) == AUTHORS_KEYS for row in rows)
-    assert rows[0]["num_actions"] == len(rows[0]["cosine_sim"]) == table.num_tokens[0]
-    again = read_authors_jsonl([tmp_path / "output.jsonl"])
-    for name, column in table.columns().items():
-        found = getattr(again, name)
-        if isinstance(column, Ragged):
-            assert np.array_equal(found.values, column.values)  # to the last bit
-            assert np.array_equal(found.offsets, column.offsets)
-        else:
-            assert list(found) == list(column)
+        read_scores(path)
+    pq.write_table(pa.table({"prompt": ["a"]}), path)
+    with pytest.raises(UserError, match="not a score table: lacks group, label"):
+        read_scores(path)
+    table = pq.read_table(score_file(tmp_path / "whole.parquet", problems=1))
+    pq.write_table(table.replace_schema_metadata({"split": "some"}), path)
+    with pytest.raises(UserError, match="split is 'some'; score it again"):
+        read_scores(path)
+    pq.write_table(table.slice(0, 0), path)
+    with pytest.raises(UserError, match="has no rows"):
+        read_scores(path)
+    broken = pa.array([b"\xff\xfe"]).view(pa.string())
+    column = table.schema.get_field_index("prompt")
+    pq.write_table(table.set_column(column, "prompt", broken), path)
+    with pytest.raises(UserError, match=r"file.parquet: not a readable Parquet file"):
+        read_scores(path)
 
 
-@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1))
-def test_numbers_are_spelt_as_numpy_spells_a_float32(values: list[float]) -> None:
-    one = dict.fromkeys(("question", "generated_solution", "predicted_answer", "expected_answer"))
-    table = ScoreTable(
-        **{name: np.array(["q"], object) for name in one},
-        is_correct=np.array([True]),
-        sample=np.zeros(1, np.int32),
-        reward=np.array(values[-1:], np.float32),
-        num_tokens=np.array([len(values)], np.int32),
-        truncated=np.array([False]),
-        partial_rewards=Ragged.of([values]),
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        write_authors_jsonl(Path(folder) / "output.jsonl", table)
-        [row] = read_jsonl(Path(folder) / "output.jsonl")
-    assert row["partial_rewards"] == [float(str(np.float32(value))) for value in values]
-    assert row["reward"] == row["partial_rewards"][-1]
-
-
-def test_several_files_number_the_samples_of_a_question(tmp_path: Path) -> None:
-    row = {"question": "How many?", "is_correct": True, "reward": [0.5], "num_actions": 3}
-    for number in (10, 2):
-        text = json.dumps(row | {"reward": number, "question": "how  many"}) + "\n"
-        (tmp_path / f"output-rs{number}.jsonl").write_text(text)
-    files = authors_files(tmp_path)
-    assert [file.name for file in files] == ["output-rs2.jsonl", "output-rs10.jsonl"]
-    table = read_authors_jsonl(files)
-    assert table.sample.tolist() == [0, 1]
-    assert table.reward.tolist() == [2, 10]
-    assert table.partial_rewards is table.q_values is None
+@pytest.mark.parametrize("names", [["question", "is_correct"], ["pair", "side"]])
+def test_tables_of_an_older_version_are_refused(tmp_path: Path, names: list[str]) -> None:
+    pq.write_table(pa.table({name: [1] for name in names}), tmp_path / "old.parquet")
+    with pytest.raises(UserError, match=r"old.parquet: has the columns of an older version; score"):
+        read_scores(tmp_path / "old.parquet")
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"question": None}, "question must be text"),
-        ({"is_correct": "yes"}, "is_correct must be true or false"),
-        ({"reward": None}, "reward must be a finite number"),
-        ({"reward": "high"}, "reward must be numbers"),
-        ({"reward": 10**400}, "reward must be numbers"),
-        ({"reward": [1, 2]}, "reward must be a finite number"),
-        ({"partial_rewards": [1, None]}, "partial_rewards has nan"),
-        ({"partial_rewards": [1e39, 1]}, "partial_rewards has inf"),
-        ({"partial_rewards": {"a": 1}}, "partial_rewards must be numbers"),
-        ({"num_actions": 2.0} | NO_LISTS, "num_actions must be"),
-        ({"reward": float("nan")}, "reward must be a finite number"),
-        ({"cosine_sim": ["a"]}, "cosine_sim must be numbers"),
-        ({"cosine_sim": [0.5]}, "cosine_sim has 1 numbers for 2 tokens"),
-        ({"partial_rewards": [0.1, float("inf")]}, "partial_rewards has inf"),
-        ({"partial_rewards": [], "cosine_sim": []}, "num_actions must be a whole number above 0"),
-        ({"cosine_sim": None}, "cosine_sim is missing, unlike in the rows before"),
-        ({"partial_rewards": None}, "partial_rewards is missing, unlike in the rows before"),
-        ({"cosine_sim": [0.5, 2.0]}, "cosine_sim has a 2, which is no cosine"),
-        ({"partial_rewards": [[0.1], [0.2]]}, "partial_rewards must be numbers"),
-        ({"partial_rewards": ["0.1", "0.2"]}, "partial_rewards must be numbers"),
-        ({"cosine_sim": [True, False]}, "cosine_sim must be numbers"),
-        ({"reward": True}, "reward must be numbers"),
-        ({"reward": "1.5"}, "reward must be numbers"),
-        ({"num_actions": 2**40} | NO_LISTS, "num_actions must be a whole number above 0"),
-        ({"num_actions": True} | NO_LISTS, "num_actions must be a whole number above 0"),
+        ({"completion": None}, "missing columns completion"),
+        ({"predicted_answer": None, "partial_rewards": None}, "partial_rewards, predicted_answer"),
+        ({"num_tokens": [1] * 40}, "num_tokens values"),
+        ({"label": [True]}, "label has 1 rows, not 40"),
     ],
 )
-def test_bad_rows_of_jsonl_are_refused(
+def test_columns_that_do_not_fit_are_a_defect(
     tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
-    good = {"question": "q", "is_correct": True, "reward": 1.0, "partial_rewards": [0.1, 0.2]}
-    rows = [good | {"cosine_sim": [0.5, 0.5]}, good | {"cosine_sim": [0.5, 0.5]} | change]
-    path = tmp_path / "output.jsonl"
-    path.write_text("\n\n".join(json.dumps(row) for row in rows))
-    # A blank line is no row, but an editor counts it.
-    with pytest.raises(UserError, match=rf"output.jsonl, row 3: {message}"):
-        read_authors_jsonl([path])
+    with pytest.raises(ValueError, match=message):
+        write_columns(tmp_path / "s.parquet", columns() | change)
 
 
 @given(
@@ -225,7 +255,7 @@ def test_percentiles_take_the_token_of_the_definition(
 def test_rows_of_a_table_are_taken(tmp_path: Path) -> None:
     table = read_scores(score_file(tmp_path / "s.parquet"))
     taken = table.take(np.array([7, 3]))
-    assert taken.question.tolist() == ["question 7?", "question 3?"]
+    assert taken.prompt.tolist() == ["question 7?", "question 3?"]
     assert taken.q_values is not None
     assert table.q_values is not None
     assert np.array_equal(taken.q_values[1], table.q_values[3])

@@ -1,14 +1,13 @@
 """Small score tables for the tests of what is made from scores."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gcrm.config.metrics import MetricsOptions
-from gcrm.data.pair_scores import write_pair_scores
-from gcrm.data.preferences import Preference
-from gcrm.data.scores import write_scores
+from gcrm.data.scores import ScoreTable, Split, write_scores
 from gcrm.metrics import run as run_metrics
 
 
@@ -30,14 +29,14 @@ def columns(
         for sign, size in zip(towards, num_tokens, strict=True)
     ]
     result: dict[str, Any] = {
-        "question": [f"question {i // per_problem}?" for i in range(n)],
+        "prompt": [f"question {i // per_problem}?" for i in range(n)],
         "expected_answer": ["18"] * n,
-        "generated_solution": [f"solution {i}\nwith ≥ 2 lines" for i in range(n)],
+        "completion": [f"solution {i}\nwith ≥ 2 lines" for i in range(n)],
         "predicted_answer": [
             "18.0" if right else (None if i % 7 == 0 else str(i % 3))
             for i, right in enumerate(correct)
         ],
-        "is_correct": correct,
+        "label": correct,
         "sample": [i % per_problem for i in range(n)],
         "reward": np.array([rewards[-1] for rewards in partial]),
         "partial_rewards": partial,
@@ -47,10 +46,30 @@ def columns(
     return result | {"q_values": q_values} if with_q_values else result
 
 
-def score_file(path: Path, **options: Any) -> Path:
-    """A score table in a file."""
-    write_scores(path, columns(**options))
+def write_columns(path: Path, made: Mapping[str, Any], split: Split | None = None) -> Path:
+    """A score table in a file; its split is `all` where there are several samples."""
+    split = split or ("all" if any(made["sample"]) else "greedy")
+    write_scores(path, ScoreTable.of(split, made))
     return path
+
+
+def score_file(path: Path, **options: Any) -> Path:
+    """A score table of made columns in a file."""
+    return write_columns(path, columns(**options))
+
+
+def pair_table(
+    pairs: Sequence[tuple[str, str, str]], scores: Mapping[str, Any], left_out: int = 0
+) -> ScoreTable:
+    """Pairs (prompt, chosen, rejected) with the scores of chosen, rejected, chosen, ..."""
+    texts = {
+        "group": np.repeat(np.arange(len(pairs)), 2),
+        "prompt": [prompt for prompt, _, _ in pairs for _ in range(2)],
+        "completion": [side for _, *sides in pairs for side in sides],
+        "label": [True, False] * len(pairs),
+        "sample": [0, 0] * len(pairs),
+    }
+    return ScoreTable.of("pairs", texts | dict(scores), left_out)
 
 
 def pair_metrics(output: Path, seed: int = 0, lift: float = 1.0, left_out: int = 0) -> Path:
@@ -66,7 +85,7 @@ def pair_metrics(output: Path, seed: int = 0, lift: float = 1.0, left_out: int =
         "truncated": lengths == 8,
     }
     path = output.with_suffix(".parquet")
-    pairs = [Preference(f"prompt {i}", "yes", "no") for i in range(60)]
-    write_pair_scores(path, pairs, scores, left_out)
+    pairs = [(f"prompt {i}", "yes", "no") for i in range(60)]
+    write_scores(path, pair_table(pairs, scores, left_out))
     run_metrics(MetricsOptions(pair_scores=path, output=output, bootstrap_resamples=200))
     return output

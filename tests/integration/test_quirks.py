@@ -21,7 +21,7 @@ from gcrm.config.evaluate import EvaluateOptions
 from gcrm.config.metrics import MetricsOptions
 from gcrm.config.report import ReportOptions
 from gcrm.data.completions import read_completions
-from gcrm.data.scores import ScoreTable, read_scores, write_scores
+from gcrm.data.scores import ScoreTable, read_scores
 from gcrm.evaluate import run as run_evaluate
 from gcrm.metrics import run as run_metrics
 from gcrm.modeling.loading import new_reward_model
@@ -30,7 +30,7 @@ from gcrm.modeling.tokenization import Encoder
 from gcrm.report import run as run_report
 from gcrm.stats.answers import canonical
 from helpers.models import make_sentencepiece_tokenizer, save_base_model
-from helpers.score_rows import columns
+from helpers.score_rows import columns, write_columns
 
 Rows = list[dict[str, Any]]
 
@@ -128,10 +128,10 @@ def encoder(home: Path) -> Encoder:
 
 def test_texts_come_through_to_the_letter(table: ScoreTable) -> None:
     """ANSI codes, carriage returns, `</s>`, white space, letters of any script."""
-    assert table.generated_solution is not None and table.predicted_answer is not None
-    assert list(table.generated_solution) == [one["generated_solution"] for one in QUIRKS]
+    assert table.completion is not None and table.predicted_answer is not None
+    assert list(table.completion) == [one["generated_solution"] for one in QUIRKS]
     assert list(table.predicted_answer) == [one["predicted_answer"] for one in QUIRKS]
-    assert list(table.is_correct) == [one["is_correct"] for one in QUIRKS]
+    assert list(table.label) == [one["is_correct"] for one in QUIRKS]
 
 
 def letters(tokens: list[str]) -> str:
@@ -191,7 +191,7 @@ def test_an_empty_solution_is_its_eos(table: ScoreTable) -> None:
 def test_odd_rows_count_in_the_auroc_like_all_others(scored: Path, table: ScoreTable) -> None:
     found = measure(scored)
     assert found["auroc"]["reward"]["n"] == len(QUIRKS)
-    expected = roc_auc_score(table.is_correct, table.reward)
+    expected = roc_auc_score(table.label, table.reward)
     assert found["auroc"]["reward"]["value"] == pytest.approx(expected)
 
 
@@ -202,9 +202,9 @@ def voted(tmp_path: Path, answers: list[str | None], right: list[bool]) -> dict[
     """The metrics of one problem's samples with these answers."""
     n = len(answers)
     made = columns(problems=1, per_problem=n)
-    made |= {"predicted_answer": answers, "is_correct": np.array(right)}
-    write_scores(tmp_path / "all.parquet", made)
-    write_scores(tmp_path / "greedy.parquet", columns(problems=4))
+    made |= {"predicted_answer": answers, "label": np.array(right)}
+    write_columns(tmp_path / "all.parquet", made)
+    write_columns(tmp_path / "greedy.parquet", columns(problems=4))
     return measure(tmp_path / "greedy.parquet", tmp_path / "all.parquet")["voting"]
 
 
@@ -247,8 +247,8 @@ def test_a_solution_within_the_skipped_tokens_is_kept_and_saves_nothing(tmp_path
         "partial_rewards": [[0.5] * 4, [0.5] * 8],
         "q_values": [[-0.9] * 4, [-0.9] * 8],
     }
-    write_scores(tmp_path / "all.parquet", made)
-    write_scores(tmp_path / "greedy.parquet", columns(problems=4))
+    write_columns(tmp_path / "all.parquet", made)
+    write_columns(tmp_path / "greedy.parquet", columns(problems=4))
     voting = measure(tmp_path / "greedy.parquet", tmp_path / "all.parquet")["voting"]
     assert voting["filtered"]["samples_dropped"]["value"] == 0.5
     assert voting["filtered"]["tokens_saved"]["value"] == pytest.approx(2 / 12)
@@ -326,8 +326,8 @@ def test_real_odd_rows(home: Path, tmp_path: Path) -> None:
     write(tmp_path, "rows", "greedy", rows)
     path = score(home, tmp_path, "rows", "greedy", tmp_path)
     table = read_scores(path)
-    assert table.generated_solution is not None
-    assert list(table.generated_solution) == [one["generated_solution"] for one in rows]
+    assert table.completion is not None
+    assert list(table.completion) == [one["generated_solution"] for one in rows]
     found = measure(path)
     assert found["solutions"]["n"] == len(rows)
     assert found["solutions"]["problems"] < len(rows)  # one answer spelt several ways

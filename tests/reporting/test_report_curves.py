@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gcrm.data.scores import Ragged, write_scores
+from gcrm.data.scores import Ragged
 from gcrm.reporting.curves import (
     SHARES,
     Condensed,
@@ -19,7 +19,7 @@ from gcrm.reporting.curves import (
 )
 from gcrm.stats.bootstrap import Bootstrap, interval, ratio_replicates, sum_by
 from gcrm.utils.errors import UserError
-from helpers.score_rows import columns, score_file
+from helpers.score_rows import columns, score_file, write_columns
 
 
 def test_the_course_leaves_out_the_end_token() -> None:
@@ -55,9 +55,9 @@ def test_one_problem_has_no_interval() -> None:
 
 def test_condensing_keeps_right_and_wrong_apart(tmp_path: Path) -> None:
     table = columns(problems=30)
-    write_scores(tmp_path / "scores.parquet", table)
+    write_columns(tmp_path / "scores.parquet", table)
     found = condense(tmp_path / "scores.parquet")
-    right = table["is_correct"]
+    right = table["label"]
     np.testing.assert_allclose(found.right, table["reward"][right], rtol=1e-6)
     np.testing.assert_allclose(found.wrong, table["reward"][~right], rtol=1e-6)
     first = [values[0] for values, good in zip(table["q_values"], right, strict=True) if good]
@@ -125,10 +125,10 @@ def test_a_quarter_of_a_million_solutions_fit(tmp_path: Path) -> None:
     ragged = Ragged(values, offsets)
     table = columns(problems=1)
     table = {name: np.resize(np.asarray(column, object), n) for name, column in table.items()}
-    table |= {"question": [f"question {i}" for i in range(n)], "num_tokens": lengths}
-    table |= {"is_correct": generator.random(n) < 0.5, "reward": generator.normal(size=n)}
+    table |= {"prompt": [f"question {i}" for i in range(n)], "num_tokens": lengths}
+    table |= {"label": generator.random(n) < 0.5, "reward": generator.normal(size=n)}
     table |= {"q_values": ragged, "partial_rewards": ragged}
-    write_scores(tmp_path / "scores.parquet", table)
+    write_columns(tmp_path / "scores.parquet", table)
     del table, ragged, values
     found = condense(tmp_path / "scores.parquet")
     assert len(found.right) + len(found.wrong) == n

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gcrm.data.scores import read_scores, write_scores
+from gcrm.data.scores import read_scores
 from gcrm.modeling.tokenization import Encoder
 from gcrm.reporting.solutions import Filter, Model, chosen, shades_of, solutions_page
 from helpers.models import make_byte_tokenizer
-from helpers.score_rows import columns
+from helpers.score_rows import columns, write_columns
 
 HOSTILE = "<script>alert('1')</script> & \"7\" \x00\x1b[31m </div></body>\n3 + 4 = 7"
 
@@ -31,15 +31,15 @@ def scored(path: Path, solutions: list[str], **changes: Any) -> Path:
     encoder = Encoder(make_byte_tokenizer(), 1000)
     generator = np.random.default_rng(0)
     table = {name: values[:n] for name, values in columns(problems=n).items()}
-    table |= {"generated_solution": solutions, "is_correct": np.arange(n) == 0}
+    table |= {"completion": solutions, "label": np.arange(n) == 0}
     table |= {"truncated": np.zeros(n, bool)} | changes
     table["num_tokens"] = [
         encoder.encode(question, solution).num_tokens
-        for question, solution in zip(table["question"], solutions, strict=True)
+        for question, solution in zip(table["prompt"], solutions, strict=True)
     ]
     for name in ("q_values", "partial_rewards"):
         table[name] = [generator.uniform(-1, 1, count) for count in table["num_tokens"]]
-    write_scores(path, table)
+    write_columns(path, table)
     return path
 
 
@@ -59,23 +59,21 @@ def texts(page: str) -> list[str]:
 
 def test_solutions_are_chosen_by_the_hash_of_their_question(tmp_path: Path) -> None:
     table = columns(problems=40)
-    write_scores(tmp_path / "s.parquet", table)
+    write_columns(tmp_path / "s.parquet", table)
     rows = list(chosen(read_scores(tmp_path / "s.parquet"), 2))
 
     def first(right: bool) -> list[str]:
         of_kind = [
-            q
-            for q, good in zip(table["question"], table["is_correct"], strict=True)
-            if good == right
+            q for q, good in zip(table["prompt"], table["label"], strict=True) if good == right
         ]
         # Their keys are without the question mark.
         return sorted(of_kind, key=lambda q: hashlib.sha256(q.rstrip("?").encode()).hexdigest())[:2]
 
-    assert [table["question"][row] for row in rows] == [*first(True), *first(False)]
+    assert [table["prompt"][row] for row in rows] == [*first(True), *first(False)]
 
 
 def test_cut_solutions_are_not_chosen(tmp_path: Path) -> None:
-    write_scores(tmp_path / "s.parquet", columns() | {"truncated": np.ones(40, bool)})
+    write_columns(tmp_path / "s.parquet", columns() | {"truncated": np.ones(40, bool)})
     assert list(chosen(read_scores(tmp_path / "s.parquet"), 2)) == []
 
 
@@ -104,8 +102,8 @@ def test_low_values_are_dark_and_high_ones_white() -> None:
 
 
 def test_what_cannot_be_shown_has_a_reason(tmp_path: Path, model: Path) -> None:
-    table = columns(problems=2) | {"is_correct": np.array([True, False])}
-    write_scores(tmp_path / "s.parquet", table)  # numbers of tokens that no tokenizer gave
+    table = columns(problems=2) | {"label": np.array([True, False])}
+    write_columns(tmp_path / "s.parquet", table)  # numbers of tokens that no tokenizer gave
     page = page_of(model, tmp_path / "s.parquet")
     assert len(re.findall(r"Not shown: it has \d+ tokens, and scores of \d+\.", page)) == 2
     assert texts(page) == []

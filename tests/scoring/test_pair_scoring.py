@@ -11,8 +11,8 @@ from gcrm import RewardModel
 from gcrm.cli import run_stage
 from gcrm.config.evaluate import EvaluateOptions
 from gcrm.config.metrics import MetricsOptions
-from gcrm.data.pair_scores import read_pair_scores
 from gcrm.data.preferences import cap_pairs, read_preferences
+from gcrm.data.scores import read_scores
 from gcrm.evaluate import run
 from gcrm.metrics import run as run_metrics
 from gcrm.modeling.loading import new_reward_model
@@ -50,8 +50,8 @@ def test_both_sides_have_the_scores_of_the_python_api(folder: Path) -> None:
         assert isinstance(pair.prompt, list)  # a dialogue, scored as one
         expected = rm.score(pair.prompt, [pair.chosen, pair.rejected])
         for i, row in enumerate(rows[2 * number : 2 * number + 2]):
-            assert (row["pair"], row["side"]) == (number, ("chosen", "rejected")[i])
-            assert (row["question"], row["truncated"]) == (pair.question, False)
+            assert (row["group"], row["label"], row["sample"]) == (number, i == 0, 0)
+            assert (row["prompt"], row["truncated"]) == (pair.question, False)
             assert row["completion"] == (pair.chosen, pair.rejected)[i]
             assert row["reward"] == pytest.approx(expected.reward[i], abs=1e-4)
             assert row["partial_rewards"] == pytest.approx(expected.partial_rewards[i], abs=1e-4)
@@ -73,10 +73,10 @@ def test_scores_are_the_same_bytes_every_time(folder: Path) -> None:
 def test_a_cap_takes_pairs_by_hash(folder: Path) -> None:
     path = folder / "capped.parquet"
     assert evaluate(folder, "--output", path, "--vanilla", "--max_pairs", 3) == 0
-    table = read_pair_scores(path)
+    table = read_scores(path)
     expected = cap_pairs(read_preferences([str(folder / "heldout.jsonl")]), 3)
-    assert table.question.tolist() == [pair.question for pair in expected]
-    assert table.chosen.q_values is None
+    assert table.prompt[::2].tolist() == [pair.question for pair in expected]
+    assert table.q_values is None
 
 
 def test_long_prompts_are_left_out_and_long_answers_cut(
@@ -85,10 +85,10 @@ def test_long_prompts_are_left_out_and_long_answers_cut(
     """Dialogues of three turns have 22 tokens before the answer, those of one turn 11."""
     path = folder / "short.parquet"
     assert evaluate(folder, "--output", path, "--vanilla", "--max_len", 15) == 0
-    table = read_pair_scores(path)
+    table = read_scores(path)
     kept = [row for row in dialogue_rows(8) if row["chosen"].count("Human") == 1]
-    assert (len(table), table.left_out) == (len(kept), 8 - len(kept))
-    assert table.chosen.truncated.all()
+    assert (len(table), table.left_out) == (2 * len(kept), 8 - len(kept))
+    assert table.truncated[::2].all()
     said = capsys.readouterr().err
     assert f"{8 - len(kept)} of 8 pairs left out" in said
     assert "lost their end" in said
@@ -105,8 +105,8 @@ def test_standalone_commands_name_sets_by_their_files(
     capsys.readouterr()
     assert run_stage(MetricsOptions, run_metrics, list(map(str, words))) == 0
     printed = capsys.readouterr().out
-    table = read_pair_scores(folder / "eval" / "rm" / "heldout" / "pairs" / "scores.parquet")
-    right = 100 * np.mean(table.chosen.reward > table.rejected.reward)
+    table = read_scores(folder / "eval" / "rm" / "heldout" / "pairs" / "scores.parquet")
+    right = 100 * np.mean(table.reward[::2] > table.reward[1::2])
     line = next(line for line in printed.splitlines() if line.startswith("heldout "))
     assert line.split()[1:3] == ["8", f"{right:.1f}"]
     assert "more.v2" in printed and "AUROC" not in printed

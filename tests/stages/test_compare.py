@@ -15,11 +15,10 @@ from gcrm.compare import run
 from gcrm.config.compare import CompareOptions
 from gcrm.config.metrics import MetricsOptions
 from gcrm.data.questions import question_key
-from gcrm.data.scores import write_scores
 from gcrm.metrics import run as run_metrics
 from gcrm.stats.bootstrap import Bootstrap
 from gcrm.stats.seeds import seed_weights
-from helpers.score_rows import columns
+from helpers.score_rows import columns, write_columns
 
 RESAMPLES = 60
 Json = dict[str, Any]
@@ -46,7 +45,7 @@ def scores(model: int, per_problem: int = 1, with_q_values: bool = True) -> Json
 
 def write(tmp_path: Path, variant: str, seed: int, split: str, table: Json) -> Path:
     path = tmp_path / "scores" / variant / f"seed{seed}" / "gsm8k" / split / "scores.parquet"
-    write_scores(path, table)
+    write_columns(path, table)
     return path
 
 
@@ -156,7 +155,7 @@ def test_a_difference_is_that_of_the_values_with_a_paired_interval(
 
 def resampled_rows() -> list[Any]:
     """The rows of each resample, slowly: problems are drawn in the order of their questions."""
-    by_question = np.argsort([question_key(text) for text in completions()["question"]])
+    by_question = np.argsort([question_key(text) for text in completions()["prompt"]])
     counts = np.concatenate(list(Bootstrap(np.arange(30), RESAMPLES, seed=0).counts()), axis=1).T
     return [np.repeat(by_question, count.astype(int)) for count in counts]
 
@@ -164,7 +163,7 @@ def resampled_rows() -> list[Any]:
 def test_the_interval_is_that_of_the_resampled_rows(one_seed: tuple[Path, Json]) -> None:
     _, found = one_seed
     first, second = scores(3), scores(1)
-    correct = np.array(first["is_correct"])
+    correct = np.array(first["label"])
     replicates = []
     for rows in resampled_rows():
         aurocs = [
@@ -184,7 +183,7 @@ def test_several_seeds_are_resampled_with_the_problems(two_seeds: tuple[Path, Js
     for seed in (0, 1):
         alone = compared(folder, *both(folder, [("vanilla", seed), ("contrastive", seed)]))
         values[str(seed)] = alone["differences"][0]["auroc"]["reward"]["value"]
-        correct = np.array(completions()["is_correct"])
+        correct = np.array(completions()["label"])
         tables = [scores(MODELS.index((name, seed)) + 1) for name in ("contrastive", "vanilla")]
         aurocs = [
             [roc_auc_score(correct[r], np.array(one["reward"])[r]) for r in resampled_rows()]
@@ -231,7 +230,7 @@ def test_the_order_of_rows_does_not_matter(tmp_path: Path, one_seed: tuple[Path,
     greedy, sampled = both(tmp_path, [("vanilla", 0), ("contrastive", 0)])
     for split, per_problem in (("greedy", 1), ("all", 5)):
         table = scores(3, per_problem)
-        order = np.random.default_rng(0).permutation(len(table["question"]))
+        order = np.random.default_rng(0).permutation(len(table["prompt"]))
         shuffled = {name: [values[i] for i in order] for name, values in table.items()}
         write(tmp_path, "contrastive", 0, split, shuffled)
     found = compared(tmp_path, greedy, sampled)["differences"][0]
@@ -293,7 +292,7 @@ def test_what_a_model_lacks_has_a_reason(tmp_path: Path) -> None:
 
 
 def test_one_class_has_a_reason(tmp_path: Path) -> None:
-    one_class = {"is_correct": np.ones(30, bool)}
+    one_class = {"label": np.ones(30, bool)}
     greedy = [
         write(tmp_path, name, 0, "greedy", scores(k) | one_class) for k, name in enumerate("ab")
     ]

@@ -146,7 +146,7 @@ def test_one_benchmark_and_split_as_parquet(folder):
     assert evaluate(folder, *flags) == 0
     table = read_scores(output)
     assert table.sample.tolist() == [0] * 6 + [1] * 6
-    assert not table.is_correct.any() and not table.truncated.any()
+    assert not table.label.any() and not table.truncated.any()
     first = output.read_bytes()
     assert evaluate(folder, *flags) == 0
     assert output.read_bytes() == first
@@ -166,7 +166,7 @@ def test_cap_takes_the_same_problems_of_both_splits(folder):
         output = folder / f"capped-{split}.parquet"
         flags = ["--benchmarks", "gsm8k", "--splits", split, "--output", str(output)]
         assert evaluate(folder, *flags, "--vanilla", "--max_problems", "2") == 0
-        questions.append(set(read_scores(output).question))
+        questions.append(set(read_scores(output).prompt))
     assert questions[0] == questions[1] and len(questions[0]) == 2
 
 

@@ -8,7 +8,7 @@ import pytest
 from gcrm.cli import run_stage
 from gcrm.config.export import ExportOptions
 from gcrm.export import run
-from helpers.score_rows import score_file
+from helpers.score_rows import pair_metrics, score_file
 
 
 def test_export_writes_the_rows_and_where_they_come_from(tmp_path: Path) -> None:
@@ -28,3 +28,11 @@ def test_a_missing_table_is_one_clear_line(
     assert run_stage(ExportOptions, run, words) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error == f"export: error: {tmp_path / 'none.parquet'}: no such file; `evaluate` makes it"
+
+
+def test_pairs_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pair_metrics(tmp_path / "hh.json")
+    words = ["--scores", str(tmp_path / "hh.parquet"), "--output", str(tmp_path / "o.jsonl")]
+    assert run_stage(ExportOptions, run, words) == 1
+    assert "the authors' format has solutions only; this table holds" in capsys.readouterr().err
+    assert not (tmp_path / "o.jsonl").exists()

@@ -16,14 +16,14 @@ from sklearn.metrics import roc_auc_score
 
 from gcrm.cli import run_stage
 from gcrm.config.metrics import MetricsOptions, MetricsSettings
+from gcrm.data.authors_format import write_authors_jsonl
 from gcrm.data.questions import question_hash, question_key
-from gcrm.data.score_files import Ragged
-from gcrm.data.scores import ScoreTable, read_scores, write_authors_jsonl, write_scores
+from gcrm.data.scores import Ragged, ScoreTable, read_scores
 from gcrm.metrics import benchmark_metrics, run
 from gcrm.stats.answers import canonical
 from gcrm.stats.vote_metrics import unpaired_t_test
 from gcrm.stats.voting import QFilter, Samples
-from helpers.score_rows import columns, score_file
+from helpers.score_rows import columns, score_file, write_columns
 
 FAST = MetricsSettings(bootstrap_resamples=50)
 
@@ -31,14 +31,14 @@ FAST = MetricsSettings(bootstrap_resamples=50)
 def made(tmp_path: Path, settings: MetricsSettings = FAST, **change: Any) -> dict[str, Any]:
     """Metrics of a greedy table with the changed columns, and of four samples a problem."""
     greedy = columns() | change
-    write_scores(tmp_path / "greedy.parquet", greedy)
+    write_columns(tmp_path / "greedy.parquet", greedy)
     samples = read_scores(score_file(tmp_path / "all.parquet", per_problem=4, seed=1))
     return benchmark_metrics(read_scores(tmp_path / "greedy.parquet"), samples, settings)
 
 
 def test_aurocs_and_correlations_are_those_of_the_libraries(tmp_path: Path) -> None:
     found, greedy = made(tmp_path), columns()
-    correct, lengths = greedy["is_correct"], greedy["num_tokens"]
+    correct, lengths = greedy["label"], greedy["num_tokens"]
     by_length = roc_auc_score(correct, -lengths)
     reward = roc_auc_score(correct, greedy["reward"])
     assert found["auroc"]["reward"]["value"] == pytest.approx(reward)
@@ -105,9 +105,9 @@ def test_the_order_of_rows_changes_no_value_and_no_interval(tmp_path: Path) -> N
     found = []
     for rows in (np.arange(160), order):
         table = {name: [values[i] for i in rows] for name, values in columns(40, 4).items()}
-        write_scores(tmp_path / "all.parquet", table)
+        write_columns(tmp_path / "all.parquet", table)
         greedy = {name: [v[i] for i in rows if i % 4 == 0] for name, v in columns(40, 4).items()}
-        write_scores(tmp_path / "greedy.parquet", greedy)
+        write_columns(tmp_path / "greedy.parquet", greedy)
         tables = (read_scores(tmp_path / f"{split}.parquet") for split in ("greedy", "all"))
         found.append(flat(benchmark_metrics(*tables, FAST)))
     assert len(found[0]) > 500
@@ -121,11 +121,11 @@ def votes_of(
     """The voting section of samples (question, answer, label, Q-values); greedy: the first row."""
     questions, answers, correct, q_values = zip(*rows, strict=True)
     table: dict[str, Any] = {
-        "question": questions,
+        "prompt": questions,
         "expected_answer": answers,
-        "generated_solution": questions,
+        "completion": questions,
         "predicted_answer": answers,
-        "is_correct": correct,
+        "label": correct,
         "sample": range(len(rows)),
         "reward": np.arange(len(rows)),
         "partial_rewards": q_values,
@@ -133,8 +133,8 @@ def votes_of(
         "num_tokens": [len(row) for row in q_values],
         "truncated": [False] * len(rows),
     }
-    write_scores(tmp_path / "all.parquet", table)
-    write_scores(tmp_path / "greedy.parquet", {name: list(v)[:1] for name, v in table.items()})
+    write_columns(tmp_path / "all.parquet", table)
+    write_columns(tmp_path / "greedy.parquet", {name: list(v)[:1] for name, v in table.items()})
     tables = (read_scores(tmp_path / f"{split}.parquet") for split in ("greedy", "all"))
     found: dict[str, Any] = benchmark_metrics(*tables, FAST)["voting"]
     return found
@@ -192,10 +192,10 @@ def test_the_chosen_threshold_comes_from_the_other_half_of_the_problems(tmp_path
     assert rows.q_values is not None
     assert rows.predicted_answer is not None
     problem = np.arange(len(rows)) // 4
-    keys = [question_key(question) for question in rows.question[::4]]
+    keys = [question_key(question) for question in rows.prompt[::4]]
     half = np.array([int(question_hash(key)[-1], 16) % 2 for key in keys])
     answers = [canonical(answer) for answer in rows.predicted_answer]
-    votes = Samples(problem, answers, rows.is_correct)
+    votes = Samples(problem, answers, rows.label)
     q_filter = QFilter(rows.q_values, problem, skip_tokens=5)
     accuracy, saved, thresholds = np.zeros(len(keys)), 0.0, []
     for reported in (0, 1):
@@ -258,7 +258,7 @@ def test_metrics_are_the_same_bytes_every_time(tmp_path: Path) -> None:
 
 
 def test_a_single_class_gives_null_and_the_reason(tmp_path: Path) -> None:
-    found = made(tmp_path, is_correct=np.ones(40, bool))
+    found = made(tmp_path, label=np.ones(40, bool))
     for name in ("reward", "length", "reward_minus_length"):
         assert found["auroc"][name]["value"] is None
         assert found["auroc"][name]["reason"].startswith("all 40 solutions are correct")
@@ -267,7 +267,7 @@ def test_a_single_class_gives_null_and_the_reason(tmp_path: Path) -> None:
 
 def test_duplicated_questions_count_as_one_problem(tmp_path: Path) -> None:
     twice = [f"Question {i // 2} ." if i % 2 else f"question  {i // 2}" for i in range(40)]
-    found = made(tmp_path, question=twice)["solutions"]
+    found = made(tmp_path, prompt=twice)["solutions"]
     assert (found["n"], found["problems"]) == (40, 20)
 
 
@@ -294,7 +294,7 @@ def test_the_original_command_prints_a_table(
     words += ["--percentiles", "0.5", "1.0", "--bootstrap-resamples", "50"]
     assert run_stage(MetricsOptions, run, words + ["--vanilla"] * vanilla) == 0
     printed = capsys.readouterr().out
-    reward = roc_auc_score(columns()["is_correct"], columns()["reward"])
+    reward = roc_auc_score(columns()["label"], columns()["reward"])
     assert "gsm8k      40  " in printed
     assert f"{reward:.3f} [" in printed
     assert "gsm8k: votes over samples" in printed
@@ -379,8 +379,10 @@ rows_of_scores = st.lists(row_of_scores, min_size=1, max_size=10)
 def table_of(rows: list[tuple[int, str | None, bool, list[float], float]]) -> ScoreTable:
     number, answer, correct, values, reward = zip(*rows, strict=True)
     return ScoreTable(
-        question=np.array([f"question {n}" for n in number], object),
-        is_correct=np.array(correct),
+        split="all",
+        group=np.array(number, np.int32),
+        prompt=np.array([f"question {n}" for n in number], object),
+        label=np.array(correct),
         sample=np.arange(len(rows), dtype=np.int32),
         reward=np.array(reward, np.float32),
         num_tokens=np.array([len(one) for one in values], np.int32),

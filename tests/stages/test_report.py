@@ -15,7 +15,6 @@ from gcrm.compare import run as run_compare
 from gcrm.config.compare import CompareOptions
 from gcrm.config.metrics import MetricsOptions
 from gcrm.config.report import ReportOptions
-from gcrm.data.scores import write_scores
 from gcrm.metrics import run as run_metrics
 from gcrm.report import run
 from gcrm.reporting import contents
@@ -28,7 +27,7 @@ from gcrm.reporting.summary import summary
 from gcrm.reporting.tables import TABLES, Numbers
 from gcrm.reporting.text import Content, report_text
 from helpers.models import make_byte_tokenizer
-from helpers.score_rows import columns, pair_metrics, score_file
+from helpers.score_rows import columns, pair_metrics, score_file, write_columns
 from helpers.workflow_runs import ROOT
 
 VARIANTS = ("vanilla", "contrastive")
@@ -40,8 +39,8 @@ def same_solutions(path: Path, model: int, per_problem: int = 1) -> Path:
     """Scores of the same solutions by another model."""
     scores = columns(per_problem=per_problem, seed=model)
     given = columns(per_problem=per_problem)
-    keys = ("question", "expected_answer", "generated_solution", "predicted_answer", "is_correct")
-    write_scores(path, scores | {key: given[key] for key in keys})
+    keys = ("prompt", "expected_answer", "completion", "predicted_answer", "label")
+    write_columns(path, scores | {key: given[key] for key in keys})
     return path
 
 
@@ -63,8 +62,8 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 scores = folder / "scores" / variant / f"seed{seed}" / benchmark
                 greedy = same_solutions(scores / "greedy/scores.parquet", 2 * name + seed)
                 if benchmark == "mawps":
-                    wrong = {"is_correct": np.zeros(40, bool)}
-                    write_scores(greedy, columns() | wrong)
+                    wrong = {"label": np.zeros(40, bool)}
+                    write_columns(greedy, columns() | wrong)
                 samples = None
                 if benchmark == "gsm8k":
                     samples = same_solutions(scores / "all/scores.parquet", 2 * name + seed, 4)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from gcrm.data.questions import question_hash
-from gcrm.data.score_files import Ragged
+from gcrm.data.scores import Ragged
 from gcrm.stats.filter_curve import CurvePoint, choose_threshold, cross_fitted, filter_curve
 from gcrm.stats.voting import QFilter, Samples
 

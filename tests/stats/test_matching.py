@@ -6,16 +6,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gcrm.data.scores import ScoreTable, read_scores, write_scores
+from gcrm.data.scores import ScoreTable, read_scores
 from gcrm.stats.matching import Completions
 from gcrm.utils.errors import UserError
-from helpers.score_rows import columns
+from helpers.score_rows import columns, write_columns
 
 FIRST, SECOND = Path("first.parquet"), Path("second.parquet")
 
 
 def table(tmp_path: Path, written: dict[str, Any]) -> ScoreTable:
-    write_scores(tmp_path / "s.parquet", written)
+    write_columns(tmp_path / "s.parquet", written)
     return read_scores(tmp_path / "s.parquet")
 
 
@@ -27,7 +27,7 @@ def test_rows_in_any_order_are_put_into_the_first_tables_order(tmp_path: Path) -
     first = columns(per_problem=4)
     second = first | {"reward": np.arange(160.0)}
     shuffled = rows(second, np.random.default_rng(0).permutation(160))
-    shuffled["question"] = [f"  {q.upper()}" for q in shuffled["question"]]  # spelt otherwise
+    shuffled["prompt"] = [f"  {q.upper()}" for q in shuffled["prompt"]]  # spelt otherwise
     found = Completions(table(tmp_path, first), FIRST).in_order(table(tmp_path, shuffled), SECOND)
     assert found.reward.tolist() == list(range(160))
     assert found.sample.tolist() == first["sample"]
@@ -39,8 +39,8 @@ def test_copies_of_one_completion_are_each_matched_once(tmp_path: Path) -> None:
     first = rows(columns(), [0, 1, 0, 2, 0])
     second = rows(columns(), [2, 0, 0, 0, 1])
     found = Completions(table(tmp_path, first), FIRST).in_order(table(tmp_path, second), SECOND)
-    assert found.generated_solution is not None
-    assert found.generated_solution.tolist() == first["generated_solution"]
+    assert found.completion is not None
+    assert found.completion.tolist() == first["completion"]
     two = rows(columns(), [2, 0, 0, 1, 1])
     with pytest.raises(UserError, match="1 of its rows are missing here, and 1 here are not there"):
         Completions(table(tmp_path, first), FIRST).in_order(table(tmp_path, two), SECOND)
@@ -59,12 +59,12 @@ def test_copies_of_one_completion_are_each_matched_once(tmp_path: Path) -> None:
             "1 of its rows are missing here, and 1 here are not there",
         ),
         (
-            lambda made: made | {"is_correct": ~made["is_correct"]},
+            lambda made: made | {"label": ~made["label"]},
             "second.parquet, row 1: another solution, answer or label than in first.parquet "
             "(sample 0 of 'question 0?')",
         ),
         (
-            lambda made: made | {"generated_solution": [*made["generated_solution"][:-1], "new"]},
+            lambda made: made | {"completion": [*made["completion"][:-1], "new"]},
             "second.parquet, row 40: another solution",
         ),
         (lambda made: made | {"predicted_answer": ["7"] * 40}, "row 1: another solution"),

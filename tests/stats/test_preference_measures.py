@@ -11,11 +11,11 @@ from gcrm.cli import run_stage
 from gcrm.compare import run
 from gcrm.config.compare import CompareOptions
 from gcrm.config.metrics import MetricsOptions
-from gcrm.data.pair_scores import write_pair_scores
-from gcrm.data.preferences import Preference
+from gcrm.data.scores import write_scores
 from gcrm.metrics import run as run_metrics
+from helpers.score_rows import pair_table
 
-PAIRS = [Preference(f"prompt {i // 2}", f"yes {i % 7}", f"no {i}") for i in range(60)]
+PAIRS = [(f"prompt {i // 2}", f"yes {i % 7}", f"no {i}") for i in range(60)]
 Json = dict[str, Any]
 
 
@@ -23,7 +23,7 @@ def write(
     home: Path,
     variant: str,
     seed: int,
-    pairs: list[Preference] = PAIRS,
+    pairs: list[tuple[str, str, str]] = PAIRS,
     left_out: int = 0,
     with_q_values: bool = True,
 ) -> Path:
@@ -41,7 +41,7 @@ def write(
     }
     scores |= {"q_values": [np.tanh(row) for row in partial]} if with_q_values else {}
     path = home / variant / f"seed{seed}" / "hh" / "pairs" / "scores.parquet"
-    write_pair_scores(path, pairs, scores, left_out)
+    write_scores(path, pair_table(pairs, scores, left_out))
     return path
 
 
@@ -49,8 +49,8 @@ def right_of(path: Path) -> np.ndarray:
     """Which pairs of a file have the higher reward on the chosen side."""
     import pandas as pd
 
-    table = pd.read_parquet(path).pivot(index="pair", columns="side", values="reward")
-    return (table["chosen"] > table["rejected"]).to_numpy(float)
+    table = pd.read_parquet(path).pivot(index="group", columns="label", values="reward")
+    return (table[True] > table[False]).to_numpy(float)
 
 
 def compared(tmp_path: Path, *paths: Path, **options: Any) -> Json:

@@ -1,5 +1,6 @@
 """Preference accuracy against slow versions, by hand, and by simulation."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gcrm.config.metrics import MetricsSettings
-from gcrm.data.pair_scores import PairScores, SideScores
-from gcrm.data.score_files import Ragged
+from gcrm.data.scores import ScoreTable
 from gcrm.stats.bootstrap import Bootstrap
 from gcrm.stats.preference_metrics import (
     chosen_above,
@@ -17,19 +17,33 @@ from gcrm.stats.preference_metrics import (
     pair_values,
     preference_metrics,
 )
+from helpers.score_rows import pair_table
 
 FAST = MetricsSettings(bootstrap_resamples=200)
 
 
-def side(partial: list[list[float]], q_values: list[list[float]] | None = None) -> SideScores:
-    return SideScores(
-        np.array(["text"] * len(partial), object),
-        np.array([row[-1] for row in partial], np.float32),
-        np.array([len(row) for row in partial], np.int32),
-        np.zeros(len(partial), bool),
-        Ragged.of(partial),
-        None if q_values is None else Ragged.of(q_values),
+Side = tuple[list[list[float]], list[list[float]] | None]
+"""partial rewards and Q-values of one side of all pairs"""
+
+
+def side(partial: list[list[float]], q_values: list[list[float]] | None = None) -> Side:
+    return partial, q_values
+
+
+def pairs_of(prompts: Sequence[str], chosen: Side, rejected: Side, left_out: int = 0) -> ScoreTable:
+    partial, q_values = (
+        None if a is None or b is None else [row for rows in zip(a, b, strict=True) for row in rows]
+        for a, b in zip(chosen, rejected, strict=True)
     )
+    assert partial is not None
+    scores = {
+        "reward": [row[-1] for row in partial],
+        "partial_rewards": partial,
+        "q_values": q_values,
+        "num_tokens": [len(row) for row in partial],
+        "truncated": [False] * len(partial),
+    }
+    return pair_table([(prompt, "text", "text") for prompt in prompts], scores, left_out)
 
 
 def values(found: dict[str, Any]) -> dict[str, float | None]:
@@ -40,7 +54,7 @@ def test_by_hand() -> None:
     """Three pairs: right and shorter, wrong and longer, and equal in both."""
     chosen = side([[9.0, 2.0], [0.0, 0.0, 0.0, 1.0], [5.0]], [[0.9, 0.1], [0.0] * 4, [0.5]])
     rejected = side([[0.0, 0.0, 1.0], [0.0, 3.0], [5.0]], [[0.0, 0.0, 0.2], [0.0] * 2, [0.4]])
-    found = preference_metrics(PairScores(np.array(["a", "b", "c"]), chosen, rejected, 4), FAST)
+    found = preference_metrics(pairs_of(["a", "b", "c"], chosen, rejected, 4), FAST)
     assert found["pairs"] == {"n": 3, "prompts": 3, "ties": 1, "truncated": 0, "left_out": 4}
     assert values(found["accuracy"]) == pytest.approx(
         {
@@ -75,8 +89,8 @@ def test_every_share_is_counted_pair_by_pair(
     pairs: list[tuple[str, list[float], list[float]]],
 ) -> None:
     questions, chosen, rejected = zip(*pairs, strict=True)
-    scores = PairScores(
-        np.array(questions, object),
+    scores = pairs_of(
+        questions,
         side(list(chosen), list(rejected)),
         side(list(rejected), list(chosen)),
         0,
@@ -101,7 +115,7 @@ def test_every_share_is_counted_pair_by_pair(
     assert found["pairs"]["ties"] == sum(c[-1] == r[-1] for _, c, r in pairs)
 
 
-def simulated(prompts: int, per_prompt: int, seed: int) -> PairScores:
+def simulated(prompts: int, per_prompt: int, seed: int) -> ScoreTable:
     """Pairs whose margins share a part within each prompt."""
     generator = np.random.default_rng(seed)
     margins = generator.normal(0.4, 1, prompts)[:, None] + generator.normal(
@@ -110,14 +124,14 @@ def simulated(prompts: int, per_prompt: int, seed: int) -> PairScores:
     rewards = margins.ravel()
     questions = np.repeat([f"prompt {i}" for i in range(prompts)], per_prompt)
     none = [[0.0]] * len(rewards)
-    return PairScores(questions, side([[r] for r in rewards]), side(none), 0)
+    return pairs_of(questions, side([[r] for r in rewards]), side(none), 0)
 
 
 def test_intervals_resample_prompts_whole() -> None:
     """As a slow bootstrap does that draws prompts and takes all of their pairs."""
     scores = simulated(30, 4, 0)
     found = preference_metrics(scores, MetricsSettings(bootstrap_resamples=4000))["accuracy"]
-    right = (scores.chosen.reward > 0).reshape(30, 4)
+    right = (scores.reward[::2] > 0).reshape(30, 4)
     generator = np.random.default_rng(1)
     means = [right[generator.integers(0, 30, 30)].mean() for _ in range(4000)]
     expected = np.quantile(means, [0.025, 0.975])
@@ -144,9 +158,9 @@ def test_a_difference_is_paired() -> None:
     generator = np.random.default_rng(0)
     lengths = generator.integers(1, 9, (2, 50))
     chosen, rejected = (side([[float(n)] * n for n in row]) for row in lengths)
-    found = preference_metrics(
-        PairScores(np.array([f"q {i}" for i in range(50)]), chosen, rejected, 0), FAST
-    )["accuracy"]
+    found = preference_metrics(pairs_of([f"q {i}" for i in range(50)], chosen, rejected, 0), FAST)[
+        "accuracy"
+    ]
     assert found["reward_minus_longer"]["interval"] == [0, 0]
     low, high = found["reward_minus_shorter"]["interval"]
     assert low < high
@@ -155,7 +169,7 @@ def test_a_difference_is_paired() -> None:
 
 def test_without_q_values_the_reason_is_given() -> None:
     one = side([[1.0, 2.0]])
-    found = preference_metrics(PairScores(np.array(["q"]), one, one, 0), FAST)
+    found = preference_metrics(pairs_of(["q"], one, one, 0), FAST)
     assert list(found["accuracy"]["q_value"]) == ["reason"]
     assert list(found["partial_accuracy"]["q_value"]) == ["reason"]
     assert found["accuracy"]["reward"]["value"] == 0.5
@@ -172,7 +186,7 @@ def test_two_variants_are_compared_pair_by_pair() -> None:
     scores = simulated(20, 2, 3)
     values = pair_values(scores, [0.5])
     found = preference_metrics(scores, MetricsSettings(bootstrap_resamples=20, percentiles=[0.5]))
-    right = [1.0 if reward > 0 else 0.0 for reward in scores.chosen.reward]
+    right = [1.0 if reward > 0 else 0.0 for reward in scores.reward[::2]]
     assert values["accuracy", "reward"].tolist() == right
     for place in (("accuracy", "reward_minus_longer"), ("partial_accuracy", "reward", "0.5")):
         part: Any = found
@@ -180,7 +194,7 @@ def test_two_variants_are_compared_pair_by_pair() -> None:
             part = part[key]
         assert part["value"] == pytest.approx(values[place].mean())
     assert found["margin"]["value"] == pytest.approx(values["margin",].mean())
-    bootstrap = Bootstrap.over_problems(scores.question, MetricsSettings(bootstrap_resamples=20))
+    bootstrap = Bootstrap.over_problems(scores.prompt[::2], MetricsSettings(bootstrap_resamples=20))
     gap = values["accuracy", "reward"] - values["accuracy", "shorter"]
     replicates = mean_replicates_over_pairs(np.stack([gap]), bootstrap)
     counts = np.concatenate(list(bootstrap.counts()), axis=1)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gcrm.data.score_files import Ragged
+from gcrm.data.scores import Ragged
 from gcrm.stats.bootstrap import codes
 from gcrm.stats.voting import LengthFilter, QFilter, Samples
 

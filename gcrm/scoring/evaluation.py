@@ -1,0 +1,228 @@
+"""From completions or held-out preference pairs to score tables: read, encode, score, write."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from gcrm.config.evaluate import EvaluateOptions
+from gcrm.config.layout import completion_files
+from gcrm.config.metrics import MetricsSettings
+from gcrm.data.authors_format import write_authors_jsonl
+from gcrm.data.completions import read_completions
+from gcrm.data.preferences import Prompt, read_heldout
+from gcrm.data.scores import ScoreTable, Split, groups_of, write_scores
+from gcrm.lineage.provenance import FILE, beside, read_provenance, write_provenance
+from gcrm.modeling.tokenization import Encoded, Encoder, PromptTooLong
+from gcrm.scoring.scorer import Scorer
+from gcrm.utils.errors import UserError
+from gcrm.utils.logging import say
+from gcrm.utils.paths import set_name
+
+SKIPPED_TOKENS: int = MetricsSettings.model_fields["skip_tokens"].default
+"""The share of dropped samples is reported for the default of `metrics`."""
+
+
+@dataclass(frozen=True)
+class Unscored:
+    """The rows of one table before they are scored.
+
+    Attributes:
+        name: benchmark or held-out set.
+        source: what messages call the data.
+        prompts: of each row, as it is encoded: a question, or the turns of a dialogue.
+        columns: of the score table: texts, labels, samples and groups.
+        inputs: the files that the rows come from, for the provenance.
+        left_out: pairs that are not among the rows.
+    """
+
+    name: str
+    split: Split
+    source: str
+    prompts: Sequence[Prompt]
+    columns: Mapping[str, Sequence[Any]]
+    inputs: Sequence[Path | str]
+    left_out: int = 0
+
+    @property
+    def texts(self) -> list[tuple[Prompt, str]]:
+        """Prompt and completion of each row."""
+        return list(zip(self.prompts, self.columns["completion"], strict=True))
+
+    def without(self, rows: set[int]) -> "Unscored":
+        """Without the rows of these pairs."""
+        kept = [row for row in range(len(self.prompts)) if row not in rows]
+        columns = {name: [column[row] for row in kept] for name, column in self.columns.items()}
+        columns["group"] = [position // 2 for position in range(len(kept))]
+        prompts = [self.prompts[row] for row in kept]
+        return replace(self, prompts=prompts, columns=columns, left_out=len(rows) // 2)
+
+
+def evaluate(options: EvaluateOptions) -> None:
+    """Score the benchmarks or the held-out sets of the options.
+
+    Raises:
+        UserError: a file is missing or broken (all are read before the first is scored), or a
+            prompt leaves no room for a completion.
+    """
+    tables = [*(_pairs(options) if options.dataset else _solutions(options))]
+    for table in tables:
+        _check_place(options, scores_path(options, table))
+    with Scorer(options) as scorer:
+        for table in tables:
+            rows, encoded = encode(table, scorer.reward_model.encoder)
+            path = scores_path(options, rows)
+            scores = scorer.score(encoded, f"{rows.name} {rows.split}", path)
+            scored = ScoreTable.of(rows.split, {**rows.columns, **vars(scores)}, rows.left_out)
+            if scorer.processes.first:
+                _write(options, rows, scored, path)
+            _say_filtered(options, scored)
+
+
+def _solutions(options: EvaluateOptions) -> Iterator[Unscored]:
+    folder = options.completions_data_path
+    assert folder is not None  # the options model ensures it
+    for benchmark in options.benchmarks:
+        for split in options.splits:
+            files = completion_files(folder, benchmark, split)
+            if split == "all" and not files and options.output is None:
+                continue
+            rows = read_completions(folder, benchmark, split, options.max_problems)
+            questions = [row["question"] for row in rows]
+            columns: dict[str, Sequence[Any]] = {
+                "group": groups_of(questions).tolist(),
+                "prompt": questions,
+                "completion": [row["generated_solution"] for row in rows],
+                "label": [row["is_correct"] for row in rows],
+            }
+            for name in ("sample", "expected_answer", "predicted_answer"):
+                columns[name] = [row[name] for row in rows]
+            if options.max_problems is not None:  # which counts the problems of both splits
+                splits: tuple[Literal["greedy", "all"], ...] = ("greedy", "all")
+                files = [
+                    file for one in splits for file in completion_files(folder, benchmark, one)
+                ]
+            yield Unscored(benchmark, split, f"{benchmark} {split}", questions, columns, files)
+
+
+def _pairs(options: EvaluateOptions) -> Iterator[Unscored]:
+    for source in options.dataset:
+        pairs = read_heldout([source], max_pairs=options.max_pairs)
+        columns: dict[str, Sequence[Any]] = {
+            "group": [number for number in range(len(pairs)) for _ in range(2)],
+            "prompt": [pair.question for pair in pairs for _ in range(2)],
+            "completion": [text for pair in pairs for text in (pair.chosen, pair.rejected)],
+            "label": [True, False] * len(pairs),
+            "sample": [0, 0] * len(pairs),
+        }
+        prompts = [pair.prompt for pair in pairs for _ in range(2)]
+        yield Unscored(set_name(source), "pairs", source, prompts, columns, [source])
+
+
+def encode(table: Unscored, encoder: Encoder) -> tuple[Unscored, list[Encoded]]:
+    """Encode the rows; pairs whose prompts are too long are left out.
+
+    Raises:
+        UserError: the prompt of a solution is too long, or those of all pairs.
+    """
+    if table.split == "pairs":
+        table, encoded = _encode_pairs(table, encoder)
+    else:
+        encoded = _encode_solutions(table, encoder)
+    if truncated := sum(one.truncated for one in encoded):
+        say(
+            f"evaluate {table.source}: {truncated} of {len(encoded)} completions are longer than "
+            f"{encoder.max_len} tokens with their prompts and lost their end (column 'truncated')"
+        )
+    return table, encoded
+
+
+def _encode_solutions(table: Unscored, encoder: Encoder) -> list[Encoded]:
+    try:
+        return encoder.encode_many(table.texts)
+    except PromptTooLong as error:
+        questions = set(table.columns["prompt"])
+        long = sum(len(encoder.prompt_ids(one)) >= encoder.max_len for one in questions)
+        raise UserError(
+            f"{table.source}: {error}; so are {long} of {len(questions)} problems: raise max_len, "
+            "if the model's context is longer, or take their rows out of the files"
+        ) from None
+
+
+def _encode_pairs(table: Unscored, encoder: Encoder) -> tuple[Unscored, list[Encoded]]:
+    encoded: list[Encoded] = []
+    long: set[int] = set()
+    texts = table.texts
+    for row in range(0, len(texts), 2):
+        try:
+            encoded += encoder.encode_many(texts[row : row + 2])
+        except PromptTooLong:
+            long |= {row, row + 1}
+    if not encoded:
+        raise UserError(
+            f"{table.source}: no prompt leaves room for an answer in max_len = {encoder.max_len} "
+            "tokens"
+        )
+    if long:
+        say(
+            f"evaluate {table.source}: {len(long) // 2} of {len(texts) // 2} pairs left out: their "
+            f"prompts leave no room for an answer in {encoder.max_len} tokens"
+        )
+    return (table.without(long) if long else table), encoded
+
+
+def scores_path(options: EvaluateOptions, table: Unscored) -> Path:
+    """The Parquet file of a table."""
+    if options.output is not None:
+        return options.output
+    assert options.save_dir is not None  # the options model ensures it
+    model = set_name(options.reward_model_path)
+    return options.save_dir / model / table.name / table.split / "scores.parquet"
+
+
+def _check_place(options: EvaluateOptions, path: Path) -> None:
+    """Refuse to replace the scores of another model: many models are called seed0.
+
+    Raises:
+        UserError: the folder holds such scores.
+    """
+    if options.output is not None:
+        return
+    for facts in map(read_provenance, path.parent.glob(f"*.{FILE}")):
+        other = facts and facts["options"].get("reward_model_path")
+        if other and os.path.realpath(other) != os.path.realpath(options.reward_model_path):
+            raise UserError(
+                f"{path.parent}: holds the scores of {other}; give another --save_dir for those of "
+                f"{options.reward_model_path}"
+            )
+
+
+def _write(options: EvaluateOptions, rows: Unscored, scored: ScoreTable, path: Path) -> None:
+    """Write the table, for standalone commands as the authors' JSON lines, and its provenance."""
+    if options.output is None and rows.split != "pairs":
+        path = path.with_name("output.jsonl")
+        write_authors_jsonl(path, scored)
+    else:
+        write_scores(path, scored)
+    if options.output is None:
+        say(f"evaluate: wrote {path}")
+    facts = {"completions": len(scored)}
+    if rows.split == "pairs":
+        facts = {"pairs": len(scored) // 2, "pairs_left_out": rows.left_out}
+    inputs = [*options.model_sources, *rows.inputs]
+    write_provenance(beside(path), options, inputs, [path], **facts)
+
+
+def _say_filtered(options: EvaluateOptions, scored: ScoreTable) -> None:
+    """Report what the filter would drop at this threshold; `metrics` says what that is worth."""
+    if scored.q_values is None or scored.split == "pairs":
+        return
+    considered = [scored.q_values[row][SKIPPED_TOKENS:] for row in range(len(scored))]
+    dropped = np.mean([bool((values < options.filter_threshold).any()) for values in considered])
+    say(
+        f"evaluate: {dropped:.1%} of the completions have a Q-value below "
+        f"{options.filter_threshold:g}"
+    )
