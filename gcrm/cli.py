@@ -1,7 +1,7 @@
-"""The command line of every stage, made from its options model: `python -m gcrm.<stage>`.
+"""The command line of a stage (`python -m gcrm.<stage>`), generated from its options model.
 
-Option names are those of the original commands; `-` and `_` are alike. Values are checked by the
-options model, so that a command and the config refuse the same things in the same words.
+Options have the names of the original commands, with `-` or `_`. The options model checks the
+values, so a command and the config refuse the same values with the same message.
 """
 
 import argparse
@@ -38,13 +38,14 @@ def run_stage(
 ) -> int:
     """Parse the command line into `options_model`, run the stage, and return its exit status.
 
-    Mistakes of the user end in one clear line and status 1, interruption in status 130; anything
-    else keeps its traceback (in the log file, if there is one).
+    A mistake of the user ends in one line and status 1, an interruption in status 130. Any other
+    exception keeps its traceback, in the log file if there is one.
 
     Args:
-        before: called with the name of the stage when its log is set up; see `gcrm.take_gpus`.
+        before: called with the stage's name once its log is set up; `gcrm.utils.gpus.take_gpus`.
     """
     stage = options_model.__module__.rpartition(".")[2]
+    log = logging.getLogger("gcrm")
     log_file: Path | None = None
     end_with_snakemake()
     try:
@@ -57,10 +58,10 @@ def run_stage(
         log_file = wanted
         if before is not None:
             before(stage)
-        logging.getLogger("gcrm").info("%s: options %s", stage, options.model_dump_json())
+        log.info("%s: options %s", stage, options.model_dump_json())
         started = time.monotonic()
         run(options)
-        logging.getLogger("gcrm").info("%s: done in %.1f s", stage, time.monotonic() - started)
+        log.info("%s: done in %.1f s", stage, time.monotonic() - started)
         return 0
     except UserError as error:
         return _fail(f"{stage}: error: {error}", log_file)
@@ -71,26 +72,26 @@ def run_stage(
             return _fail(f"{stage}: error: {problem}", log_file)
         if log_file is None:
             raise
-        logging.getLogger("gcrm").exception("%s failed", stage)
+        log.exception("%s failed", stage)
         reason = str(error).strip().partition("\n")[0]
         return _fail(f"{stage}: failed: {type(error).__name__}: {reason} (see {log_file})")
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, without the usage of all options before it."""
+    """Reports a mistake in one line, without the usage of all options before it."""
 
     def error(self, message: str) -> NoReturn:
-        """Called by argparse for every mistake."""
+        """Raise what argparse would print."""
         raise UserError(f"{message}; --help explains every option")
 
 
 def parse(
     options_model: type[Options], stage: str, argv: Sequence[str]
 ) -> tuple[Options, Path | None]:
-    """The checked options and the log file (or None) that `argv` gives.
+    """The checked options and the log file (or None) of a command line.
 
     Raises:
-        UserError: a flag is unknown, or a value missing, unknown or out of its range.
+        UserError: an option is unknown, or a value is missing, unknown or out of its range.
         SystemExit: `--help`.
     """
     parser = Parser(
@@ -120,6 +121,7 @@ def parse(
 
 
 def _flag_errors(error: ValidationError, model: type[Settings]) -> str:
+    """All errors in one line; an error of a single option begins with its flag."""
     lines = [line.removeprefix(": ") for line in explain(error, "", model).splitlines()]
     of_one_option = [bool(problem["loc"]) for problem in error.errors()]
     return "; ".join("--" * one + line for one, line in zip(of_one_option, lines, strict=True))
@@ -136,7 +138,10 @@ def _unknown(word: str, model: type[Settings]) -> str:
 
 
 def _plain(word: str) -> str:
-    """Options with dashes; negative numbers without exponent, or -1e-5 is taken for a flag."""
+    """The word as argparse needs it: options with dashes, negative numbers without exponent.
+
+    argparse would take -1e-5 for an option.
+    """
     if re.fullmatch(r"-(\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?", word, re.IGNORECASE | re.ASCII):
         return f"{Decimal(word):f}"
     if not word.startswith("--"):
@@ -180,7 +185,7 @@ def _help(field: FieldInfo) -> str:
     text = " ".join((field.description or "").split())
     if field.is_required():
         text += " (required)"
-    elif "(default:" not in text:  # where none stands for something, the description says for what
+    elif "(default:" not in text:  # else the description says what no value means
         default = field.get_default(call_default_factory=True)
         if isinstance(default, list | tuple):
             default = " ".join(map(str, default))
@@ -189,7 +194,7 @@ def _help(field: FieldInfo) -> str:
 
 
 def show(text: str) -> None:
-    """Print what a command is asked for; a reader who has seen enough, as `head`, is no error.
+    """Print a result to standard output; a reader that stops early, like `head`, is no error.
 
     Raises:
         UserError: standard output cannot be written.
@@ -197,7 +202,7 @@ def show(text: str) -> None:
     try:
         print(text, end="", flush=True)
     except OSError as error:
-        # What is still in the buffer would fail once more as the process ends.
+        # The rest of the buffer would fail once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
             reason = disk_problem(error) or error.strerror

@@ -37,9 +37,10 @@ def main(words: Sequence[str]) -> int:
 
 
 def _stage(command: Sequence[str]) -> str:
-    """The name of what a command runs: `train` for `python -m gcrm.train …`."""
+    """What a command runs, for messages: `train` for `python -m gcrm.train …` or `gcrm train …`."""
     modules = [word.removeprefix("gcrm.") for word in command if word.startswith("gcrm.")]
-    return modules[0] if modules else Path(command[0]).name
+    program = Path(command[0]).name
+    return next(iter(modules), command[1] if program == "gcrm" and command[1:] else program)
 
 
 if __name__ == "__main__":

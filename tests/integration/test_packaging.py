@@ -20,6 +20,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from gcrm import cli
+from gcrm.__main__ import main
 from gcrm.config.base import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -125,6 +126,11 @@ def third_party_imports(folder: Path) -> set[str]:
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 names.add(node.module.partition(".")[0])
     return names - set(sys.stdlib_module_names) - {"gcrm"}
+
+
+def test_the_console_script_is_the_command() -> None:
+    script = importlib.metadata.EntryPoint("gcrm", PROJECT["scripts"]["gcrm"], "console_scripts")
+    assert script.load() is main
 
 
 def test_every_package_folder_is_installed() -> None:

@@ -1,5 +1,6 @@
 """The command line of every stage."""
 
+import re
 import shlex
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, SecretStr, ValidationError
 
+import gcrm.__main__ as gcrm_main
+from gcrm.__main__ import main
 from gcrm.cli import parse, run_stage
 from gcrm.config.base import flags
 from gcrm.config.evaluate import EvaluateOptions
@@ -352,11 +355,56 @@ def test_every_setting_is_described(name):
         assert info.description and info.description.strip(), field
 
 
+# The console script.
+
+
+def gcrm(*words):
+    return subprocess.run(
+        [sys.executable, "-m", "gcrm", *words], capture_output=True, text=True, check=False
+    )
+
+
+def test_its_help_lists_every_stage(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["gcrm", "--help"])
+    assert main() == 0
+    package = Path(gcrm_main.__file__).parent
+    modules = {path.stem for path in package.glob("*.py")} - {"__init__", "__main__", "cli"}
+    listed = re.findall(r"^  (\w+) +\S", capsys.readouterr().out, flags=re.MULTILINE)
+    assert sorted(listed) == sorted(modules)
+    assert listed.index("train") < listed.index("represent") < listed.index("evaluate")
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "shown"),
+    [
+        ([], 0, "usage: gcrm STAGE"),
+        (["--version"], 0, "gcrm "),
+        (["trian", "--x"], 1, "gcrm: error: unknown stage 'trian'; did you mean train?\n"),
+        (["\x1b[1m"], 1, "unknown stage '\\x1b[1m'; gcrm --help lists all stages\n"),
+        (["cli"], 1, "unknown stage 'cli'"),
+    ],
+)
+def test_what_is_no_stage(capsys, monkeypatch, words, status, shown):
+    monkeypatch.setattr(sys, "argv", ["gcrm", *words])
+    assert main() == status
+    told = capsys.readouterr()
+    assert shown in (told.err if status else told.out)
+    assert not status or told.err.count("\n") == 1
+
+
+def test_a_stage_has_its_own_command_line():
+    done = gcrm("export", "--scores", "none.parquet", "--output", "x.jsonl")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("export: error: none.parquet: ") and done.stderr.count("\n") == 1
+    assert gcrm("gpus", "1").stderr.startswith("gpus: error: usage: ")
+
+
 def test_help_of_a_stage_is_quick_for_it_loads_no_torch():
-    code = "import sys; sys.argv = ['x', '--help']; import runpy\n"
-    code += "try: runpy.run_module('gcrm.train', run_name='__main__')\n"
-    code += "except SystemExit: print([m for m in ('torch',) if m in sys.modules])"
+    code = "import sys; sys.argv = ['gcrm', 'train', '--help']; from gcrm.__main__ import main\n"
+    code += "try: main()\n"
+    code += "except SystemExit: print([m for m in ('torch', 'pandas') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("usage: python -m gcrm.train ")
     assert done.stdout.splitlines()[-1] == "[]"
 
 
