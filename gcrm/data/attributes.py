@@ -1,27 +1,27 @@
-"""Completions whose states make goal states, one by one: data of any size fits into memory.
+"""The completions that goal states are made from, read one by one.
 
-They are the chosen completions of preference pairs or, where attributes are asked for, the
-responses of rows `prompt`, `response` and scores, as HelpSteer has them. An attribute's goal state
-is made from the completions with its highest values.
+These are the chosen completions of preference pairs or, with attributes, the responses of rows
+`prompt`, `response` and scores (the layout of HelpSteer). An attribute's goal state is made from
+the completions with its highest values.
 """
 
 import heapq
 import math
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from gcrm.data.preferences import (
     Preference,
+    check_number,
+    check_prompt,
     check_text,
     columns_of,
-    finite_number,
-    messages_of,
-    pair_of,
     pair_rank,
-    say_equal_sides,
+    parse_pair,
+    report_equal_sides,
 )
-from gcrm.data.rows import rows_of
+from gcrm.data.sources import iter_rows
 from gcrm.utils.errors import UserError
 from gcrm.utils.io import Row
 
@@ -30,12 +30,12 @@ RESPONSE_COLUMNS = ("prompt", "response")
 
 @dataclass(frozen=True)
 class Response:
-    """A completion and its values.
+    """A completion and its attribute values.
 
     Attributes:
-        pair: prompt and chosen completion; `rejected` is empty where the data has responses alone.
-        is_chosen: it is the chosen completion of a pair, and not a response of unknown worth.
-        values: of the attributes, in their order.
+        pair: prompt and chosen completion; `rejected` is empty where the data has single responses.
+        is_chosen: whether it is the chosen completion of a pair.
+        values: its attributes, in their order.
     """
 
     pair: Preference
@@ -49,8 +49,8 @@ class Selection:
 
     Attributes:
         lowest: for each attribute, the lowest value that counts as one of the highest.
-        counts: completions for each goal state; that of all attributes together is "".
-        total: completions that count for anything.
+        counts: completions for each goal state; "" is that of all attributes together.
+        total: completions that count for any goal state.
     """
 
     sources: Sequence[str]
@@ -61,10 +61,9 @@ class Selection:
 
     def __iter__(self) -> Iterator[tuple[Preference, list[bool]]]:
         """Prompt and completion, and whether it counts for the goal state and each attribute's."""
-        responses = _all(self.sources, list(self.lowest), aloud=False)
-        for number, response in enumerate(responses):
+        for number, response in enumerate(_iter_responses(self.sources, list(self.lowest))):
             if self.sample is None or number in self.sample:
-                members = _members(response.is_chosen, response.values, self.lowest.values())
+                members = _members(response.is_chosen, response.values, self.lowest)
                 if any(members):
                     yield response.pair, members
 
@@ -78,93 +77,85 @@ def select(
     """Read the data once, check it, and decide what counts. Keeps 8 bytes a value, and no text.
 
     Args:
-        share: of the completions, how many have an attribute's highest values; equal values are
-            all in. 0: only the very highest value.
-        max_pairs: cap on the completions, by hash of the prompt, before anything else.
+        share: share of the completions that have an attribute's highest values; ties are all in.
+            0: only the single highest value.
+        max_pairs: cap on the completions, by hash of the prompt, applied first.
 
     Raises:
         UserError: a source cannot be read, a row is broken, or lacks an attribute.
     """
-    columns = [array("d") for _ in attributes]
-    is_chosen = array("b")
-    responses = enumerate(_all(sources, attributes, aloud=True))
+    responses = enumerate(_iter_responses(sources, attributes, report=True))
+    kept: Iterable[tuple[bool, tuple[float, ...]]]
     sample: frozenset[int] | None = None
-    if max_pairs is not None:
+    if max_pairs is None:
+        kept = ((one.is_chosen, one.values) for _, one in responses)
+    else:
         ranked = (
             (pair_rank(one.pair), number, one.is_chosen, one.values) for number, one in responses
         )
         smallest = heapq.nsmallest(max_pairs, ranked)
         sample = frozenset(number for _, number, _, _ in smallest)
-        kept = ((chosen, values) for _, _, chosen, values in smallest)
-    else:
-        kept = ((one.is_chosen, one.values) for _, one in responses)
-    for chosen, values in kept:
-        is_chosen.append(chosen)
+        kept = ((is_chosen, values) for _, _, is_chosen, values in smallest)
+    flags, columns = array("b"), [array("d") for _ in attributes]
+    for is_chosen, values in kept:
+        flags.append(is_chosen)
         for column, value in zip(columns, values, strict=True):
             column.append(value)
-    number = max(1, math.ceil(share * len(is_chosen)))
+    number = max(1, math.ceil(share * len(flags)))
     lowest = {
         name: heapq.nlargest(number, column)[-1]
         for name, column in zip(attributes, columns, strict=True)
     }
     counts = dict.fromkeys(["", *attributes], 0)
-    for row in range(len(is_chosen)):
-        values = tuple(column[row] for column in columns)
-        members = _members(bool(is_chosen[row]), values, lowest.values())
+    for row, flag in enumerate(flags):
+        members = _members(bool(flag), [column[row] for column in columns], lowest)
         for name, member in zip(counts, members, strict=True):
             counts[name] += member
     return Selection(sources, lowest, counts, counts[""], sample)
 
 
-def _members(is_chosen: bool, values: Sequence[float], lowest: Iterable[float]) -> list[bool]:
-    best = [value >= least for value, least in zip(values, lowest, strict=True)]
+def _members(is_chosen: bool, values: Sequence[float], lowest: Mapping[str, float]) -> list[bool]:
+    """For which goal states a completion counts: all attributes together, then each attribute."""
+    best = [value >= least for value, least in zip(values, lowest.values(), strict=True)]
     return [is_chosen or any(best), *best]
 
 
-def _all(sources: Sequence[str], attributes: Sequence[str], aloud: bool) -> Iterator[Response]:
+def _iter_responses(
+    sources: Sequence[str], attributes: Sequence[str], report: bool = False
+) -> Iterator[Response]:
+    """The completions of all sources; pairs with two equal sides are left out."""
     for source in sources:
-        yield from _responses(source, attributes, aloud)
-
-
-def _responses(source: str, attributes: Sequence[str], aloud: bool) -> Iterator[Response]:
-    """The completions of one source; pairs with two equal sides are left out."""
-    columns: tuple[str, ...] = ()
-    kept = equal = 0
-    for number, row in rows_of(source):
-        where = f"{source}, row {number}"
-        columns = columns or _columns(source, row, attributes)
-        if columns == RESPONSE_COLUMNS:
-            pair = _response(row, where)
-        else:
-            pair = pair_of(row, columns, where)
+        columns: tuple[str, ...] = ()
+        kept = equal = 0
+        for number, row in iter_rows(source):
+            where = f"{source}, row {number}"
+            columns = columns or _columns(source, row, attributes)
+            is_pair = columns != RESPONSE_COLUMNS
+            pair = parse_pair(row, columns, where) if is_pair else _parse_response(row, where)
             if pair.chosen == pair.rejected:
                 equal += 1
                 continue
-        kept += 1
-        values = tuple(_value(row, name, where) for name in attributes)
-        yield Response(pair, columns != RESPONSE_COLUMNS, values)
-    if aloud:
-        say_equal_sides(source, kept, equal)
+            kept += 1
+            values = tuple(_value(row, name, where) for name in attributes)
+            yield Response(pair, is_pair, values)
+        if report:
+            report_equal_sides(source, kept, equal)
 
 
 def _columns(source: str, row: Row, attributes: Sequence[str]) -> tuple[str, ...]:
-    if all(column in row for column in RESPONSE_COLUMNS) and "chosen" not in row:
-        if not attributes:
-            raise UserError(
-                f"{source}: has rows of prompt and response, which are no pairs; name the columns "
-                "with their scores (--attributes helpfulness, say)"
-            )
-        return RESPONSE_COLUMNS
-    return columns_of(source, row)
+    if not all(column in row for column in RESPONSE_COLUMNS) or "chosen" in row:
+        return columns_of(source, row)
+    if not attributes:
+        raise UserError(
+            f"{source}: has rows of prompt and response, which are no pairs; name the columns "
+            "with their scores (--attributes helpfulness, say)"
+        )
+    return RESPONSE_COLUMNS
 
 
-def _response(row: Row, where: str) -> Preference:
-    prompt, response = (row.get(column) for column in RESPONSE_COLUMNS)
-    check_text("response", response, where)
-    if isinstance(prompt, list) and prompt:
-        return Preference(messages_of(prompt, where), str(response), "")
-    check_text("prompt", prompt, where)
-    return Preference(str(prompt), str(response), "")
+def _parse_response(row: Row, where: str) -> Preference:
+    response = check_text(row.get("response"), "response", where)
+    return Preference(check_prompt(row.get("prompt"), "prompt", where), response, "")
 
 
 def _value(row: Row, name: str, where: str) -> float:
@@ -172,6 +163,6 @@ def _value(row: Row, name: str, where: str) -> float:
         numeric = [key for key, value in row.items() if isinstance(value, int | float)]
         raise UserError(
             f"{where}: attribute {name} is missing or null; expected a number (columns with "
-            f"numbers are: {', '.join(numeric) or 'none'})"
+            f"numbers: {', '.join(numeric) or 'none'})"
         )
-    return finite_number(row[name], name, where)
+    return check_number(row[name], name, where)

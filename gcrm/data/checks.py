@@ -14,7 +14,7 @@ from gcrm.config.download import download_name
 from gcrm.config.run import Config
 from gcrm.data.attributes import select
 from gcrm.data.completions import read_completions
-from gcrm.data.preferences import read_heldout, read_preferences
+from gcrm.data.preferences import load_preferences
 from gcrm.utils.errors import UserError
 from gcrm.utils.io import write_json
 from gcrm.utils.paths import files_of, is_local
@@ -47,7 +47,7 @@ def check_inputs(config: Config, where: str, memory: Path) -> None:
     for source in filter(_is_brought, config.preferences or []):
         _check_exists(source, where, "preferences")
         if files := files_of(source):
-            check(f"preferences {source}", files, partial(read_preferences, [source]))
+            check(f"preferences {source}", files, partial(load_preferences, [source]))
             if attributes := config.represent.attributes:
                 what = f"attributes {', '.join(attributes)} of {source}"
                 check(what, files, partial(select, [source], attributes))
@@ -56,7 +56,7 @@ def check_inputs(config: Config, where: str, memory: Path) -> None:
             continue
         _check_exists(source, where, f"heldout.{name}")
         if files := files_of(source):
-            check(f"heldout {source}", files, partial(read_heldout, [source]))
+            check(f"heldout {source}", files, partial(load_preferences, [source], heldout=True))
     if config.completions is not None and _is_brought(config.completions):
         folder = Path(config.completions)
         if not folder.is_dir():

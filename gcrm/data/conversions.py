@@ -1,38 +1,78 @@
-"""From fetched files to the data of a run: preference pairs, and completions of the benchmarks.
+"""What a run downloads, converted to preference pairs and completions of the benchmarks.
 
 Rows of other projects keep their text; only the files change. What does not fit into memory is
 read row by row.
 """
 
 import gzip
-import hashlib
 import shutil
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from gcrm.config.download import Download
 from gcrm.config.layout import discard_samples
-from gcrm.data.archives import members, opened, unpack
+from gcrm.config.prepare import PrepareOptions
 from gcrm.data.completions import iter_solutions
-from gcrm.data.questions import question_key
-from gcrm.data.rows import rows_of
+from gcrm.data.download import archive_files, fetch, open_archive, sha256_of, unpack
+from gcrm.data.pairing import disjoint_pairs
+from gcrm.data.sources import iter_rows
 from gcrm.utils.errors import UserError
 from gcrm.utils.io import Row, write_jsonl
 from gcrm.utils.logging import Progress, say
 
-ROWS_BETWEEN_LINES = 1_000_000
-"""rows of a long file after which it is said how far the reading is"""
+ROWS_BETWEEN_REPORTS = 1_000_000
+"""solutions of a long file after which the progress is reported"""
+
+
+def fetch_data(options: PrepareOptions) -> dict[str, Any]:
+    """Fetch and convert all of `options.downloads`.
+
+    Returns:
+        By name of the download: url, bytes and SHA-256 of each file, and how many pairs, or
+        solutions of each benchmark, came of it.
+
+    Raises:
+        UserError: a file cannot be fetched, or does not hold what its entry says.
+    """
+    facts: dict[str, Any] = {}
+    for name, download in options.downloads.items():
+        assert options.download_dir is not None  # the options model has checked the folders
+        files = [fetch(file, options.download_dir) for file in download.files]
+        sources = [
+            {"url": remote.url, "bytes": path.stat().st_size, "sha256": sha256_of(path)}
+            for remote, path in zip(download.files, files, strict=True)
+        ]
+        facts[name] = {"files": sources}
+        scratch = options.download_dir / f".{name}.unpacked"
+        try:
+            if download.format == "completions":
+                assert options.completions_data_path is not None
+                facts[name]["solutions"] = solutions = write_completions(
+                    files[0], download, options.benchmarks, options.completions_data_path, scratch
+                )
+                say(f"prepare: {name}: completions of {len(solutions)} benchmarks")
+            else:
+                assert options.preferences_dir is not None
+                output = options.preferences_dir / f"{name}.jsonl"
+                facts[name]["pairs"] = pairs = write_pairs(
+                    files, download, output, scratch, options.data_seed
+                )
+                say(f"prepare: {name}: {pairs} pairs")
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return facts
 
 
 def write_pairs(
-    files: Sequence[Path], download: Download, output: Path, scratch: Path, seed: int
+    files: Iterable[Path], download: Download, output: Path, scratch: Path, seed: int
 ) -> int:
     """Write the preference pairs of fetched files as JSON lines.
 
     Args:
-        files: the fetched files, as `download` says.
-        scratch: a folder for what is unpacked; it is removed.
+        files: the fetched files, as `download` describes them.
+        scratch: a folder for what is unpacked.
         seed: of the choice among solutions.
 
     Returns:
@@ -41,61 +81,25 @@ def write_pairs(
     Raises:
         UserError: a file or row cannot be read, or there is no pair.
     """
-    counted = 0
+    count = 0
 
-    def count(rows: Iterable[Row]) -> Iterator[Row]:
-        nonlocal counted
-        for row in rows:
-            counted += 1
-            yield row
-
-    try:
-        sources = [source for file in files for source in _sources(file, download.folder, scratch)]
+    def pairs() -> Iterator[Row]:
+        nonlocal count
+        sources = [source for file in files for source in _unpacked(file, download.folder, scratch)]
         if download.format == "pairs":
-            rows: Iterable[Row] = (row for source in sources for _, row in rows_of(str(source)))
+            rows: Iterator[Row] = (row for source in sources for _, row in iter_rows(str(source)))
         else:
-            labelled = (row for source in sources for row in _counted(source))
-            rows = pair_solutions(labelled, download.max_pairs_per_problem, seed)
-        write_jsonl(output, count(rows))
-        if not counted:
-            output.unlink()
+            solutions = (row for source in sources for row in _solutions(source))
+            rows = disjoint_pairs(solutions, download.max_pairs_per_problem, seed)
+        for row in rows:
+            count += 1
+            yield row
+        if not count:
             names = ", ".join(file.name for file in files)
             raise UserError(f"{names}: no question has both a correct and an incorrect solution")
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    return counted
 
-
-def pair_solutions(rows: Iterable[Row], most: int, seed: int) -> Iterator[Row]:
-    """Rows {question, correct, incorrect}: of each question the solutions of smallest hash.
-
-    Memory holds no more than `most` correct and incorrect solutions of each question, however many
-    rows there are. The choice depends on seed, question and texts, not on the order of the rows;
-    no solution is in two pairs, and one that is labelled both ways among those kept is in none.
-
-    Args:
-        rows: labelled solutions (question, generated_solution, is_correct).
-        most: pairs of one question, at the most.
-    """
-    keys: dict[str, str] = {}
-    kept: dict[str, tuple[str, dict[bool, dict[bytes, str]]]] = {}
-    for row in rows:
-        question, text = row["question"], row["generated_solution"]
-        if not text.strip():
-            continue
-        key = keys.get(question) or keys.setdefault(question, question_key(question))
-        side = kept.setdefault(key, (question, {True: {}, False: {}}))[1][row["is_correct"]]
-        side[hashlib.sha256(f"{seed} {key} {text}".encode()).digest()] = text
-        if len(side) > most:
-            del side[max(side)]
-    for question, sides in kept.values():
-        both = sides[True].keys() & sides[False].keys()
-        correct, incorrect = (
-            [side[mark] for mark in sorted(side.keys() - both)]
-            for side in (sides[True], sides[False])
-        )
-        for good, bad in zip(correct, incorrect, strict=False):
-            yield {"question": question, "correct": good, "incorrect": bad}
+    write_jsonl(output, pairs())
+    return count
 
 
 def write_completions(
@@ -104,12 +108,12 @@ def write_completions(
     benchmarks: Iterable[str],
     target: Path,
     scratch: Path,
-) -> Mapping[str, int]:
+) -> dict[str, int]:
     """Write <benchmark>/output-greedy.jsonl, output-rs<k>.jsonl from a .zip of such files.
 
     Args:
         target: the folder of completions.
-        scratch: a folder for the file that is just unpacked; it is removed.
+        scratch: a folder for the file being unpacked.
 
     Returns:
         The number of solutions in each benchmark's greedy file.
@@ -124,24 +128,21 @@ def write_completions(
         for name in ("greedy", *(f"rs{k}" for k in range(download.samples.get(benchmark, 0))))
     ]
     progress = Progress(f"prepare: unpack {archive.name}", len(names), "file")
-    try:
-        with opened(archive) as zipped:
-            found = members(zipped, download.folder)
-            for benchmark, name in names:
-                member = PurePosixPath(benchmark, name)
-                if member not in found:
-                    raise UserError(_missing(archive, download.folder, member, found))
-                (file,) = unpack(zipped, {member: found[member]}, scratch)
-                rows = list(iter_solutions(file))
-                write_jsonl(target / benchmark / name, rows)
-                file.unlink()
-                if name == "output-greedy.jsonl":
-                    solutions[benchmark] = len(rows)
-                progress.advance()
-        for benchmark in solutions:
-            discard_samples(target / benchmark, download.samples.get(benchmark, 0))
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with open_archive(archive) as zipped:
+        found = archive_files(zipped, download.folder)
+        for benchmark, name in names:
+            member = PurePosixPath(benchmark, name)
+            if member not in found:
+                raise UserError(_missing(archive, download.folder, member, found))
+            (file,) = unpack(zipped, {member: found[member]}, scratch)
+            rows = list(iter_solutions(file))
+            write_jsonl(target / benchmark / name, rows)
+            file.unlink()
+            if name == "output-greedy.jsonl":
+                solutions[benchmark] = len(rows)
+            progress.advance()
+    for benchmark in solutions:
+        discard_samples(target / benchmark, download.samples.get(benchmark, 0))
     return solutions
 
 
@@ -156,8 +157,8 @@ def _missing(
     )
 
 
-def _sources(file: Path, folder: str, scratch: Path) -> list[Path]:
-    """The file, or what is in it: data files, or folders saved by `datasets`."""
+def _unpacked(file: Path, folder: str, scratch: Path) -> list[Path]:
+    """The file itself, or what is packed in it: data files, or folders saved by `datasets`."""
     if file.suffix == ".gz":
         plain = scratch / file.name.removesuffix(".gz")
         try:
@@ -172,8 +173,8 @@ def _sources(file: Path, folder: str, scratch: Path) -> list[Path]:
     if file.suffix != ".zip":
         return [file]
     home = scratch / file.stem
-    with opened(file) as archive:
-        unpack(archive, members(archive, folder), home)
+    with open_archive(file) as archive:
+        unpack(archive, archive_files(archive, folder), home)
     for mark in ("dataset_dict.json", "state.json"):
         if saved := sorted(path.parent for path in home.rglob(mark)):
             return saved
@@ -185,8 +186,8 @@ def _sources(file: Path, folder: str, scratch: Path) -> list[Path]:
     return data
 
 
-def _counted(file: Path) -> Iterator[Row]:
+def _solutions(file: Path) -> Iterator[Row]:
     for number, row in enumerate(iter_solutions(file), start=1):
-        if number % ROWS_BETWEEN_LINES == 0:
+        if number % ROWS_BETWEEN_REPORTS == 0:
             say(f"prepare: {file.name}: {number:,} solutions read")
         yield row

@@ -1,23 +1,29 @@
-"""Files of the web, fetched whole or not at all: checked, resumed, clear about what is missing.
+"""Files of the web: fetched whole or not at all, and unpacked safely.
 
-A file grows under a `.part` name and gets its own when it is complete and its size and hash are
-those expected. An interrupted transfer goes on where it stopped, if the server can do that and
-says that the file is still the same one.
+A file grows under a `.part` name and gets its own name once it is complete and has the expected
+size and hash. An interrupted transfer resumes where it stopped, if the server supports that and
+still has the same file.
 """
 
 import hashlib
-import http.client
 import json
+import lzma
 import math
 import os
 import shutil
-import ssl
+import stat
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import Any
+
+import requests
+import urllib3
 
 from gcrm.config.download import RemoteFile
 from gcrm.utils.errors import UserError
@@ -28,71 +34,67 @@ CHUNK = 1 << 20
 TIMEOUT = 60.0
 """seconds without an answer after which a transfer counts as interrupted"""
 PAUSES = (1.0, 5.0, 20.0, 60.0)
-"""seconds before each new attempt at a transfer that was interrupted"""
-PASSING = (408, 425, 429, 500, 502, 503, 504)
-"""HTTP statuses that may be gone at the next attempt"""
+"""seconds before each retry of an interrupted transfer"""
+TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
+"""HTTP statuses that are worth a retry"""
+UNREADABLE_ZIP = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
+"""what zipfile raises for damage and (RuntimeError) for passwords and unknown compression"""
 
 
 class _Interrupted(Exception):
-    """A transfer stopped and is worth another attempt."""
+    """A transfer stopped and is worth a retry."""
 
 
 def fetch(file: RemoteFile, folder: Path) -> Path:
-    """The file in `folder`, fetched unless it is there already.
+    """Fetch a file into `folder`, unless it is already there.
 
     Returns:
-        Its path; `local_name` tells its name.
+        Its path: `folder / local_name(file.url)`.
 
     Raises:
-        UserError: no network, no such file, no room, or not the size or content that is expected.
+        UserError: no network, no such file, no room, or not the expected size or content.
     """
-    folder = Path(folder)
-    path = folder / local_name(file.url)
+    transfer = _Transfer(file, Path(folder) / local_name(file.url))
+    path = transfer.path
     if path.exists():
-        _check(file, path, advice="delete it to fetch it again")
+        transfer.check(path, advice="delete it to fetch it again")
         return path
-    folder.mkdir(parents=True, exist_ok=True)
-    part = _part(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     for pause in (*PAUSES, None):
         try:
-            _transfer(file, path)
+            transfer.resume()
             break
         except _Interrupted as error:
-            kept = part.stat().st_size if part.exists() else 0
+            kept = _size(transfer.received)
             if pause is None:
                 raise UserError(
-                    f"{file.url}: the transfer stops again and again ({error}); {_size(kept)} are "
-                    f"kept: run again to go on from there{_by_hand(path)}"
+                    f"{file.url}: the transfer stops again and again ({error}); {kept} are kept: "
+                    f"run again to go on from there{transfer.by_hand}"
                 ) from None
-            say(f"prepare: {path.name}: {error}; again in {pause:.0f} s, from {_size(kept)} on")
+            say(f"prepare: {path.name}: {error}; again in {pause:.0f} s, from {kept} on")
             time.sleep(pause)
     try:
-        _check(file, part, advice="run again, or correct what the config expects")
+        transfer.check(transfer.part, advice="run again, or correct what the config expects")
     except UserError:
-        _forget(path)
+        transfer.discard()
         raise
-    os.replace(part, path)
-    _forget(path)
+    os.replace(transfer.part, path)
+    transfer.discard()
     return path
 
 
 def local_name(url: str) -> str:
-    """The name under which a file is kept: its own, with a mark of its address before the suffix.
+    """The name of a fetched file: its own, with a hash of its address before the suffix.
 
-    Two files of one name (train.jsonl of two folders) stay apart, and a changed address is fetched.
+    So two files of one name (train.jsonl of two folders) stay apart, and a changed address is
+    fetched anew.
     """
     name = urllib.parse.unquote(urllib.parse.urlsplit(url).path).rsplit("/", 1)[-1]
     safe = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in name)
-    stem, suffix = _parted(safe.lstrip("."))
+    packed = ".gz" if safe.endswith(".gz") else ""
+    path = PurePosixPath(safe.lstrip(".").removesuffix(packed))  # .jsonl.gz is one suffix
     mark = hashlib.sha256(url.encode()).hexdigest()[:8]
-    return f"{stem[:80]}-{mark}{suffix[:20]}"
-
-
-def _parted(name: str) -> tuple[str, str]:
-    """A file's name and suffix, as .jsonl.gz; a name has dots of its own where it has a version."""
-    packed = ".gz" if name.endswith(".gz") else ""
-    path = PurePosixPath(name.removesuffix(packed))
-    return path.stem, path.suffix + packed
+    return f"{path.stem[:80]}-{mark}{(path.suffix + packed)[:20]}"
 
 
 def sha256_of(path: Path) -> str:
@@ -115,161 +117,162 @@ def check_room(folder: Path, needed: int, what: str) -> None:
         )
 
 
-def _transfer(file: RemoteFile, path: Path) -> None:
-    """Append to the part what is still missing of it."""
-    part = _part(path)
-    start, validator, whole = _resume_point(path, file.url)
-    headers = {"User-Agent": "gcrm", "Accept-Encoding": "identity"}
-    if validator:
-        headers |= {"Range": f"bytes={start}-", "If-Range": validator}
-    with _open(file.url, path, headers) as response:
-        # A server that ignores the range, or whose file has changed, sends it from the beginning.
-        begin, total = _range(response) if response.status == 206 else (0, _length(response))
-        if total is None and begin == start > 0:
-            total = whole  # as it was said when the part began
-        if begin not in (0, start):
-            _forget(path)
-            raise _Interrupted("the server sent another part than asked for")
-        if file.size is not None and total not in (None, file.size):
+@dataclass(frozen=True)
+class _Transfer:
+    """A file on its way to `path`: its `.part`, and what the server said when that began."""
+
+    file: RemoteFile
+    path: Path
+
+    @property
+    def part(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.part")
+
+    @property
+    def state(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.part.json")
+
+    @property
+    def received(self) -> int:
+        """Bytes of the part."""
+        return self.part.stat().st_size if self.part.exists() else 0
+
+    @property
+    def by_hand(self) -> str:
+        return f"; or fetch it elsewhere and put it at {self.path}"
+
+    def discard(self) -> None:
+        """Remove the part."""
+        self.part.unlink(missing_ok=True)
+        self.state.unlink(missing_ok=True)
+
+    def check(self, path: Path, advice: str) -> None:
+        """Refuse a file of another size or content than expected."""
+        file, size = self.file, path.stat().st_size
+        expected = f"that the config expects; {advice}"
+        if file.size is not None and size != file.size:
             raise UserError(
-                f"{file.url}: has {total} bytes, not the {file.size} that the config expects; it "
-                f"was replaced there, or size is wrong{_by_hand(path)}"
+                f"{path} (from {file.url}): has {size} bytes, not the {file.size} {expected}"
             )
-        check_room(path.parent, (total or file.size or 0) - begin, f"{path.name}")
-        if begin == 0:
-            part.unlink(missing_ok=True)
-            state = {"url": file.url, "validator": _validator(response), "total": total}
-            write_json(_state(path), state)
-        with part.open("ab") as target:
-            _copy(response, target, path.name, begin, total)
-        received = part.stat().st_size
-    if total is not None and received != total:
-        if received > total:
-            _forget(path)
-        raise _Interrupted(f"the connection ended after {_size(received)} of {_size(total)}")
-
-
-def _open(url: str, path: Path, headers: dict[str, str]) -> http.client.HTTPResponse:
-    request = urllib.request.Request(url, headers=headers)
-    try:
-        response: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=TIMEOUT)
-    except urllib.error.HTTPError as error:
-        error.close()
-        if error.code == 416:  # the part is longer than the file is now
-            _forget(path)
-            raise _Interrupted("the file at the source has changed") from None
-        if error.code in PASSING:
-            raise _Interrupted(f"HTTP {error.code} {error.reason}") from None
-        raise UserError(
-            f"{url}: HTTP {error.code} {error.reason}; correct the url in the config"
-            f"{_by_hand(path)}"
-        ) from None
-    except urllib.error.URLError as error:
-        if isinstance(error.reason, TimeoutError | ConnectionResetError):
-            raise _Interrupted(str(error.reason)) from None
-        raise UserError(
-            f"{url}: cannot be reached ({error.reason}); run again with a network{_by_hand(path)}"
-        ) from None
-    except (http.client.InvalidURL, ValueError) as error:  # of a redirect; ours were checked
-        raise UserError(f"{url}: leads to no address ({error}); correct the url") from None
-    except (TimeoutError, ConnectionError, http.client.HTTPException) as error:
-        raise _Interrupted(str(error) or type(error).__name__) from None
-    return response
-
-
-def _copy(
-    response: http.client.HTTPResponse,
-    target: IO[bytes],
-    name: str,
-    begin: int,
-    total: int | None,
-) -> None:
-    megabytes = math.ceil((total or 0) / 1e6)
-    progress = Progress(f"prepare: {name}", max(megabytes, 1), "MB") if total else None
-    done = begin
-    while True:
-        try:
-            chunk = response.read(CHUNK)
-        except (http.client.IncompleteRead, ConnectionError, TimeoutError, ssl.SSLError) as error:
-            raise _Interrupted(str(error) or type(error).__name__) from None
-        if not chunk:
-            break
-        try:
-            target.write(chunk)
-            target.flush()
-        except OSError as error:
+        if file.sha256 is not None and (found := sha256_of(path)) != file.sha256:
             raise UserError(
-                f"{target.name}: cannot be written: {error.strerror}; make room and run again, "
-                "which goes on from here"
+                f"{path} (from {file.url}): has SHA-256 {found}, not the {file.sha256} {expected}"
+            )
+
+    def resume(self) -> None:
+        """Append to the part what it still lacks.
+
+        Raises:
+            _Interrupted: not all of it came.
+            UserError: a retry would not help.
+        """
+        start, known = self.received, self._known()
+        headers = {"User-Agent": "gcrm", "Accept-Encoding": "identity"}
+        if known and start:
+            headers |= {"Range": f"bytes={start}-", "If-Range": known["validator"]}
+        with self._open(headers) as response:
+            # A server that ignores the range, or whose file has changed, sends the whole file.
+            begin, total = _content_range(response)
+            if begin not in (0, start):
+                self.discard()
+                raise _Interrupted("the server sent another part than asked for")
+            if total is None and begin > 0:
+                total = known.get("total")  # as told when the part began
+            if self.file.size is not None and total not in (None, self.file.size):
+                raise UserError(
+                    f"{self.file.url}: has {total} bytes, not the {self.file.size} that the config "
+                    f"expects; it was replaced there, or size is wrong{self.by_hand}"
+                )
+            check_room(self.path.parent, (total or self.file.size or 0) - begin, self.path.name)
+            if begin == 0:
+                self.discard()
+                validator = _validator(response)
+                state = {"url": self.file.url, "validator": validator, "total": total}
+                write_json(self.state, state)
+            self._append(response, begin, total)
+        if total is not None and self.received != total:
+            reason = f"the connection ended after {_size(self.received)} of {_size(total)}"
+            if self.received > total:
+                self.discard()
+            raise _Interrupted(reason)
+
+    def _known(self) -> dict[str, Any]:
+        """What the server said when the part began; empty where that does not allow resuming."""
+        try:
+            known = json.loads(self.state.read_text(encoding="utf-8"))
+            usable = known["url"] == self.file.url and isinstance(known["validator"], str)
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
+        return dict(known) if usable else {}
+
+    def _open(self, headers: dict[str, str]) -> requests.Response:
+        """The response to a request for the file, its content still to be read."""
+        url = self.file.url
+        try:
+            response = requests.get(url, headers=headers, stream=True, timeout=TIMEOUT)
+        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
+            raise UserError(f"{url}: leads to no address ({error}); correct the url") from None
+        except requests.exceptions.RequestException as error:
+            cause = error.args[0] if error.args else error
+            reason = getattr(cause, "reason", cause)
+            if isinstance(error, requests.Timeout) or isinstance(
+                reason, urllib3.exceptions.ProtocolError
+            ):
+                raise _Interrupted(str(reason)) from None
+            raise UserError(
+                f"{url}: cannot be reached ({reason}); run again with a network{self.by_hand}"
             ) from None
-        done += len(chunk)
-        if progress is not None:
-            progress.advance(math.ceil(done / 1e6) - progress.done)
-    os.fsync(target.fileno())
+        if response.ok:
+            return response
+        response.close()
+        status = f"HTTP {response.status_code} {response.reason}"
+        if response.status_code == 416:  # the part is longer than the file is now
+            self.discard()
+            raise _Interrupted("the file at the source has changed")
+        if response.status_code in TRANSIENT:
+            raise _Interrupted(status)
+        raise UserError(f"{url}: {status}; correct the url in the config{self.by_hand}")
+
+    def _append(self, response: requests.Response, begin: int, total: int | None) -> None:
+        """Write the content behind the `begin` bytes of the part, and report the progress."""
+        megabytes = max(1, math.ceil((total or 0) / 1e6))
+        progress = Progress(f"prepare: {self.path.name}", megabytes, "MB")
+        done = begin
+        chunks = response.raw.stream(CHUNK, decode_content=False)
+        with self.part.open("ab") as target:
+            try:
+                for chunk in chunks:
+                    target.write(chunk)
+                    target.flush()
+                    done += len(chunk)
+                    if total:
+                        progress.advance(math.ceil(done / 1e6) - progress.done)
+            except (urllib3.exceptions.HTTPError, ConnectionError, TimeoutError) as error:
+                raise _Interrupted(str(error) or type(error).__name__) from None
+            except OSError as error:
+                raise UserError(
+                    f"{self.part}: cannot be written: {error.strerror}; make room and run again, "
+                    "which goes on from here"
+                ) from None
+            os.fsync(target.fileno())
 
 
-def _resume_point(path: Path, url: str) -> tuple[int, str | None, int | None]:
-    """Bytes that are here, by what the server knows the file, and its length; 0, None to begin."""
-    try:
-        state = json.loads(_state(path).read_text(encoding="utf-8"))
-        start = _part(path).stat().st_size
-    except (OSError, ValueError):
-        return 0, None, None
-    validator = state.get("validator") if isinstance(state, dict) else None
-    if start == 0 or not validator or state.get("url") != url:
-        return 0, None, None
-    return start, str(validator), state.get("total")
-
-
-def _validator(response: http.client.HTTPResponse) -> str | None:
-    """What `If-Range` takes: a strong ETag, or the time of change."""
-    etag = response.headers.get("ETag", "")
+def _validator(response: requests.Response) -> str | None:
+    """What `If-Range` takes: a strong ETag, or the time of the last change."""
+    etag: str = response.headers.get("ETag", "")
     return etag if etag.startswith('"') else response.headers.get("Last-Modified")
 
 
-def _range(response: http.client.HTTPResponse) -> tuple[int, int | None]:
-    """First byte and whole length, from `Content-Range: bytes 5-9/10`."""
+def _content_range(response: requests.Response) -> tuple[int, int | None]:
+    """First byte and total length of the content, from headers as `Content-Range: bytes 5-9/10`."""
+    if response.status_code != 206:
+        length = response.headers.get("Content-Length", "")
+        return 0, int(length) if length.isdecimal() else None
     try:
         span, _, total = response.headers["Content-Range"].removeprefix("bytes ").partition("/")
         return int(span.partition("-")[0]), None if total == "*" else int(total)
-    except (AttributeError, ValueError):
+    except (KeyError, ValueError):
         raise _Interrupted("the server sent a part without saying which") from None
-
-
-def _length(response: http.client.HTTPResponse) -> int | None:
-    length = response.headers.get("Content-Length", "")
-    return int(length) if length.isdecimal() else None
-
-
-def _check(file: RemoteFile, path: Path, advice: str) -> None:
-    size = path.stat().st_size
-    if file.size is not None and size != file.size:
-        raise UserError(
-            f"{path} (from {file.url}): has {size} bytes, not the {file.size} that the config "
-            f"expects; {advice}"
-        )
-    if file.sha256 is not None and (found := sha256_of(path)) != file.sha256:
-        raise UserError(
-            f"{path} (from {file.url}): has SHA-256 {found}, not the {file.sha256} that the config "
-            f"expects; {advice}"
-        )
-
-
-def _forget(path: Path) -> None:
-    _part(path).unlink(missing_ok=True)
-    _state(path).unlink(missing_ok=True)
-
-
-def _part(path: Path) -> Path:
-    return path.with_name(f"{path.name}.part")
-
-
-def _state(path: Path) -> Path:
-    return path.with_name(f"{path.name}.part.json")
-
-
-def _by_hand(path: Path) -> str:
-    return f"; or fetch it elsewhere and put it at {path}"
 
 
 def _size(count: int) -> str:
@@ -277,3 +280,73 @@ def _size(count: int) -> str:
         if count >= size:
             return f"{count / size:.1f} {unit}"
     return f"{count} bytes"
+
+
+@contextmanager
+def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    """A .zip archive; whatever goes wrong while it is read becomes one line.
+
+    Raises:
+        UserError: it is no .zip, is damaged, or needs a password.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except UNREADABLE_ZIP as error:
+        with path.open("rb") as file:
+            begin = file.read(20)
+        raise UserError(
+            f"{path}: is no .zip archive that can be read ({error}; it begins with {begin!r}); "
+            "delete it to fetch it again, or correct its url in the config"
+        ) from None
+
+
+def archive_files(
+    archive: zipfile.ZipFile, folder: str = ""
+) -> dict[PurePosixPath, zipfile.ZipInfo]:
+    """The files below `folder` by their path there, without those that macOS adds.
+
+    Raises:
+        UserError: there are none, or a name would leave the folder that it is unpacked into.
+    """
+    root = PurePosixPath(folder)
+    found = {}
+    for info in archive.infolist():
+        path = PurePosixPath(info.filename)
+        inside = path.is_relative_to(root) or not folder
+        if info.is_dir() or not inside or path.parts[0] == "__MACOSX":
+            continue
+        link = stat.S_ISLNK(info.external_attr >> 16)
+        if link or path.is_absolute() or ".." in path.parts:
+            raise UserError(
+                f"{archive.filename}: {info.filename!r} would be unpacked outside of its folder; "
+                "do not use this archive"
+            )
+        found[path.relative_to(root)] = info
+    if not found:
+        folders = sorted({str(PurePosixPath(name).parent) for name in archive.namelist()})
+        raise UserError(
+            f"{archive.filename}: has no files in a folder {folder!r}; there are "
+            f"{', '.join(folders[:20]) or 'none'}{' …' if len(folders) > 20 else ''}"
+        )
+    return found
+
+
+def unpack(
+    archive: zipfile.ZipFile, wanted: Mapping[PurePosixPath, zipfile.ZipInfo], target: Path
+) -> list[Path]:
+    """Write files of `archive_files` below `target`; returns their paths.
+
+    Raises:
+        UserError: the disk has no room for them.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    check_room(target, sum(info.file_size for info in wanted.values()), f"{archive.filename}")
+    written = []
+    for path, info in wanted.items():
+        file = target.joinpath(*path.parts)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with archive.open(info) as source, file.open("wb") as copy:
+            shutil.copyfileobj(source, copy, CHUNK)
+        written.append(file)
+    return written

@@ -1,37 +1,37 @@
-"""Preference data of every accepted kind, as pairs of a chosen and a rejected completion."""
+"""Preference data in every accepted layout, read as pairs of a chosen and a rejected completion."""
 
 import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
 from typing import Any
 
 from gcrm.data.questions import question_hash, question_key
-from gcrm.data.rows import HELDOUT_SPLITS, TRAINING_SPLITS, rows_of
+from gcrm.data.sources import HELDOUT_SPLITS, TRAINING_SPLITS, iter_rows
 from gcrm.utils.errors import UserError
 from gcrm.utils.io import Row
 from gcrm.utils.logging import say
 
 Message = dict[str, str]
-"""A turn of a dialogue: {"role": "user" or "assistant" or "system", "content": text}."""
+"""One turn of a dialogue: {"role": "user" | "assistant" | "system", "content": text}."""
 Prompt = str | list[Message]
-"""A raw question, or the turns of a dialogue up to the completion."""
+"""A question, or the turns of a dialogue up to the completion."""
 
-LARGEST = 3.4e38
-"""number that float32 holds, about"""
+MAX_NUMBER = 3.4e38
+"""about the largest float32"""
 COLUMNS = (
     ("question", "correct", "incorrect"),
     ("prompt", "chosen", "rejected"),
     ("chosen", "rejected"),
 )
+"""accepted layouts of a row"""
 
 
 @dataclass(frozen=True)
 class Preference:
-    """Two completions of one prompt, the first better than the second.
+    """Two completions of one prompt, the chosen one better than the rejected one.
 
-    `margin` is by how much, where the data says so: the difference of the rewards is to exceed it.
+    `margin` is how far the reward of the chosen one should exceed the other, where the data says.
     """
 
     prompt: Prompt
@@ -47,26 +47,31 @@ class Preference:
         return "\n".join(turn["content"] for turn in self.prompt)
 
 
-def read_preferences(
+def load_preferences(
     sources: Sequence[str],
     probs: Sequence[float] | None = None,
     max_pairs: int | None = None,
+    *,
+    heldout: bool = False,
 ) -> list[Preference]:
-    """Read and mix preference data, and say what was left out.
+    """Read and mix preference data; report what was left out.
 
     Args:
-        sources: .jsonl or .parquet files, folders saved by `datasets`, or hub ids; with columns
-            question/correct/incorrect, prompt/chosen/rejected or chosen/rejected; and, if they
-            like, a number `margin` in every row.
-        probs: the share of each source in the mixture. No row is repeated: the source that is
-            smallest for its share is used whole, the others up to their shares.
+        sources: .jsonl or .parquet files, folders saved by `datasets`, or hub ids, with the columns
+            question/correct/incorrect, prompt/chosen/rejected or chosen/rejected, and optionally a
+            number `margin` in every row.
+        probs: each source's share of the mixture. No row is repeated: the source that is smallest
+            for its share is used whole, the others up to their shares.
         max_pairs: cap on the pairs, by hash of the prompt.
+        heldout: the data is for measuring; of data with several splits, read the test split.
 
     Raises:
         UserError: a source cannot be read, or a row is broken.
     """
-    mixed = [list(iter_preferences(source)) for source in sources]
-    _all_or_none_have_margins(sources, mixed)
+    splits = HELDOUT_SPLITS if heldout else TRAINING_SPLITS
+    mixed = [list(iter_preferences(source, splits)) for source in sources]
+    if not heldout:
+        _check_margins(sources, mixed)
     if probs is not None:
         total = min(len(pairs) / share for pairs, share in zip(mixed, probs, strict=True))
         mixed = [
@@ -76,17 +81,10 @@ def read_preferences(
     return cap_pairs([pair for pairs in mixed for pair in pairs], max_pairs)
 
 
-def read_heldout(sources: Sequence[str], max_pairs: int | None = None) -> list[Preference]:
-    """As `read_preferences`, for measuring: of data sets with several splits, their test split."""
-    return cap_pairs(
-        [pair for source in sources for pair in iter_preferences(source, HELDOUT_SPLITS)], max_pairs
-    )
-
-
 def cap_pairs(pairs: list[Preference], most: int | None) -> list[Preference]:
-    """At most `most` pairs, those with the smallest hash of the prompt, in their old order.
+    """The at most `most` pairs with the smallest hash of the prompt, in their original order.
 
-    Which pairs these are does not depend on their order, nor among the pairs of one prompt.
+    The choice does not depend on the order of the pairs, even among the pairs of one prompt.
     """
     if most is None or len(pairs) <= most:
         return pairs
@@ -96,26 +94,26 @@ def cap_pairs(pairs: list[Preference], most: int | None) -> list[Preference]:
 
 
 def pair_rank(pair: Preference) -> tuple[str, str]:
-    """By which a cap takes pairs: a hash of the question, and of the texts among its pairs."""
+    """Sort key of a cap: a hash of the question, then one of the texts."""
     return question_hash(question_key(pair.question)), question_hash(pair.chosen + pair.rejected)
 
 
 def iter_preferences(source: str, splits: Sequence[str] = TRAINING_SPLITS) -> Iterator[Preference]:
-    """The pairs of one source, one by one, so that data of any size can be read.
+    """The pairs of one source one by one, for data of any size.
 
     Args:
-        splits: of data with several splits, the first of these that it has is read.
+        splits: of data with several splits, the first of these that exists is read.
 
     Raises:
-        UserError: as `read_preferences`, when the bad row is reached.
+        UserError: as `load_preferences`, when the broken row is reached.
     """
     columns: tuple[str, ...] = ()
     has_margins: bool | None = None
     kept = equal = 0
-    for number, row in rows_of(source, splits):
+    for number, row in iter_rows(source, splits):
         where = f"{source}, row {number}"
         columns = columns or columns_of(source, row)
-        pair = replace(pair_of(row, columns, where), margin=_margin(row, where))
+        pair = parse_pair(row, columns, where)
         if has_margins is None:
             has_margins = pair.margin is not None
         elif has_margins != (pair.margin is not None):
@@ -128,14 +126,14 @@ def iter_preferences(source: str, splits: Sequence[str] = TRAINING_SPLITS) -> It
         else:
             kept += 1
             yield pair
-    say_equal_sides(source, kept, equal)
+    report_equal_sides(source, kept, equal)
 
 
-def say_equal_sides(source: str, kept: int, equal: int) -> None:
-    """Say how many pairs of a source were left out, since their two sides are equal.
+def report_equal_sides(source: str, kept: int, equal: int) -> None:
+    """Say how many pairs of a source were left out because their two sides are equal.
 
     Raises:
-        UserError: all of them.
+        UserError: all of them were.
     """
     if equal and not kept:
         raise UserError(
@@ -146,29 +144,57 @@ def say_equal_sides(source: str, kept: int, equal: int) -> None:
         say(f"{source}: left out {equal} pairs whose two sides are equal")
 
 
-def _margin(row: Row, where: str) -> float | None:
-    margin = row.get("margin")
-    if margin is None:
-        return None
-    return finite_number(margin, "margin", where)
-
-
-def finite_number(value: Any, column: str, where: str) -> float:
-    """A number of a row.
+def check_number(value: Any, column: str, where: str) -> float:
+    """The value of a row as a finite number.
 
     Raises:
-        UserError: it is none, or not finite.
+        UserError: it is not one; `where` names the row.
     """
     try:
         number = math.nan if isinstance(value, bool | str) else float(value)
     except (TypeError, ValueError, OverflowError):
         number = math.nan
-    if not abs(number) <= LARGEST:
+    if not abs(number) <= MAX_NUMBER:
         raise UserError(f"{where}: {column} must be a finite number, not {str(value)[:40]!r}")
     return number
 
 
-def _all_or_none_have_margins(sources: Sequence[str], mixed: Sequence[list[Preference]]) -> None:
+def check_text(value: Any, column: str, where: str) -> str:
+    """The value of a row as text that is not blank.
+
+    Raises:
+        UserError: it is not; `where` names the row.
+    """
+    if not isinstance(value, str):
+        raise UserError(f"{where}: {column} must be text, not {type(value).__name__}")
+    if not value.strip():
+        raise UserError(f"{where}: {column} is empty")
+    return value
+
+
+def check_prompt(value: Any, column: str, where: str) -> Prompt:
+    """As `check_text`; a column `prompt` may also be a list of messages."""
+    if column == "prompt" and isinstance(value, list) and value:
+        return check_messages(value, where)
+    return check_text(value, column, where)
+
+
+def check_messages(messages: Sequence[Any], where: str) -> list[Message]:
+    """Messages reduced to role and content.
+
+    Raises:
+        UserError: a message lacks one, or one is not text; `where` names the row.
+    """
+    for message in messages:
+        if not (isinstance(message, dict) and {"role", "content"} <= message.keys()):
+            raise UserError(f"{where}: a message must have the keys role and content")
+        if not (isinstance(message["role"], str) and isinstance(message["content"], str)):
+            raise UserError(f"{where}: the role and content of a message must be text")
+    return [{"role": message["role"], "content": message["content"]} for message in messages]
+
+
+def _check_margins(sources: Sequence[str], mixed: Sequence[list[Preference]]) -> None:
+    """Refuse sources of which only some have margins."""
     having = [pairs[0].margin is not None for pairs in mixed]
     if any(having) and not all(having):
         without = sources[having.index(False)]
@@ -191,57 +217,38 @@ def columns_of(source: str, row: Row) -> tuple[str, ...]:
     raise UserError(f"{source}: expected columns {expected}, found {', '.join(row) or 'none'}")
 
 
-def pair_of(row: Row, columns: tuple[str, ...], where: str) -> Preference:
-    """The pair of a row, without its margin.
+def parse_pair(row: Row, columns: Sequence[str], where: str) -> Preference:
+    """The pair of a row.
 
     Raises:
         UserError: a value is missing or of the wrong type; `where` names the row.
     """
-    values = []
     for column in columns:
         if row.get(column) is None:
             raise UserError(f"{where}: {column} is missing or null; expected text")
-        values.append(row[column])
-    if len(values) == 2:
-        return _split_dialogue(values[0], values[1], where)
-    prompt, chosen, rejected = values
+    *lead, chosen, rejected = (row[column] for column in columns)
     if isinstance(chosen, list) and isinstance(rejected, list):
-        lead = prompt if isinstance(prompt, list) else [{"role": "user", "content": prompt}]
-        return _split_messages(chosen, rejected, where, lead)
-    prompt = messages_of(prompt, where) if _is_dialogue(columns[0], prompt) else prompt
-    for column, value in zip(columns, (prompt, chosen, rejected), strict=True):
-        if not _is_dialogue(column, value):
-            check_text(column, value, where)
-    return Preference(prompt, chosen, rejected)
+        prompt = lead[0] if lead else []
+        pair = _from_messages(chosen, rejected, where, prompt)
+    elif not lead:
+        pair = _from_shared_prompt(chosen, rejected, where)
+    else:
+        prompt = check_prompt(lead[0], columns[0], where)
+        chosen, rejected = (check_text(row[column], column, where) for column in columns[1:])
+        pair = Preference(prompt, chosen, rejected)
+    margin = row.get("margin")
+    return pair if margin is None else replace(pair, margin=check_number(margin, "margin", where))
 
 
-def _is_dialogue(column: str, value: Any) -> bool:
-    return column == "prompt" and isinstance(value, list) and bool(value)
-
-
-def check_text(column: str, value: Any, where: str) -> None:
-    """Refuse what is no text, or empty.
-
-    Raises:
-        UserError: `where` names the row.
-    """
-    if not isinstance(value, str):
-        raise UserError(f"{where}: {column} must be text, not {type(value).__name__}")
-    if not value.strip():
-        raise UserError(f"{where}: {column} is empty")
-
-
-def _split_dialogue(chosen: Any, rejected: Any, where: str) -> Preference:
-    """Find the prompt that two whole dialogues (or texts) share."""
-    if isinstance(chosen, list) and isinstance(rejected, list):
-        return _split_messages(chosen, rejected, where)
+def _from_shared_prompt(chosen: Any, rejected: Any, where: str) -> Preference:
+    """Find the prompt that two whole texts begin with."""
     if not (isinstance(chosen, str) and isinstance(rejected, str)):
         raise UserError(f"{where}: chosen and rejected must both be text, or lists of messages")
     transcripts = ["\n\n" + text.lstrip("\n") for text in (chosen, rejected)]
     if all("\n\nHuman:" in text and "\n\nAssistant:" in text for text in transcripts):
-        return _split_transcripts(transcripts, where)
-    shared = len(_common(chosen, rejected))
-    # A word that both begin alike and end differently belongs to the completions.
+        return _from_transcripts(transcripts, where)
+    shared = _num_common(chosen, rejected)
+    # A word that both sides begin alike and end differently belongs to the completions.
     border = max(chosen.rfind(" ", 0, shared), chosen.rfind("\n", 0, shared)) + 1
     prompt = chosen[:border].strip()
     if not prompt:
@@ -249,67 +256,62 @@ def _split_dialogue(chosen: Any, rejected: Any, where: str) -> Preference:
     return Preference(prompt, chosen[border:], rejected[border:])
 
 
-def _split_transcripts(transcripts: list[str], where: str) -> Preference:
+def _from_transcripts(transcripts: list[str], where: str) -> Preference:
     """Helpful-Harmless transcripts: turns that begin with `Human:` or `Assistant:`."""
     turns = [re.split(r"\n\n(?=Human:|Assistant:)", text) for text in transcripts]
-    # The answers are the last turn at the least, even where one is the other's beginning.
-    shared = min(len(_common(*turns)), len(turns[0]) - 1, len(turns[1]) - 1)
+    # The answer is at least the last turn, even where one side is the beginning of the other.
+    shared = min(_num_common(*turns), len(turns[0]) - 1, len(turns[1]) - 1)
     while shared > 0 and not all(side[shared].startswith("Assistant:") for side in turns):
         shared -= 1
     prompt: list[Message] = []
     for turn in turns[0][:shared]:
         role, content = _speaker(turn)
-        if prompt and prompt[-1]["role"] == role:  # most chat templates want the roles to alternate
+        if prompt and prompt[-1]["role"] == role:  # most chat templates need alternating roles
             prompt[-1]["content"] += "\n\n" + content
         elif turn.strip():
             prompt.append({"role": role, "content": content})
     if not prompt:
         raise UserError(f"{where}: chosen and rejected share no turn before their answers")
-    answers = ["\n\n".join(side[shared:]).removeprefix("Assistant:").strip() for side in turns]
-    return Preference(prompt, answers[0], answers[1])
+    chosen, rejected = (
+        "\n\n".join(side[shared:]).removeprefix("Assistant:").strip() for side in turns
+    )
+    return Preference(prompt, chosen, rejected)
 
 
 def _speaker(turn: str) -> tuple[str, str]:
-    """Role and content of a turn of a transcript; what stands before the first turn is system's."""
+    """Role and content of a turn of a transcript; text before the first turn is the system's."""
     for name, role in (("Human:", "user"), ("Assistant:", "assistant")):
         if turn.startswith(name):
             return role, turn.removeprefix(name).strip()
     return "system", turn.strip()
 
 
-def _split_messages(
-    chosen: list[Any], rejected: list[Any], where: str, prompt: Sequence[Any] = ()
-) -> Preference:
+def _from_messages(chosen: list[Any], rejected: list[Any], where: str, prompt: Any) -> Preference:
     """Two lists of messages: whole dialogues, or what follows the messages of `prompt`."""
-    lead = messages_of(prompt, where)
-    sides = [messages_of(side, where) for side in (chosen, rejected)]
+    if not isinstance(prompt, list):
+        prompt = [{"role": "user", "content": prompt}]
+    lead = check_messages(prompt, where)
+    sides = [check_messages(side, where) for side in (chosen, rejected)]
     # Many data sets have a prompt beside whole dialogues that begin with it.
     sides = [
         [*lead, *side] if side[:1] and side[0]["role"] == "assistant" else side for side in sides
     ]
-    if len(sides[0]) < 2 or sides[0][:-1] != sides[1][:-1]:
+    *turns, answer = sides[0] or [{}]
+    if not turns or turns != sides[1][:-1]:
         raise UserError(f"{where}: chosen and rejected must be equal but for the last message")
-    if any(message not in sides[0][:-1] for message in lead):
+    if any(message not in turns for message in lead):
         raise UserError(
             f"{where}: prompt is no part of chosen and rejected; expected its messages in both, or "
             "sides that begin with the assistant's answer"
         )
-    if sides[0][-1]["role"] in ("user", "system"):
-        raise UserError(f"{where}: the last message is the {sides[0][-1]['role']}'s, no answer")
-    return Preference(sides[0][:-1], sides[0][-1]["content"], sides[1][-1]["content"])
+    if answer["role"] in ("user", "system"):
+        raise UserError(f"{where}: the last message is the {answer['role']}'s, no answer")
+    return Preference(turns, answer["content"], sides[1][-1]["content"])
 
 
-def messages_of(messages: Sequence[Any], where: str) -> list[Message]:
-    """The messages with their roles and contents only."""
-    for message in messages:
-        if not (isinstance(message, dict) and {"role", "content"} <= message.keys()):
-            raise UserError(f"{where}: a message must have the keys role and content")
-        if not (isinstance(message["role"], str) and isinstance(message["content"], str)):
-            raise UserError(f"{where}: the role and content of a message must be text")
-    return [{"role": message["role"], "content": message["content"]} for message in messages]
-
-
-def _common(left: Sequence[Any], right: Sequence[Any]) -> list[Any]:
-    return [
-        a for a, _ in takewhile(lambda pair: pair[0] == pair[1], zip(left, right, strict=False))
-    ]
+def _num_common(left: Sequence[Any], right: Sequence[Any]) -> int:
+    """How many items two sequences have in common at their beginning."""
+    return next(
+        (i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b),
+        min(len(left), len(right)),
+    )

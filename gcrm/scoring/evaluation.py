@@ -13,7 +13,7 @@ from gcrm.config.layout import completion_files
 from gcrm.config.metrics import MetricsSettings
 from gcrm.data.authors_format import write_authors_jsonl
 from gcrm.data.completions import read_completions
-from gcrm.data.preferences import Prompt, read_heldout
+from gcrm.data.preferences import Prompt, load_preferences
 from gcrm.data.scores import ScoreTable, Split, groups_of, write_scores
 from gcrm.lineage.provenance import FILE, beside, read_provenance, write_provenance
 from gcrm.modeling.tokenization import Encoded, Encoder, PromptTooLong
@@ -110,7 +110,7 @@ def _solutions(options: EvaluateOptions) -> Iterator[Unscored]:
 
 def _pairs(options: EvaluateOptions) -> Iterator[Unscored]:
     for source in options.dataset:
-        pairs = read_heldout([source], max_pairs=options.max_pairs)
+        pairs = load_preferences([source], max_pairs=options.max_pairs, heldout=True)
         columns: dict[str, Sequence[Any]] = {
             "group": [number for number in range(len(pairs)) for _ in range(2)],
             "prompt": [pair.question for pair in pairs for _ in range(2)],

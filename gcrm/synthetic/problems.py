@@ -1,13 +1,65 @@
-"""Made word problems, different from each other; and the answer that a solution to one gives."""
+"""Sets of made word problems, all different; and the answer that a solution to one gives."""
 
 import random
 import re
+from contextlib import suppress
 
+from gcrm.config.prepare import PrepareOptions
 from gcrm.data.questions import question_key
 from gcrm.synthetic.problem_families import FAMILIES, Draft, OutOfRange, Problem
 from gcrm.utils.errors import UserError
+from gcrm.utils.io import Row
 
 DRAFTS_PER_PROBLEM = 1_000
+HARDER = ("gsm8k", "math", "svamp")
+"""families twice as frequent in pretraining, so that the base model solves a good part of each"""
+
+
+def make_sets(options: PrepareOptions) -> dict[str, list[Row]]:
+    """All sets of problems by name, no question in two of them.
+
+    The order of making is fixed, smallest sets first, so that a larger `pretrain` set leaves the
+    others unchanged. Sets: `<benchmark>`, `dev-<benchmark>`, `preference-<family>`, `pretrain`.
+
+    Raises:
+        UserError: a benchmark or family that cannot be made, or more problems than there are.
+    """
+    for key, names in (
+        ("benchmarks", options.benchmarks),
+        ("preference_families", options.preference_families),
+    ):
+        if unknown := [name for name in names if name not in FAMILIES]:
+            raise UserError(
+                f"{key}: no problems can be made for {', '.join(unknown)}; known are "
+                f"{', '.join(FAMILIES)}"
+            )
+    taken: set[str] = set()
+
+    def made(name: str, family: str, count: int, rare_words: float) -> list[Row]:
+        rng = random.Random(f"{options.data_seed} {name}")
+        problems = make_problems(family, count, rng, taken, rare_words)
+        return [vars(problem).copy() for problem in problems]
+
+    sets = {}
+    for prefix, families, count in (
+        ("", options.benchmarks, options.benchmark_problems),
+        ("dev-", options.benchmarks, options.dev_problems),
+        ("preference-", options.preference_families, options.preference_problems),
+    ):
+        for family in families:
+            name = f"{prefix}{family}"
+            sets[name] = made(name, family, count, options.rare_words)
+    turns = [*FAMILIES, *HARDER]
+    drawn = [turns[i % len(turns)] for i in range(options.pretrain_problems)]
+    pretrain = [
+        row
+        for family in FAMILIES
+        for row in made(
+            f"pretrain-{family}", family, drawn.count(family), options.pretrain_rare_words
+        )
+    ]
+    random.Random(f"{options.data_seed} pretrain").shuffle(pretrain)
+    return sets | {"pretrain": pretrain}
 
 
 def make_problems(
@@ -19,31 +71,29 @@ def make_problems(
         family: one of FAMILIES.
         rng: the only source of chance.
         taken: keys (`question_key`) of the questions made so far; the new ones are added.
-        rare_words: share of the words for operations that are rare ones, 0 to 1.
+        rare_words: share of rare words among those for operations, 0 to 1.
 
     Raises:
-        UserError: the family is unknown, or has not so many problems left.
+        UserError: the family is unknown, or has fewer problems left.
     """
     if family not in FAMILIES:
         raise UserError(f"no family of made problems is called {family!r}: {', '.join(FAMILIES)}")
     problems: list[Problem] = []
     for _ in range(DRAFTS_PER_PROBLEM * count):
-        if len(problems) == count:
-            return problems
-        try:
+        with suppress(OutOfRange):
             problem = FAMILIES[family](Draft(rng, rare_words))
-        except OutOfRange:
-            continue
-        key = question_key(problem.question)
-        if key not in taken:
-            taken.add(key)
-            problems.append(problem)
-    if len(problems) == count:
-        return problems
-    raise UserError(
-        f"the family {family!r} has no {count} problems left that differ from all others; "
-        "ask for fewer"
-    )
+            key = question_key(problem.question)
+            if key not in taken:
+                taken.add(key)
+                problems.append(problem)
+        if len(problems) == count:
+            break
+    if len(problems) < count:
+        raise UserError(
+            f"the family {family!r} has no {count} problems left that differ from all others; "
+            "ask for fewer"
+        )
+    return problems
 
 
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")

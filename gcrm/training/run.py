@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from gcrm.config.deepspeed import zero_file
 from gcrm.config.train import CONTRASTIVE_ONLY, SET_BY_PARITY, TrainOptions
-from gcrm.data.preferences import Preference, read_heldout, read_preferences
+from gcrm.data.preferences import Preference, load_preferences
 from gcrm.data.questions import question_hash, question_key
 from gcrm.lineage.provenance import write_provenance
 from gcrm.lineage.resume import discard
@@ -44,7 +44,7 @@ def train_reward_model(options: TrainOptions) -> None:
     zero = zero_file(options)
     if zero is not None:
         start_deepspeed(hardware.device == "cpu")
-    pairs = read_preferences(options.dataset, options.dataset_probs, options.max_pairs)
+    pairs = load_preferences(options.dataset, options.dataset_probs, options.max_pairs)
     pairs, heldout = _hold_out(pairs, options)
     arguments = training_arguments(options, hardware, zero)
 
@@ -205,7 +205,7 @@ def _hold_out(
     if options.eval_steps < 1:
         return pairs, []
     if options.eval_dataset:
-        return pairs, read_heldout(options.eval_dataset)
+        return pairs, load_preferences(options.eval_dataset, heldout=True)
     border = int(options.heldout_share * 16**8)
     sides: tuple[list[Preference], list[Preference]] = ([], [])
     for pair in pairs:

@@ -443,7 +443,7 @@ def test_what_was_found_good_is_not_read_again(
     check_inputs(config, "my.yaml", memory)
     seen: list[object] = []
     monkeypatch.setattr("gcrm.data.checks.read_completions", lambda *args: seen.append(args[1:]))
-    monkeypatch.setattr("gcrm.data.checks.read_preferences", lambda *args: seen.append(args))
+    monkeypatch.setattr("gcrm.data.checks.load_preferences", lambda *args: seen.append(args))
     check_inputs(config, "my.yaml", memory)
     assert seen == []
     file = tmp_path / "gsm8k" / "output-greedy.jsonl"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gcrm.data.attributes import select
-from gcrm.data.preferences import cap_pairs, read_preferences
+from gcrm.data.preferences import cap_pairs, load_preferences
 from gcrm.utils.errors import UserError
 
 
@@ -92,7 +92,7 @@ def test_a_sample_is_that_of_training(tmp_path):
     rows = [{"question": f"q{i % 7}", "correct": f"a{i}", "incorrect": "no"} for i in range(40)]
     path = write(tmp_path / "p.jsonl", rows)
     selection = select([path], max_pairs=13)
-    kept = cap_pairs(read_preferences([path]), 13)
+    kept = cap_pairs(load_preferences([path]), 13)
     assert [pair.chosen for pair, _ in selection] == [pair.chosen for pair in kept]
     assert selection.total == 13
 
@@ -131,7 +131,7 @@ def test_broken_rows_are_named(tmp_path, row, message):
 
 def test_an_attribute_that_the_data_lacks(tmp_path):
     path = write(tmp_path / "r.jsonl", ratings((1, 2)))
-    assert "(columns with numbers are: helpfulness, complexity)" in refusal([path], ["humour"])
+    assert "(columns with numbers: helpfulness, complexity)" in refusal([path], ["humour"])
 
 
 def test_responses_need_attributes(tmp_path):

@@ -1,11 +1,13 @@
-"""Fetching over a real HTTP server on this machine: whole or not at all, resumed, clear errors."""
+"""Fetching over a real HTTP server on this machine, and unpacking: whole, resumed, clear errors."""
 
 import hashlib
 import shutil
 import socket
+import stat
+import zipfile
 from collections.abc import Iterator
 from fnmatch import fnmatch
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,8 +17,16 @@ from hypothesis import strategies as st
 
 from gcrm.config.download import RemoteFile
 from gcrm.data import download as downloads
-from gcrm.data.download import check_room, fetch, local_name
+from gcrm.data.download import (
+    archive_files,
+    check_room,
+    fetch,
+    local_name,
+    open_archive,
+    unpack,
+)
 from gcrm.utils.errors import UserError
+from helpers.originals import zipped
 from helpers.web import Site, serve
 
 CONTENT = bytes(range(256)) * 10_000  # 2.56 MB: more than one chunk
@@ -220,3 +230,108 @@ def test_no_address_leaves_the_folder(path: str) -> None:
 def test_only_files_of_the_web_have_an_address(url: str) -> None:
     with pytest.raises(ValueError, match="url"):
         RemoteFile(url=url)
+
+
+# --- archives ---------------------------------------------------------------------------------
+
+
+def archive_of(path: Path, files: dict[str, bytes]) -> Path:
+    path.write_bytes(zipped(files))
+    return path
+
+
+def test_only_the_wanted_folder_is_unpacked(tmp_path: Path) -> None:
+    path = archive_of(
+        tmp_path / "a.zip", {"x/a/1": b"one", "x/b/2": b"two", "xx/3": b"", "x/": b""}
+    )
+    with open_archive(path) as archive:
+        found = archive_files(archive, "x")
+        assert list(found) == [PurePosixPath("a/1"), PurePosixPath("b/2")]
+        wanted = {path: info for path, info in found.items() if path.name == "2"}
+        assert unpack(archive, wanted, tmp_path / "to") == [tmp_path / "to/b/2"]
+    assert (tmp_path / "to/b/2").read_bytes() == b"two"
+    assert not (tmp_path / "to/a").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("../evil", ""),
+        ("x/../../evil", "x"),
+        ("x/a/../../../evil", "x"),
+        ("/evil", ""),
+        ("//evil", ""),
+    ],
+)
+def test_names_that_leave_the_folder_are_refused(tmp_path: Path, name: str, folder: str) -> None:
+    path = archive_of(tmp_path / "a.zip", {name: b"evil", "x/good": b"good"})
+    with pytest.raises(UserError, match="outside of its folder"), open_archive(path) as archive:
+        archive_files(archive, folder)
+
+
+def test_links_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    link = zipfile.ZipInfo("x/link")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(link, "/etc/passwd")
+    with pytest.raises(UserError, match="outside of its folder"), open_archive(path) as archive:
+        archive_files(archive, "x")
+
+
+def test_a_folder_that_is_not_there_is_told_with_those_that_are(tmp_path: Path) -> None:
+    path = archive_of(tmp_path / "a.zip", {"top/codellama-7b/gsm8k/f": b""})
+    told = "'other'; there are top/codellama-7b/gsm8k"
+    with pytest.raises(UserError, match=told), open_archive(path) as archive:
+        archive_files(archive, "other")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"<!DOCTYPE html><html>", b"version https://git-lfs.github.com/spec/v1\n"]
+)
+def test_what_is_no_archive_is_told_by_its_beginning(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.zip"
+    path.write_bytes(content)
+    with pytest.raises(UserError) as error, open_archive(path):
+        pass
+    assert "is no .zip archive that can be read" in str(error.value)
+    assert repr(content[:20]) in str(error.value)
+
+
+def test_a_damaged_member_is_one_line(tmp_path: Path) -> None:
+    path = archive_of(tmp_path / "a.zip", {"x": b"0123456789" * 100})
+    content = bytearray(path.read_bytes())
+    content[35] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="archive that can be read"), open_archive(path) as archive:
+        unpack(archive, archive_files(archive), tmp_path / "to")
+
+
+def test_an_archive_that_is_too_large_for_the_disk_is_refused_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = archive_of(tmp_path / "a.zip", {"x": b"0" * 5_000_000})
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1_000_000))
+    with pytest.raises(UserError, match=r"needs 5\.0 MB"), open_archive(path) as archive:
+        unpack(archive, archive_files(archive), tmp_path / "to")
+
+
+def test_an_archive_with_a_password_is_one_line(tmp_path: Path) -> None:
+    path = archive_of(tmp_path / "a.zip", {"x": b"0123456789"})
+    content = bytearray(path.read_bytes())
+    for header, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.index(header) + flags] |= 1  # says that the member is encrypted
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"can be read .*password"), open_archive(path) as archive:
+        unpack(archive, archive_files(archive), tmp_path / "to")
+
+
+def test_a_damaged_lzma_member_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("x", bytes(range(256)) * 20)
+    content = bytearray(path.read_bytes())
+    content[45:60] = b"\xff" * 15
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="archive that can be read"), open_archive(path) as archive:
+        unpack(archive, archive_files(archive), tmp_path / "to")

@@ -17,8 +17,7 @@ from gcrm.data.preferences import (
     Preference,
     cap_pairs,
     iter_preferences,
-    read_heldout,
-    read_preferences,
+    load_preferences,
 )
 from gcrm.utils.errors import UserError
 
@@ -38,12 +37,12 @@ def write(path, *rows):
 
 
 def read(tmp_path, *rows, **options):
-    return read_preferences([write(tmp_path / "pairs.jsonl", *rows)], **options)
+    return load_preferences([write(tmp_path / "pairs.jsonl", *rows)], **options)
 
 
 def refusal(*sources):
     with pytest.raises(UserError) as error:
-        read_preferences([str(source) for source in sources])
+        load_preferences([str(source) for source in sources])
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -78,7 +77,7 @@ def test_every_format_with_every_layout(tmp_path, row, suffix):
         if suffix == "splits":
             data = datasets.DatasetDict({"test": data.select([0]), "train": data})
         data.save_to_disk(path)
-    [one, other] = read_preferences([str(path)])
+    [one, other] = load_preferences([str(path)])
     assert one == other
     assert (one.prompt, one.chosen[-2:], one.rejected[-2:]) == ("How many?", "7.", "8.")
 
@@ -86,7 +85,7 @@ def test_every_format_with_every_layout(tmp_path, row, suffix):
 def test_messages_in_parquet(tmp_path):
     row = {"chosen": [USER, ANSWER], "rejected": [USER, OTHER]}
     pd.DataFrame([row]).to_parquet(tmp_path / "pairs.parquet")
-    assert read_preferences([str(tmp_path / "pairs.parquet")]) == [READ_AS_DIALOGUE]
+    assert load_preferences([str(tmp_path / "pairs.parquet")]) == [READ_AS_DIALOGUE]
 
 
 @given(row=st.fixed_dictionaries(dict.fromkeys(PAIR, st.text(min_size=1).filter(str.strip))))
@@ -343,7 +342,7 @@ values |= st.lists(st.fixed_dictionaries({"role": values, "content": values}), m
 def test_rows_of_any_types_are_read_or_told_in_one_line(tmp_path_factory, row, base):
     path = write(tmp_path_factory.mktemp("types") / "pairs.jsonl", (PAIR if base else {}) | row)
     try:
-        [pair] = read_preferences([str(path)])
+        [pair] = load_preferences([str(path)])
     except UserError as error:
         assert str(error).startswith(str(path))
     else:
@@ -358,7 +357,7 @@ def test_a_hundred_thousand_pairs_are_read_in_seconds(tmp_path):
     rows = (PAIR | {"question": f"Who is {i} ?", "correct": long} for i in range(100_000))
     path.write_text("\n".join(map(json.dumps, rows)))
     started = time.process_time()
-    assert len(read_preferences([str(path)], max_pairs=70_000)) == 70_000
+    assert len(load_preferences([str(path)], max_pairs=70_000)) == 70_000
     assert time.process_time() - started < 15
 
 
@@ -393,19 +392,20 @@ def test_of_held_out_data_the_test_split(tmp_path, splits, read, capsys):
 
     parts = {name: datasets.Dataset.from_list([PAIR | {"correct": name}]) for name in splits}
     datasets.DatasetDict(parts).save_to_disk(tmp_path / "d")
-    assert [pair.chosen for pair in read_heldout([str(tmp_path / "d")])] == [read]
+    assert [pair.chosen for pair in load_preferences([str(tmp_path / "d")], heldout=True)] == [read]
     assert ("has no split 'test'" in capsys.readouterr().err) == (read != "test")
 
 
 def test_held_out_files_are_read_as_others_are(tmp_path):
     path = write(tmp_path / "pairs.jsonl", *pairs(9))
-    assert read_heldout([path]) == read_preferences([path])
-    assert read_heldout([path], max_pairs=4) == read_preferences([path], max_pairs=4)
+    assert load_preferences([path], heldout=True) == load_preferences([path])
+    capped = load_preferences([path], max_pairs=4, heldout=True)
+    assert capped == load_preferences([path], max_pairs=4)
 
 
 def test_a_hub_id_without_network():
     """In a process of its own: `datasets` reads the environment when it is imported."""
-    code = "from gcrm.data import preferences; preferences.read_preferences(['nobody/nothing'])"
+    code = "from gcrm.data import preferences; preferences.load_preferences(['nobody/nothing'])"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=False
     )
@@ -452,10 +452,10 @@ def test_a_cap_does_not_depend_on_the_order_of_rows(rows, most, seed):
 def test_a_cap_over_all_sources(tmp_path):
     one = write(tmp_path / "one.jsonl", *pairs(10, "a"))
     other = write(tmp_path / "other.jsonl", *pairs(10, "b"))
-    assert len(read_preferences([one, other])) == 20
-    capped = read_preferences([one, other], max_pairs=8)
+    assert len(load_preferences([one, other])) == 20
+    capped = load_preferences([one, other], max_pairs=8)
     assert len(capped) == 8
-    assert by_text(read_preferences([other, one], max_pairs=8)) == by_text(capped)
+    assert by_text(load_preferences([other, one], max_pairs=8)) == by_text(capped)
 
 
 @pytest.mark.parametrize(
@@ -476,7 +476,7 @@ def test_mixtures(tmp_path, sizes, probs, expected):
         write(tmp_path / f"{name}.jsonl", *pairs(size, name))
         for name, size in zip("ab", sizes, strict=True)
     ]
-    mixed = read_preferences(sources, probs)
+    mixed = load_preferences(sources, probs)
     counts = tuple(sum(pair.prompt.startswith(name) for pair in mixed) for name in "ab")
     assert counts == expected
     assert len({pair.prompt for pair in mixed}) == len(mixed)
@@ -489,8 +489,8 @@ def test_mixtures_do_not_depend_on_the_order_of_rows(tmp_path):
     other = write(tmp_path / "other.jsonl", *rows)
     rest = write(tmp_path / "rest.jsonl", *pairs(10, "rest"))
     probs = (0.5, 0.5)
-    assert by_text(read_preferences([one, rest], probs)) == by_text(
-        read_preferences([other, rest], probs)
+    assert by_text(load_preferences([one, rest], probs)) == by_text(
+        load_preferences([other, rest], probs)
     )
 
 
@@ -517,7 +517,7 @@ def test_margins_are_read(tmp_path, suffix):
         import datasets
 
         datasets.Dataset.from_list(rows).save_to_disk(path)
-    assert [pair.margin for pair in read_preferences([str(path)])] == [0.5, 2.0, -1.0]
+    assert [pair.margin for pair in load_preferences([str(path)])] == [0.5, 2.0, -1.0]
 
 
 def test_data_without_margins_has_none(tmp_path):

@@ -11,7 +11,7 @@ from gcrm import RewardModel
 from gcrm.cli import run_stage
 from gcrm.config.evaluate import EvaluateOptions
 from gcrm.config.metrics import MetricsOptions
-from gcrm.data.preferences import cap_pairs, read_preferences
+from gcrm.data.preferences import cap_pairs, load_preferences
 from gcrm.data.scores import read_scores
 from gcrm.evaluate import run
 from gcrm.metrics import run as run_metrics
@@ -44,7 +44,7 @@ def test_both_sides_have_the_scores_of_the_python_api(folder: Path) -> None:
     assert evaluate(folder, "--output", folder / "scores.parquet") == 0
     rows = pq.read_table(folder / "scores.parquet").to_pylist()
     rm = RewardModel.from_pretrained(folder / "rm", goal_state=folder / "goal_state.npy")
-    pairs = read_preferences([str(folder / "heldout.jsonl")])
+    pairs = load_preferences([str(folder / "heldout.jsonl")])
     assert len(rows) == 2 * len(pairs) == 16
     for number, pair in enumerate(pairs):
         assert isinstance(pair.prompt, list)  # a dialogue, scored as one
@@ -74,7 +74,7 @@ def test_a_cap_takes_pairs_by_hash(folder: Path) -> None:
     path = folder / "capped.parquet"
     assert evaluate(folder, "--output", path, "--vanilla", "--max_pairs", 3) == 0
     table = read_scores(path)
-    expected = cap_pairs(read_preferences([str(folder / "heldout.jsonl")]), 3)
+    expected = cap_pairs(load_preferences([str(folder / "heldout.jsonl")]), 3)
     assert table.prompt[::2].tolist() == [pair.question for pair in expected]
     assert table.q_values is None
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import kstest
 
 from gcrm.config.train import TrainSettings
-from gcrm.data.preferences import read_preferences
+from gcrm.data.preferences import load_preferences
 from gcrm.modeling.tokenization import Encoder
 from gcrm.training.contrastive import Draws, Spans, contrastive, draw_states
 from gcrm.training.objective import Objective, preference_loss
@@ -226,7 +226,7 @@ def test_states_lie_in_their_completions_and_goals_behind_sources(pairs, source,
 def test_no_state_of_a_dialogues_prompt_is_drawn(tmp_path):
     """Whole dialogues, as users bring them: only tokens of the answers are compared."""
     encoder = Encoder(make_tokenizer(), 99)
-    pairs = read_preferences([str(write_dialogues(tmp_path / "pairs.jsonl", 12))])
+    pairs = load_preferences([str(write_dialogues(tmp_path / "pairs.jsonl", 12))])
     encoded = [
         EncodedPair(
             *encoder.encode_many([(pair.prompt, pair.chosen), (pair.prompt, pair.rejected)])

@@ -114,6 +114,17 @@ def test_without_the_file_nothing_half_done_is_left(
     assert not (tmp_path / "run/data/report.json").exists()
 
 
+@pytest.mark.parametrize("files_of_samples", [2, 3])
+def test_nothing_unpacked_is_left(
+    site: Site, tmp_path: Path, files_of_samples: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    downloads = entries(site)
+    downloads["predictions"]["samples"]["gsm8k"] = files_of_samples  # of which two exist
+    assert prepare(tmp_path, downloads, "gsm8k") == (files_of_samples > 2)
+    assert ("output-rs2.jsonl (in that folder" in capsys.readouterr().err) == (files_of_samples > 2)
+    assert not [path for path in (tmp_path / "downloads").iterdir() if path.is_dir()]
+
+
 @pytest.mark.parametrize(
     ("words", "problem"),
     [

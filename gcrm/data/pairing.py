@@ -1,0 +1,73 @@
+"""Preference pairs from labelled solutions: a correct and an incorrect one of the same question."""
+
+import hashlib
+import random
+from collections.abc import Iterable, Iterator
+from itertools import product
+
+from gcrm.data.questions import question_key
+from gcrm.utils.io import Row
+
+
+def all_combinations(rows: Iterable[Row], most: int, seed: int) -> list[Row]:
+    """Rows {question, correct, incorrect}: at most `most` of each problem, no pair twice.
+
+    They are drawn from all combinations of a correct and an incorrect text: a base model's correct
+    samples are often the same, while incorrect ones differ. The choice depends on seed, question
+    and texts, not on the order of the rows.
+
+    Args:
+        rows: labelled solutions (question, generated_solution, is_correct).
+    """
+    pairs = []
+    for key, question, correct, incorrect in _group_texts(rows, seed):
+        combinations = list(product(sorted(correct), sorted(incorrect)))
+        drawn = random.Random(f"{seed} {key}").sample(combinations, min(most, len(combinations)))
+        pairs += [{"question": question, "correct": good, "incorrect": bad} for good, bad in drawn]
+    return pairs
+
+
+def disjoint_pairs(rows: Iterable[Row], most: int, seed: int) -> Iterator[Row]:
+    """Rows {question, correct, incorrect}: at most `most` of each problem, no solution twice.
+
+    They are made of the solutions of smallest hash, so that memory holds at most `most` correct and
+    incorrect solutions of each question, however many rows there are. The choice depends on seed,
+    question and texts, not on the order of the rows.
+
+    Args:
+        rows: labelled solutions (question, generated_solution, is_correct).
+    """
+    rows = (row for row in rows if row["generated_solution"].strip())
+    for _, question, correct, incorrect in _group_texts(rows, seed, most):
+        for good, bad in zip(correct, incorrect, strict=False):
+            yield {"question": question, "correct": good, "incorrect": bad}
+
+
+def _group_texts(
+    rows: Iterable[Row], seed: int, most: int | None = None
+) -> Iterator[tuple[str, str, list[str], list[str]]]:
+    """Of each problem: key, question, correct and incorrect texts, in the order of their hashes.
+
+    Blank texts are left out, and those that are labelled both ways (as they can be if one answer
+    was cut off).
+
+    Args:
+        most: keep only so many texts of each label, those of smallest hash.
+    """
+    keys: dict[str, str] = {}
+    kept: dict[str, tuple[str, dict[bool, dict[bytes, str]]]] = {}
+    for row in rows:
+        question, text = row["question"], row["generated_solution"]
+        key = keys.get(question) or keys.setdefault(question, question_key(question))
+        texts = kept.setdefault(key, (question, {True: {}, False: {}}))[1][row["is_correct"]]
+        if text.strip():
+            texts[hashlib.sha256(f"{seed} {key} {text}".encode()).digest()] = text
+        if most is not None and len(texts) > most:
+            del texts[max(texts)]
+    for key, (question, labels) in kept.items():
+        both = labels[True].keys() & labels[False].keys()
+        correct, incorrect = (
+            [labels[label][digest] for digest in sorted(labels[label].keys() - both)]
+            for label in (True, False)
+        )
+        yield key, question, correct, incorrect

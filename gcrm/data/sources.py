@@ -1,0 +1,87 @@
+"""The rows of a data source: a JSON-lines or Parquet file, a folder of `datasets`, or a hub id."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from gcrm.utils.errors import UserError
+from gcrm.utils.io import Row, duplicates, numbered_rows
+from gcrm.utils.logging import say
+from gcrm.utils.paths import is_local
+
+BATCH_ROWS = 1024
+"""rows of a Parquet file in memory at a time"""
+TRAINING_SPLITS = ("train",)
+HELDOUT_SPLITS = ("test", "validation", "train")
+"""splits in order of preference, for data that has several"""
+
+
+def iter_rows(source: str, splits: Sequence[str] = TRAINING_SPLITS) -> Iterator[tuple[int, Row]]:
+    """The rows of a source one by one, each with its number (in JSON lines, that of its line).
+
+    Args:
+        splits: of data with several splits, the first of these that exists is read.
+
+    Raises:
+        UserError: the source cannot be read, or has no rows.
+    """
+    path = Path(source)
+    if path.suffix in (".jsonl", ".json"):
+        return numbered_rows(path)
+    if path.suffix == ".parquet":
+        return enumerate(_parquet_rows(path), start=1)
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{source}: expected a .jsonl or .parquet file, or a folder of `datasets`")
+    if not path.exists() and is_local(source):
+        raise UserError(f"{source}: no such file or folder")
+    return enumerate(_datasets_rows(source, splits), start=1)
+
+
+def _parquet_rows(path: Path) -> Iterator[Row]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            if twice := duplicates(file.schema_arrow.names):
+                raise UserError(f"{path}: has the column {twice[0]!r} twice; remove one")
+            if not file.metadata.num_rows:
+                raise UserError(f"{path}: has no rows")
+            for batch in file.iter_batches(batch_size=BATCH_ROWS):
+                yield from batch.to_pylist()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, ValueError, OverflowError, pyarrow.ArrowException) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{path}: not a readable Parquet file ({reason})") from None
+
+
+def _datasets_rows(source: str, splits: Sequence[str]) -> Iterator[Row]:
+    import datasets
+
+    try:
+        load = datasets.load_from_disk if Path(source).is_dir() else datasets.load_dataset
+        data = load(source)
+        if isinstance(data, dict):
+            data = _split_of(data, source, splits)
+        if not len(data):
+            raise UserError(f"{source}: has no rows")
+        yield from data.with_format(None)  # a broken file shows only here
+    except UserError:
+        raise
+    except Exception as error:  # whatever the library's file systems and the hub raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"{source}: neither a local file nor a data set that could be loaded ({reason})"
+        ) from None
+
+
+def _split_of(data: dict[str, Any], source: str, splits: Sequence[str]) -> Any:
+    """The first of `splits` that the data has."""
+    for name in splits:
+        if name in data:
+            if name != splits[0]:
+                say(f"{source}: has no split {splits[0]!r}; reading {name!r}")
+            return data[name]
+    wanted = " or ".join(map(repr, splits))
+    raise UserError(f"{source}: has no split {wanted} (there are: {', '.join(data)})")
