@@ -3,6 +3,7 @@
 #   make reproduce   set up .venv, then run the default pipeline: results/tiny/report
 #   make test        set up .venv, then run all checks and the tests
 #   make lint        only the checks
+#   make docs        the documentation, into site/
 #   make setup       only set up .venv
 #   make lock        renew requirements.lock
 #   make clean       remove .venv (results stay)
@@ -10,7 +11,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test lint setup lock clean
+.PHONY: help reproduce test lint docs setup lock clean
 
 VENV := .venv
 READY := $(VENV)/.installed
@@ -36,6 +37,9 @@ lint: $(READY)
 	$(IN_VENV) snakemake --lint
 	$(IN_VENV) mypy
 
+docs: $(READY)
+	$(IN_VENV) NO_MKDOCS_2_WARNING=1 mkdocs build --strict
+
 setup: $(READY)
 
 # Written last, so that a set-up that failed or was interrupted is done again.
@@ -53,7 +57,7 @@ $(READY): requirements.lock pyproject.toml
 lock:
 	rm -rf $(VENV).lock
 	"$(PYTHON)" -m venv $(VENV).lock
-	$(VENV).lock/bin/pip install -e ".[dev,slurm]"
+	$(VENV).lock/bin/pip install -e ".[dev,docs,slurm]"
 	grep '^#' requirements.lock > $(VENV).lock/requirements
 	$(VENV).lock/bin/pip freeze --all --exclude-editable --exclude pip \
 	  | grep -vE '^(nvidia-|cuda-|triton)' | sed 's/+.*//' >> $(VENV).lock/requirements

@@ -2,9 +2,7 @@
 
 import ast
 import importlib.metadata
-import importlib.util
 import re
-import shlex
 import stat
 import subprocess
 import sys
@@ -19,9 +17,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from gcrm import cli
 from gcrm.__main__ import main
-from gcrm.config.base import Settings
 
 ROOT = Path(__file__).parents[2]
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -54,7 +50,7 @@ def from_cuda_torch(name: str) -> bool:
     return name == "triton" or name.startswith(("nvidia-", "cuda-"))
 
 
-@pytest.mark.parametrize("requirement", requirements("dev", "slurm"), ids=lambda r: r.name)
+@pytest.mark.parametrize("requirement", requirements("dev", "docs", "slurm"), ids=lambda r: r.name)
 def test_the_lock_satisfies_every_declared_range(requirement: Requirement) -> None:
     pinned = lock()[canonicalize_name(requirement.name)]
     assert requirement.specifier.contains(pinned, prereleases=True)
@@ -138,19 +134,22 @@ def test_every_package_folder_is_installed() -> None:
     assert [folder for folder in folders if not (folder / "__init__.py").exists()] == []
 
 
-def test_make_targets_in_the_readme_exist() -> None:
-    makefile = (ROOT / "Makefile").read_text()
-    targets = re.findall(r"^([a-z]+):", makefile, flags=re.MULTILINE)
-    named = set(re.findall(r"(?:^ {4}|`)make ([a-z]+)", README, flags=re.MULTILINE))
-    assert named == {"reproduce", "test", "lint", "lock"}
-    assert named <= set(targets)
-
-
 def test_the_hook_and_the_tests_share_one_definition_of_the_checks() -> None:
     (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
     (hook,) = repository["hooks"]
     assert (repository["repo"], hook["entry"], hook["language"]) == ("local", "make lint", "system")
     assert "\ntest: lint\n" in (ROOT / "Makefile").read_text()
+
+
+def test_github_and_the_container_use_the_same_set_up() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    steps = workflow["jobs"]["test"]["steps"]
+    assert [step["run"] for step in steps if "run" in step] == [".ci/run"]
+    (version,) = (s["with"]["python-version"] for s in steps if "setup-python" in s.get("uses", ""))
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert version == oldest_python()
+    assert f"FROM python:{oldest_python()}-slim" in dockerfile
+    assert "-r requirements.lock" in dockerfile
 
 
 def test_an_old_python_is_refused_in_one_line() -> None:
@@ -166,32 +165,6 @@ def test_ci_sets_up_and_tests_as_a_newcomer_does() -> None:
     assert script.stat().st_mode & stat.S_IXUSR
     steps = re.findall(r"^step .* (make \w+)$", script.read_text(), flags=re.MULTILINE)
     assert steps == ["make setup", "make test"]
-
-
-def stage_commands() -> list[list[str]]:
-    """The words of every `python -m gcrm.<stage> …` in the README's blocks."""
-    joined = README.replace("\\\n", " ")
-    return [
-        shlex.split(line)
-        for line in re.findall(r"^ {4}(python -m gcrm\..*)$", joined, flags=re.MULTILINE)
-    ]
-
-
-@pytest.mark.parametrize("words", stage_commands(), ids=lambda words: words[2])
-def test_stage_commands_in_the_readme_are_accepted(words: list[str]) -> None:
-    stage = words[2].removeprefix("gcrm.")
-    assert importlib.util.find_spec(f"gcrm.{stage}") is not None
-    if stage in ("gpus", "trace"):  # no stages: their own tests have their words
-        return
-    settings = importlib.import_module(f"gcrm.config.{stage}")
-    model: type[Settings] = getattr(settings, f"{stage.capitalize()}Options")
-    cli.parse(model, stage, words[3:])
-
-
-def test_files_in_the_readme_exist() -> None:
-    links = re.findall(r"\]\(([^)#:]+)\)", README)
-    paths = re.findall(r"`((?:config|gcrm|workflow|tests)/[\w./-]*)`", README)
-    assert [name for name in links + paths if not (ROOT / name).exists()] == []
 
 
 def test_the_citation_names_this_version() -> None:
