@@ -102,10 +102,11 @@ def oldest_python() -> str:
 
 
 def test_imports_and_dependencies_agree() -> None:
+    distributions = importlib.metadata.packages_distributions()
     imported = {
         canonicalize_name(distribution)
         for module in third_party_imports(ROOT / "gcrm")
-        for distribution in importlib.metadata.packages_distributions()[module]
+        for distribution in distributions[module]
     }
     declared = {canonicalize_name(requirement.name) for requirement in requirements()}
     assert imported - declared == set(), "imported, but not in pyproject.toml"
