@@ -1,27 +1,47 @@
-"""What a run will cost: tokens, operations, disk and hours, before anything is computed.
+"""The cost of a run: tokens, FLOPs, hours and disk space, before anything is computed.
 
-Operations (FLOPs) are those of the matrix products: a parameter multiplies and adds once for each
-token forward (2), twice as much backward (4), and once more forward where gradient checkpointing
-computes the activations again (2). Attention between tokens is left out: 2 % at 500 tokens.
+FLOPs are those of the matrix products: for each token and parameter 2 forward, 4 backward, and 2
+more where gradient checkpointing repeats the forward pass. Attention between tokens is left out:
+2 % at 500 tokens.
 """
 
+import os
 from dataclasses import dataclass
 
+from gcrm.config.cost import CostSettings
 from gcrm.config.run import Config
-from gcrm.config.train import TrainSettings
-from gcrm.estimate.amounts import Amount, pairs_of, scored_amount, training_amount
-from gcrm.estimate.devices import Devices, devices_of
-from gcrm.estimate.model_size import ModelSize, model_size
+from gcrm.estimate.sizes import (
+    DataSize,
+    ModelSize,
+    assumed_pairs,
+    model_size,
+    scored_size,
+    training_size,
+)
+from gcrm.utils.gpus import visible_gpus
 
+PEAK_FLOPS = {
+    "cpu": 85e9,
+    "rtx4090": 165e12,
+    "a6000": 155e12,
+    "l40s": 362e12,
+    "a100": 312e12,
+    "h100": 989e12,
+}
+"""FLOPs a second: of GPUs in dense bf16, by their data sheets; of one CPU core in fp32 matrix
+products, measured (170e9 on two cores)"""
+CPU_SHARE, GPU_SHARE = 0.45, 0.4
+"""share of the peak that training and scoring reach: measured with SmolLM2-135M on a CPU; an
+assumption for GPUs, where 0.3 to 0.5 is common"""
 PAIRS_UNIT = 10_000
-"""pairs that training is told for where their number is not known"""
-BYTES_OF_SCORES = 8
-"""of each token: its partial reward and its Q-value"""
+"""number of pairs for which training is estimated if their number is unknown"""
+SCORE_BYTES = 8
+"""for each token: its partial reward and its Q-value"""
 
 
 @dataclass(frozen=True)
-class Item:
-    """One stage of all reward models: on what, by which formula, how many operations."""
+class StageCost:
+    """The FLOPs of one stage for all reward models, with its data and formula in words."""
 
     stage: str
     data: str
@@ -31,125 +51,146 @@ class Item:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run will cost.
+    """The cost of a run.
 
     Attributes:
-        models: reward models, all variants and seeds.
-        size: of one reward model; None if it is not known, and then there are no items.
-        pairs: preference pairs before any cap; None if their number is not known.
-        scored: completions that each reward model scores; None if their number is not known.
-        training, scoring: the stages that compute, where N is `size.multiplied`. Where `pairs` is
-            None, training is told for PAIRS_UNIT of them.
-        devices: on which the hours are told.
-        disk: bytes by what they are for.
-        unknown_files: files to download whose size is not known, so that it is not in `disk`.
+        models: number of reward models, all variants and seeds.
+        size: of one reward model; None if it is unknown, and then there are no stages.
+        pairs: preference pairs before any cap; None if their number is unknown.
+        scored: completions that each reward model scores; None if their number is unknown.
+        training, scoring: the stages that compute. If `pairs` is None, training is for PAIRS_UNIT.
+        devices: kind, number and speed in words.
+        flops_per_second: really reached by all devices together; None if it is unknown.
+        disk: bytes by purpose.
+        unknown_files: number of files to download whose size is unknown and not in `disk`.
     """
 
     models: int
     size: ModelSize | None
-    pairs: Amount | None
-    scored: Amount | None
-    training: list[Item]
-    scoring: list[Item]
-    devices: Devices
+    pairs: DataSize | None
+    scored: DataSize | None
+    training: list[StageCost]
+    scoring: list[StageCost]
+    devices: str
+    flops_per_second: float | None
     disk: dict[str, int]
     unknown_files: int
 
-    def hours(self, items: list[Item]) -> float | None:
-        """Hours of these stages, if all devices are kept busy."""
-        speed = self.devices.per_second
-        return None if speed is None else flops(items) / speed / 3600
+    def hours(self, flops: float) -> float | None:
+        """Hours for these operations if all devices are busy."""
+        speed = self.flops_per_second
+        return None if speed is None else flops / speed / 3600
 
 
-def flops(items: list[Item]) -> float:
-    """Operations of these stages together."""
-    return sum(item.flops for item in items)
+def total_flops(stages: list[StageCost]) -> float:
+    """FLOPs of these stages together."""
+    return sum(stage.flops for stage in stages)
 
 
 def estimate(config: Config, cores: int | None = None) -> Estimate:
-    """What a run will cost, as far as it is known before it.
+    """Estimate the cost of a run as far as it can be known.
 
     Args:
         cores: CPU cores that the run may use (default: all).
     """
     size = model_size(config.base_model) if config.base_model else None
-    pairs, scored = training_amount(config), scored_amount(config)
+    pairs, scored = training_size(config), scored_size(config)
+    used = pairs or assumed_pairs(config, PAIRS_UNIT)
     files = [file for entry in config.used_downloads().values() for file in entry.files]
+    known = [file.size for file in files if file.size is not None]
+    devices, speed = find_devices(config.cost, cores)
     return Estimate(
         models=len(config.variants) * len(config.seeds),
         size=size,
         pairs=pairs,
         scored=scored,
-        training=_training(config, size, pairs or pairs_of(config, PAIRS_UNIT)) if size else [],
-        scoring=_scoring(config, size, scored) if size and scored else [],
-        devices=devices_of(config.cost, cores),
-        disk=_disk(config, size, scored),
-        unknown_files=sum(file.size is None for file in files),
+        training=_training(config, size, used) if size else [],
+        scoring=[_scoring(config, size, scored)] if size and scored else [],
+        devices=devices,
+        flops_per_second=speed,
+        disk=_disk(config, size, scored) | ({"downloads": sum(known)} if known else {}),
+        unknown_files=len(files) - len(known),
     )
 
 
-def _training(config: Config, size: ModelSize, pairs: Amount) -> list[Item]:
-    n, seeds = size.multiplied, len(config.seeds)
-    items = []
+def _training(config: Config, size: ModelSize, pairs: DataSize) -> list[StageCost]:
+    seeds = len(config.seeds)
+    stages = []
     for name in config.variants:
         settings = config.variant(name)
-        amount, factor = pairs.capped(settings.max_pairs), _factor(settings)
-        # The layers before those that train need no backward pass, and frozen weights no gradients.
-        least = "" if settings.train_layers is None and not settings.lora_rank else "at most "
-        items.append(
-            Item(
+        data, factor = pairs.capped(settings.max_pairs), 8 if settings.gradient_checkpointing else 6
+        # Frozen weights need no gradients, and layers below the trained ones no backward pass.
+        most = "" if settings.train_layers is None and not settings.lora_rank else "at most "
+        stages.append(
+            StageCost(
                 f"train {name}",
-                f"{amount.rows:,} pairs of {amount.tokens:,} tokens",
-                f"{least}{factor} N tokens x epochs {settings.max_epochs} x seeds {seeds}",
-                factor * n * amount.tokens * settings.max_epochs * seeds,
+                f"{data.rows:,} pairs of {data.tokens:,} tokens",
+                f"{most}{factor} N tokens x epochs {settings.max_epochs} x seeds {seeds}",
+                factor * size.multiplied * data.tokens * settings.max_epochs * seeds,
             )
         )
-    amount = pairs.capped(config.represent.max_pairs)
-    tokens = amount.tokens // 2
-    models = len(config.variants) * seeds
-    items.append(
-        Item(
-            "represent",
-            f"{amount.rows:,} chosen of {tokens:,} tokens",
-            f"2 N tokens x models {models}",
-            2 * n * tokens * models,
-        )
-    )
-    return items
+    data = pairs.capped(config.represent.max_pairs)
+    chosen = DataSize(data.rows, data.tokens // 2)
+    return [*stages, _forward_pass(config, size, "represent", chosen, "chosen")]
 
 
-def _scoring(config: Config, size: ModelSize, scored: Amount) -> list[Item]:
+def _scoring(config: Config, size: ModelSize, scored: DataSize) -> StageCost:
+    return _forward_pass(config, size, "evaluate", scored, "completions")
+
+
+def _forward_pass(
+    config: Config, size: ModelSize, stage: str, data: DataSize, unit: str
+) -> StageCost:
     models = len(config.variants) * len(config.seeds)
-    return [
-        Item(
-            "evaluate",
-            f"{scored.rows:,} completions of {scored.tokens:,} tokens",
-            f"2 N tokens x models {models}",
-            2 * size.multiplied * scored.tokens * models,
-        )
-    ]
+    return StageCost(
+        stage,
+        f"{data.rows:,} {unit} of {data.tokens:,} tokens",
+        f"2 N tokens x models {models}",
+        2 * size.multiplied * data.tokens * models,
+    )
 
 
-def _factor(settings: TrainSettings) -> int:
-    return 8 if settings.gradient_checkpointing else 6
-
-
-def _disk(config: Config, size: ModelSize | None, scored: Amount | None) -> dict[str, int]:
-    """Bytes that the run writes, by what they are for."""
+def _disk(config: Config, size: ModelSize | None, scored: DataSize | None) -> dict[str, int]:
+    """Bytes that the run writes, by purpose."""
     disk = {}
     variants = [config.variant(name) for name in config.variants]
     if size is not None:
-        weights = [2 if v.bf16 and v.zero_stage == 3 else 4 for v in variants]
-        disk["reward models"] = size.parameters * sum(weights) * len(config.seeds)
-        if any(settings.save_steps > 0 for settings in variants):
-            # Weights, and what AdamW knows of each: two moments, with bf16 also the fp32 weight.
-            state = max(4 + 8 if width == 4 else 2 + 12 for width in weights)
-            most = max(v.max_checkpoints for v in variants if v.save_steps > 0) + 1
-            disk["checkpoints while one trains"] = most * state * size.parameters
+        widths = [2 if v.bf16 and v.zero_stage == 3 else 4 for v in variants]
+        disk["reward models"] = size.parameters * sum(widths) * len(config.seeds)
+        if kept := [v.max_checkpoints for v in variants if v.save_steps > 0]:
+            # The weights and AdamW's state: two moments; with bf16 also the fp32 weight.
+            state = max(4 + 8 if width == 4 else 2 + 12 for width in widths)
+            disk["checkpoints while one trains"] = (max(kept) + 1) * state * size.parameters
     if scored is not None:
-        models = len(variants) * len(config.seeds)
-        disk["scores"] = BYTES_OF_SCORES * scored.tokens * models
-    files = [file for entry in config.used_downloads().values() for file in entry.files]
-    if known := [file.size for file in files if file.size is not None]:
-        disk["downloads"] = sum(known)
+        disk["scores"] = SCORE_BYTES * scored.tokens * len(variants) * len(config.seeds)
     return disk
+
+
+def find_devices(assumed: CostSettings, cores: int | None = None) -> tuple[str, float | None]:
+    """The devices that the config names, or those of this machine.
+
+    Args:
+        cores: CPU cores that the run may use (default: all).
+
+    Returns:
+        Kind, number and speed in words; FLOPs a second of all together, None if unknown.
+    """
+    kind, number = (assumed.device, 1) if assumed.device else _installed_devices(cores)
+    number = assumed.devices or number
+    name = f"{number} {'CPU cores' if kind == 'cpu' else kind}"
+    if (each := assumed.flops_per_second) is not None:
+        return f"{name} ({each:.3g} FLOP/s each)", number * each
+    if kind not in PEAK_FLOPS:
+        return f"{name} (of unknown speed: give flops_per_second)", None
+    share = CPU_SHARE if kind == "cpu" else GPU_SHARE
+    words = f"{name} ({PEAK_FLOPS[kind]:.3g} FLOP/s each, {share:.0%} of it used)"
+    return words, number * PEAK_FLOPS[kind] * share
+
+
+def _installed_devices(cores: int | None) -> tuple[str, int]:
+    """Kind and number of this machine's GPUs (a key of PEAK_FLOPS, or their name) or CPU cores."""
+    if gpus := visible_gpus():
+        plain = gpus[0].name.lower().replace(" ", "")
+        return next((kind for kind in PEAK_FLOPS if kind in plain), gpus[0].name), len(gpus)
+    here = os.cpu_count() or 1
+    return "cpu", min(cores or here, here)

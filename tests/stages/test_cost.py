@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 import pytest
+import torch
 import yaml
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
 
@@ -19,10 +20,15 @@ from gcrm.config.cost import CostOptions, CostSettings
 from gcrm.config.loading import load
 from gcrm.config.run import Config
 from gcrm.cost import as_table, estimate_line, run
-from gcrm.estimate.amounts import Amount, scored_amount, training_amount
-from gcrm.estimate.devices import detect, devices_of
-from gcrm.estimate.model_size import KNOWN, llama_size, model_size
-from gcrm.estimate.run import estimate, flops
+from gcrm.estimate.run import estimate, find_devices, total_flops
+from gcrm.estimate.sizes import (
+    PAPER_MODELS,
+    DataSize,
+    ModelSize,
+    model_size,
+    scored_size,
+    training_size,
+)
 from gcrm.utils.errors import UserError
 from helpers.workflow_runs import ROOT, SMALL, write_config
 
@@ -63,6 +69,14 @@ def config(**changes: Any) -> Config:
 # --- sizes ------------------------------------------------------------------------------------
 
 
+def size_of(config: LlamaConfig) -> ModelSize:
+    """Of the reward model itself, without memory for its weights."""
+    with torch.device("meta"):
+        model = LlamaForSequenceClassification(config)
+    parameters = sum(weight.numel() for weight in model.parameters())
+    return ModelSize(parameters, parameters - model.model.embed_tokens.weight.numel())
+
+
 def small_llama(**more: Any) -> LlamaConfig:
     return LlamaConfig(
         vocab_size=50,
@@ -77,35 +91,39 @@ def small_llama(**more: Any) -> LlamaConfig:
     )
 
 
-def test_the_size_of_a_llama_is_that_of_the_model_itself() -> None:
-    model = LlamaForSequenceClassification(small_llama())
-    size = llama_size(32, 3, 48, 4, 2, 50)
-    assert size.parameters == sum(weight.numel() for weight in model.parameters())
-    assert size.multiplied == size.parameters - model.model.embed_tokens.weight.numel()
-
-
 @pytest.mark.parametrize("tied", [True, False])
 def test_the_size_is_read_from_the_files_of_a_folder(tmp_path: Path, tied: bool) -> None:
-    model = LlamaForCausalLM(small_llama(tie_word_embeddings=tied))
-    model.save_pretrained(tmp_path / "base", max_shard_size="20KB")
+    config = small_llama(tie_word_embeddings=tied)
+    LlamaForCausalLM(config).save_pretrained(tmp_path / "base", max_shard_size="20KB")
     assert len(list((tmp_path / "base").glob("*.safetensors"))) > 1
-    assert model_size(str(tmp_path / "base")) == llama_size(32, 3, 48, 4, 2, 50)
+    assert model_size(str(tmp_path / "base")) == size_of(config)
 
 
-def test_weights_that_are_there_twice_count_once(tmp_path: Path) -> None:
+def test_duplicate_weights_count_once(tmp_path: Path) -> None:
     LlamaForCausalLM(small_llama()).save_pretrained(tmp_path)
     alone = model_size(str(tmp_path))
     shutil.copy(tmp_path / "model.safetensors", tmp_path / "consolidated.safetensors")
     assert model_size(str(tmp_path)) == alone
 
 
-def test_the_papers_models_have_their_published_sizes() -> None:
-    # As causal language models: 6.74 and 8.03 billion (two tables of vocabulary x 4096).
-    for name, vocabulary, published in ((BASE, 32016, 6.74e9), (list(KNOWN)[1], 128256, 8.03e9)):
-        size = model_size(name)
-        assert size is not None
-        assert size.parameters + vocabulary * 4096 == pytest.approx(published, rel=1e-3)
-        assert size.parameters - size.multiplied == vocabulary * 4096
+@pytest.mark.parametrize(
+    ("name", "intermediate", "kv_heads", "vocabulary"),
+    [(BASE, 11008, 32, 32016), ("meta-llama/Meta-Llama-3-8B-Instruct", 14336, 8, 128256)],
+)
+def test_the_papers_models_have_the_sizes_of_their_configs(
+    name: str, intermediate: int, kv_heads: int, vocabulary: int
+) -> None:
+    """The numbers in the config.json of each on the hub."""
+    config = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=4096,
+        intermediate_size=intermediate,
+        num_hidden_layers=32,
+        num_attention_heads=32,
+        num_key_value_heads=kv_heads,
+        num_labels=1,
+    )
+    assert model_size(name) == PAPER_MODELS[name] == size_of(config)
 
 
 def test_other_models_are_unknown(tmp_path: Path) -> None:
@@ -127,20 +145,20 @@ def test_pairs_are_counted_in_the_files(tmp_path: Path) -> None:
     row = {"question": "x" * 30, "correct": "y" * 60, "incorrect": "z" * 90}
     path = write_rows(tmp_path / "p.jsonl", [row] * 500)
     # Both sides with the question: 30 + 60 + 30 + 90 = 210 characters, 70 tokens.
-    assert training_amount(config(preferences=str(path))) == Amount(500, 500 * 70)
+    assert training_size(config(preferences=str(path))) == DataSize(500, 500 * 70)
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist([row] * 300), tmp_path / "p.parquet")
     both = config(preferences=[str(path), str(tmp_path / "p.parquet")])
-    assert training_amount(both) == Amount(800, 800 * 70)
+    assert training_size(both) == DataSize(800, 800 * 70)
     mixed = config(preferences=[str(path), str(tmp_path / "p.parquet")], dataset_probs=[0.25, 0.75])
     # The second is used whole: 300 are three quarters of 400.
-    assert training_amount(mixed) == Amount(400, 400 * 70)
+    assert training_size(mixed) == DataSize(400, 400 * 70)
 
 
 def test_pairs_of_dialogues_are_counted(tmp_path: Path) -> None:
     said = [{"role": "user", "content": "x" * 20}, {"role": "assistant", "content": "y" * 10}]
     rows = [{"chosen": said, "rejected": "z" * 30}]
     path = write_rows(tmp_path / "p.jsonl", rows)
-    assert training_amount(config(preferences=str(path))) == Amount(1, 20)
+    assert training_size(config(preferences=str(path))) == DataSize(1, 20)
 
 
 def test_a_prompt_with_which_dialogues_begin_counts_once_a_side(tmp_path: Path) -> None:
@@ -148,29 +166,29 @@ def test_a_prompt_with_which_dialogues_begin_counts_once_a_side(tmp_path: Path) 
     sides = [[*prompt, {"role": "assistant", "content": "y" * 30}] for _ in range(2)]
     rows = [{"prompt": prompt, "chosen": sides[0], "rejected": sides[1]}] * 10
     path = write_rows(tmp_path / "p.jsonl", rows)
-    assert training_amount(config(preferences=str(path))) == Amount(10, 2 * 330 // 3 * 10)
+    assert training_size(config(preferences=str(path))) == DataSize(10, 2 * 330 // 3 * 10)
 
 
 @pytest.mark.parametrize("content", ['{"question": 1', "[1]", '{"chosen": [1], "rejected": "x"}'])
 def test_rows_that_cannot_be_counted_are_named(tmp_path: Path, content: str) -> None:
     path = tmp_path / "p.jsonl"
     path.write_text(content)
-    with pytest.raises(UserError, match=rf"{path}: row 1: is no such row"):
-        training_amount(config(preferences=str(path)))
+    with pytest.raises(UserError, match=rf"{path}: row 1: is broken, or not of the kind"):
+        training_size(config(preferences=str(path)))
     (tmp_path / "p.parquet").write_bytes(content.encode())
     with pytest.raises(UserError, match="not a readable Parquet file"):
-        training_amount(config(preferences=str(tmp_path / "p.parquet")))
+        training_size(config(preferences=str(tmp_path / "p.parquet")))
 
 
 def test_an_empty_table_has_no_pairs(tmp_path: Path) -> None:
     path = tmp_path / "p.parquet"
     pyarrow.parquet.write_table(pyarrow.table({"question": [], "correct": []}), path)
-    assert training_amount(config(preferences=str(path))) == Amount(0, 0)
+    assert training_size(config(preferences=str(path))) == DataSize(0, 0)
 
 
 def test_pairs_that_are_not_here_are_assumed_or_unknown() -> None:
-    assert training_amount(config()) == Amount(10_000, 10_000 * 800, assumed=True)
-    assert training_amount(config(cost={})) is None
+    assert training_size(config()) == DataSize(10_000, 10_000 * 800, assumed=True)
+    assert training_size(config(cost={})) is None
 
 
 def test_completions_are_counted_in_the_files(tmp_path: Path) -> None:
@@ -178,15 +196,15 @@ def test_completions_are_counted_in_the_files(tmp_path: Path) -> None:
     for name in ("gsm8k/output-greedy", "gsm8k/output-rs0", "svamp/output-greedy"):
         write_rows(tmp_path / f"{name}.jsonl", [row] * 40)
     own = config(completions=str(tmp_path), downloads={})
-    assert scored_amount(own) == Amount(120, 120 * 50)
+    assert scored_size(own) == DataSize(120, 120 * 50)
     capped = config(completions=str(tmp_path), downloads={}, evaluate={"max_problems": 10})
-    assert scored_amount(capped) == Amount(30, 30 * 50)
+    assert scored_size(capped) == DataSize(30, 30 * 50)
 
 
 def test_completions_that_are_not_here_are_assumed_or_unknown() -> None:
     rows = 51 * 1319 + 1000
-    assert scored_amount(config()) == Amount(rows, rows * 400, assumed=True)
-    assert scored_amount(config(cost={"sizes": {"gsm8k": 1319}})) is None
+    assert scored_size(config()) == DataSize(rows, rows * 400, assumed=True)
+    assert scored_size(config(cost={"sizes": {"gsm8k": 1319}})) is None
 
 
 def test_held_out_pairs_have_two_completions_each(tmp_path: Path) -> None:
@@ -194,10 +212,10 @@ def test_held_out_pairs_have_two_completions_each(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "h.jsonl", [row] * 50)
     own = {"benchmarks": [], "completions": None, "downloads": {}}
     here = config(**own, heldout={"h": str(path)}, evaluate={"max_pairs": 40})
-    assert scored_amount(here) == Amount(80, 40 * 70)
+    assert scored_size(here) == DataSize(80, 40 * 70)
     assumed = config(**own, heldout={"h": "owner/pairs"}, cost={"sizes": {"h": 7}})
-    assert scored_amount(assumed) == Amount(14, 14 * 400, assumed=True)
-    assert scored_amount(config(**own, heldout={"h": "owner/pairs"})) is None
+    assert scored_size(assumed) == DataSize(14, 14 * 400, assumed=True)
+    assert scored_size(config(**own, heldout={"h": "owner/pairs"})) is None
 
 
 # --- the estimate -----------------------------------------------------------------------------
@@ -219,8 +237,8 @@ def test_operations_hours_and_disk_are_those_worked_out_by_hand() -> None:
     assert [item.flops for item in found.scoring] == [2 * n * scored * 6]
     total = 14 * n * train + 12 * n * (10_000 * 400 + scored)
     everything = [*found.training, *found.scoring]
-    assert flops(everything) == total
-    assert found.hours(everything) == pytest.approx(total / (8 * 312e12 * 0.4) / 3600)
+    assert total_flops(everything) == total
+    assert found.hours(total) == pytest.approx(total / (8 * 312e12 * 0.4) / 3600)
     weights = n + 32016 * 4096
     assert found.disk == {
         "reward models": 6 * 2 * weights,
@@ -257,16 +275,16 @@ def test_what_is_not_known_is_told_as_such() -> None:
     found = estimate(unknown)
     assert (found.pairs, found.scored, found.scoring) == (None, None, [])
     table = as_table(found, unknown)
-    assert "how many pairs there are is not known yet: told for 10,000" in table
-    assert "how many completions there are is not known yet" in table
+    assert "the number of pairs is not known yet: estimated for 10,000" in table
+    assert "the number of completions is not known yet" in table
     assert "\nall " not in table
     line = estimate_line(unknown, "own.yaml")
     assert "for each 10,000 of an unknown number of pairs" in line
     assert "0.0e+00" not in line
     other = config(base_model="owner/model")
     assert estimate(other).size is None
-    assert "the size of owner/model is not" in estimate_line(other, "own.yaml")
-    assert "the size of the base model is not" in as_table(estimate(other), other)
+    assert "the size of owner/model is;" in estimate_line(other, "own.yaml")
+    assert "because the size of the base model is" in as_table(estimate(other), other)
 
 
 def test_a_run_that_makes_its_data_says_so() -> None:
@@ -279,7 +297,7 @@ def test_the_line_is_one_line_with_all_that_matters() -> None:
     found = estimate(own)
     line = estimate_line(own, "own.yaml")
     assert "\n" not in line
-    total = flops([*found.training, *found.scoring])
+    total = total_flops([*found.training, *found.scoring])
     for part in (
         f"{total:.1e} FLOPs",
         "6 reward models",
@@ -305,40 +323,47 @@ def test_the_line_counts_the_pairs_that_are_trained_on() -> None:
 # --- devices ----------------------------------------------------------------------------------
 
 
-def test_speed_is_number_times_peak_times_share() -> None:
-    assert devices_of(CostSettings(device="a100", devices=8)).per_second == 8 * 312e12 * 0.4
-    # Measured: 170 GFLOP/s on two cores, of which training and scoring reach 45 %.
-    assert devices_of(CostSettings(device="cpu", devices=2)).per_second == 170e9 * 0.45
-    own = CostSettings(device="cpu", devices=3, flops_per_second=1e9)
-    assert devices_of(own).per_second == 3e9
+@pytest.mark.parametrize(
+    ("assumed", "speed"),
+    [
+        ({"device": "a100", "devices": 8}, 8 * 312e12 * 0.4),
+        # Measured: 170 GFLOP/s on two cores, of which training and scoring reach 45 %.
+        ({"device": "cpu", "devices": 2}, 170e9 * 0.45),
+        ({"device": "cpu", "devices": 3, "flops_per_second": 1e9}, 3e9),
+    ],
+)
+def test_speed_is_number_times_peak_times_share(assumed: dict[str, Any], speed: float) -> None:
+    assert find_devices(CostSettings(**assumed))[1] == speed
 
 
-def test_cpu_cores_are_those_that_the_run_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("cores", "used"), [(5, 5), (64, 8), (None, 8)])
+def test_cpu_cores_are_those_that_the_run_may_use(
+    monkeypatch: pytest.MonkeyPatch, cores: int | None, used: int
+) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr("os.cpu_count", lambda: 8)
-    assert detect(cores=5) == ("cpu", 5)
-    assert detect() == detect(cores=64) == ("cpu", 8)
-    assert devices_of(CostSettings(), cores=2).per_second == 170e9 * 0.45
+    words, speed = find_devices(CostSettings(), cores)
+    assert words.startswith(f"{used} CPU cores (") and speed == used * 85e9 * 0.45
 
 
 @pytest.mark.parametrize(
     ("listed", "found", "known"),
     [
-        ("NVIDIA A100-SXM4-80GB\n" * 4, ("a100", 4), True),
-        ("NVIDIA H100 80GB HBM3\n", ("h100", 1), True),
-        ("NVIDIA GeForce RTX 4090\n", ("rtx4090", 1), True),
-        ("NVIDIA TITAN X\n", ("NVIDIA TITAN X", 1), False),
-        ("", ("cpu", 2), True),
+        ("NVIDIA A100-SXM4-80GB\n" * 4, "4 a100 (", True),
+        ("NVIDIA H100 80GB HBM3\n", "1 h100 (", True),
+        ("NVIDIA GeForce RTX 4090\n", "1 rtx4090 (", True),
+        ("NVIDIA TITAN X\n", "1 NVIDIA TITAN X (of unknown speed: ", False),
+        ("", "2 CPU cores (", True),
     ],
 )
 def test_gpus_are_recognised(
-    monkeypatch: pytest.MonkeyPatch, listed: str, found: tuple[str, int], known: bool
+    monkeypatch: pytest.MonkeyPatch, listed: str, found: str, known: bool
 ) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     rows = "".join(f"{i}, GPU-{i}, 0, {name}\n" for i, name in enumerate(listed.splitlines()))
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: SimpleNamespace(stdout=rows))
-    assert detect(cores=2) == found
-    assert (devices_of(CostSettings(), cores=2).per_second is not None) == known
+    words, speed = find_devices(CostSettings(), cores=2)
+    assert words.startswith(found) and (speed is not None) == known
 
 
 # --- the command ------------------------------------------------------------------------------
@@ -389,7 +414,7 @@ def test_no_torch_is_needed(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_readme_tells_what_the_command_tells() -> None:
+def test_the_docs_show_what_the_command_prints() -> None:
     config = load(yaml.safe_load((ROOT / "config" / "paper.yaml").read_text()), "paper")
-    readme = {line.strip() for line in (ROOT / "README.md").read_text().splitlines()}
-    assert set(as_table(estimate(config), config).splitlines()) - readme == set()
+    shown = {line.strip() for line in (ROOT / "docs" / "paper.md").read_text().splitlines()}
+    assert set(as_table(estimate(config), config).splitlines()) - shown == set()
