@@ -36,6 +36,7 @@ lint: $(READY)
 	$(IN_VENV) snakefmt --check workflow
 	$(IN_VENV) snakemake --lint
 	$(IN_VENV) mypy
+	$(IN_VENV) lint-imports --no-logo --no-cache
 
 docs: $(READY)
 	$(IN_VENV) NO_MKDOCS_2_WARNING=1 mkdocs build --strict
