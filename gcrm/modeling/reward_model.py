@@ -4,7 +4,7 @@ A hook on the head of an unmodified `AutoModelForSequenceClassification` sees th
 states (its input) and the reward of every token (its output).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,8 +22,6 @@ from gcrm.modeling.heads import compute_in_fp32
 from gcrm.modeling.loading import FACTS, load_reward_model, read_facts
 from gcrm.modeling.official import OfficialEncoder
 from gcrm.modeling.tokenization import Encoded, Encoder
-from gcrm.scoring.parts import Parts
-from gcrm.utils.distributed import ALONE, Processes
 from gcrm.utils.errors import UserError
 
 Floats = NDArray[np.float32]
@@ -111,6 +109,47 @@ class Scores:
     truncated: NDArray[np.bool_]
 
 
+class TokenValues:
+    """The values of the tokens of n completions, all completions end to end.
+
+    Attributes:
+        num_tokens: tokens of each completion, (n,) int32.
+        arrays: by the name in `Scores`: partial_rewards and, with a goal state, q_values; of shape
+            (sum of num_tokens,) float32, 0 where nothing was scored yet.
+    """
+
+    def __init__(self, num_tokens: NDArray[np.int32], with_q_values: bool) -> None:
+        self.num_tokens = num_tokens
+        self._ends = np.cumsum(num_tokens, dtype=np.int64)
+        names = ["partial_rewards", "q_values"] if with_q_values else ["partial_rewards"]
+        self.arrays: dict[str, Floats] = {
+            name: np.zeros(num_tokens.sum(), np.float32) for name in names
+        }
+
+    def place(self, row: int) -> slice:
+        """Where the tokens of a completion are."""
+        return slice(self._ends[row] - self.num_tokens[row], self._ends[row])
+
+    def places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The indices of all tokens of these completions, in their order."""
+        spans = zip(self._ends[rows], self.num_tokens[rows], strict=True)
+        return np.concatenate([np.arange(end - length, end) for end, length in spans])
+
+    def scores(self, encoded: Sequence[Encoded]) -> Scores:
+        """The scores of the completions, once all are scored."""
+        rows = {
+            name: [array[self.place(row)] for row in range(len(self.num_tokens))]
+            for name, array in self.arrays.items()
+        }
+        return Scores(
+            reward=self.arrays["partial_rewards"][self._ends - 1],
+            partial_rewards=rows["partial_rewards"],
+            q_values=rows.get("q_values"),
+            num_tokens=self.num_tokens,
+            truncated=np.array([one.truncated for one in encoded], bool),
+        )
+
+
 class RewardModel:
     """A trained reward model, with or without a goal state. Made by `from_pretrained`.
 
@@ -180,55 +219,44 @@ class RewardModel:
         return self.score_encoded(self.encoder.encode_many((question, s) for s in solutions))
 
     def score_encoded(
-        self,
-        encoded: Sequence[Encoded],
-        tokens_per_batch: int | None = None,
-        on_batch: Callable[[int], None] = lambda done: None,
-        processes: Processes = ALONE,
-        parts: Parts | None = None,
+        self, encoded: Sequence[Encoded], tokens_per_batch: int | None = None
     ) -> Scores:
         """Score encoded completions; a score does not depend on what else is in its batch.
 
         Args:
             tokens_per_batch: tokens in one forward pass, padding included; by default
                 TOKENS_PER_BATCH of the device.
-            on_batch: called with the number of completions of each batch done.
-            processes: those that share the batches; each is given the same completions, and
-                returns all scores, bit for bit those of a single process.
-            parts: what was scored before, and where to keep what is scored.
         """
-        num_tokens = np.array([one.num_tokens for one in encoded], np.int32)
-        ends = np.cumsum(num_tokens, dtype=np.int64)
-        places = [slice(end - n, end) for end, n in zip(ends, num_tokens, strict=True)]
-        partial = np.zeros(num_tokens.sum(), np.float32)  # of all completions, end to end
-        q_values = np.zeros_like(partial)
-        done = torch.zeros(len(encoded), dtype=torch.int32)
-        if parts is not None:
-            done += torch.from_numpy(parts.restore([partial, q_values]))
-        processes.add_up(done)  # the first process alone has looked at the parts
-        batches = [one for one in self.batches(encoded, tokens_per_batch) if not done[one[0]]]
-        work = self.forward(encoded, processes.share(batches))
-        for number, (indices, hidden, rewards) in enumerate(work):
-            values = rewards.cpu().numpy()
+        values = self.no_values(encoded)
+        for _ in self.score_batches(encoded, self.batches(encoded, tokens_per_batch), values):
+            pass
+        return values.scores(encoded)
+
+    def no_values(self, encoded: Sequence[Encoded]) -> "TokenValues":
+        """Where `score_batches` puts the values of these completions."""
+        return TokenValues(
+            np.array([one.num_tokens for one in encoded], np.int32), self.goal_state is not None
+        )
+
+    def score_batches(
+        self, encoded: Sequence[Encoded], batches: Iterable[list[int]], values: "TokenValues"
+    ) -> Iterator[list[int]]:
+        """Score batch by batch: yields the indices of a batch once its values are in place.
+
+        Args:
+            batches: indices into `encoded`, see `batches`.
+            values: of `no_values` of the same completions.
+        """
+        for indices, hidden, rewards in self.forward(encoded, batches):
+            found = {"partial_rewards": rewards.cpu().numpy()}
             if self.goal_state is not None:
-                cosines = (F.normalize(hidden, dim=-1) @ self.goal_state).cpu().numpy()
+                cosines = F.normalize(hidden, dim=-1) @ self.goal_state
+                found["q_values"] = cosines.cpu().numpy()
             for row, index in enumerate(indices):
                 span = slice(encoded[index].start, len(encoded[index].input_ids))
-                partial[places[index]] = values[row, span]
-                if self.goal_state is not None:
-                    q_values[places[index]] = cosines[row, span]
-            if parts is not None:
-                parts.add(indices)
-            on_batch(sum(map(len, processes.turn(batches, number))))
-        for scored in (partial, q_values):
-            processes.add_up(torch.from_numpy(scored))  # what another process scored is 0 here
-        return Scores(
-            reward=partial[ends - 1],
-            partial_rewards=[partial[place] for place in places],
-            q_values=None if self.goal_state is None else [q_values[place] for place in places],
-            num_tokens=num_tokens,
-            truncated=np.array([one.truncated for one in encoded], bool),
-        )
+                for name, array in values.arrays.items():
+                    array[values.place(index)] = found[name][row, span]
+            yield indices
 
     def batches(
         self, encoded: Sequence[Encoded], tokens_per_batch: int | None = None

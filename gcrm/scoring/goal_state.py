@@ -1,11 +1,8 @@
 """The goal state: the mean state in which good completions end (section 3 of the paper)."""
 
 import hashlib
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,10 +12,9 @@ from gcrm.config.represent import RepresentOptions
 from gcrm.data.attributes import Selection, select
 from gcrm.data.preferences import Preference
 from gcrm.lineage.provenance import write_provenance
-from gcrm.lineage.resume import discard, parts_of, unfinished
 from gcrm.modeling.reward_model import RewardModel
 from gcrm.modeling.tokenization import Encoded
-from gcrm.scoring import parts
+from gcrm.scoring.resume import Arrays, Unfinished
 from gcrm.utils.disk import check_writable
 from gcrm.utils.distributed import Processes, join
 from gcrm.utils.errors import UserError
@@ -33,7 +29,7 @@ COMPLETIONS_AT_ONCE = 1024
 def extract_goal_state(options: RepresentOptions) -> None:
     """Write the mean state of the chosen completions: goal_state.npy, float32, (1, hidden_size).
 
-    Each attribute gets goal_state-<attribute>.npy of the completions with its highest values. Of
+    Each attribute gets goal_state-<attribute>.npy, of the completions with its highest values. For
     data without pairs, goal_state.npy is the mean over all completions that count for an attribute.
 
     Raises:
@@ -49,43 +45,47 @@ def extract_goal_state(options: RepresentOptions) -> None:
         trust_remote_code=options.trust_remote_code,
     )
     check_writable(options.save_dir)
-    sums, counts = _sum_states(selection, reward_model, options, processes)
-    max_len = reward_model.encoder.max_len
-    for name, number in zip(selection.counts, counts.tolist(), strict=True):
-        if not number:
-            which = f" with a highest value of {name}" if name else ""
-            data = ", ".join(options.dataset_path)
-            raise UserError(f"{data}: no completion{which} fits into {max_len} tokens")
-    too_long = selection.total - int(counts[0])
-    if too_long:
-        say(
-            f"represent: {too_long} of {selection.total} pairs left out: longer than {max_len} "
-            "tokens"
-        )
-    if not processes.first:
-        return
-    files = [
-        options.save_dir / (f"goal_state-{name}.npy" if name else "goal_state.npy")
-        for name in selection.counts
-    ]
-    for file, goal_state in zip(files, sums / counts[:, None], strict=True):
-        with atomic_path(file) as path:
-            np.save(path, goal_state.float().numpy()[None, :])
-    write_provenance(
-        options.save_dir / "provenance.json",
-        options,
+    unfinished = Unfinished.of(
+        options.save_dir / "goal_state.npy",
+        "represent",
+        options.model_dump(mode="json", exclude={"save_dir"}),
         [options.reward_model_path, *options.dataset_path],
-        files,
-        completions=int(counts[0]),
-        completions_too_long=too_long,
-        attributes={
-            name: {"lowest_value": lowest, "completions": int(number)}
-            for (name, lowest), number in zip(
-                selection.lowest.items(), counts[1:].tolist(), strict=True
-            )
-        },
+        reward_model,
+        processes.count,
     )
-    discard(_parts(options), options.save_dir)
+    sums = _sum_states(selection, reward_model, options, processes, unfinished)
+    _check_counts(selection, sums.counts, options, reward_model.encoder.max_len)
+    if processes.first:
+        _write(options, selection, sums)
+        unfinished.discard()
+
+
+class _Sums:
+    """Sums of states in fp64, so that means do not depend on batches and processes.
+
+    Attributes:
+        states: sum for each goal state, (goal states, hidden_size).
+        counts: completions in each sum, (goal states,).
+        chunks, batches: position in the data: the chunks that are in the sums, and the batches of
+            the next chunk, in this process.
+        completions: those that are done, in all processes.
+    """
+
+    def __init__(self, goal_states: int, hidden_size: int) -> None:
+        self.states = torch.zeros(goal_states, hidden_size, dtype=torch.float64)
+        self.counts = torch.zeros(goal_states, dtype=torch.float64)
+        self.chunks = self.batches = self.completions = 0
+
+    def arrays(self) -> Arrays:
+        """All of it, as arrays for a file."""
+        position = np.array([self.chunks, self.batches, self.completions])
+        return {"states": self.states.numpy(), "counts": self.counts.numpy(), "position": position}
+
+    def restore(self, arrays: Arrays) -> None:
+        """Take over what `arrays` gave earlier."""
+        self.states.copy_(torch.from_numpy(arrays["states"]))
+        self.counts.copy_(torch.from_numpy(arrays["counts"]))
+        self.chunks, self.batches, self.completions = map(int, arrays["position"])
 
 
 def _sum_states(
@@ -93,96 +93,44 @@ def _sum_states(
     reward_model: RewardModel,
     options: RepresentOptions,
     processes: Processes,
-) -> tuple[Tensor, Tensor]:
-    """Sum of the states for each goal state, (goal states, hidden_size), and their numbers; fp64,
-    so that the mean of many states does not depend on how they were batched and shared."""
+    unfinished: Unfinished,
+) -> _Sums:
+    """Sum the states over all completions that fit, from where an interrupted run stopped."""
     width = reward_model.model.config.get_text_config().hidden_size
-    sums = torch.zeros(len(selection.counts), width, dtype=torch.float64)
-    counts = torch.zeros(len(selection.counts), dtype=torch.float64)
-    kept = _Kept(_begun(options, reward_model, processes), [sums, counts])
+    sums = _Sums(len(selection.counts), width)
+    file = f"process{processes.rank}"
+    for arrays in unfinished.read(file):
+        sums.restore(arrays)
     name = f"represent {short_name(options.save_dir)}"
-    if kept.done:
-        say(f"{name}: resuming: {kept.done} of {selection.total} completions are through")
-    progress = Progress(name, selection.total - kept.done, "completion")
-    chunks = enumerate(_chunks(selection))
-    for number, chunk in islice(chunks, kept.chunks, None):
-        encoded = reward_model.encoder.encode_for_goal_state(
-            (pair.prompt, pair.chosen) for pair, _ in chunk
-        )
-        fitting = [one for one in encoded if one is not None]
-        members = torch.tensor(
-            [flags for one, (_, flags) in zip(encoded, chunk, strict=True) if one is not None],
-            dtype=torch.float64,
-        )
-        batches = reward_model.batches(fitting, options.tokens_per_batch)
-        first = kept.batches if number == kept.chunks else 0
-        work = reward_model.forward(fitting, processes.share(batches)[first:])
-        for done, (indices, hidden, _) in enumerate(work, start=first):
-            batch = [fitting[i] for i in indices]
+    if sums.completions:
+        say(f"{name}: resuming: {sums.completions} of {selection.total} completions are done")
+    progress = Progress(name, selection.total - sums.completions, "completion")
+
+    def advance(chunks: int, batches: int, completions: int) -> None:
+        sums.chunks, sums.batches = chunks, batches
+        sums.completions += completions
+        progress.advance(completions)
+        if unfinished.is_due:
+            unfinished.write(file, sums.arrays())
+
+    for number, chunk in islice(enumerate(_chunks(selection)), sums.chunks, None):
+        encoded, members = _encode(chunk, reward_model)
+        batches = reward_model.batches(encoded, options.tokens_per_batch)
+        first = sums.batches
+        work = reward_model.forward(encoded, processes.share(batches)[first:])
+        for turn, (indices, hidden, _) in enumerate(work, start=first):
             states = torch.stack(
-                [state_of(hidden[row], one, options.goal_token) for row, one in enumerate(batch)]
+                [
+                    state_of(hidden[row], encoded[index], options.goal_token)
+                    for row, index in enumerate(indices)
+                ]
             )
-            sums += members[indices].T @ states.cpu()
-            completions = sum(map(len, processes.turn(batches, done)))
-            progress.advance(completions)
-            kept.advance(number, done + 1, completions)
-        counts += members.sum(dim=0)
-        progress.advance(len(chunk) - len(fitting))
-        kept.advance(number + 1, 0, len(chunk) - len(fitting))
-    processes.add_up(sums)
-    return sums, counts
-
-
-def _begun(options: RepresentOptions, reward_model: RewardModel, processes: Processes) -> Path:
-    """The file of what this process has added up of just these goal states."""
-    model = reward_model.model
-    folder = unfinished(
-        _parts(options),
-        options.save_dir,
-        "represent",
-        options.model_dump(mode="json", exclude={"save_dir"}),
-        [options.reward_model_path, *options.dataset_path],
-        *(processes.count, torch.get_num_threads(), model.device.type, model.dtype),
-        getattr(model.config, "_commit_hash", None),  # of a model from the hub
-    )
-    return folder / f"process{processes.rank}.npz"
-
-
-def _parts(options: RepresentOptions) -> Path:
-    return parts_of(options.save_dir / "goal_state.npy")
-
-
-class _Kept:
-    """Sums that are written down now and then, and how much of the data is in them.
-
-    Attributes:
-        chunks: how many are whole in them. batches: of the next chunk, in this process.
-        done: completions.
-    """
-
-    def __init__(self, file: Path, sums: Sequence[Tensor]) -> None:
-        """Put what is in the file, if it is there and whole, into `sums`."""
-        self._file, self._sums = file, sums
-        self.chunks = self.batches = self.done = 0
-        self._saved = time.monotonic()
-        if found := parts.read_arrays(file):
-            self.chunks, self.batches, self.done = map(int, found["at"])
-            for number, one in enumerate(sums):
-                one.copy_(torch.from_numpy(found[f"sums{number}"]))
-
-    def advance(self, chunks: int, batches: int, completions: int) -> None:
-        """Say what is in the sums now.
-
-        Raises:
-            UserError: there is no room to write it down.
-        """
-        self.done += completions
-        if time.monotonic() - self._saved < parts.SECONDS:
-            return
-        sums: Any = {f"sums{number}": one.numpy() for number, one in enumerate(self._sums)}
-        with atomic_path(self._file) as path:
-            np.savez(path, at=np.array([chunks, batches, self.done]), **sums)
-        self._saved = time.monotonic()
+            sums.states += members[indices].T @ states.cpu()
+            advance(number, turn + 1, sum(map(len, processes.turn(batches, turn))))
+        sums.counts += members.sum(dim=0)
+        advance(number + 1, 0, len(chunk) - len(encoded))
+    processes.add_up(sums.states)
+    return sums
 
 
 def _chunks(selection: Selection) -> Iterator[list[tuple[Preference, list[bool]]]]:
@@ -191,13 +139,72 @@ def _chunks(selection: Selection) -> Iterator[list[tuple[Preference, list[bool]]
         yield chunk
 
 
+def _encode(
+    chunk: list[tuple[Preference, list[bool]]], reward_model: RewardModel
+) -> tuple[list[Encoded], Tensor]:
+    """The completions that fit, and for which goal states they count, (n, goal states) fp64."""
+    encoded = reward_model.encoder.encode_for_goal_state(
+        (pair.prompt, pair.chosen) for pair, _ in chunk
+    )
+    fitting = [
+        (one, flags) for one, (_, flags) in zip(encoded, chunk, strict=True) if one is not None
+    ]
+    members = torch.tensor([flags for _, flags in fitting], dtype=torch.float64)
+    return [one for one, _ in fitting], members
+
+
 def state_of(hidden: Tensor, one: Encoded, goal_token: str) -> Tensor:
     """The state of one completion, (hidden_size,) fp64; `hidden` is (tokens, hidden_size)."""
     if goal_token == "mean":
         return hidden[one.start : len(one.input_ids)].double().mean(dim=0)
     last = len(one.input_ids) - 1
     if goal_token == "random":
-        # By hash of the tokens: the same in every run, and whatever else is in the data.
+        # By hash of the tokens: the same in every run, and independent of the rest of the data.
         digest = hashlib.sha256(str(one.input_ids).encode()).digest()
         last -= int.from_bytes(digest[:8]) % one.num_tokens
     return hidden[last].double()
+
+
+def _check_counts(
+    selection: Selection, counts: Tensor, options: RepresentOptions, max_len: int
+) -> None:
+    """Report what was too long.
+
+    Raises:
+        UserError: everything, for some goal state.
+    """
+    for name, number in zip(selection.counts, counts.tolist(), strict=True):
+        if not number:
+            which = f" with a highest value of {name}" if name else ""
+            data = ", ".join(options.dataset_path)
+            raise UserError(f"{data}: no completion{which} fits into {max_len} tokens")
+    if too_long := selection.total - int(counts[0]):
+        say(
+            f"represent: {too_long} of {selection.total} pairs left out: longer than {max_len} "
+            "tokens"
+        )
+
+
+def _write(options: RepresentOptions, selection: Selection, sums: _Sums) -> None:
+    files = [
+        options.save_dir / (f"goal_state-{name}.npy" if name else "goal_state.npy")
+        for name in selection.counts
+    ]
+    goal_states = sums.states / sums.counts[:, None]
+    for file, goal_state in zip(files, goal_states, strict=True):
+        with atomic_path(file) as path:
+            np.save(path, goal_state.float().numpy()[None, :])
+    completions, *of_attributes = map(int, sums.counts.tolist())
+    attributes = zip(selection.lowest.items(), of_attributes, strict=True)
+    write_provenance(
+        options.save_dir / "provenance.json",
+        options,
+        [options.reward_model_path, *options.dataset_path],
+        files,
+        completions=completions,
+        completions_too_long=selection.total - completions,
+        attributes={
+            name: {"lowest_value": lowest, "completions": number}
+            for (name, lowest), number in attributes
+        },
+    )

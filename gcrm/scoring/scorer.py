@@ -1,4 +1,4 @@
-"""A reward model that scores tables of completions, each from where an interrupted run left it."""
+"""Scores completions with a reward model, from where an interrupted run stopped."""
 
 import hashlib
 import os
@@ -7,15 +7,13 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from gcrm.config.evaluate import EvaluateOptions
 from gcrm.lineage.provenance import FILE, read_provenance, sha256
-from gcrm.lineage.resume import discard, parts_of, unfinished
 from gcrm.modeling.reward_model import RewardModel, Scores
 from gcrm.modeling.tokenization import Encoded
-from gcrm.scoring.parts import Parts
+from gcrm.scoring.resume import ScoredParts, Unfinished
 from gcrm.utils.disk import check_writable
 from gcrm.utils.distributed import join
 from gcrm.utils.errors import UserError
@@ -27,15 +25,15 @@ from gcrm.utils.paths import short_name
 class Scorer(AbstractContextManager["Scorer"]):
     """The reward model of an evaluation, and the processes that share its work.
 
-    What is kept of a table to resume from stays until all tables are written: until the end of the
-    `with` block, and beyond it where that ends in an error.
+    The unfinished work on all tables is kept until the end of the `with` block, when all tables
+    are written, and beyond it if the block ends in an error.
     """
 
     def __init__(self, options: EvaluateOptions) -> None:
         """Load the model.
 
         Raises:
-            UserError: there is no whole reward model, or its goal state is another one's.
+            UserError: there is no whole reward model, or the goal state is another model's.
         """
         check_goal_state(options)
         self.options = options
@@ -48,14 +46,14 @@ class Scorer(AbstractContextManager["Scorer"]):
         )
         self._name = short_name(options.reward_model_path)
         self._claims = ExitStack()
-        self._paths: list[Path] = []
-        self._parts: Parts | None = None  # of the table that was scored last
+        self._begun: list[Unfinished] = []
+        self._parts: ScoredParts | None = None  # of the last table
 
     def score(self, encoded: Sequence[Encoded], what: str, path: Path) -> Scores:
-        """Score completions.
+        """Score completions; every process is given the same and returns all scores.
 
         Args:
-            what: their name in progress lines. path: where their table will be.
+            what: name of the completions in progress lines. path: where their table will be.
 
         Raises:
             UserError: no table can be written there, or another process is about to.
@@ -64,52 +62,56 @@ class Scorer(AbstractContextManager["Scorer"]):
         self._claims.enter_context(claim(path))
         if self._parts is not None:
             self._parts.save()
-        tokens = np.array([one.num_tokens for one in encoded], np.int32)
-        parts = Parts(self._begun(encoded, path), tokens, read=self.processes.first)
-        self._parts = parts
-        self._paths.append(path)
-        if parts.completions:
-            say(
-                f"evaluate {what}: resuming: {parts.completions} of {len(encoded)} completions "
-                "are scored"
-            )
-        left = len(encoded) - parts.completions
-        progress = Progress(f"evaluate {self._name} {what}", left, "completion")
-        return self.reward_model.score_encoded(
-            encoded, self.options.tokens_per_batch, progress.advance, self.processes, parts
-        )
+        values = self.reward_model.no_values(encoded)
+        self._begun.append(self._unfinished(encoded, path))
+        self._parts = ScoredParts(self._begun[-1], values)
+        done = torch.zeros(len(encoded), dtype=torch.int32)
+        if self.processes.first:  # the other processes get its values below, in the sum
+            done += torch.from_numpy(self._parts.restore())
+        self.processes.add_up(done)
+        if number := int(done.sum()):
+            say(f"evaluate {what}: resuming: {number} of {len(encoded)} completions are scored")
+        progress = Progress(f"evaluate {self._name} {what}", len(encoded) - number, "completion")
+        every = self.reward_model.batches(encoded, self.options.tokens_per_batch)
+        batches = [batch for batch in every if not done[batch[0]]]
+        shared = self.processes.share(batches)
+        scored = self.reward_model.score_batches(encoded, shared, values)
+        for turn, indices in enumerate(scored):
+            self._parts.add(indices)
+            progress.advance(sum(map(len, self.processes.turn(batches, turn))))
+        for flat in values.arrays.values():
+            self.processes.add_up(torch.from_numpy(flat))  # 0 where another process has scored
+        return values.scores(encoded)
 
-    def _begun(self, encoded: Sequence[Encoded], path: Path) -> Path:
-        """The folder for the scores of just these tokens by just this model."""
+    def _unfinished(self, encoded: Sequence[Encoded], path: Path) -> Unfinished:
+        """The unfinished work on the scores of exactly these tokens by exactly this model."""
         digest = hashlib.sha256()
         for one in encoded:
             digest.update(array("q", [len(one.input_ids), one.start, *one.input_ids]).tobytes())
-        model = self.reward_model.model
-        return unfinished(
-            parts_of(path),
+        return Unfinished.of(
             path,
             "evaluate",
             {"tokens_per_batch": self.options.tokens_per_batch},
             self.options.model_sources,
-            *(digest.hexdigest(), torch.get_num_threads(), model.device.type, model.dtype),
-            getattr(model.config, "_commit_hash", None),  # of a model from the hub
+            self.reward_model,
+            digest.hexdigest(),
         )
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Forget what there is to resume from, if all went well."""
+        """Remove the unfinished work, unless there was an error."""
         if kind is None and self.processes.first:
-            for path in self._paths:
-                discard(parts_of(path), path)
+            for unfinished in self._begun:
+                unfinished.discard()
         self._claims.close()
 
 
 def check_goal_state(options: EvaluateOptions) -> None:
-    """Refuse the goal state of another model: cosines between their spaces mean nothing.
+    """Refuse the goal state of another model: cosines between two models' states mean nothing.
 
-    One without provenance is taken as it is.
+    A goal state without provenance is accepted.
 
     Raises:
-        UserError: its provenance says that it is another's.
+        UserError: the provenance names another model.
     """
     path, model = options.goal_state_file, options.reward_model_path
     facts = None if path is None else read_provenance(path.parent / FILE)

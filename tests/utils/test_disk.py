@@ -22,7 +22,7 @@ from gcrm.config.export import ExportOptions
 from gcrm.evaluate import run as run_evaluate
 from gcrm.export import run as run_export
 from gcrm.modeling.loading import new_reward_model
-from gcrm.scoring import parts
+from gcrm.scoring import resume
 from gcrm.training.interruption import last_checkpoint
 from gcrm.utils.disk import check_writable, disk_problem
 from gcrm.utils.errors import UserError
@@ -326,7 +326,7 @@ def test_scores_on_a_disk_that_fills_up(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """What was scored before is not scored again, and the table is that of a larger disk."""
-    monkeypatch.setattr(parts, "SECONDS", 0)
+    monkeypatch.setattr(resume, "SECONDS", 0)
     model, tokenizer = new_reward_model(str(save_base_model(tmp_path / "base")), "sdpa", seed=0)
     model.save_pretrained(tmp_path / "rm")
     tokenizer.save_pretrained(tmp_path / "rm")

@@ -20,15 +20,26 @@ from gcrm.config.represent import RepresentOptions
 from gcrm.evaluate import run as run_evaluate
 from gcrm.lineage import resume as resumption
 from gcrm.modeling.loading import new_reward_model
-from gcrm.modeling.reward_model import RewardModel
+from gcrm.modeling.reward_model import RewardModel, TokenValues
 from gcrm.represent import run as run_represent
-from gcrm.scoring import parts
-from gcrm.scoring.parts import Parts
+from gcrm.scoring import resume
+from gcrm.scoring.resume import ScoredParts, Unfinished
 from gcrm.utils.locks import claim
 from helpers.dialogues import write_dialogues
 from helpers.models import save_base_model
 
-# --- the parts themselves ------------------------------------------------------------------------
+# --- the files -----------------------------------------------------------------------------------
+
+
+def files(home: Path) -> Unfinished:
+    return Unfinished(home / "parts", home / "scores.parquet")
+
+
+def values_of(tokens: list[int], fill: bool = False) -> TokenValues:
+    values = TokenValues(np.array(tokens, np.int32), with_q_values=True)
+    for number, array in enumerate(values.arrays.values()):
+        array += fill * (np.arange(sum(tokens), dtype=np.float32) + 1000 * number + 0.5)
+    return values
 
 
 @given(
@@ -41,52 +52,66 @@ from helpers.models import save_base_model
     )
 )
 def test_what_is_saved_comes_back_in_its_place(
-    tmp_path_factory: pytest.TempPathFactory, drawn: tuple[list[int], list[int], list[int]]
+    tmp_path_factory: pytest.TempPathFactory,
+    drawn: tuple[list[int], list[int], list[int]],
 ) -> None:
     tokens, order, sizes = drawn
-    folder = tmp_path_factory.mktemp("parts")
-    num_tokens = np.array(tokens, np.int32)
-    values = [np.arange(sum(tokens), dtype=np.float32) + kind for kind in (0.5, 1000.0)]
-    first = Parts(folder, num_tokens)
-    assert first.completions == 0 and not first.restore(values).any()
+    home = tmp_path_factory.mktemp("parts")
+    values = values_of(tokens, fill=True)
+    first = ScoredParts(files(home), values)
+    assert not first.restore().any()
     saved: list[int] = []
     for size in sizes:
         rows = order[len(saved) : len(saved) + size]
         first.add(rows)
         first.save()
         saved += rows
-    again = [np.zeros(sum(tokens), np.float32) for _ in values]
-    second = Parts(folder, num_tokens)
-    done = second.restore(again)
-    assert second.completions == len(saved) and set(np.flatnonzero(done)) == set(saved)
-    scored = np.repeat(done, tokens)
-    for kind, restored in zip(values, again, strict=True):
-        np.testing.assert_array_equal(restored, np.where(scored, kind, 0))
+    again = values_of(tokens)
+    done = ScoredParts(files(home), again).restore()
+    assert set(np.flatnonzero(done)) == set(saved)
+    for name, array in values.arrays.items():
+        scored = np.where(np.repeat(done, tokens), array, 0)
+        np.testing.assert_array_equal(again.arrays[name], scored)
 
 
 def test_a_part_is_written_when_its_time_has_come(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [1000.0]
-    monkeypatch.setattr(parts.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(parts, "SECONDS", 20.0)
-    some = Parts(tmp_path, np.ones(9, np.int32))
-    some.restore([np.zeros(9, np.float32)])
+    monkeypatch.setattr(resume.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(resume, "SECONDS", 20.0)
+    some = ScoredParts(files(tmp_path), values_of([1] * 9))
     for row in range(8):
         now[0] += 5.0
         some.add([row])
-    written = sorted(file.name for file in tmp_path.iterdir())
+    written = sorted(file.name for file in tmp_path.rglob("*.npz"))
     assert written == ["0.npz", "4.npz"]
-    assert Parts(tmp_path, np.ones(9, np.int32)).completions == 8
-    assert Parts(tmp_path, np.ones(9, np.int32), read=False).completions == 0
+    assert ScoredParts(files(tmp_path), values_of([1] * 9)).restore().sum() == 8
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut", b"no zip at all"])
-def test_what_is_no_part_is_left_out(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "0.npz").write_bytes(content)
-    np.savez(tmp_path / "1.npz", rows=np.array([7]), values0=np.zeros(1))  # there is no row 7
-    np.savez(tmp_path / "2.npz", rows=np.array([1]), values0=np.zeros(9))  # nor has 1 nine tokens
-    assert Parts(tmp_path, np.ones(3, np.int32)).completions == 0
+ONE = np.array([1])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"", b"PK\x03\x04 cut", b"no zip at all"),
+        {"rows": np.array([7]), "partial_rewards": np.ones(1), "q_values": np.ones(1)},  # no row 7
+        {"rows": ONE, "partial_rewards": np.ones(9), "q_values": np.ones(1)},  # not nine tokens
+        {"rows": ONE, "partial_rewards": np.ones(1)},
+        {"partial_rewards": np.ones(1), "q_values": np.ones(1)},
+    ],
+)
+def test_what_is_no_part_is_left_out(tmp_path: Path, content: bytes | dict[str, Any]) -> None:
+    unfinished = files(tmp_path)
+    if isinstance(content, bytes):
+        unfinished.folder.mkdir(parents=True)
+        (unfinished.folder / "0.npz").write_bytes(content)
+    else:
+        unfinished.write("0", content)
+    values = values_of([1, 1, 1])
+    assert not ScoredParts(unfinished, values).restore().any()
+    assert not any(array.any() for array in values.arrays.values())
 
 
 # --- the stages ----------------------------------------------------------------------------------
@@ -110,7 +135,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def parts_of_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "SECONDS", 0)
+    monkeypatch.setattr(resume, "SECONDS", 0)
 
 
 class Forward:
