@@ -18,7 +18,7 @@ from transformers import LlamaConfig, LlamaForSequenceClassification
 
 from gcrm.modeling.reward_model import TOKENS_PER_BATCH, HeadWatch, batches_by_length, pad
 from gcrm.modeling.tokenization import Encoded
-from gcrm.training.contrastive import Spans, contrastive, draw_states
+from gcrm.training.contrastive import Spans, contrastive_loss, draw_states
 from gcrm.training.objective import preference_loss
 from gcrm.training.trainer import EncodedPair, collate
 
@@ -71,7 +71,7 @@ def main() -> None:
                     chosen = Spans(batch["start"][:2], batch["end"][:2])
                     rejected = Spans(batch["start"][2:], batch["end"][2:])
                     draws = draw_states(chosen, rejected, rng)
-                    term = contrastive(watch.hidden[:2], watch.hidden[2:], draws)
+                    term = contrastive_loss(watch.hidden[:2], watch.hidden[2:], draws)
                     loss = loss + 0.5 * term.loss
                 loss.mean().backward()
             model.zero_grad()

@@ -5,15 +5,24 @@
 >>> rm.score("2 + 3 ?", ["2 + 3 = 5 . answer 5"]).reward  # doctest: +SKIP
 """
 
+from importlib import import_module
 from typing import Any
 
-__all__ = ["RewardModel", "Scores"]
+_API = {
+    "RewardModel": "gcrm.modeling.reward_model.RewardModel",
+    "RewardTrainer": "gcrm.training.trainer.RewardTrainer",
+    "Scores": "gcrm.modeling.reward_model.Scores",
+    "contrastive_loss": "gcrm.training.contrastive.contrastive_loss",
+    "load_preferences": "gcrm.data.preferences.load_preferences",
+}
+"""public names and what they are"""
+
+__all__ = list(_API)
 
 
 def __getattr__(name: str) -> Any:
     """Import the Python API on first use: it needs torch, which most stages do without."""
-    if name in __all__:
-        from gcrm.modeling import reward_model
-
-        return getattr(reward_model, name)
-    raise AttributeError(f"module 'gcrm' has no attribute {name!r}")
+    if name not in _API:
+        raise AttributeError(f"module 'gcrm' has no attribute {name!r}")
+    module, _, attribute = _API[name].rpartition(".")
+    return getattr(import_module(module), attribute)

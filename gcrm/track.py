@@ -1,21 +1,20 @@
 """Stage `track`: the final metrics of a run, in one file and, if asked for, on wandb.
 
-On wandb they stand beside the curve of the training that they are of, and comparisons in a run of
-their own. What is turned on after the training reports its curve as well.
+On wandb the metrics of a model are the summary of its training run, with the curve; comparisons are
+a run of their own. A training that was not tracked is reported now, with its curve.
 """
 
-import hashlib
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from gcrm.cli import run_stage
 from gcrm.config.track import TrackOptions, TrackSettings
 from gcrm.lineage.provenance import beside, write_provenance
 from gcrm.reporting.metrics_files import read_comparisons_file, read_metrics
 from gcrm.stats.places import estimates
-from gcrm.training.tracking import Report, Wandb, init_of
-from gcrm.utils.io import Row, read_json, write_jsonl
+from gcrm.training.tracking import WandbRun, connection, init_of, run_id
+from gcrm.utils.io import Row, read_json, read_jsonl, write_jsonl
 
 
 def run(options: TrackOptions) -> None:
@@ -32,7 +31,7 @@ def run(options: TrackOptions) -> None:
         outputs=[options.output],
     )
     if options.wandb_project is not None:
-        Wandb(list(_reports(options, rows))).finish()
+        _report(options, rows)
 
 
 def metrics_row(found: Row) -> Row:
@@ -64,7 +63,8 @@ def numbers(found: Row) -> dict[str, float]:
     }
 
 
-def _reports(options: TrackOptions, rows: list[Row]) -> Iterator[Report]:
+def _report(options: TrackOptions, rows: list[Row]) -> None:
+    """Report to wandb: a run for each model, and one for the comparisons."""
     models: dict[tuple[str, int], dict[str, float]] = defaultdict(dict)
     differences: dict[str, float] = {}
     for row in rows:
@@ -74,33 +74,34 @@ def _reports(options: TrackOptions, rows: list[Row]) -> Iterator[Report]:
         else:
             summary = models[row["variant"], row["seed"]]
             summary |= {f"{row['benchmark']}/{key}": value for key, value in row["numbers"].items()}
+    settings = connection()
     for (variant, seed), summary in models.items():
-        name = f"{variant}/seed{seed}"
-        made = Path(options.models_dir or "") / name
-        facts = read_json(made / "provenance.json", "train") if options.models_dir else {}
-        init = init_of(
-            _named(options, name),
-            facts.get("tracking_id") or _id(options, name),
-            "train",
-            facts.get("options", {}),
-        )
-        curve = str(made / "training_log.jsonl") if options.models_dir else None
-        yield Report(init, curve, summary=summary)
+        init, curve = _training(options, f"{variant}/seed{seed}")
+        run = WandbRun(init, settings)
+        run.log(curve)
+        if not run.finish(summary):
+            return
     if differences:
         name = "comparisons"
-        init = init_of(_named(options, name), _id(options, name), "compare", {})
-        yield Report(init, summary=differences)
+        init = init_of(_named(options, name), run_id(options.output.resolve(), name), "compare", {})
+        WandbRun(init, settings).finish(differences)
+
+
+def _training(options: TrackOptions, name: str) -> tuple[dict[str, Any], list[Row]]:
+    """The run of a model's training, and its curve; empty where there is no `models_dir`."""
+    id, config, curve = run_id(options.output.resolve(), name), {}, []
+    if options.models_dir is not None:
+        folder = options.models_dir / name
+        made = read_json(folder / "provenance.json", "train")
+        id, config = made.get("tracking_id") or id, made.get("options", {})
+        curve = read_jsonl(folder / "training_log.jsonl")
+    return init_of(_named(options, name), id, "train", config), curve
 
 
 def _named(options: TrackOptions, name: str) -> TrackSettings:
     return options.model_copy(
         update={"wandb_run_name": f"{options.wandb_run_name or options.run}/{name}"}
     )
-
-
-def _id(options: TrackOptions, name: str) -> str:
-    text = f"{options.output.resolve()} {name}"
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""What the library's Trainer is told: batches, schedule, DeepSpeed, and where checkpoints lie."""
+"""Arguments of the Trainer: batches, schedule, DeepSpeed, and where checkpoints lie."""
 
 import os
+import socket
 from pathlib import Path
 
 import torch
@@ -17,7 +18,7 @@ from gcrm.utils.paths import short_name
 def training_arguments(
     options: TrainOptions, hardware: Hardware, zero: Path | None
 ) -> TrainingArguments:
-    """The options in the Trainer's words.
+    """The options as arguments of the Trainer.
 
     Args:
         zero: DeepSpeed's configuration, if there is one.
@@ -59,14 +60,14 @@ def training_arguments(
         save_steps=max(options.save_steps, 1),
         eval_strategy="steps" if options.eval_steps > 0 else "no",
         eval_steps=max(options.eval_steps, 1),
-        report_to=[],  # see TrainingCurve
+        report_to=[],  # see callbacks.TrainingCurve
         seed=options.seed,
         remove_unused_columns=False,
         ddp_find_unused_parameters=False,
         disable_tqdm=True,
         log_level="error",
     )
-    # One process, one device: several GPUs are used by several processes (torchrun).
+    # One process uses one device; torchrun starts a process for each GPU.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments
 
@@ -76,7 +77,7 @@ def _processes() -> int:
 
 
 def _checkpoint_folder(options: TrainOptions, zero: Path | None, on_cpu: bool) -> Path:
-    """Where to resume from, and where this training saves what it is resumed from."""
+    """The folder for the checkpoints of exactly this training, by which it resumes."""
     parent = options.ckpt_path or options.save_path.with_name(
         f"{options.save_path.name}.checkpoints"
     )
@@ -91,3 +92,24 @@ def _checkpoint_folder(options: TrainOptions, zero: Path | None, on_cpu: bool) -
         sources,
         *(_processes(), torch.get_num_threads(), on_cpu),
     )
+
+
+def start_deepspeed(on_cpu: bool) -> None:
+    """Connect DeepSpeed's processes, before DeepSpeed derives their number from a model."""
+    if "RANK" not in os.environ:  # started without a launcher
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        os.environ |= {
+            "RANK": "0",
+            "LOCAL_RANK": "0",
+            "WORLD_SIZE": "1",
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+        }
+    import deepspeed
+
+    if on_cpu:
+        # Or DeepSpeed compiles this operation, which takes a compiler and more than a minute.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    deepspeed.init_distributed(dist_backend="gloo" if on_cpu else "nccl", verbose=False)

@@ -1,7 +1,7 @@
 """The contrastive term of the objective: which states are drawn, and how they are compared.
 
-Section 3 of the paper: the states of the chosen completion are to point where it leads later, and
-not where the rejected one goes.
+Section 3 of the paper: a state of the chosen completion should point towards the states that follow
+it, and away from the states of the rejected completion.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Part = tuple[float, float]
-"""From which share of a completion to which: (0, 1) is all of it, (0.75, 1) its last quarter."""
+"""Part of a completion, from one share to another: (0, 1) is all of it, (0.75, 1) its last quarter.
+"""
 WHOLE: Part = (0.0, 1.0)
 
 
@@ -22,7 +23,7 @@ class Spans:
 
     Attributes:
         start: index of each completion's first token, (batch,) int64.
-        end: index behind its last token, (batch,) int64.
+        end: index after its last token, (batch,) int64.
     """
 
     start: Tensor
@@ -35,7 +36,7 @@ class Draws:
 
     Attributes:
         source: in the chosen completion, (pairs, sim_samples).
-        goal: in the chosen completion, each behind its source, (pairs, sim_samples), or one behind
+        goal: in the chosen completion, each after its source, (pairs, sim_samples), or one after
             all sources, (pairs, 1).
         negative_source: in the chosen completion, (pairs, unsim_samples).
         negative_goal: in the rejected completion, (pairs, unsim_samples) or (pairs, 1).
@@ -60,15 +61,15 @@ def draw_states(
     """Draw the states of a batch of pairs.
 
     Sources and goals are sorted pairs u1 < u2 of uniform numbers, mapped to their parts of the
-    completion's tokens; a goal that does not lie behind its source moves to the token after it
-    (only a completion of one token, its EOS, is compared with itself).
+    completion. A goal that is not after its source moves to the token after it; only a completion
+    of one token, its EOS, is compared with itself.
 
     Args:
         rng: the only randomness: the same generator gives the same draws.
-        source_part, goal_part: where sources and goals come from; the states of the rejected
+        source_part, goal_part: where sources and goals come from. The states of the rejected
             completion are goals, too.
-        single_goal: one goal for all sources of a pair, and one rejected state. u1 and u2 of each
-            source and the goal are distributed as above.
+        single_goal: one goal for all sources of a pair, and one rejected state. Each source and
+            the goal are still distributed as u1 and u2.
     """
     pairs, goals = len(chosen.start), 1 if single_goal else unsim_samples
     if single_goal:
@@ -76,27 +77,27 @@ def draw_states(
         earlier = later * rng.random((pairs, sim_samples))
     else:
         earlier, later = np.sort(rng.random((2, pairs, sim_samples)), axis=0)
-    source = _position(chosen, earlier, source_part)
-    goal = _position(chosen, later, goal_part)
+    source = _positions(chosen, earlier, source_part)
+    goal = _positions(chosen, later, goal_part)
     last = (chosen.end - 1)[:, None]
-    # The last token has nothing behind it, so a source may be any token but that.
+    # No token follows the last one, so it can be no source.
     source = torch.minimum(source, torch.maximum(last - 1, chosen.start[:, None]))
     latest = source.amax(dim=1, keepdim=True) if single_goal else source
     goal = torch.minimum(torch.maximum(goal, latest + 1), last)
     return Draws(
         source=source,
         goal=goal,
-        negative_source=_position(chosen, rng.random((pairs, unsim_samples)), source_part),
-        negative_goal=_position(rejected, rng.random((pairs, goals)), goal_part),
+        negative_source=_positions(chosen, rng.random((pairs, unsim_samples)), source_part),
+        negative_goal=_positions(rejected, rng.random((pairs, goals)), goal_part),
     )
 
 
-def _position(spans: Spans, uniform: np.ndarray, part: Part) -> Tensor:
-    """Positions of tokens: a share in [0, 1) of a part of each completion."""
+def _positions(spans: Spans, uniform: np.ndarray, part: Part) -> Tensor:
+    """Token positions for uniform numbers in [0, 1) within a part of each completion."""
     tokens = (spans.end - spans.start)[:, None]
     low, high = part
     share = torch.from_numpy(low + uniform * (high - low)).to(tokens.device)
-    # By rounding, a share may be 1 when the number drawn is just below it.
+    # A number just below 1 can round to a share of 1.
     return spans.start[:, None] + torch.minimum((share * tokens).floor().long(), tokens - 1)
 
 
@@ -109,7 +110,7 @@ class ContrastiveTerm:
     negative_cosine: Tensor
 
 
-def contrastive(
+def contrastive_loss(
     chosen: Tensor,
     rejected: Tensor,
     draws: Draws,
@@ -119,14 +120,15 @@ def contrastive(
 ) -> ContrastiveTerm:
     """-log mean sigmoid(cos(h_s, h_g+) / t) - log(1 - mean sigmoid(cos(h_s', h_g-) / t)), per pair.
 
-    The negative mean runs over all pairs of the drawn chosen and rejected states. Logs are taken
-    per pair, so that the loss depends on neither micro-batches nor ranks. Where all cosines are 0,
+    The negative mean is over all combinations of the drawn chosen and rejected states. Logs are
+    taken per pair, so the loss depends on neither micro-batches nor ranks. Where all cosines are 0,
     the loss is 2 log 2 = 1.39.
 
     Args:
         chosen, rejected: last hidden states, (pairs, tokens, hidden_size), fp32.
-        average: compare with the mean of the goals, and of the rejected states (AVG); where
-            positives are not crossed, each source with the mean of the goals behind it.
+        draws: which of them are compared; see `draw_states`.
+        average: compare with the mean of the goals, and of the rejected states (AVG). Without
+            `cross`, the mean is over the goals after each source.
         cross: positives are all sources with all goals, instead of each source with its own.
         temperature: cosines are divided by it before the sigmoid.
     """
@@ -156,10 +158,10 @@ def _states(hidden: Tensor, positions: Tensor) -> Tensor:
 
 
 def _mean_of_later(goal: Tensor, draws: Draws) -> Tensor:
-    """For each source the mean of the goals behind it, its own among them."""
+    """For each source the mean of the goals after it, its own included."""
     own = torch.eye(draws.goal.shape[1], dtype=torch.bool, device=goal.device)
-    behind = (draws.goal[:, None, :] > draws.source[:, :, None]) | own
-    return behind.to(goal.dtype) @ goal / behind.sum(dim=-1, keepdim=True)
+    after = (draws.goal[:, None, :] > draws.source[:, :, None]) | own
+    return after.to(goal.dtype) @ goal / after.sum(dim=-1, keepdim=True)
 
 
 def _log_mean_sigmoid(values: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gcrm.config.train import TrainSettings
-from gcrm.training.contrastive import ContrastiveTerm, Part, Spans, contrastive, draw_states
+from gcrm.training.contrastive import ContrastiveTerm, Part, Spans, contrastive_loss, draw_states
 from gcrm.training.official import official_contrastive
 
 
@@ -30,7 +30,7 @@ class Terms:
     """The objective of a batch of pairs.
 
     Attributes:
-        loss: (pairs,); the mean over all pairs of an optimiser step is minimised.
+        loss: (pairs,); training minimises the mean over all pairs of an optimiser step.
         logged: values of single pairs for the log, (pairs,) each.
     """
 
@@ -62,8 +62,8 @@ class Objective:
             rewards: final rewards, (pairs,).
             hidden: last hidden states, (pairs, tokens, hidden_size), fp32.
             spans: where the completions lie.
-            margin: by how much the chosen reward is to be higher, (pairs,); 0 without margins.
-            rng: decides the sampled states.
+            margin: how much higher the chosen reward should be, (pairs,); 0 without margins.
+            rng: draws the states that are compared.
         """
         difference = rewards[0] - rewards[1]
         loss = self.preference(difference - margin)
@@ -95,7 +95,7 @@ class Objective:
         settings = self.settings
         average = settings.contrastive_strategy == "cosine_avg"
         if settings.parity == "official":
-            loss, positive, negative = official_contrastive(
+            return official_contrastive(
                 hidden,
                 (spans[0].end - spans[0].start, spans[1].end - spans[1].start),
                 rng,
@@ -104,11 +104,6 @@ class Objective:
                 settings.source_state_percentile,
                 settings.goal_state_percentile,
                 average,
-            )
-            return ContrastiveTerm(
-                loss=loss.expand(len(positive)),
-                positive_cosine=positive.mean(dim=(1, 2)).detach(),
-                negative_cosine=negative.mean(dim=(1, 2)).detach(),
             )
         draws = draw_states(
             *spans,
@@ -120,7 +115,7 @@ class Objective:
             single_goal=settings.contrastive_strategy == "cosine_single",
         )
         cross = settings.positives == "cross"
-        return contrastive(*hidden, draws, average, cross, settings.temperature)
+        return contrastive_loss(*hidden, draws, average, cross, settings.temperature)
 
 
 def _part(percentile: float, late_share: float) -> Part:

@@ -1,15 +1,17 @@
 """`parity: official`: the arithmetic of the paper's own code, where it differs from ours.
 
-What differs (and why ours is the default): positions are counted from the end of a left-padded
-sequence by the length of the completion tokenised alone, so that a truncated one reaches into its
-padding; positives are all sources with all goals, some of which precede them; means run over the
-whole micro-batch before the log, so that the loss depends on its size.
+Why ours is the default: the authors count positions from the end of a left-padded sequence by the
+length of the completion tokenised alone, so that a truncated completion reaches into the padding;
+they compare all sources with all goals, some of which precede them; and they average over the whole
+micro-batch before the log, so that the loss depends on its size.
 """
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from gcrm.training.contrastive import ContrastiveTerm
 
 
 def official_positions(tokens: Tensor, width: int, uniform: Tensor, percentile: float) -> Tensor:
@@ -37,20 +39,16 @@ def official_contrastive(
     source_percentile: float,
     goal_percentile: float,
     average: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> ContrastiveTerm:
     """-log mean sigmoid(cos(h_s, h_g)) - log(1 - mean sigmoid(cos(h_s', h_r))).
 
-    Both means run over the samples of all pairs of the micro-batch.
+    Both means are over the samples of all pairs of the micro-batch, whose loss each pair gets.
 
     Args:
         hidden: last hidden states of the chosen and of the rejected sides, left-padded,
             (pairs, tokens, hidden_size).
         tokens: n of the chosen and of the rejected completions, see `official_positions`.
         average: goals, and rejected states, are averaged first (cosine_avg).
-
-    Returns:
-        The loss (a single number), the positive cosines (pairs, sources, goals) and the negative
-        ones (pairs, sources, rejected states).
     """
     pairs = len(hidden[0])
 
@@ -71,7 +69,11 @@ def official_contrastive(
         negative_goal = negative_goal.mean(dim=1, keepdim=True)
     positive, negative = _cosines(source, goal), _cosines(negative_source, negative_goal)
     loss = -positive.sigmoid().mean().log() - (1 - negative.sigmoid().mean()).log()
-    return loss, positive, negative
+    return ContrastiveTerm(
+        loss=loss.expand(pairs),
+        positive_cosine=positive.mean(dim=(1, 2)).detach(),
+        negative_cosine=negative.mean(dim=(1, 2)).detach(),
+    )
 
 
 def _cosines(left: Tensor, right: Tensor) -> Tensor:

@@ -1,17 +1,15 @@
-"""Curves and final metrics: to a local file always, and to wandb where asked for.
+"""Training curves and final metrics on wandb, in this process.
 
-Tracking never costs a result: where it fails, one line says so and the work goes on.
+Tracking never costs a result: where wandb fails or hangs, one line says so and the work goes on.
 """
 
+import hashlib
 import json
 import netrc
 import os
-import signal
-import subprocess
-import sys
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,32 +20,15 @@ from gcrm.utils.io import Row
 from gcrm.utils.logging import say
 
 FROM_RUN = "GCRM_TRACK"
-"""variable by which a run of the pipeline tells its jobs `track` of the config: not an option of
-theirs, or another tag would train anew"""
-PATIENCE = 60.0
-"""seconds that wandb has for its last words"""
-MEASUREMENTS_OF_TIME = ("runtime", "per_second")
-
-
-@dataclass(frozen=True)
-class Report:
-    """One run on wandb.
-
-    Attributes:
-        init: what `wandb.init` is given.
-        curve: JSON lines of the training, each with its step.
-        live: whether lines are still added to it.
-        summary: final numbers by name.
-    """
-
-    init: dict[str, Any]
-    curve: str | None = None
-    live: bool = False
-    summary: dict[str, float] = field(default_factory=dict)
+"""environment variable by which a pipeline run gives its `track` settings to its jobs; as options
+of `train` they would retrain models when a tag changes"""
+PATIENCE = 60
+"""seconds that wandb has to start, and to upload what is left at the end"""
+TIMINGS = ("runtime", "per_second")
 
 
 def settings_of(options: TrackSettings, name: str) -> TrackSettings:
-    """What to report a job as: by its options or, without any, by the run that it belongs to.
+    """The settings of a job: its options or, without any, those of the pipeline run around it.
 
     Args:
         name: of the job, as in vanilla/seed0.
@@ -58,12 +39,17 @@ def settings_of(options: TrackSettings, name: str) -> TrackSettings:
     return options.model_copy(update={"wandb_run_name": options.wandb_run_name or name})
 
 
+def run_id(*identity: object) -> str:
+    """An id for wandb: the same for all attempts at the same work."""
+    return hashlib.sha256(" ".join(map(str, identity)).encode()).hexdigest()[:16]
+
+
 def init_of(settings: TrackSettings, id: str, kind: str, config: dict[str, Any]) -> dict[str, Any]:
-    """What `wandb.init` is given. A job that is tried again, with one id, goes on with its run.
+    """Arguments of `wandb.init`. A job that is tried again with the same id continues its run.
 
     Args:
         kind: what the run is, by which wandb can group.
-        config: settings to be shown beside it.
+        config: settings that wandb shows beside the run.
     """
     return {
         "project": settings.wandb_project or "gcrm",
@@ -78,94 +64,98 @@ def init_of(settings: TrackSettings, id: str, kind: str, config: dict[str, Any])
     }
 
 
-def curve(log: Iterable[Row]) -> list[Row]:
-    """A Trainer's log without timings and its last line, which sums up: the same in each run.
+def connection(key: SecretStr | None = None) -> dict[str, Any]:
+    """Settings of wandb's own: its limits of time and, where there is no key, offline, said so."""
+    os.environ.setdefault("WANDB_SILENT", "true")  # or it tells which key it has loaded
+    settings: dict[str, Any] = {
+        "console": "off",
+        "init_timeout": PATIENCE,
+        "finish_timeout": PATIENCE,
+    }
+    if key is not None:
+        return settings | {"api_key": key.get_secret_value()}
+    if "WANDB_MODE" not in os.environ and not _has_key():
+        say("wandb: no key (WANDB_API_KEY or `wandb login`): kept offline in ./wandb")
+        return settings | {"mode": "offline"}
+    return settings
 
-    Keys are sorted, since those that a checkpoint has kept are.
+
+def _has_key() -> bool:
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    try:
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def without_timings(log: Iterable[Row]) -> list[Row]:
+    """A Trainer's log without timings and without its last line, a summary: equal in equal runs.
+
+    Keys are sorted, as those of a checkpoint are.
     """
     return [
-        {
-            key: value
-            for key, value in sorted(row.items())
-            if not any(t in key for t in MEASUREMENTS_OF_TIME)
-        }
+        {key: row[key] for key in sorted(row) if not any(word in key for word in TIMINGS)}
         for row in log
         if "train_runtime" not in row
     ]
 
 
-class Wandb:
-    """wandb in a process of its own, which can neither stop nor delay a stage."""
+class WandbRun:
+    """One run on wandb, reported by a thread, so that only `finish` waits for wandb.
 
-    def __init__(self, reports: Sequence[Report], key: SecretStr | None = None):
-        environ = dict(os.environ) | {"WANDB_SILENT": "true"}
-        if key is not None:
-            environ["WANDB_API_KEY"] = key.get_secret_value()
-        if not _has_key(environ) and "WANDB_MODE" not in environ:
-            say("wandb: no key (WANDB_API_KEY or `wandb login`): kept offline in ./wandb")
-            environ["WANDB_MODE"] = "offline"
-        self.patience = PATIENCE + 10 * len(reports)
-        self._ended = False
-        # A session of its own: Ctrl-C is for the stage, whose end this process then sees.
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "gcrm.training.wandb_process"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environ,
-            start_new_session=True,
-        )
-        self._waiting = b"".join(json.dumps(asdict(one)).encode() + b"\n" for one in reports)
+    Args:
+        init: see `init_of`. connection: see `connection`.
+    """
 
-    def start(self) -> None:
-        """Hand over what there is: a live curve is then followed."""
-        assert self._process.stdin is not None
-        with suppress(BrokenPipeError):  # what became of it is said by `check`
-            self._process.stdin.write(self._waiting)
-            self._process.stdin.flush()
-        self._waiting = b""
+    def __init__(self, init: dict[str, Any], connection: dict[str, Any]):
+        self._rows: SimpleQueue[Row | None] = SimpleQueue()
+        self._summary: dict[str, float] = {}
+        self._exit_code = 0
+        self._failed = False
+        self._thread = Thread(target=self._report, args=(init, connection), daemon=True)
+        self._thread.start()
 
-    def check(self) -> None:
-        """Say so, once, if the process has given up."""
-        if not self._ended and self._process.poll() is not None:
-            self.finish()
+    def log(self, rows: Iterable[Row]) -> None:
+        """Add lines of a Trainer's log; steps that an earlier attempt has reported are skipped."""
+        for row in rows:
+            self._rows.put(row)
 
-    def finish(self, status: int | None = None) -> None:
-        """Wait for the process, as long as its patience lasts.
+    def finish(self, summary: dict[str, float] | None = None, exit_code: int = 0) -> bool:
+        """End the run, with final numbers by name; whether wandb has it all.
 
         Args:
-            status: how what a live curve shows has ended; 0 is well.
+            exit_code: 0 if the work was completed.
         """
-        if self._ended:
-            return
-        self._ended = True
-        last = b"" if status is None else f"{status}\n".encode()
+        self._summary, self._exit_code = summary or {}, exit_code
+        self._rows.put(None)
+        self._thread.join(PATIENCE + 10)  # wandb's own limit comes first
+        if self._thread.is_alive():
+            self._give_up(f"no end after {PATIENCE} s")
+        return not self._failed
+
+    def _report(self, init: dict[str, Any], connection: dict[str, Any]) -> None:
         try:
-            told, _ = self._process.communicate(self._waiting + last, timeout=self.patience)
-            problem = _problem(told) if self._process.returncode else None
-        except subprocess.TimeoutExpired:
-            problem = f"no end after {self.patience:g} s"
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.communicate()
-        except OSError as error:
-            problem = str(error)
-        if problem is not None:
+            import wandb
+
+            run = wandb.init(**init, settings=wandb.Settings(**connection))
+            while (row := self._rows.get()) is not None:
+                if row["step"] >= run.starting_step:
+                    values = {_name(key): row[key] for key in row if key != "step"}
+                    run.log(values, step=row["step"])
+            run.summary.update(self._summary)
+            run.finish(exit_code=self._exit_code)
+        except (Exception, SystemExit) as error:  # a thread has no other way to tell
+            self._give_up(f"{type(error).__name__}: {error}".partition("\n")[0][:300])
+
+    def _give_up(self, problem: str) -> None:
+        if not self._failed:
+            self._failed = True
             say(f"wandb: WARNING: cannot report ({problem}); the work goes on without it")
 
 
-def _problem(told: bytes) -> str:
-    try:
-        return str(json.loads(told)["problem"])
-    except (ValueError, KeyError, TypeError):
-        return "its process ended"
-
-
-def _has_key(environ: dict[str, str]) -> bool:
-    if environ.get("WANDB_API_KEY"):
-        return True
-    host = urlsplit(environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
-    try:
-        return netrc.netrc(environ.get("NETRC")).authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
+def _name(key: str) -> str:
+    """The Trainer's names on wandb: eval_accuracy is eval/accuracy, loss is train/loss."""
+    held_out = key.removeprefix("eval_")
+    return f"train/{key}" if held_out == key else f"eval/{held_out}"

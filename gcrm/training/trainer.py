@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -13,28 +13,26 @@ from torch.utils.data import Sampler
 from transformers import (
     EvalPrediction,
     PreTrainedModel,
+    PreTrainedTokenizerBase,
     PrinterCallback,
     Trainer,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
 )
 
 from gcrm.config.train import TrainSettings
+from gcrm.data.preferences import Preference
 from gcrm.modeling.reward_model import HeadWatch, pad
-from gcrm.modeling.tokenization import Encoded
+from gcrm.modeling.tokenization import Encoded, Encoder
+from gcrm.training.callbacks import ProgressLine
 from gcrm.training.contrastive import Spans
 from gcrm.training.objective import Objective
 from gcrm.utils.errors import UserError
-from gcrm.utils.logging import Progress
 
 Batch = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class EncodedPair:
-    """A preference pair as tokens, and by how much its chosen reward is to be higher."""
+    """A preference pair as tokens, and how much higher its chosen reward should be."""
 
     chosen: Encoded
     rejected: Encoded
@@ -46,6 +44,18 @@ class EncodedPair:
     def length(self) -> int:
         """Tokens of the longer side, prompt included: what the pair costs in a padded batch."""
         return max(len(self.chosen.input_ids), len(self.rejected.input_ids))
+
+
+def encode_pairs(pairs: Sequence[Preference], encoder: Encoder) -> list[EncodedPair]:
+    """The pairs whose sides both fit into the encoder's `max_len`, in their order."""
+    sides = encoder.encode_fitting(
+        (pair.prompt, side) for pair in pairs for side in (pair.chosen, pair.rejected)
+    )
+    return [
+        EncodedPair(chosen, rejected, pair.margin or 0.0)
+        for pair, chosen, rejected in zip(pairs, sides[::2], sides[1::2], strict=True)
+        if chosen is not None and rejected is not None
+    ]
 
 
 def collate(
@@ -64,12 +74,12 @@ def collate(
     sides = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
     batch = pad(sides, pad_id, side)
     width = batch["input_ids"].shape[1]
-    shift = [width - len(one.input_ids) if side == "left" else 0 for one in sides]
+    shifts = [width - len(one.input_ids) if side == "left" else 0 for one in sides]
+    starts = [one.start + shift for one, shift in zip(sides, shifts, strict=True)]
+    ends = [len(one.input_ids) + shift for one, shift in zip(sides, shifts, strict=True)]
     return batch | {
-        "start": torch.tensor([one.start + by for one, by in zip(sides, shift, strict=True)]),
-        "end": torch.tensor(
-            [len(one.input_ids) + by for one, by in zip(sides, shift, strict=True)]
-        ),
+        "start": torch.tensor(starts),
+        "end": torch.tensor(ends),
         "margin": torch.tensor([pair.margin for pair in pairs], dtype=torch.float32),
         "labels": torch.tensor([1 if pair.counts else -100 for pair in pairs]),
     }
@@ -78,10 +88,10 @@ def collate(
 class SortedWithinSteps(Sampler[int]):
     """A random order of the pairs, by length within each optimiser step.
 
-    A step's loss is the mean over its pairs, whatever their order, so that sorting only saves
-    padding in its micro-batches. Several processes take micro-batches in turn: so that each has as
-    many of the last step, it ends with the number of pairs, the place of one that does not count,
-    up to a multiple of `fill_to`.
+    A step's loss is the mean over its pairs, whatever their order, so sorting only saves padding in
+    its micro-batches. Several processes take micro-batches in turn. To give each as many in the
+    last step, the order ends with the index len(lengths), of a pair that does not count, up to a
+    multiple of `fill_to`.
     """
 
     def __init__(self, lengths: Sequence[int], pairs_per_step: int, seed: int, fill_to: int = 1):
@@ -100,20 +110,20 @@ class SortedWithinSteps(Sampler[int]):
         yield from [len(order)] * self.fillers
 
     def shuffled(self) -> list[int]:
-        """The order of this pass, without the sorting."""
+        """The order of this epoch, without the sorting."""
         rng = np.random.default_rng([self.seed, self.epoch])
         order: list[int] = rng.permutation(len(self.lengths)).tolist()
         return order
 
     def set_epoch(self, epoch: int) -> None:
-        """Called before each pass, also after a resume."""
+        """Called before each epoch, also after a resume."""
         self.epoch = epoch
 
 
 class WholeSteps(SortedWithinSteps):
-    """`parity: official`: a random order, unsorted, without the last incomplete step of a pass.
+    """`parity: official`: a random order, unsorted, without the last incomplete step of an epoch.
 
-    Means over micro-batches depend on which pairs are together, so nothing may be sorted.
+    The authors' means over micro-batches depend on which pairs are together, so nothing is sorted.
     """
 
     def __len__(self) -> int:
@@ -124,19 +134,34 @@ class WholeSteps(SortedWithinSteps):
 
 
 class RewardTrainer(Trainer):
-    """Trains a reward model on pairs; everything but the loss and the order is the library's."""
+    """Trains a reward model on pairs; everything but the loss and the order is the library's.
+
+    Args:
+        model, tokenizer: see `gcrm.modeling.loading.new_reward_model`.
+        pairs: see `encode_pairs`.
+        settings: the objective and the batch sizes.
+        heldout: pairs for the Trainer's evaluation.
+        options: of `transformers.Trainer`, such as `args`.
+    """
 
     def __init__(
         self,
         model: PreTrainedModel,
-        settings: TrainSettings,
+        tokenizer: PreTrainedTokenizerBase,
         pairs: Sequence[EncodedPair],
+        settings: TrainSettings,
+        heldout: Sequence[EncodedPair] = (),
         **options: Any,
     ):
+        official = settings.parity == "official"  # the authors pad on the left, and with EOS
+        pad_id: Any = tokenizer.eos_token_id if official else tokenizer.pad_token_id
         shortest = min(pairs, key=lambda pair: pair.length)
         super().__init__(
             model,
             train_dataset=[*pairs, replace(shortest, counts=False)],
+            eval_dataset=list(heldout) or None,
+            data_collator=partial(collate, pad_id=pad_id, side="left" if official else "right"),
+            processing_class=tokenizer,
             compute_metrics=accuracy_and_margin,
             callbacks=[ProgressLine()],
             **options,
@@ -147,7 +172,7 @@ class RewardTrainer(Trainer):
         self.model_accepts_loss_kwargs = True
         self.settings = settings
         self.objective: Objective = Objective(settings)
-        self.reward_model = model
+        self.reward_model, self.tokenizer = model, tokenizer
         self.lengths = [pair.length for pair in pairs]
         self._sums: dict[str, Tensor] = {}
         self._at = (-1, 0)
@@ -171,7 +196,7 @@ class RewardTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """Mean loss over the pairs of the optimiser step; this batch's share of it."""
+        """This batch's share of the mean loss over the pairs of the optimiser step."""
         rewards, chosen, rejected = self.forward(model, inputs)
         pairs = len(inputs["labels"])
         hidden = self.watch.hidden
@@ -184,7 +209,8 @@ class RewardTrainer(Trainer):
         )
         counted = inputs["labels"] > 0
         for name, values in terms.logged.items():
-            self._count(name, values, counted)
+            new = torch.stack([values.detach().where(counted, 0).sum(), counted.sum().float()])
+            self._sums[name] = self._sums[name] + new if name in self._sums else new
         loss = terms.loss.where(counted, 0).sum()
         if num_items_in_batch is None:
             return loss / counted.sum()
@@ -198,7 +224,7 @@ class RewardTrainer(Trainer):
         prediction_loss_only: bool,
         ignore_keys: list[str] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Differences of held-out pairs' rewards: the loss is the preference loss alone."""
+        """Reward differences of held-out pairs; the loss is the preference loss alone."""
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad():
             rewards, _, _ = self.forward(model, inputs)
@@ -220,23 +246,18 @@ class RewardTrainer(Trainer):
         return rewards, Spans(start[:pairs], end[:pairs]), Spans(start[pairs:], end[pairs:])
 
     def _step_rng(self) -> np.random.Generator:
-        """Randomness as a function of (seed, step, micro-batch, rank), so that a resumed run draws
-        what an uninterrupted one draws."""
+        """Randomness as a function of (seed, step, micro-batch, rank): a resumed run draws what an
+        uninterrupted one draws."""
         step, micro = self._at
         micro = micro + 1 if step == self.state.global_step else 0
         self._at = (self.state.global_step, micro)
         return np.random.default_rng([self.args.seed, *self._at, self.args.process_index])
 
-    def _count(self, name: str, values: Tensor, counted: Tensor) -> None:
-        """Add values of single pairs to the next line of the log."""
-        new = torch.stack([values.detach().where(counted, 0).sum(), counted.sum().float()])
-        self._sums[name] = self._sums[name] + new if name in self._sums else new
-
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the means over the pairs of all processes since the last line.
 
         Raises:
-            UserError: the loss is no finite number, and never will be again.
+            UserError: the loss is NaN or infinite, and would stay so.
         """
         if "loss" in logs:
             for name, sums in self._sums.items():
@@ -258,37 +279,3 @@ def accuracy_and_margin(prediction: EvalPrediction) -> dict[str, float]:
         "accuracy": float(((margins > 0) + 0.5 * (margins == 0)).mean()),
         "margin": float(margins.mean()),
     }
-
-
-class ProgressLine(TrainerCallback):
-    """Says how far training is, and the last logged loss."""
-
-    def __init__(self) -> None:
-        self.progress: Progress | None = None
-        self.note = ""
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        """Start counting at the step that is resumed from."""
-        name = args.run_name or "model"
-        self.progress = Progress(f"train {name}", state.max_steps - state.global_step)
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **_: Any,
-    ) -> None:
-        """Remember the loss, or the held-out accuracy."""
-        if logs and "loss" in logs:
-            self.note = f"loss {logs['loss']:.3f}, accuracy {logs['accuracy']:.2f}"
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        """Count the step."""
-        if self.progress is not None:
-            self.progress.advance(note=self.note)

@@ -13,7 +13,7 @@ from gcrm.training.trainer import EncodedPair, RewardTrainer, collate
 from gcrm.utils.errors import UserError
 
 PAIRS_TO_CHECK = 8
-"""Training pairs that are scored again from the saved checkpoint, and give its reward mean."""
+"""training pairs that the saved checkpoint scores again, and whose rewards give its reward mean"""
 
 
 def _sides(encoded: list[EncodedPair]) -> list[Encoded]:
@@ -25,7 +25,7 @@ def rewards_of_first(trainer: RewardTrainer, encoded: list[EncodedPair]) -> np.n
     """Rewards of both sides of the first pairs by the model in memory, (2 * pairs,).
 
     Raises:
-        UserError: one is no finite number.
+        UserError: a reward is NaN or infinite.
     """
     trainer.model_wrapped.eval()
     rewards = []
@@ -44,8 +44,8 @@ def rewards_of_first(trainer: RewardTrainer, encoded: list[EncodedPair]) -> np.n
 
 
 def check_saved(folder: Path, encoded: list[EncodedPair], rewards: np.ndarray) -> None:
-    """Load the checkpoint as a user would, and compare its rewards with ours."""
-    unset_hf_deepspeed_config()  # or a model loaded under ZeRO-3 would be in parts, too
+    """Load the checkpoint as a user would, and compare its rewards with those in memory."""
+    unset_hf_deepspeed_config()  # or ZeRO-3 would split the loaded model, too
     model, tokenizer = load_reward_model(str(folder), torch.float32, "sdpa")
     with torch.no_grad():
         again = np.concatenate(

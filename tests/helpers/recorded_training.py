@@ -1,16 +1,18 @@
-"""`python -m gcrm.train`, writing down what each process was given, for tests with torchrun.
+"""`python -m gcrm.train` several times in the same processes, with a record of what each is given.
 
-    torchrun … tests/helpers/recorded_training.py FOLDER STOP_AT FLAGS…
+    torchrun … tests/helpers/recorded_training.py STOP_AT FLAGS… [-- FLAGS…]
 
-FOLDER/<rank>.jsonl gets a line a micro-batch: the optimiser step, the pairs that count (tokens of
-their chosen sides), their losses, how many places were only filled up, and how many pairs the step
-has. In step STOP_AT the last process alone is sent SIGTERM (0: no process is).
+Beside each model, <save_path>.records/<rank>.jsonl gets a line for each micro-batch: the optimiser
+step, the pairs that count (tokens of their chosen sides), their losses, how many places were only
+filled up, and how many pairs the step has. In step STOP_AT of the first training the last process
+alone is sent SIGTERM (0: none is).
 """
 
 import json
 import os
 import signal
 import sys
+from itertools import groupby
 from pathlib import Path
 
 from gcrm.cli import run_stage
@@ -19,7 +21,7 @@ from gcrm.train import run
 from gcrm.training.objective import Objective
 from gcrm.training.trainer import RewardTrainer
 
-folder, stop_at = Path(sys.argv[1]), int(sys.argv[2])
+stop_at = int(sys.argv[1])
 rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
 compute_loss, objective = RewardTrainer.compute_loss, Objective.__call__
 losses = []
@@ -48,11 +50,15 @@ def recorded_loss(self, model, inputs, return_outputs=False, num_items_in_batch=
         "fillers": counts.count(False),
         "pairs_in_step": int(num_items_in_batch),
     }
-    with (folder / f"{rank}.jsonl").open("a") as file:
+    records = Path(f"{self.settings.save_path}.records")
+    records.mkdir(exist_ok=True)
+    with (records / f"{rank}.jsonl").open("a") as file:
         file.write(json.dumps(line) + "\n")
     return loss
 
 
 Objective.__call__ = recorded_objective
 RewardTrainer.compute_loss = recorded_loss
-raise SystemExit(run_stage(TrainOptions, run, sys.argv[3:]))
+for is_split, words in groupby(sys.argv[2:], key="--".__eq__):
+    if not is_split and (status := run_stage(TrainOptions, run, list(words))):
+        raise SystemExit(status)

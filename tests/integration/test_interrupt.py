@@ -68,9 +68,7 @@ class Run:
         """The processes of its jobs, or of those of a stage."""
         module = f"-m gcrm.{stage}" if stage else "-m gcrm."
         found = [(job, _command(job)) for job in psutil.Process(self.process.pid).children(True)]
-        return [
-            job for job, command in found if module in command and "wandb_process" not in command
-        ]
+        return [job for job, command in found if module in command]
 
     def wait_until(self, condition: Callable[[], object], seconds: float = 300) -> None:
         deadline = time.monotonic() + seconds

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stages.test_train import log_of, train, weights_of, write_pairs
 from transformers import AutoModelForSequenceClassification
 
 from gcrm import RewardModel
@@ -23,13 +22,14 @@ from gcrm.config.represent import RepresentOptions
 from gcrm.evaluate import run as evaluate
 from gcrm.represent import run as represent
 from gcrm.utils.distributed import Processes
-from helpers.models import save_base_model
+from helpers.training import log_of, train, training_folder, weights_of, write_pairs
 
 ROOT = Path(__file__).parents[2]
 PAIRS = 25
 # Two passes of 4 steps: 8, 8, 8 pairs and 1. A step is two micro-batches in each of two processes.
 FLAGS = ["--train_batch_size", "8", "--micro_train_batch_size", "2", "--max_epochs", "2"]
 STEPS = [8, 8, 8, 1]
+LORA = ["--lora_rank", "2", "--learning_rate", "1e-2"]
 
 
 def torchrun(*words: Any) -> subprocess.CompletedProcess[str]:
@@ -52,8 +52,7 @@ def torchrun(*words: Any) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("processes")
-    save_base_model(folder / "base")
+    folder = training_folder(tmp_path_factory.mktemp("processes"))
     write_pairs(folder / "pairs.jsonl", PAIRS)
     return folder
 
@@ -66,15 +65,33 @@ def alone(folder):
     return model
 
 
-def two_processes(folder, name, *flags, stop_at=0):
-    """Train in two processes: (what the launcher ended with, the model)."""
-    records = folder / f"{name}.records"
-    records.mkdir(exist_ok=True)
-    options = ["--pretrain", folder / "base", "--dataset", folder / "pairs.jsonl"]
-    options += ["--save_path", folder / name, "--max_len", "64", "--learning_rate", "1e-3"]
-    script = ROOT / "tests" / "helpers" / "recorded_training.py"
-    done = torchrun(script, records, stop_at, *options, *FLAGS, *flags)
-    return done, folder / name
+# Trainings that follow each other in the same two processes: each start costs seconds.
+TOGETHER = {
+    "two": [],
+    "zero1": ["--zero_stage", "1"],
+    "zero2": ["--zero_stage", "2"],
+    "zero3": ["--zero_stage", "3"],
+    "lora": [*LORA, "--zero_stage", "3"],
+}
+
+
+def two_processes(folder, trainings, stop_at=0):
+    """Train in two processes, one model after the other: what the launcher ended with."""
+    words = []
+    for name, flags in trainings.items():
+        words += ["--", "--pretrain", folder / "base", "--dataset", folder / "pairs.jsonl"]
+        words += ["--save_path", folder / name, "--max_len", "64", "--learning_rate", "1e-3"]
+        words += [*FLAGS, *flags]
+    return torchrun(ROOT / "tests" / "helpers" / "recorded_training.py", stop_at, *words[1:])
+
+
+@pytest.fixture(scope="module")
+def trained(folder):
+    """What was said of a training that only the second process was told to stop, by SIGTERM in step
+    3; and of its resumption, with the other trainings."""
+    stopped = two_processes(folder, {"two": []}, stop_at=3)
+    saved = list((folder / "two.checkpoints").glob("*/checkpoint-3"))
+    return stopped, saved, two_processes(folder, TOGETHER)
 
 
 def records_of(model):
@@ -110,27 +127,23 @@ def assert_follows(model, alone, folder):
     np.testing.assert_allclose(rewards[0].reward, rewards[1].reward, atol=1e-4)
 
 
-def test_one_is_told_to_stop_both_save_and_both_resume(folder, alone):
-    """And in the end nothing shows of it. Only the second process gets SIGTERM, in step 3."""
-    stopped, model = two_processes(folder, "two", stop_at=3)
+def test_one_is_told_to_stop_both_save_and_both_resume(folder, trained):
+    stopped, saved, done = trained
     assert stopped.returncode != 0
     assert "train: stopped by SIGTERM, saved at step 3 of 8" in stopped.stderr
     assert stopped.stderr.count("exitcode  : 143") >= 1, stopped.stderr
-    assert list((folder / "two.checkpoints").glob("*/checkpoint-3"))
-    done, model = two_processes(folder, "two")
+    assert saved
     assert done.returncode == 0, done.stderr
-    assert "train: resuming from" in done.stderr
-    assert_follows(model, alone, folder)
-    assert_shared_rightly(model, folder)
+    assert done.stderr.count("train: resuming from") == 1
     assert not (folder / "two.checkpoints").exists()
 
 
-@pytest.mark.parametrize("stage", [1, 2, 3])
-def test_zero_follows_a_single_process(folder, alone, stage):
-    done, model = two_processes(folder, f"zero{stage}", "--zero_stage", stage)
-    assert done.returncode == 0, done.stderr
-    assert_follows(model, alone, folder)
-    assert_shared_rightly(model, folder)
+@pytest.mark.parametrize("name", ["two", "zero1", "zero2", "zero3"])
+def test_two_processes_follow_a_single_one(folder, alone, trained, name):
+    """Of the resumed one, nothing shows that it was stopped."""
+    assert trained[-1].returncode == 0, trained[-1].stderr
+    assert_follows(folder / name, alone, folder)
+    assert_shared_rightly(folder / name, folder)
 
 
 def assert_shared_rightly(model, folder):
@@ -156,38 +169,44 @@ def assert_shared_rightly(model, folder):
         assert sum(line["fillers"] for line in lines) == (0 if STEPS[step % 4] == 8 else 3)
 
 
-def test_lora_under_zero_3_saves_a_whole_checkpoint(folder):
+def test_lora_under_zero_3_saves_a_whole_checkpoint(folder, trained):
     """The stage itself scores again what it saved; against one process here."""
-    flags = ["--lora_rank", "2", "--learning_rate", "1e-2"]
-    status, alone = train(folder, "lora-alone", *FLAGS, *flags)
+    status, alone = train(folder, "lora-alone", *FLAGS, *LORA)
     assert status == 0
-    done, model = two_processes(folder, "lora", *flags, "--zero_stage", 3)
-    assert done.returncode == 0, done.stderr
-    for ours, theirs in zip(log_of(model), log_of(alone), strict=True):
+    for ours, theirs in zip(log_of(folder / "lora"), log_of(alone), strict=True):
         assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-3)
-    assert weights_of(model).keys() == weights_of(alone).keys()
+    assert weights_of(folder / "lora").keys() == weights_of(alone).keys()
 
 
 def test_goal_states_and_scores_are_shared_out_and_put_together(folder, alone):
     """Scores bit for bit; the goal state to rounding, since its sum is taken in parts (fp64)."""
-    options = ["--dataset-path", folder / "pairs.jsonl", "--reward-model-path", alone]
-    options += ["--tokens-per-batch", "100", "--save-dir"]
-    one, two = folder / "goal-alone", folder / "goal-two"
-    assert run_stage(RepresentOptions, represent, list(map(str, [*options, one]))) == 0
-    done = torchrun("-m", "gcrm.represent", *options, two)
+    write_completions(folder / "completions" / "gsm8k")
+
+    def words(name):
+        represent = ["--dataset-path", folder / "pairs.jsonl", "--reward-model-path", alone]
+        represent += ["--tokens-per-batch", "100", "--save-dir", folder / f"goal-{name}"]
+        evaluate = ["--completions_data_path", folder / "completions", "--benchmarks", "gsm8k"]
+        evaluate += ["--splits", "greedy", "--reward_model_path", alone]
+        evaluate += ["--goal_state_path", folder / "goal-alone", "--tokens_per_batch", "100"]
+        evaluate += ["--output", folder / f"scores-{name}" / "scores.parquet"]
+        return list(map(str, represent)), list(map(str, evaluate))
+
+    assert run_stage(RepresentOptions, represent, words("alone")[0]) == 0
+    assert run_stage(EvaluateOptions, evaluate, words("alone")[1]) == 0
+    script = (
+        "from gcrm.cli import run_stage\n"
+        "from gcrm import evaluate, represent\n"
+        f"words = {words('two')!r}\n"
+        "run_stage(represent.RepresentOptions, represent.run, words[0])\n"
+        "raise SystemExit(run_stage(evaluate.EvaluateOptions, evaluate.run, words[1]))\n"
+    )
+    (folder / "both.py").write_text(script)
+    done = torchrun(folder / "both.py")
     assert done.returncode == 0, done.stderr
-    states = [np.load(path / "goal_state.npy") for path in (one, two)]
+    states = [np.load(folder / f"goal-{name}" / "goal_state.npy") for name in ("alone", "two")]
     np.testing.assert_allclose(states[0], states[1], rtol=0, atol=1e-7)
     assert done.stderr.count(f"completion {PAIRS}/{PAIRS}, done") == 1
-
-    write_completions(folder / "completions" / "gsm8k")
-    options = ["--completions_data_path", folder / "completions", "--benchmarks", "gsm8k"]
-    options += ["--splits", "greedy", "--reward_model_path", alone]
-    options += ["--goal_state_path", one, "--tokens_per_batch", "100", "--output"]
-    paths = [folder / name / "scores.parquet" for name in ("scores-alone", "scores-two")]
-    assert run_stage(EvaluateOptions, evaluate, list(map(str, [*options, paths[0]]))) == 0
-    done = torchrun("-m", "gcrm.evaluate", *options, paths[1])
-    assert done.returncode == 0, done.stderr
+    paths = [folder / f"scores-{name}" / "scores.parquet" for name in ("alone", "two")]
     assert paths[0].read_bytes() == paths[1].read_bytes()
     assert done.stderr.count("completion 11/11, done") == 1
     assert sorted(path.name for path in paths[1].parent.iterdir()) == [

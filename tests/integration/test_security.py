@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 import wandb as installed_wandb
-from stages.test_train import write_pairs
 
 from gcrm.cli import run_stage
 from gcrm.config.sample import SampleOptions
@@ -21,6 +20,7 @@ from gcrm.sample import run as sample
 from gcrm.utils.errors import UserError
 from gcrm.utils.logging import printable_line
 from helpers.models import make_tokenizer, save_base_model
+from helpers.training import write_pairs
 from helpers.workflow_runs import ROOT
 
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}

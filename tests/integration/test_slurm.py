@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stages.test_train import write_pairs
 
 from helpers.models import save_base_model
+from helpers.training import write_pairs
 from helpers.workflow_runs import SMALL, SNAKEMAKE, copy_project, snakemake
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "helpers" / "slurm"))

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from integration.test_processes import torchrun
 from stages.test_evaluate import write_completions
-from stages.test_train import write_pairs
 
 from gcrm.cli import run_stage
 from gcrm.config.evaluate import EvaluateOptions
@@ -27,6 +26,7 @@ from gcrm.scoring.resume import ScoredParts, Unfinished
 from gcrm.utils.locks import claim
 from helpers.dialogues import write_dialogues
 from helpers.models import save_base_model
+from helpers.training import write_pairs
 
 # --- the files -----------------------------------------------------------------------------------
 

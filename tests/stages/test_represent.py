@@ -6,7 +6,6 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
-from stages.test_train import write_pairs
 
 from gcrm.cli import run_stage
 from gcrm.config.represent import RepresentOptions
@@ -15,6 +14,7 @@ from gcrm.modeling.reward_model import RewardModel
 from gcrm.represent import run
 from gcrm.scoring import goal_state
 from helpers.models import save_base_model
+from helpers.training import write_pairs
 
 
 @pytest.fixture(scope="module")

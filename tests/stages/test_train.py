@@ -1,8 +1,6 @@
 """Training through the command: the loss it minimises, what it saves, and what it refuses."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -10,60 +8,12 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from gcrm import RewardModel
-from gcrm.cli import run_stage
-from gcrm.config.train import TrainOptions
-from gcrm.modeling.tokenization import Encoded
-from gcrm.train import run
-from gcrm.training.trainer import (
-    EncodedPair,
-    SortedWithinSteps,
-    WholeSteps,
-    accuracy_and_margin,
-    collate,
-)
-from helpers.models import save_base_model
-
-
-def write_pairs(path, count=24, wrong=3):
-    rows = []
-    for i in range(count):
-        a, b = 1 + i % 12, 2 + i // 3
-        question = f"tom has {a} apples . tom buys {b} apples . how many apples does tom have ?"
-        rows.append(
-            {
-                "question": question,
-                "correct": f"{a} + {b} = {a + b} . answer {a + b}",
-                "incorrect": f"{a} + {b} = {a + b + wrong} . now . answer {a + b + wrong}",
-            }
-        )
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
+from helpers.training import log_of, train, training_folder, weights_of, write_pairs
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("train")
-    save_base_model(folder / "base")
-    write_pairs(folder / "pairs.jsonl")
-    return folder
-
-
-def train(folder, name, *flags):
-    """Train in this process and return (exit status, folder of the model)."""
-    options = ["--pretrain", str(folder / "base"), "--save_path", str(folder / name)]
-    options += ["--max_len", "64", "--learning_rate", "1e-3"]
-    if "--dataset" not in flags:
-        options += ["--dataset", str(folder / "pairs.jsonl")]
-    options += ["--train_batch_size", "8", "--micro_train_batch_size", "8", *flags]
-    return run_stage(TrainOptions, run, options), folder / name
-
-
-def log_of(model):
-    return [json.loads(line) for line in (model / "training_log.jsonl").read_text().splitlines()]
-
-
-def weights_of(model):
-    return AutoModelForSequenceClassification.from_pretrained(model).state_dict()
+    return training_folder(tmp_path_factory.mktemp("train"))
 
 
 @pytest.fixture(scope="module")
@@ -217,36 +167,6 @@ def test_a_loss_that_is_no_number_ends_training_at_once(folder, capsys, logging_
     assert not list(model.glob("*"))
 
 
-def test_interrupted_training_resumes_to_the_same_weights(folder):
-    """Killed behind its second checkpoint, and started again: as if it had never stopped."""
-    flags = ["--reward_model_strategy", "contrastive", "--max_epochs", "4", "--save_steps", "3"]
-    _, whole = train(folder, "uninterrupted", *flags)
-    script = (
-        "import os, sys\n"
-        "from gcrm import trainer\n"
-        "def stop(self, args, state, control, **_):\n"
-        "    if state.global_step == 8: os._exit(9)\n"
-        "trainer.ProgressLine.on_step_end = stop\n"
-        "from gcrm.cli import run_stage\n"
-        "from gcrm.config.train import TrainOptions\n"
-        "from gcrm.train import run\n"
-        "raise SystemExit(run_stage(TrainOptions, run))\n"
-    )
-    options = ["--pretrain", str(folder / "base"), "--dataset", str(folder / "pairs.jsonl")]
-    options += ["--save_path", str(folder / "resumed"), "--max_len", "64"]
-    options += ["--learning_rate", "1e-3", "--train_batch_size", "8"]
-    options += ["--micro_train_batch_size", "8", *flags]
-    killed = subprocess.run([sys.executable, "-c", script, *options], check=False)
-    assert killed.returncode == 9
-    assert list((folder / "resumed.checkpoints").glob("*/checkpoint-6"))
-    status, resumed = train(folder, "resumed", *flags)
-    assert status == 0
-    assert log_of(resumed) == log_of(whole)
-    for name, weight in weights_of(whole).items():
-        assert torch.equal(weight, weights_of(resumed)[name]), name
-    assert not (folder / "resumed.checkpoints").exists()
-
-
 OBJECTIVES = {
     "single": ["--contrastive_strategy", "cosine_single"],
     "average": ["--contrastive_strategy", "cosine_avg", "--positives", "cross"],
@@ -355,42 +275,3 @@ def test_centring_is_a_part_of_the_loss(folder):
         expected = line["preference_loss"] + 3 * line["center_loss"]
         assert line["loss"] == pytest.approx(expected, abs=1e-5)
         assert line["center_loss"] > 0
-
-
-def test_whole_steps_are_random_and_unsorted():
-    lengths = list(range(10))
-    order = WholeSteps(lengths, 4, seed=0)
-    assert len(order) == len(list(order)) == len(set(order)) == 8
-    assert list(order) != sorted(order) and list(order) != sorted(order, reverse=True)
-    first = list(order)
-    order.set_epoch(1)
-    assert list(order) != first
-
-
-def test_steps_hold_the_same_pairs_sorted_or_not():
-    lengths = [5, 9, 2, 7, 7, 1, 3]
-    sampler = SortedWithinSteps(lengths, 3, seed=4)
-    order = list(sampler)
-    assert sorted(order) == list(range(7))
-    for begin in (0, 3, 6):
-        step = [lengths[i] for i in order[begin : begin + 3]]
-        assert step == sorted(step, reverse=True)
-    sampler.set_epoch(1)
-    assert list(sampler) != order
-    sampler.set_epoch(0)
-    assert list(sampler) == order
-
-
-def test_collate_pads_on_the_right_and_keeps_spans():
-    pair = EncodedPair(Encoded([5, 6, 7], 1), Encoded([5, 8, 9, 9, 7], 2))
-    batch = collate([pair], pad_id=0)
-    assert batch["input_ids"].tolist() == [[5, 6, 7, 0, 0], [5, 8, 9, 9, 7]]
-    assert batch["attention_mask"].tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]
-    assert batch["start"].tolist() == [1, 2] and batch["end"].tolist() == [3, 5]
-
-
-def test_held_out_accuracy_counts_ties_half():
-    class Prediction:
-        predictions = np.array([1.0, 0.0, -2.0, 3.0])
-
-    assert accuracy_and_margin(Prediction()) == {"accuracy": 0.625, "margin": 0.5}

@@ -14,7 +14,6 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from stages.test_evaluate import write_completions
-from stages.test_train import train, write_pairs
 
 from gcrm.cli import run_stage
 from gcrm.config.evaluate import EvaluateOptions
@@ -23,12 +22,13 @@ from gcrm.evaluate import run as run_evaluate
 from gcrm.export import run as run_export
 from gcrm.modeling.loading import new_reward_model
 from gcrm.scoring import resume
-from gcrm.training.interruption import last_checkpoint
+from gcrm.training.callbacks import last_checkpoint
 from gcrm.utils.disk import check_writable, disk_problem
 from gcrm.utils.errors import UserError
 from gcrm.utils.io import atomic_folder, atomic_path, write_jsonl
 from helpers.models import save_base_model
 from helpers.score_rows import score_file
+from helpers.training import train, write_pairs
 
 ROOT = Path(__file__).parents[2]
 NOWHERE = Path("/sys/gcrm/results")

@@ -1,27 +1,22 @@
-"""Trainings that end early, and the next ones, which go on as if nothing had been."""
+"""Trainings that end early, and the next ones, which go on as if nothing had happened."""
 
 import os
 import signal
 
 import pytest
 import torch
-from stages.test_train import log_of, train, weights_of, write_pairs
 
 from gcrm.lineage import resume as resumption
 from gcrm.lineage.resume import seal
-from gcrm.training import interruption
-from gcrm.training.interruption import last_checkpoint
-from gcrm.training.trainer import ProgressLine
+from gcrm.training import callbacks
+from gcrm.training.callbacks import ProgressLine, last_checkpoint
 from gcrm.utils.locks import claim
-from helpers.models import save_base_model
+from helpers.training import log_of, train, training_folder, weights_of, write_pairs
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("interrupted")
-    save_base_model(folder / "base")
-    write_pairs(folder / "pairs.jsonl")
-    return folder
+    return training_folder(tmp_path_factory.mktemp("interrupted"))
 
 
 @pytest.fixture
@@ -118,12 +113,14 @@ def test_a_checkpoint_that_was_cut_off_is_not_resumed_from(tmp_path):
     assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
 
 
-@pytest.mark.parametrize("where", ["saving", "removing"])
-def test_a_kill_while_it_saves_costs_the_steps_since_the_checkpoint_before(
-    folder, whole, monkeypatch, capsys, where
+@pytest.mark.parametrize(
+    ("where", "resumed_from"), [("between", 6), ("saving", 3), ("removing", 6)]
+)
+def test_a_kill_costs_the_steps_since_the_last_complete_checkpoint(
+    folder, whole, monkeypatch, capsys, where, resumed_from
 ):
-    """As kill -9 leaves it: the newest has all its files, some of them by halves; or the older one
-    is half removed. An interrupt in the middle of it stands in for the kill."""
+    """As kill -9 leaves it: between two checkpoints; while the newest has all its files, one of
+    them incomplete; or while the older one is half removed. An interrupt stands in for the kill."""
 
     def killed_saving(checkpoint):
         if checkpoint.name == "checkpoint-6":
@@ -135,20 +132,27 @@ def test_a_kill_while_it_saves_costs_the_steps_since_the_checkpoint_before(
         (checkpoint / "optimizer.pt").unlink()
         raise KeyboardInterrupt
 
+    def killed_between(self, args, state, control, **_):
+        if state.global_step == 8:
+            raise KeyboardInterrupt
+
     with monkeypatch.context() as patch:
-        if where == "saving":
-            patch.setattr(interruption, "seal", killed_saving)
+        if where == "between":
+            patch.setattr(ProgressLine, "on_step_end", killed_between)
+        elif where == "saving":
+            patch.setattr(callbacks, "seal", killed_saving)
         else:
             patch.setattr(resumption.shutil, "rmtree", killed_removing)
-        status, model = train(folder, where, *FLAGS, "--save_steps", "3", "--max_checkpoints", "1")
+        most = "2" if where == "between" else "1"
+        flags = [*FLAGS, "--save_steps", "3", "--max_checkpoints", most]
+        status, model = train(folder, where, *flags)
     assert status == 130
     [home] = (folder / f"{where}.checkpoints").iterdir()
     assert {path.name for path in home.iterdir()} == {"checkpoint-3", "checkpoint-6"}
     capsys.readouterr()
-    status, model = train(folder, where, *FLAGS, "--save_steps", "3", "--max_checkpoints", "1")
+    status, model = train(folder, where, *flags)
     assert status == 0
-    step = 3 if where == "saving" else 6
-    assert f"resuming from {home}/checkpoint-{step}\n" in capsys.readouterr().err
+    assert f"resuming from {home}/checkpoint-{resumed_from}\n" in capsys.readouterr().err
     assert_same(model, whole)
 
 
@@ -160,7 +164,7 @@ def test_so_many_checkpoints_are_kept(folder, monkeypatch, most):
         seal(checkpoint)
         seen.append(sorted(path.name for path in checkpoint.parent.iterdir()))
 
-    monkeypatch.setattr(interruption, "seal", watched)
+    monkeypatch.setattr(callbacks, "seal", watched)
     flags = ["--max_epochs", "2", "--save_steps", "1", "--max_checkpoints", str(most)]
     status, _ = train(folder, f"kept{most}", *flags)
     assert status == 0

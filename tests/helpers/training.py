@@ -1,0 +1,51 @@
+"""Trainings through the command, in this process, on a few pairs and a tiny base model."""
+
+import json
+
+from transformers import AutoModelForSequenceClassification
+
+from gcrm.cli import run_stage
+from gcrm.config.train import TrainOptions
+from gcrm.train import run
+from helpers.models import save_base_model
+
+
+def write_pairs(path, count=24, wrong=3):
+    rows = []
+    for i in range(count):
+        a, b = 1 + i % 12, 2 + i // 3
+        question = f"tom has {a} apples . tom buys {b} apples . how many apples does tom have ?"
+        rows.append(
+            {
+                "question": question,
+                "correct": f"{a} + {b} = {a + b} . answer {a + b}",
+                "incorrect": f"{a} + {b} = {a + b + wrong} . now . answer {a + b + wrong}",
+            }
+        )
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def training_folder(folder):
+    """A base model and 24 pairs, as `train` below takes them."""
+    save_base_model(folder / "base")
+    write_pairs(folder / "pairs.jsonl")
+    return folder
+
+
+def train(folder, name, *flags):
+    """Train in this process and return (exit status, folder of the model)."""
+    options = ["--pretrain", str(folder / "base"), "--save_path", str(folder / name)]
+    options += ["--max_len", "64", "--learning_rate", "1e-3"]
+    if "--dataset" not in flags:
+        options += ["--dataset", str(folder / "pairs.jsonl")]
+    options += ["--train_batch_size", "8", "--micro_train_batch_size", "8", *flags]
+    return run_stage(TrainOptions, run, options), folder / name
+
+
+def log_of(model):
+    return [json.loads(line) for line in (model / "training_log.jsonl").read_text().splitlines()]
+
+
+def weights_of(model):
+    return AutoModelForSequenceClassification.from_pretrained(model).state_dict()
