@@ -1,6 +1,7 @@
 """What all settings share: strict keys, documented fields, inputs that stay, readable errors."""
 
 import difflib
+import json
 import os
 import shlex
 from collections.abc import Iterator
@@ -88,6 +89,8 @@ def flags(settings: Settings, **options: object) -> str:
     for name, value in sorted(chosen.items()):
         if isinstance(value, bool):
             words.append(f"--{name}" if value else f"--no_{name}")
+        elif isinstance(value, dict):
+            words += [f"--{name}", json.dumps(value)]
         elif value is not None:
             values = list(map(str, value)) if isinstance(value, list | tuple) else [str(value)]
             if any(word.startswith("-") for word in values):  # or it would be taken for a flag

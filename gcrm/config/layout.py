@@ -42,6 +42,14 @@ OTHERS = {
     "curve": "tracking/{variant}-seed{seed}.jsonl",
 }
 """what a stage reads or writes beside its result"""
+CHECKPOINT = (
+    "model.safetensors",
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+)
+"""files of a model that transformers needs to load it"""
 
 
 def place(folder: Path, what: str, wildcards: Mapping[str, object] | None = None) -> Path:
@@ -56,18 +64,24 @@ def place(folder: Path, what: str, wildcards: Mapping[str, object] | None = None
 
 
 def wildcards_of(path: Path, folder: Path, stage: str) -> dict[str, str]:
-    """The wildcards of a result of a stage: the values that `place` was given.
+    """The wildcards in a path that is a result of a stage, lies in one, or is a parent of one.
+
+    Args:
+        folder: of the run.
 
     Raises:
-        ValueError: the stage has no result of this path.
+        ValueError: the stage has no result there.
     """
-    parts = re.split(r"\{(\w+)\}", str(place(folder, stage)))
-    pattern = "".join(
-        f"(?P<{part}>[^/]+)" if index % 2 else re.escape(part) for index, part in enumerate(parts)
-    )
-    if (match := re.fullmatch(pattern, str(path))) is None:
+    found: dict[str, str] = {}
+    templates = RESULTS[stage].split("/")
+    if not path.is_relative_to(folder):
         raise ValueError(f"{path}: no result of {stage}")
-    return match.groupdict()
+    for template, part in zip(templates, path.relative_to(folder).parts, strict=False):
+        pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>.+)", re.escape(template))
+        if (match := re.fullmatch(pattern, part)) is None:
+            raise ValueError(f"{path}: no result of {stage}")
+        found |= match.groupdict()
+    return found
 
 
 def completion_files(folder: Path, benchmark: str, split: Split) -> list[Path]:

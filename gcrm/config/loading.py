@@ -110,49 +110,6 @@ def check_launchers(config: Config, where: str) -> None:
         )
 
 
-def unknown_part(config: Config, target: str) -> str | None:
-    """What in a path below results/ the config does not know, in words; None if all is known.
-
-    Snakemake alone would only say that no rule makes the file.
-    """
-    parts = Path(os.path.normpath(target)).parts
-    if len(parts) < 3 or parts[0] != "results":
-        return None
-    if parts[1] != config.run:
-        return f"the config is of the run {config.run!r}, not {parts[1]!r}; give --configfile"
-    if parts[2] == "comparisons" and len(parts) > 3:
-        return _unknown("benchmark", parts[3], _evaluated(config))
-    if parts[2] not in ("models", "goal_states", "scores", "metrics"):
-        return None
-    known = {
-        "variant": list(config.variants),
-        "seed": [f"seed{seed}" for seed in config.seeds],
-        "benchmark": _evaluated(config) if parts[2] in ("scores", "metrics") else [],
-    }
-    for (kind, names), part in zip(known.items(), parts[3:], strict=False):
-        if names and (unknown := _unknown(kind, part, names)):
-            return unknown
-    if parts[2] != "scores" or len(parts) < 7:
-        return None
-    if (parts[5] in config.heldout) != (parts[6] == "pairs"):
-        there = "pairs" if parts[5] in config.heldout else "greedy and all (samples)"
-        return f"{parts[5]!r} has no split {parts[6]!r}; there is {there}"
-    if parts[6] == "all" and "all" not in config.splits(parts[5]):
-        return f"benchmark {parts[5]!r} has no samples, so its only split is greedy"
-    return None
-
-
-def _evaluated(config: Config) -> list[str]:
-    return [*config.scored_sets(), *config.heldout]
-
-
-def _unknown(kind: str, part: str, names: list[str]) -> str | None:
-    name = part.removesuffix(".provenance.json").removesuffix(".json")
-    if part in names or name in names:
-        return None
-    return f"there is no {kind} {name!r}; the config has {', '.join(names)}"
-
-
 def _expanded(given: Mapping[str, Any], where: str, environ: Mapping[str, str]) -> dict[str, Any]:
     """The config with the environment's values for ${VAR} in its path keys."""
 

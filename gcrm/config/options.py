@@ -4,6 +4,7 @@
 call it for new jobs, `trace` compares it with what a finished job recorded, and tests read it.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -35,7 +36,8 @@ def options(config: Config, stage: str, wildcards: Wildcards) -> Settings:
     """
     check_wildcards(config, wildcards)
     result = config.path(stage, wildcards)
-    return options_model(stage)(**OF_STAGE[stage](config, wildcards, result))
+    given = OF_STAGE[stage](config, wildcards, result)
+    return options_model(stage)(**_in_old_words(config, stage, wildcards, given))
 
 
 def options_model(stage: str) -> type[Settings]:
@@ -71,7 +73,7 @@ def check_wildcards(config: Config, wildcards: Wildcards) -> None:
             raise UserError(f"no {kind} {wildcards[kind]!r}; the config has {', '.join(names)}")
     if "split" in wildcards:
         benchmark, split = wildcards["benchmark"], wildcards["split"]
-        if split not in (splits := config.splits(benchmark)):
+        if split not in (splits := config.scored_splits(benchmark)):
             raise UserError(f"{benchmark!r} has no split {split!r}; it has {', '.join(splits)}")
 
 
@@ -83,7 +85,7 @@ def check_target(config: Config, target: str) -> None:
     Raises:
         UserError: one line: the target, the unknown part, and the known ones.
     """
-    path = Path(target.removesuffix(".provenance.json"))
+    path = Path(os.path.normpath(target.removesuffix(".provenance.json")))
     folder = config.folder
     if len(path.parts) < 3 or path.parts[0] != folder.parts[0]:
         return
@@ -205,10 +207,12 @@ def _metrics(config: Config, wildcards: Wildcards, result: Path) -> Given:
     benchmark = wildcards["benchmark"]
     names = set(type(config.metrics).model_fields)
     return _statistics(config, benchmark, names) | {
-        "scores": config.path("evaluate", {**wildcards, "split": config.splits(benchmark)[0]}),
+        "scores": config.path(
+            "evaluate", {**wildcards, "split": config.scored_splits(benchmark)[0]}
+        ),
         "sample_scores": (
             config.path("evaluate", {**wildcards, "split": "all"})
-            if "all" in config.splits(benchmark)
+            if "all" in config.scored_splits(benchmark)
             else None
         ),
         "output": result,
@@ -218,11 +222,15 @@ def _metrics(config: Config, wildcards: Wildcards, result: Path) -> Given:
 def _compare(config: Config, wildcards: Wildcards, result: Path) -> Given:
     benchmark = wildcards["benchmark"]
     names = set(StatisticsSettings.model_fields)
-    return _statistics(config, benchmark, names) | _set(config.compare) | {
-        "scores": config.scores_of_all(benchmark, config.splits(benchmark)[0]),
-        "sample_scores": config.scores_of_all(benchmark, "all"),
-        "output": result,
-    }
+    return (
+        _statistics(config, benchmark, names)
+        | _set(config.compare)
+        | {
+            "scores": config.score_files(benchmark, config.scored_splits(benchmark)[0]),
+            "sample_scores": config.score_files(benchmark, "all"),
+            "output": result,
+        }
+    )
 
 
 def _statistics(config: Config, benchmark: str, names: set[str]) -> Given:
@@ -237,7 +245,7 @@ def _report(config: Config, wildcards: Wildcards, result: Path) -> Given:
         "run": config.run,
         "base_model": config.base_model,
         "metrics": config.metrics_files(),
-        "comparisons": config.comparisons_files(),
+        "comparisons": config.comparison_files(),
         "filter_threshold": config.metrics.filter_threshold,
         "skip_tokens": config.metrics.skip_tokens,
         "scores_dir": config.path("scores"),
@@ -251,7 +259,7 @@ def _track(config: Config, wildcards: Wildcards, result: Path) -> Given:
     return _set(config.tracking()) | {
         "run": config.run,
         "metrics": config.metrics_files(),
-        "comparisons": config.comparisons_files(),
+        "comparisons": config.comparison_files(),
         "models_dir": config.path("models"),
         "output": result,
     }
@@ -273,8 +281,24 @@ OF_STAGE: dict[str, Callable[[Config, Wildcards, Path], Given]] = {
 }
 
 
-def _set(settings: Settings | None, leave_out: set[str] = frozenset()) -> Given:  # type: ignore[assignment]
+def _set(settings: Settings | None, leave_out: set[str] | None = None) -> Given:
     """The settings that differ from their defaults; what is left out is given otherwise."""
     if settings is None:
         return {}
     return settings.model_dump(exclude_defaults=True, exclude=leave_out)
+
+
+def _in_old_words(config: Config, stage: str, wildcards: Wildcards, given: Given) -> Given:
+    """Options of stages that still have separate ones for pairs; goes with those."""
+    fields = options_model(stage).model_fields
+    if "pair_scores" in fields and wildcards.get("benchmark") in config.heldout:
+        given = given | {"pair_scores": given["scores"]}
+        del given["scores"], given["sample_scores"]
+    if "heldout_metrics" in fields:
+        held = {path for path in given["metrics"] if path.stem in config.heldout}
+        given["heldout_metrics"] = [path for path in given["metrics"] if path in held]
+        given["metrics"] = [path for path in given["metrics"] if path not in held]
+        pairs = {path for path in given["comparisons"] if path.stem in config.heldout}
+        given["heldout_comparisons"] = [path for path in given["comparisons"] if path in pairs]
+        given["comparisons"] = [path for path in given["comparisons"] if path not in pairs]
+    return {name: value for name, value in given.items() if name in fields}

@@ -17,8 +17,8 @@ from gcrm.config.cost import CostSettings
 from gcrm.config.download import Download, download_name
 from gcrm.config.evaluate import EvaluateSettings
 from gcrm.config.jobs import Job, StageGpus, StageNodes, StageProcesses, StageThreads
-from gcrm.config.layout import Split, completion_files
-from gcrm.config.metrics import MetricsSettings, StatisticsSettings
+from gcrm.config.layout import CHECKPOINT, PAIRS, Split, completion_files, place
+from gcrm.config.metrics import MetricsSettings
 from gcrm.config.pair import PairSettings
 from gcrm.config.prepare import PrepareSettings
 from gcrm.config.pretrain import PretrainSettings
@@ -28,6 +28,7 @@ from gcrm.config.sample import SampleSettings
 from gcrm.config.track import TrackSettings
 from gcrm.config.train import CONTRASTIVE_ONLY, TrainSettings
 from gcrm.config.types import Name, Seed, Source, Unique
+from gcrm.utils.paths import files_of
 
 Sources = Annotated[list[Source], Field(min_length=1), Unique]
 
@@ -134,14 +135,11 @@ class Config(Settings):
         }
         return {**given, "variants": variants}
 
-    @property
-    def folder(self) -> Path:
-        """Where everything of the run lies."""
-        return Path("results") / self.run
+    # --- What is made, and what is brought.
 
     @property
     def made(self) -> list[str]:
-        """What the run makes, of base_model, preferences and completions (of benchmarks)."""
+        """Keys of PATHS that the run makes itself; completions only where there are benchmarks."""
         needed = PATHS if self.benchmarks else [key for key in PATHS if key != "completions"]
         return [key for key in needed if getattr(self, key) is None]
 
@@ -152,27 +150,59 @@ class Config(Settings):
         return {name: entry for name, entry in self.downloads.items() if name in named}
 
     def fetched_files(self) -> list[Path]:
-        """The files that `prepare` makes of what it downloads."""
+        """The files that `prepare` makes of its downloads."""
         sources = [*(self.preferences or []), *self.heldout.values()]
         pairs = {self.local(source): None for source in sources if download_name(source)}
         completions = self.all_completion_files() if download_name(self.completions) else []
         return [*map(Path, pairs), *completions]
 
-    def local(self, source: str) -> str:
-        """A source of preference data as the stages name it; of a download, the file made of it."""
-        name = download_name(source)
-        return source if name is None else str(self.folder / "preferences" / f"{name}.jsonl")
+    def checked_files(self) -> list[Path]:
+        """The files that `prepare` reads; it does not check what the run makes or fetches."""
+        files = self.heldout_files()
+        if not self.made:
+            files += [*self.preference_files(), *self.all_completion_files()]
+        fetched = self.fetched_files()
+        return [file for file in files if file not in fetched]
+
+    def base_model_source(self) -> str:
+        """The base model as the stages name it."""
+        return self.base_model or str(self.path("pretrain"))
+
+    def base_model_files(self) -> list[Path]:
+        """The files of the base model; none of a hub id."""
+        if self.base_model:
+            return files_of(self.base_model)
+        return [self.path("pretrain") / name for name in CHECKPOINT]
 
     def preference_sources(self) -> list[str]:
         """The preference data as the stages name them: brought, downloaded or made."""
         if self.preferences is None:
-            return [str(self.folder / "preferences" / "pairs.jsonl")]
+            return [str(self.path("pair"))]
         return [self.local(source) for source in self.preferences]
 
-    def variant(self, name: str) -> TrainSettings:
-        """All settings of a variant; what the vanilla objective does not use keeps its default.
+    def preference_files(self) -> list[Path]:
+        """The files of the preference data; none of a hub id."""
+        return [file for source in self.preference_sources() for file in files_of(source)]
 
-        A shared `contrastive_loss_beta`, say, neither reaches nor retrains a vanilla model.
+    def heldout_sources(self) -> list[str]:
+        """The held-out preference data as the stages name them, in the order of the config."""
+        return [self.local(source) for source in self.heldout.values()]
+
+    def heldout_files(self) -> list[Path]:
+        """The files of the held-out preference data; none of a hub id."""
+        return [file for source in self.heldout_sources() for file in files_of(source)]
+
+    def local(self, source: str) -> str:
+        """A source of preference data as the stages name it; the file that a download becomes."""
+        name = download_name(source)
+        return source if name is None else str(self.path("preferences", {"name": name}))
+
+    # --- Variants and their jobs.
+
+    def variant(self, name: str) -> TrainSettings:
+        """All settings of a variant; a vanilla one keeps the defaults of CONTRASTIVE_ONLY.
+
+        So a shared `contrastive_loss_beta` neither reaches nor retrains a vanilla model.
         """
         settings = self.variants[name]
         if settings.reward_model_strategy == "contrastive":
@@ -180,23 +210,13 @@ class Config(Settings):
         kept = settings.model_dump(exclude=set(CONTRASTIVE_ONLY), exclude_unset=True)
         return TrainSettings(**kept)
 
-    @property
-    def compares(self) -> bool:
-        """Whether there are variants to compare, or seeds for intervals to take in."""
-        return len(self.variants) > 1 or len(self.seeds) > 1
-
     def tracking(self) -> TrackSettings:
-        """What jobs report to wandb as; the name is completed with variant and seed."""
+        """What jobs report to wandb as; each job adds its variant and seed to the name."""
         named = {
             "wandb_group": self.track.wandb_group or self.run,
             "wandb_run_name": self.track.wandb_run_name or self.run,
         }
         return self.track.model_copy(update=named)
-
-    def statistics(self) -> dict[str, Any]:
-        """The settings of `metrics` that `compare` shares, those that are not the defaults."""
-        shared = set(StatisticsSettings.model_fields)
-        return self.metrics.model_dump(mode="json", exclude_defaults=True, include=shared)
 
     def job(self, stage: str) -> Job:
         """What a job of a stage that computes with torch takes."""
@@ -208,17 +228,7 @@ class Config(Settings):
             gpus=gpus,
         )
 
-    def scored_sets(self) -> list[str]:
-        """What can be scored: the benchmarks and, where they are made, their dev sets.
-
-        Settings are chosen on the dev sets; no report shows them, and they are made when asked for.
-        """
-        made = self.prepare is not None and self.completions is None
-        return [*self.benchmarks, *(f"dev-{name}" for name in self.benchmarks if made)]
-
-    def heldout_sources(self) -> list[str]:
-        """The held-out preference data as the stages name them, in the order of the config."""
-        return [self.local(source) for source in self.heldout.values()]
+    # --- Problems and solutions.
 
     def problem_sets(self) -> list[str]:
         """Names of the problem sets that `prepare` makes; none if the run makes nothing."""
@@ -226,6 +236,10 @@ class Config(Settings):
             return []
         families = [f"preference-{family}" for family in self.prepare.preference_families]
         return ["pretrain", *families, *self.benchmarks, *(f"dev-{b}" for b in self.benchmarks)]
+
+    def problem_files(self) -> list[Path]:
+        """The files of the problem sets that `prepare` makes."""
+        return [self.path("problems") / f"{name}.jsonl" for name in self.problem_sets()]
 
     def samples(self, problem_set: str) -> int:
         """Samples of each problem of a set, drawn or downloaded, beside the greedy solution."""
@@ -238,23 +252,22 @@ class Config(Settings):
             return numbers.get("preference", 0)
         return numbers.get(problem_set, numbers.get(problem_set.removeprefix("dev-"), 0))
 
-    def goal_state_name(self) -> str:
-        """The file among a model's goal states by which `evaluate` gives Q-values."""
-        name = self.evaluate.goal_attribute
-        return "goal_state.npy" if name is None else f"goal_state-{name}.npy"
-
     def completions_folder(self) -> Path:
         """Where the solutions to the benchmarks lie: brought, downloaded, or drawn by the run."""
         if self.completions is None or download_name(self.completions):
-            return self.folder / "completions"
+            return self.path("completions")
         return Path(self.completions)
 
-    def completion_files(self, benchmark: str, split: Split) -> list[Path]:
-        """The files of solutions that make a split of a benchmark; empty where there are none."""
+    def completion_files(self, problem_set: str, split: Split) -> list[Path]:
+        """The files of solutions that make a split of a set; empty where there are none."""
         if self.completions is not None and not download_name(self.completions):
-            return completion_files(Path(self.completions), benchmark, split)
-        names = ["greedy"] if split == "greedy" else self.sample_names(benchmark)
-        return [self.completions_folder() / benchmark / f"output-{name}.jsonl" for name in names]
+            return completion_files(Path(self.completions), problem_set, split)
+        return self._own_files(problem_set, split)
+
+    def _own_files(self, problem_set: str, split: Split) -> list[Path]:
+        numbers = range(self.samples(problem_set))
+        names = ["greedy"] if split == "greedy" else [f"rs{k}" for k in numbers]
+        return [self.path("completions") / problem_set / f"output-{name}.jsonl" for name in names]
 
     def all_completion_files(self) -> list[Path]:
         """The files of solutions of all benchmarks."""
@@ -265,20 +278,88 @@ class Config(Settings):
             for file in self.completion_files(benchmark, split)
         ]
 
-    def scored_from(self, benchmark: str, split: Split) -> list[Path]:
-        """The files that scores of a split depend on: with a cap, also on the other's questions."""
-        splits: list[Split] = [split]
-        if self.evaluate.max_problems is not None:
-            splits = ["greedy", "all"]
-        return [file for one in splits for file in self.completion_files(benchmark, one)]
+    def paired_files(self) -> list[Path]:
+        """The files of solutions that `pair` makes preference pairs of."""
+        splits: list[Split] = ["greedy", "all"]
+        return [
+            file
+            for name in self.problem_sets()
+            if name.startswith("preference-")
+            for split in splits
+            for file in self._own_files(name, split)
+        ]
 
-    def sample_names(self, problem_set: str) -> list[str]:
-        """The files of samples of a set of problems, as in output-<name>.jsonl."""
-        return [f"rs{k}" for k in range(self.samples(problem_set))]
+    # --- What is evaluated.
+
+    def scored_sets(self) -> list[str]:
+        """The benchmarks and, where they are made, their dev sets.
+
+        Settings are chosen on the dev sets; they are made on request and not reported.
+        """
+        made = self.prepare is not None and self.completions is None
+        return [*self.benchmarks, *(f"dev-{name}" for name in self.benchmarks if made)]
 
     def splits(self, benchmark: str) -> list[Split]:
-        """What is scored of a benchmark: greedy, and all (the samples) where there are several."""
+        """The splits of solutions to a benchmark: greedy, and all where there are samples."""
         return ["greedy", "all"] if self.completion_files(benchmark, "all") else ["greedy"]
+
+    def scored_splits(self, name: str) -> list[str]:
+        """The splits of a benchmark or of a held-out set, the one of AUROC first."""
+        return [PAIRS] if name in self.heldout else [*self.splits(name)]
+
+    def scored_files(self, name: str, split: str) -> list[Path]:
+        """The files that scores of a split depend on: with a cap, also on the other's questions."""
+        if name in self.heldout:
+            return files_of(self.local(self.heldout[name]))
+        every: tuple[Split, ...] = ("greedy", "all")
+        wanted = every if self.evaluate.max_problems is not None else (split,)
+        return [file for one in every if one in wanted for file in self.completion_files(name, one)]
+
+    def goal_state_name(self) -> str:
+        """The file among a model's goal states that gives the Q-values."""
+        name = self.evaluate.goal_attribute
+        return "goal_state.npy" if name is None else f"goal_state-{name}.npy"
+
+    @property
+    def compares(self) -> bool:
+        """Whether there are variants to compare, or seeds for intervals to take in."""
+        return len(self.variants) > 1 or len(self.seeds) > 1
+
+    # --- Where the files of the run lie.
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the run."""
+        return Path("results") / self.run
+
+    def path(self, what: str, wildcards: Mapping[str, object] | None = None) -> Path:
+        """The path of a result or folder of the run; see `gcrm.config.layout.place`."""
+        return place(self.folder, what, wildcards)
+
+    def score_files(self, name: str, split: str) -> list[Path]:
+        """The scores of all variants and seeds; none where the benchmark has no such split."""
+        if split not in self.scored_splits(name):
+            return []
+        wildcards = {"benchmark": name, "split": split}
+        return [
+            self.path("evaluate", {**wildcards, "variant": variant, "seed": seed})
+            for variant in self.variants
+            for seed in self.seeds
+        ]
+
+    def metrics_files(self) -> list[Path]:
+        """The metrics of all models on all benchmarks and held-out sets."""
+        return [
+            self.path("metrics", {"variant": variant, "seed": seed, "benchmark": name})
+            for variant in self.variants
+            for seed in self.seeds
+            for name in (*self.benchmarks, *self.heldout)
+        ]
+
+    def comparison_files(self) -> list[Path]:
+        """The comparisons of all benchmarks and held-out sets; none if nothing is compared."""
+        names = [*self.benchmarks, *self.heldout] if self.compares else []
+        return [self.path("compare", {"benchmark": name}) for name in names]
 
 
 if __name__ == "__main__":  # the JSON schema, by which editors check and complete a config

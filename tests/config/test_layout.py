@@ -25,10 +25,21 @@ def test_without_wildcards_a_path_is_a_pattern_for_a_rule() -> None:
 
 
 @pytest.mark.parametrize(
-    "path",
-    ["results/aab/comparisons/x.json", "comparisons/x.json", "results/a+b/comparisons/x/y.json"],
+    ("path", "wildcards"),
+    [
+        ("results/a+b/comparisons", {}),
+        ("results/a+b/comparisons/x.json", {"benchmark": "x"}),
+        ("results/a+b/comparisons/x.json/y", {"benchmark": "x"}),
+        ("results/a+b/comparisons/x.txt", None),
+        ("results/a+b/metrics/x.json", None),
+        ("results/aab/comparisons/x.json", None),
+        ("comparisons/x.json", None),
+    ],
 )
-def test_other_paths_are_no_results(path: str) -> None:
+def test_a_part_of_a_path_says_what_it_can(path: str, wildcards: dict[str, str] | None) -> None:
+    if wildcards is not None:
+        assert wildcards_of(Path(path), FOLDER, "compare") == wildcards
+        return
     with pytest.raises(ValueError, match="no result of compare"):
         wildcards_of(Path(path), FOLDER, "compare")
 

@@ -1,54 +1,32 @@
-# Reward models and their goal states: one of each for every variant and seed.
+# Reward models, their goal states and scores: one of each for every variant and seed.
 
 
 # Train a reward model. An interrupted training resumes from checkpoints in a folder that Snakemake
-# does not know, since it would delete it with the failed job; inside it, the stage makes one for its
-# settings, data and code, so that a changed training starts afresh. So does the curve.
+# does not know, since it would delete it with the failed job. The stage keeps those of other settings,
+# data or code apart, so that a changed training starts afresh.
 rule train:
     input:
-        base_model=lambda wildcards: base_model_files,
-        preferences=lambda wildcards: preference_files,
+        base_model=lambda wildcards: settings.base_model_files(),
+        preferences=lambda wildcards: settings.preference_files(),
     output:
         checkpoint=[f"{MODEL}/{name}" for name in CHECKPOINT],
         facts=f"{MODEL}/reward_model.json",
         card=f"{MODEL}/README.md",
         training_log=f"{MODEL}/training_log.jsonl",
-        provenance=f"{MODEL}/provenance.json",
+        provenance=f"{MODEL}/{FILE}",
     log:
-        f"{RESULTS}/logs/train/{{variant}}-seed{{seed}}.log",
+        jobs.log("train", "{variant}-seed{seed}"),
     conda:
         "../envs/gcrm.yaml"
     threads: settings.job("train").cores
     resources:
-        **settings.job("train").resources(8000, GPUS_HERE),
-        runtime=1440,
-        # No param, since how many checkpoints are kept says nothing of the model.
-        max_checkpoints=lambda wildcards: section("train", wildcards).max_checkpoints,
+        **jobs.resources("train", mem_mb=8000, runtime=1440),
     params:
-        *tracked("train", leave_out=["max_checkpoints"]),
-        base_model=lambda wildcards: f"base_model: {BASE_MODEL}",
-        preferences=lambda wildcards: f"preferences: {', '.join(PREFERENCES)}",
-        dataset_probs=lambda wildcards: f"dataset_probs: {settings.dataset_probs}",
-        code=code("train"),
-        threads=settings.threads.train,
-        processes=settings.job("train").processes,
-        flags=lambda wildcards, output: flags(
-            section("train", wildcards),
-            max_checkpoints=None,
-            pretrain=BASE_MODEL,
-            dataset=PREFERENCES,
-            dataset_probs=settings.dataset_probs,
-            save_path=folder_of(output.checkpoint),
-            ckpt_path=f"{RESULTS}/checkpoints/{wildcards.variant}/seed{wildcards.seed}",
-            curve_path=f"{RESULTS}/tracking/{wildcards.variant}-seed{wildcards.seed}.jsonl",
-            seed=int(wildcards.seed),
-        ),
+        **jobs.params("train", processes=settings.job("train").processes),
     message:
         "train: {wildcards.variant}, seed {wildcards.seed}"
     shell:
-        "OMP_NUM_THREADS={params.threads} MKL_NUM_THREADS={params.threads} "
-        "exec {resources.launcher} -m gcrm.train {params.flags} "
-        "--max_checkpoints {resources.max_checkpoints} --log-file {log:q}"
+        jobs.shell("train")
 
 
 # Average the last states of the chosen completions to the goal state. A vanilla model gets one, too,
@@ -57,32 +35,70 @@ rule represent:
     input:
         checkpoint=rules.train.output.checkpoint,
         facts=rules.train.output.facts,
-        preferences=lambda wildcards: preference_files,
+        preferences=lambda wildcards: settings.preference_files(),
     output:
         goal_state=f"{GOAL_STATE}/goal_state.npy",
         attributes=[f"{GOAL_STATE}/goal_state-{name}.npy" for name in settings.represent.attributes],
-        provenance=f"{GOAL_STATE}/provenance.json",
+        provenance=f"{GOAL_STATE}/{FILE}",
     log:
-        f"{RESULTS}/logs/represent/{{variant}}-seed{{seed}}.log",
+        jobs.log("represent", "{variant}-seed{seed}"),
     conda:
         "../envs/gcrm.yaml"
     threads: settings.job("represent").cores
     resources:
-        **settings.job("represent").resources(8000, GPUS_HERE),
-        runtime=480,
+        **jobs.resources("represent", mem_mb=8000, runtime=480),
     params:
-        *tracked("represent"),
-        preferences=lambda wildcards: f"preferences: {', '.join(PREFERENCES)}",
-        code=code("represent"),
-        threads=settings.threads.represent,
-        flags=lambda wildcards, input, output: flags(
-            settings.represent,
-            dataset_path=PREFERENCES,
-            reward_model_path=folder_of(input.checkpoint),
-            save_dir=os.path.dirname(output.goal_state),
-        ),
+        **jobs.params("represent"),
     message:
         "represent: goal state of {wildcards.variant}, seed {wildcards.seed}"
     shell:
-        "OMP_NUM_THREADS={params.threads} MKL_NUM_THREADS={params.threads} "
-        "exec {resources.launcher} -m gcrm.represent {params.flags} --log-file {log:q}"
+        jobs.shell("represent")
+
+
+# Score the solutions to a benchmark, or the pairs of a held-out set: reward, partial rewards and
+# Q-values of every token.
+rule evaluate:
+    input:
+        checkpoint=rules.train.output.checkpoint,
+        facts=rules.train.output.facts,
+        goal_state=f"{GOAL_STATE}/{settings.goal_state_name()}",
+        data=lambda wildcards: settings.scored_files(wildcards.benchmark, wildcards.split),
+    output:
+        scores=settings.path("evaluate"),
+        provenance=beside(settings.path("evaluate")),
+    log:
+        jobs.log("evaluate", "{variant}-seed{seed}-{benchmark}-{split}"),
+    conda:
+        "../envs/gcrm.yaml"
+    threads: settings.job("evaluate").cores
+    resources:
+        **jobs.resources("evaluate", mem_mb=8000, runtime=480),
+    params:
+        **jobs.params("evaluate"),
+    message:
+        "evaluate: {wildcards.variant}, seed {wildcards.seed}, {wildcards.benchmark} "
+        "({wildcards.split})"
+    shell:
+        jobs.shell("evaluate")
+
+
+# Write scores in the format of the paper's authors; only made when asked for.
+rule export:
+    input:
+        scores=rules.evaluate.output.scores,
+    output:
+        scores=settings.path("export"),
+        provenance=beside(settings.path("export")),
+    log:
+        jobs.log("export", "{variant}-seed{seed}-{benchmark}-{split}"),
+    conda:
+        "../envs/gcrm.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        **jobs.params("export"),
+    message:
+        "export: {output.scores}"
+    shell:
+        jobs.shell("export")
