@@ -1,34 +1,41 @@
-"""Where a number comes from: `python -m gcrm.trace results/tiny/metrics/…/gsm8k.json auroc.reward`.
+"""Where a number comes from: `gcrm trace results/tiny/metrics/…/gsm8k.json auroc.reward`.
 
-Shows every stage on the way to it, from raw data and base model on: settings, data, commit,
-versions, device; and what has changed since, so that it would have to be built again.
+Shows every stage on the way to it, from raw data and base model on: options, data, commit, versions
+and device. Then it lists what has changed since and would be built again.
 """
 
 import json
 import os
 import sys
 from collections.abc import Sequence
-from functools import partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from gcrm.cli import Parser, show
 from gcrm.config.loading import load, read_config
+from gcrm.config.options import options_model
 from gcrm.config.run import Config
-from gcrm.lineage.origins import Json, Step, provenance_of, read, steps_to, to_rebuild
 from gcrm.lineage.provenance import git_state
-from gcrm.lineage.settings_now import settings_now
-from gcrm.lineage.trace_text import as_text
+from gcrm.lineage.steps import Json, Step, provenance_of, read, steps_to, to_rebuild
 from gcrm.utils.errors import UserError
-from gcrm.utils.io import read_json
 from gcrm.utils.logging import printable_line, printable_lines
+
+WIDTH = 12
+"""characters of the names of facts, in the text"""
+SHORT = 12
+"""digits of a hash, in the text"""
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """The command; its exit status."""
     parser = Parser(prog="python -m gcrm.trace", description=__doc__, allow_abbrev=False)
     parser.add_argument("file", type=Path, help="a result: metrics, scores, a model, a table …")
-    parser.add_argument("number", nargs="?", help="its place in the file, as in auroc.reward")
+    parser.add_argument(
+        "number",
+        nargs="?",
+        help="a metric, as auroc.reward; with @AT one point of a curve; or keys of a JSON object",
+    )
     parser.add_argument(
         "--configfile",
         type=Path,
@@ -65,7 +72,7 @@ def trace(file: Path, number: str | None = None, configfile: Path | None = None)
             "result of a stage"
         )
     config, where = _config(file, configfile)
-    steps = steps_to(path, partial(settings_now, config) if config else None)
+    steps = steps_to(path, config)
     rebuild = [step.path for step in to_rebuild(steps)]
     facts = read(path) or {}
     return {
@@ -80,14 +87,24 @@ def trace(file: Path, number: str | None = None, configfile: Path | None = None)
 
 
 def _value(file: Path, number: str) -> Any:
+    """The rows of a metric in a table of estimates, or what lies under keys in a JSON object.
+
+    Raises:
+        UserError: the file has no such number.
+    """
     if file.suffix != ".json":
         raise UserError(f"{file}: numbers are named in .json files only; leave out {number!r}")
-    found = read_json(file, "metrics")
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{file}: cannot be read as JSON: {error}") from None
+    if isinstance(found, list):
+        return _estimates(file, found, number)
     reached: list[str] = []
     rest = number
     while rest:
         keys = found if isinstance(found, dict) else {}
-        # A key may have a dot itself, as percentiles do.
+        # A key may have dots itself.
         fitting = [key for key in keys if rest == key or rest.startswith(f"{key}.")]
         if not fitting:
             known = ", ".join(keys) or "no keys, for it is a list or a value itself"
@@ -99,6 +116,21 @@ def _value(file: Path, number: str) -> Any:
     return found
 
 
+def _estimates(file: Path, rows: list[Any], number: str) -> Any:
+    """The row of a metric; several rows, where it is a curve or is there for several models."""
+    metrics = dict.fromkeys(
+        row["metric"] for row in rows if isinstance(row, dict) and "metric" in row
+    )
+    metric, _, at = (number, "", "") if number in metrics else number.rpartition("@")
+    found = [row for row in rows if metric in metrics and row["metric"] == metric]
+    if at:
+        found = [row for row in found if str(row["at"]) == at]
+    if not found:
+        known = ", ".join(metrics) or "no metrics"
+        raise UserError(f"{file}: no {number!r}; the file has {known}")
+    return found if len(found) > 1 else found[0]
+
+
 def _config(file: Path, given: Path | None) -> tuple[Config | None, str | None]:
     """The config of the run that a file belongs to, and its path; or (None, None)."""
     if given is not None:
@@ -106,14 +138,14 @@ def _config(file: Path, given: Path | None) -> tuple[Config | None, str | None]:
     parts = Path(os.path.relpath(file)).parts
     if len(parts) < 3 or parts[0] != "results":
         return None, None
-    candidates = [Path("config/config.yaml"), *sorted(Path("config").glob("*.yaml"))]
+    candidates = [Path("config/config.yaml"), *sorted(Path("config").rglob("*.yaml"))]
     for path in candidates:
         try:
             content = read_config(path)
             if content.get("run") == parts[1]:
                 return load(content, str(path)), str(path)
         except UserError:
-            continue  # a config of others, which may not fit this machine
+            continue  # another run's, which may not fit this machine
     return None, None
 
 
@@ -138,13 +170,104 @@ def _shown(step: Step, rebuild: bool) -> Json:
 
 
 def _commands(file: Path, facts: Json, config: str | None, known: bool) -> Json:
-    """How to build it again: with the code of now, and with that of then."""
+    """How to build it again with the present code, and how to get the code that made it."""
     git = facts.get("git") or {}
     again = None
     if known and file.is_file():
         option = "" if config == "config/config.yaml" else f" --configfile {config}"
         again = f"snakemake --cores all {os.path.relpath(file)}{option}"
     return {"now": again, "then": f"git checkout {git['commit']}" if git else None}
+
+
+def as_text(found: Json) -> str:
+    """What `trace` found, as text: stage by stage, then what would be built again."""
+    head = found["file"]
+    if found["number"]:
+        head += f": {found['number']} = {json.dumps(found['value'])}"
+    blocks = [head, *map(_step, found["steps"]), _now(found)]
+    return "\n\n".join(blocks)
+
+
+def _step(step: Json) -> str:
+    facts = step["facts"]
+    git = facts.get("git")
+    commit = "not in git" if git is None else git["commit"][:SHORT]
+    if git and git["changed_since"]:
+        commit += ", and the code had been changed since (dirty)"
+    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    threads = f", {facts['threads']} threads" if facts.get("threads") else ""
+    lines = [
+        ("made", f"{facts['finished']}, in {facts['seconds']} s"),
+        ("code", f"commit {commit}; version {facts.get('code', 'not recorded')}"),
+        ("device", f"{facts['device']}{threads}"),
+        ("versions", versions),
+        ("settings", _settings(step["stage"], facts["options"])),
+        *(("from", _input(one)) for one in step["inputs"]),
+    ]
+    if not step["inputs"]:
+        lines.append(("from", "nothing: it begins here"))
+    lines += [("DIFFERS", reason) for reason in step["differs"]]
+    lines += [("note", reason) for reason in step["notes"]]
+    return "\n".join(
+        [
+            f"{step['stage']}  ({step['provenance']})",
+            *(f"  {name:{WIDTH}}{text}" for name, text in lines),
+        ]
+    )
+
+
+def _input(one: Json) -> str:
+    if one["sha256"] is None:
+        return f"{one['name']}  (a name on the hub)"
+    origin = "" if one["made_by"] else "; brought: it begins here"
+    return f"{one['name']}  (SHA-256 {one['sha256'][:SHORT]}{origin})"
+
+
+def _settings(stage: str, options: Json) -> str:
+    """The options that differ from their defaults."""
+    defaults = _defaults(stage)
+    told = [
+        f"{key}={json.dumps(value)}"
+        for key, value in options.items()
+        if key not in defaults or defaults[key] != value
+    ]
+    return ", ".join(told) or "all by default"
+
+
+@cache
+def _defaults(stage: str) -> Json:
+    return {
+        name: field.get_default(call_default_factory=True)
+        for name, field in options_model(stage).model_fields.items()
+        if not field.is_required()
+    }
+
+
+def _now(found: Json) -> str:
+    again = [step for step in found["steps"] if step["rebuild"]]
+    lines = []
+    if found["config"] is None:
+        lines.append(
+            "No config of this run is known here (--configfile); options are not compared."
+        )
+    if again:
+        names = " → ".join(step["stage"] for step in again)
+        lines.append(f"To reproduce it now, these would be built again: {names}")
+        lines += [f"  {step['stage']}: {reason}" for step in again for reason in _reasons(step)]
+    elif found["config"] is None:
+        lines.append("Nothing else differs from this checkout.")
+    else:
+        lines.append("Nothing differs from this checkout and its config: the same would be built.")
+    commands = found["commands"]
+    if commands["now"]:
+        lines.append(f"Build it with the present code and config: {commands['now']}")
+    if commands["then"]:
+        lines.append(f"The code that made it: {commands['then']}")
+    return "\n".join(lines)
+
+
+def _reasons(step: Json) -> list[str]:
+    return step["differs"] or ["depends on one of the above"]
 
 
 if __name__ == "__main__":

@@ -14,17 +14,18 @@ class CostSettings(Settings):
     """What the estimate of a run's cost assumes. Nothing that the run computes depends on it."""
 
     device: Device | None = None
-    """kind of device; cpu: one core (default: what this machine has)"""
+    """kind of device; `cpu` is one core (default: that of this machine)"""
     devices: int | None = Field(None, gt=0)
-    """devices that the run keeps busy (default: all of this machine, or one of a named kind)"""
+    """number of devices that the run keeps busy (default: all of this machine, or one of a named
+    kind)"""
     flops_per_second: float | None = Field(None, gt=0)
-    """operations a second that one device really does (default: by its kind)"""
+    """operations per second that one device achieves (default: by its kind)"""
     pairs: int | None = Field(None, gt=0)
-    """preference pairs, where they are not here yet (default: unknown)"""
+    """preference pairs, if the data are not on this machine (default: unknown)"""
     sizes: dict[str, Annotated[int, Field(gt=0)]] = {}
-    """problems of each benchmark and pairs of each held-out set, where they are not here yet"""
+    """problems of each benchmark and pairs of each held-out set that is not on this machine"""
     sequence_tokens: int = Field(400, gt=0)
-    """tokens of a prompt with its completion, on average, where they are not here yet"""
+    """mean tokens of a prompt with its completion, if the data are not on this machine"""
 
 
 class CostOptions(CostSettings):

@@ -33,27 +33,29 @@ class RemoteFile(Settings):
     """A file of the web."""
 
     url: Url
-    """where it is: https://… or http://…, without a password, since it is written into results"""
+    """address: https://… or http://…, without a password, since results record it"""
     size: int | None = Field(None, gt=0)
-    """its bytes, where known; a file of another size is refused"""
+    """size in bytes, if known; a file of another size is refused"""
     sha256: Sha256 | None = None
-    """its SHA-256, where known; a file of another content is refused"""
+    """SHA-256, if known; a file with another one is refused"""
 
 
 class Download(Settings):
     """Files of the web, and how they become preference pairs or completions."""
 
     format: Literal["pairs", "solutions", "completions"]
-    """pairs: rows of preference data; solutions: labelled solutions, to be paired by question;
-    completions: a .zip of <benchmark>/output-greedy.jsonl, output-rs<k>.jsonl"""
+    """pairs: rows of preference data, in .jsonl, .jsonl.gz or .parquet files, or in a .zip of such
+    files or of a `datasets` folder (its `train` split); solutions: .jsonl of question,
+    generated_solution, is_correct, from which pairs are made; completions: a .zip of
+    <benchmark>/output-greedy.jsonl and output-rs<k>.jsonl"""
     files: list[RemoteFile] = Field(min_length=1)
-    """what to fetch: .zip, .jsonl or .jsonl.gz, for pairs also .parquet"""
+    """the files to fetch"""
     folder: str = ""
-    """folder in the .zip that holds the data; nothing else of it is unpacked"""
+    """folder in the .zip that has the data; nothing else is unpacked"""
     max_pairs_per_problem: int = Field(2, gt=0)
-    """solutions: pairs of one question, at the most; no solution is in two of them"""
+    """solutions: largest number of pairs of one question; no solution is in two of them"""
     samples: dict[Name, Annotated[int, Field(ge=0)]] = {}
-    """completions: files of samples (output-rs<k>.jsonl) of each benchmark that has any"""
+    """completions: number of files output-rs<k>.jsonl of each benchmark that has any"""
 
     @model_validator(mode="after")
     def _only_what_the_format_uses(self) -> "Download":

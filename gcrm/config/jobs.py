@@ -27,56 +27,56 @@ large model, and the cluster limits the job's time anyway"""
 
 
 class StageThreads(Settings):
-    """CPU threads of a process; fixed, since results depend on them in their last digits."""
+    """CPU threads of a process. They are fixed: results depend on them in their last digits."""
 
     pretrain: Count = 1
-    """threads of `pretrain`"""
+    """CPU threads of each process of a job of `pretrain`"""
     sample: Count = 1
-    """threads of a job of `sample`"""
+    """CPU threads of each process of a job of `sample`"""
     train: Count = 1
-    """threads of each process of a job of `train`"""
+    """CPU threads of each process of a job of `train`"""
     represent: Count = 1
-    """threads of each process of a job of `represent`"""
+    """CPU threads of each process of a job of `represent`"""
     evaluate: Count = 1
-    """threads of each process of a job of `evaluate`"""
+    """CPU threads of each process of a job of `evaluate`"""
 
 
 class StageGpus(Settings):
-    """GPUs of a job, over all its nodes. Without a number, it takes one for each process on a
-    machine that has any, and asks a cluster for none; with 0 it computes on the CPU."""
+    """GPUs of a job, over all its nodes; 0 computes on the CPU. By default a job takes one for each
+    process on a machine that has any, and asks a cluster for none."""
 
     pretrain: Gpus | None = None
-    """GPUs of `pretrain` (default: one, where there is one)"""
+    """GPUs of a job of `pretrain` (default: one for each process, where there are any)"""
     sample: Gpus | None = None
-    """GPUs of a job of `sample` (default: one, where there is one)"""
+    """GPUs of a job of `sample` (default: one for each process, where there are any)"""
     train: Gpus | None = None
-    """GPUs of a job of `train` (default: one, where there is one)"""
+    """GPUs of a job of `train` (default: one for each process, where there are any)"""
     represent: Gpus | None = None
-    """GPUs of a job of `represent` (default: one, where there is one)"""
+    """GPUs of a job of `represent` (default: one for each process, where there are any)"""
     evaluate: Gpus | None = None
-    """GPUs of a job of `evaluate` (default: one, where there is one)"""
+    """GPUs of a job of `evaluate` (default: one for each process, where there are any)"""
 
 
 class StageProcesses(Settings):
-    """Processes of a job, over all its nodes; several are started by torchrun."""
+    """Processes of a job, over all its nodes; torchrun starts several."""
 
     train: Count | None = None
-    """processes of a job of `train` (default: one for each of its GPUs, and at least one)"""
+    """processes of a job of `train` (default: one for each of its GPUs, at least one)"""
     represent: Count | None = None
-    """processes of a job of `represent` (default: one for each of its GPUs, and at least one)"""
+    """processes of a job of `represent` (default: one for each of its GPUs, at least one)"""
     evaluate: Count | None = None
-    """processes of a job of `evaluate` (default: one for each of its GPUs, and at least one)"""
+    """processes of a job of `evaluate` (default: one for each of its GPUs, at least one)"""
 
 
 class StageNodes(Settings):
-    """Nodes of a cluster that the processes of a job are on, equally many on each."""
+    """Nodes of a cluster for a job, with equally many processes on each."""
 
     train: Count = 1
-    """nodes of a job of `train`"""
+    """nodes of a job of `train`; several need Slurm"""
     represent: Count = 1
-    """nodes of a job of `represent`"""
+    """nodes of a job of `represent`; several need Slurm"""
     evaluate: Count = 1
-    """nodes of a job of `evaluate`"""
+    """nodes of a job of `evaluate`; several need Slurm"""
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,8 @@ class Job:
 
     Attributes:
         processes: over all nodes. nodes: of a cluster. threads: of each process.
-        gpus: over all nodes; 0, or one for each process. None is the latter on a machine that has
-            any, and of a cluster none.
+        gpus: over all nodes; 0, or one for each process. None means one for each process on a
+            machine that has any, and none on a cluster.
     """
 
     processes: int = 1
@@ -105,7 +105,7 @@ class Job:
         return self.processes * self.threads
 
     def mistakes(self) -> Iterable[str]:
-        """What does not go together, in words."""
+        """Contradictions, in words."""
         if self.gpus and self.gpus != self.processes:
             yield (
                 f"{self.processes} processes do not go with {self.gpus} GPUs, since each process "
@@ -115,9 +115,9 @@ class Job:
             yield f"{self.processes} processes cannot be spread equally over {self.nodes} nodes"
 
     def launcher(self) -> str:
-        """What takes the job's GPUs, if it is to be on one machine, and then starts it.
+        """The words of a command that take the job's GPUs and start its processes.
 
-        Several nodes are allocated to the job alone.
+        On several nodes no GPUs are taken: the nodes are allocated to the job alone.
         """
         if self.nodes > 1:
             return self.command()
@@ -125,10 +125,7 @@ class Job:
         return f"python -m gcrm.gpus {gpus} {self.command()}"
 
     def command(self) -> str:
-        """What stands before `-m gcrm.<stage>` in a shell.
-
-        Several nodes need Slurm: srun runs one torchrun on each.
-        """
+        """The words before `-m gcrm.<stage>`; on several nodes srun runs one torchrun on each."""
         if self.processes == 1:
             return "python"
         torchrun = f"env {PATIENCE} torchrun --nproc-per-node {self.per_node}"
@@ -146,11 +143,11 @@ class Job:
         )
 
     def resources(self, mem_mb: int, gpus_here: int = 0) -> dict[str, Any]:
-        """What a rule asks for, in the words of snakemake-executor-plugin-slurm.
+        """The resources of a rule, as snakemake-executor-plugin-slurm names them.
 
         Args:
             mem_mb: memory of one process.
-            gpus_here: GPUs of the machine that all jobs are on; 0 for a cluster.
+            gpus_here: GPUs of the machine that runs all jobs; 0 for a cluster.
         """
         asked: dict[str, Any] = {
             "launcher": self.launcher(),

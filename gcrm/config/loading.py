@@ -1,7 +1,7 @@
-"""From what Snakemake read to a checked `Config`, or one line a mistake.
+"""From the content of a config file to a checked `Config`, or one line for each mistake.
 
-pydantic checks each key; here are the variables of paths, and mistakes that no single key shows.
-Nothing here reads data: `gcrm.data.checks` does.
+pydantic checks each key. This module replaces variables in paths and finds mistakes that concern
+several keys. It does not read data: `gcrm.data.checks` does.
 """
 
 import os
@@ -28,11 +28,11 @@ def load(given: Mapping[str, Any], where: str, environ: Mapping[str, str] = os.e
 
     Args:
         given: the config as read from YAML and the command line.
-        where: the file it is from, for messages.
-        environ: the variables that ${VAR} in a path stands for.
+        where: its file, for messages.
+        environ: values of ${VAR} in paths.
 
     Raises:
-        UserError: one line a mistake, with the file, the key, and what it may be.
+        UserError: one line a mistake: file, key, expected value.
     """
     if odd := [key for key in given if not isinstance(key, str)]:
         raise UserError(
@@ -43,13 +43,14 @@ def load(given: Mapping[str, Any], where: str, environ: Mapping[str, str] = os.e
         config = Config(**_expanded(given, where, environ))
     except ValidationError as error:
         raise UserError(_once(explain(error, where, Config).splitlines())) from None
-    if mistakes := list(_mistakes(config, given)):
+    checks = (_of_sections, _of_evaluation, _of_made, _of_downloads, _of_variants, _of_training)
+    if mistakes := [mistake for check in checks for mistake in check(config, given)]:
         raise UserError("\n".join(f"{where}: {mistake}" for mistake in mistakes))
     return config
 
 
 def read_config(file: Path) -> dict[str, Any]:
-    """The content of a config file, unchecked but for keys given twice.
+    """The content of a config file, without keys that are given twice, otherwise unchecked.
 
     Raises:
         UserError: it cannot be read, or is no mapping.
@@ -66,9 +67,9 @@ def read_config(file: Path) -> dict[str, Any]:
 
 
 def check_keys(file: Path) -> None:
-    """Refuse a config that gives a key twice, of which YAML would silently take the last.
+    """Refuse a config that gives a key twice; YAML would take the last one without a word.
 
-    A file that cannot be read is left to who reads it.
+    A file that cannot be read passes: its reader reports it.
 
     Raises:
         UserError: one line a key, with both lines of the file.
@@ -97,10 +98,10 @@ def _repeated(node: yaml.Node | None, above: str = "") -> Iterable[str]:
 
 
 def check_launchers(config: Config, where: str) -> None:
-    """Refuse jobs on several nodes where no Slurm starts them.
+    """Refuse jobs on several nodes on a machine without Slurm.
 
     Raises:
-        UserError: some would be.
+        UserError: the config has such jobs.
     """
     several = [f"nodes.{stage}" for stage in PARALLEL if config.job(stage).nodes > 1]
     if several and not shutil.which("srun"):
@@ -111,7 +112,7 @@ def check_launchers(config: Config, where: str) -> None:
 
 
 def _expanded(given: Mapping[str, Any], where: str, environ: Mapping[str, str]) -> dict[str, Any]:
-    """The config with the environment's values for ${VAR} in its path keys."""
+    """The config with the environment's values for ${VAR} in the keys WITH_VARIABLES."""
 
     def expand(key: str, value: Any) -> Any:
         if isinstance(value, list):
@@ -137,22 +138,21 @@ def _expanded(given: Mapping[str, Any], where: str, environ: Mapping[str, str]) 
 
 
 def _once(lines: list[str]) -> str:
-    """Without what a variant only repeats from the shared section."""
+    """Without mistakes of variants that only repeat those of the shared section."""
     shared = {line.replace(": train.", ": ", 1) for line in lines if ": train." in line}
     return "\n".join(
         line for line in lines if re.sub(r": variants\.[^.:]+\.", ": ", line, count=1) not in shared
     )
 
 
-def _mistakes(config: Config, given: Mapping[str, Any]) -> Iterable[str]:
-    """What no single key shows: sections without use, sections that lack, names out of place."""
+def _of_sections(config: Config, given: Mapping[str, Any]) -> Iterable[str]:
+    """Sections that do nothing or are missing, and paths that Snakemake cannot take."""
     sources = {key: as_list(getattr(config, key)) or [] for key in PATHS}
     sources |= {f"heldout.{name}": [source] for name, source in config.heldout.items()}
     for key, brought in sources.items():
         for source in brought:
             if "{" in source or "}" in source:
                 yield f"{key}: {source}: has a brace, Snakemake's sign of a wildcard; rename it"
-    yield from _mistakes_of_evaluation(config)
     for section, needed_for in MAKING.items():
         made = [key for key in needed_for if key in config.made]
         if getattr(config, section) is not None and not made:
@@ -166,39 +166,9 @@ def _mistakes(config: Config, given: Mapping[str, Any]) -> Iterable[str]:
                 f"{made[0]}: is missing; give it, or a section {section}: "
                 f"({section}: {{}} for the defaults) to make it"
             )
-    if download_name(config.base_model):
-        yield "base_model: is not of downloads; give a hub id, a folder or a .gguf file"
-    if unknown := [n for n in config.report.in_distribution if n not in config.benchmarks]:
-        yield (
-            f"report.in_distribution: {', '.join(unknown)}: no such benchmark; known are "
-            f"{', '.join(config.benchmarks)}"
-        )
-    yield from _mistakes_of_made(config)
-    yield from _mistakes_of_downloads(config)
-    for name, settings in config.variants.items():
-        own = (given["variants"] or {}).get(name) or {}
-        idle = [key for key in CONTRASTIVE_ONLY if key in own]
-        if settings.reward_model_strategy == "vanilla" and idle:
-            yield (
-                f"variants.{name}.{idle[0]}: does nothing in a vanilla reward model; remove it, "
-                "or set reward_model_strategy: contrastive"
-            )
-    yield from _mistakes_of_attributes(config)
-    yield from _mistakes_of_processes(config)
-    try:
-        config.compare.compared(list(config.variants))
-    except ValueError as error:
-        yield f"compare: {error}"
-    if config.dataset_probs is not None and config.preferences is None:
-        yield "dataset_probs: does nothing without preferences; remove it"
-    elif config.preferences is not None:
-        try:
-            check_shares(config.dataset_probs, config.preferences)
-        except ValueError as error:
-            yield str(error)
 
 
-def _mistakes_of_evaluation(config: Config) -> Iterable[str]:
+def _of_evaluation(config: Config, given: Mapping[str, Any]) -> Iterable[str]:
     if not (config.benchmarks or config.heldout):
         yield "benchmarks: is missing; name benchmarks, or held-out preference data (heldout)"
     for name in config.heldout:
@@ -206,13 +176,14 @@ def _mistakes_of_evaluation(config: Config) -> Iterable[str]:
             yield f"heldout.{name}: is the name of a benchmark, too; rename it"
     if config.completions is not None and not config.benchmarks:
         yield "completions: does nothing without benchmarks; remove it, or name benchmarks"
-
-
-def _mistakes_of_attributes(config: Config) -> Iterable[str]:
-    attributes = config.represent.attributes
+    if unknown := [n for n in config.report.in_distribution if n not in config.benchmarks]:
+        yield (
+            f"report.in_distribution: {', '.join(unknown)}: no such benchmark; known are "
+            f"{', '.join(config.benchmarks)}"
+        )
+    attributes, wanted = config.represent.attributes, config.evaluate.goal_attribute
     if attributes and config.preferences is None:
         yield "represent.attributes: made pairs have none; give preferences with such columns"
-    wanted = config.evaluate.goal_attribute
     if wanted is not None and wanted not in attributes:
         yield (
             f"evaluate.goal_attribute: {wanted!r} is none of represent.attributes "
@@ -220,7 +191,34 @@ def _mistakes_of_attributes(config: Config) -> Iterable[str]:
         )
 
 
-def _mistakes_of_downloads(config: Config) -> Iterable[str]:
+def _of_made(config: Config, given: Mapping[str, Any]) -> Iterable[str]:
+    if not config.made:
+        return
+    if unknown := [name for name in config.benchmarks if name not in FAMILIES]:
+        yield (
+            f"benchmarks: no problems can be made for {', '.join(unknown)}; "
+            f"made are {', '.join(FAMILIES)} (others need base_model, preferences and completions)"
+        )
+    for name in config.prepare.preference_families if config.prepare is not None else ():
+        if name not in FAMILIES:
+            yield (
+                f"prepare.preference_families: no problems can be made for {name!r}; "
+                f"known are {', '.join(FAMILIES)}"
+            )
+    if config.sample is None:
+        return
+    numbers = config.sample.num_samples
+    known = [*config.benchmarks, "preference"]
+    for name in numbers if "num_samples" in config.sample.model_fields_set else ():
+        if name not in known and name.removeprefix("dev-") not in known:
+            yield f"sample.num_samples.{name}: no such set; known are {', '.join(known)}"
+    if config.preferences is None and numbers.get("preference", 0) < 2:
+        yield "sample.num_samples.preference: must be at least 2, to make pairs of the solutions"
+
+
+def _of_downloads(config: Config, given: Mapping[str, Any]) -> Iterable[str]:
+    if download_name(config.base_model):
+        yield "base_model: is not of downloads; give a hub id, a folder or a .gguf file"
     pairs = [("preferences", source) for source in config.preferences or []]
     pairs += [(f"heldout.{name}", source) for name, source in config.heldout.items()]
     uses = [(key, source, ["pairs", "solutions"]) for key, source in pairs]
@@ -237,10 +235,9 @@ def _mistakes_of_downloads(config: Config) -> Iterable[str]:
                 f"{' or '.join(formats)} is needed"
             )
     if config.downloads and not config.used_downloads():
-        first = next(iter(config.downloads))
         yield (
             f"downloads: would do nothing; name an entry of it as a source (preferences: "
-            f"{PREFIX}{first}), or remove it"
+            f"{PREFIX}{next(iter(config.downloads))}), or remove it"
         )
     if config.used_downloads() and config.made:
         yield (
@@ -255,7 +252,23 @@ def _mistakes_of_downloads(config: Config) -> Iterable[str]:
             )
 
 
-def _mistakes_of_processes(config: Config) -> Iterable[str]:
+def _of_variants(config: Config, given: Mapping[str, Any]) -> Iterable[str]:
+    for name, settings in config.variants.items():
+        own = (given["variants"] or {}).get(name) or {}
+        idle = [key for key in CONTRASTIVE_ONLY if key in own]
+        if settings.reward_model_strategy == "vanilla" and idle:
+            yield (
+                f"variants.{name}.{idle[0]}: does nothing in a vanilla reward model; remove it, "
+                "or set reward_model_strategy: contrastive"
+            )
+    try:
+        config.compare.compared(list(config.variants))
+    except ValueError as error:
+        yield f"compare: {error}"
+
+
+def _of_training(config: Config, given: Mapping[str, Any]) -> Iterable[str]:
+    """Processes, GPUs and batches that do not go together, and shares of preference data."""
     for stage in PARALLEL:
         for mistake in config.job(stage).mistakes():
             yield f"processes.{stage}: {mistake}"
@@ -267,29 +280,10 @@ def _mistakes_of_processes(config: Config) -> Iterable[str]:
                 f"of micro_train_batch_size ({settings.micro_train_batch_size}) times the "
                 f"processes of train ({processes})"
             )
-
-
-def _mistakes_of_made(config: Config) -> Iterable[str]:
-    if not config.made:
-        return
-    if unknown := [name for name in config.benchmarks if name not in FAMILIES]:
-        yield (
-            f"benchmarks: no problems can be made for {', '.join(unknown)}; "
-            f"made are {', '.join(FAMILIES)} (others need base_model, preferences and completions)"
-        )
-    if config.prepare is not None:
-        for name in config.prepare.preference_families:
-            if name not in FAMILIES:
-                yield (
-                    f"prepare.preference_families: no problems can be made for {name!r}; "
-                    f"known are {', '.join(FAMILIES)}"
-                )
-    if config.sample is None:
-        return
-    numbers = config.sample.num_samples
-    known = [*config.benchmarks, "preference"]
-    for name in numbers if "num_samples" in config.sample.model_fields_set else ():
-        if name not in known and name.removeprefix("dev-") not in known:
-            yield f"sample.num_samples.{name}: no such set; known are {', '.join(known)}"
-    if config.preferences is None and numbers.get("preference", 0) < 2:
-        yield "sample.num_samples.preference: must be at least 2, to make pairs of the solutions"
+    if config.dataset_probs is not None and config.preferences is None:
+        yield "dataset_probs: does nothing without preferences; remove it"
+    elif config.preferences is not None:
+        try:
+            check_shares(config.dataset_probs, config.preferences)
+        except ValueError as error:
+            yield str(error)

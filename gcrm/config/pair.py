@@ -12,7 +12,7 @@ class PairSettings(Settings):
     """How pairs are made of a problem's solutions (only for runs that make their own)."""
 
     max_pairs_per_problem: int = Field(2, gt=0)
-    """pairs of a correct and an incorrect solution from one problem, at the most"""
+    """largest number of pairs of a correct and an incorrect solution to one problem"""
 
 
 class PairOptions(PairSettings):

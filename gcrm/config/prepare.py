@@ -27,19 +27,20 @@ class PrepareSettings(Settings):
     """How many problems of each kind are made (only for runs that make their own data)."""
 
     pretrain_problems: int = Field(32_000, gt=0)
-    """problems with worked solutions that the base model learns from, over all families"""
+    """problems with worked solutions that the base model is trained on, over all families"""
     preference_problems: int = Field(1_500, gt=0)
-    """problems that the base model's solutions are sampled on to make preference pairs"""
+    """problems of each family whose sampled solutions become preference pairs"""
     benchmark_problems: int = Field(300, gt=0)
-    """problems in each benchmark"""
+    """problems of each benchmark"""
     dev_problems: int = Field(200, gt=0)
-    """problems in each family's development set, on which settings are chosen"""
+    """problems of each development set, on which settings are chosen"""
     preference_families: list[str] = Field(["gsm8k", "math"], min_length=1)
-    """families that preference pairs are made from; the others are out of distribution"""
+    """families that preference pairs are made from; the other families are out of distribution"""
     rare_words: float = Field(0.5, ge=0, le=1)
-    """share of rare ones among the words for operations, in all sets but `pretrain`"""
+    """share of rare words among the words for operations, 0 to 1, in all sets but `pretrain`"""
     pretrain_rare_words: float = Field(0.003, ge=0, le=1)
-    """the same in `pretrain`: the fewer, the more the base model errs, and pairs can teach"""
+    """the same share in `pretrain`; a low one makes the base model err on problems with rare
+    words"""
 
 
 class PrepareOptions(PrepareSettings):

@@ -18,11 +18,11 @@ class PretrainSettings(Settings):
     heads: int = Field(4, gt=0)
     """attention heads"""
     steps: int = Field(1_600, gt=0)
-    """optimiser steps; training stops by steps, never by the clock"""
+    """optimiser steps"""
     batch_size: int = Field(20, gt=0)
-    """problems a step"""
+    """problems of a step"""
     learning_rate: float = Field(2e-3, gt=0)
-    """peak learning rate of AdamW, cosine to 0"""
+    """peak learning rate of AdamW; cosine decay to 0"""
 
     @model_validator(mode="after")
     def _heads_divide(self) -> "PretrainSettings":

@@ -4,7 +4,6 @@ The methods say which files a run makes or brings; the rules only ask them. `gcr
 makes a `Config` of what Snakemake read; nothing here reads data or imports torch.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -58,67 +57,69 @@ class Config(Settings):
     """A run: its data, its variants, and how each stage goes about it."""
 
     run: Name
-    """name of the run; everything goes into results/<run>/"""
+    """name of the run; all its files are in results/<run>/"""
     seeds: Annotated[list[Seed], Field(min_length=1), Unique] = [0]
-    """seeds of the reward models: each variant is trained with each"""
+    """seeds of the reward models; each variant is trained once with each"""
     data_seed: Seed = 0
-    """seed of made problems, base model, solutions and pairs"""
+    """seed of made problems, of the made base model, of solutions and pairs"""
     benchmarks: Annotated[list[Name], Unique] = []
-    """benchmarks to evaluate on"""
+    """benchmarks to evaluate on; may be empty if there is heldout"""
     heldout: dict[Name, Source] = {}
-    """held-out preference data to evaluate on, by name: .jsonl, .parquet, folder, hub id or
-    download:<name>"""
+    """held-out preference data to evaluate on, by name: .jsonl or .parquet file, `datasets` folder,
+    hub id or download:<name>"""
 
     base_model: Source | None = None
-    """base model: hub id, folder or .gguf file; none: `pretrain` makes one"""
+    """base model: hub id, folder or .gguf file (default: `pretrain` makes one)"""
     preferences: Annotated[Sources | None, BeforeValidator(as_list)] = None
-    """preference data: .jsonl or .parquet, `datasets` folder, hub id or download:<name>; none:
-    `pair` makes them"""
+    """preference data, one source or a list: .jsonl or .parquet file, `datasets` folder, hub id or
+    download:<name> (default: `pair` makes them)"""
     dataset_probs: list[float] | None = None
-    """share of each of several preference data sets in the mixture, adding to 1 (default: all)"""
+    """share of each source of preferences in the mixture; the shares add to 1 (default: all rows of
+    all)"""
     completions: Source | None = None
-    """folder with <benchmark>/output-greedy.jsonl, output-rs<k>.jsonl, or download:<name>; none:
-    `sample` draws them"""
+    """solutions to the benchmarks: folder with <benchmark>/output-greedy.jsonl and
+    output-rs<k>.jsonl, or download:<name> (default: `sample` draws them)"""
     downloads: dict[Name, Download] = {}
-    """what `prepare` can fetch, by name; what no download:<name> names is not fetched"""
+    """files that `prepare` can fetch, by name; it fetches those that a source names as
+    download:<name>"""
 
     prepare: PrepareSettings | None = None
-    """made problems; only in a run that makes something"""
+    """the made problems; only in a run that makes data"""
     pretrain: PretrainSettings | None = None
     """the made base model; only without base_model"""
     sample: SampleSettings | None = None
-    """drawn solutions; only without preferences or without completions"""
+    """the drawn solutions; only without preferences or without completions"""
     pair: PairSettings | None = None
-    """made preference pairs; only without preferences"""
+    """the made preference pairs; only without preferences"""
 
     train: Annotated[TrainSettings, BeforeValidator(_empty_if_none)] = TrainSettings()
-    """what all variants share"""
+    """settings that all variants share"""
     variants: dict[Name, Annotated[TrainSettings, BeforeValidator(_empty_if_none)]] = Field(
         min_length=1
     )
-    """reward models by name, each with what differs from `train`"""
+    """reward models by name, each with the settings in which it differs from `train`"""
     represent: RepresentSettings = RepresentSettings()
     """goal states"""
     evaluate: EvaluateSettings = EvaluateSettings()
     """scores"""
     metrics: MetricsSettings = MetricsSettings()
-    """numbers"""
+    """metrics and their intervals"""
     compare: CompareSettings = CompareSettings()
-    """differences of variants"""
+    """differences between variants"""
     report: ReportSettings = ReportSettings()
     """tables and figures"""
     track: TrackSettings = TrackSettings()
-    """reports to wandb; they retrain nothing"""
+    """reports to wandb; no setting here retrains a model"""
     threads: StageThreads = StageThreads()
-    """CPU threads a process"""
+    """CPU threads of a process"""
     gpus: StageGpus = StageGpus()
-    """GPUs a job"""
+    """GPUs of a job"""
     processes: StageProcesses = StageProcesses()
-    """processes a job"""
+    """processes of a job"""
     nodes: StageNodes = StageNodes()
-    """nodes a job"""
+    """nodes of a job"""
     cost: CostSettings = CostSettings()
-    """what the estimate of cost assumes; nothing else depends on it"""
+    """assumptions of the cost estimate; no result depends on them"""
 
     @model_validator(mode="before")
     @classmethod
@@ -360,7 +361,3 @@ class Config(Settings):
         """The comparisons of all benchmarks and held-out sets; none if nothing is compared."""
         names = [*self.benchmarks, *self.heldout] if self.compares else []
         return [self.path("compare", {"benchmark": name}) for name in names]
-
-
-if __name__ == "__main__":  # the JSON schema, by which editors check and complete a config
-    print(json.dumps(Config.model_json_schema(), indent=2))

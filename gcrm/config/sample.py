@@ -13,13 +13,14 @@ class SampleSettings(Settings):
     """How solutions are drawn from the base model (only for runs that make their own)."""
 
     temperature: float = Field(1.0, gt=0)
-    """softmax temperature of the sampled solutions"""
+    """softmax temperature of sampled solutions"""
     max_new_tokens: int = Field(32, gt=0)
-    """longest solution, in tokens; one that is not finished then has no answer and is wrong"""
+    """longest solution, in tokens; an unfinished one has no answer and counts as wrong"""
     batch_size: int = Field(256, gt=0)
-    """prompts decoded together"""
+    """prompts that are decoded together"""
     num_samples: dict[str, Annotated[int, Field(ge=0)]] = {"gsm8k": 16, "math": 16, "preference": 8}
-    """sampled solutions a problem, beside the greedy one, by set of problems"""
+    """sampled solutions to each problem, beside the greedy one, by benchmark; `preference` is for
+    the problems of preference pairs"""
 
 
 class SampleOptions(Settings):

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import time
 import tomllib
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gcrm.config.run import Config
+from gcrm.config import reference
 from helpers.models import save_base_model
 from helpers.workflow_runs import (
     ROOT,
@@ -334,9 +335,12 @@ def test_another_workflow_uses_this_one_as_a_module(tmp_path: Path) -> None:
     write_config(tmp_path / "config.yaml", {"gcrm": content, "mine": 1})
     snakefile = str(ROOT / "workflow" / "Snakefile")
     (tmp_path / "Snakefile").write_text(MODULE.format(snakefile=snakefile))
-    jobs = would_run(tmp_path, "results/other/done", "-p")
-    assert sum(message.startswith("evaluate: ") for message in jobs) == 6
-    assert "workflow/published.jsonl" in jobs[REPORT]
+    asked = snakemake(tmp_path, "--dry-run", "-p", "results/other/done")
+    assert asked.returncode == 0, asked.stderr
+    said = asked.stdout + asked.stderr
+    assert len(re.findall(r"^Job \d+: evaluate: ", said, re.MULTILINE)) == 6
+    (published,) = re.findall(r" --published (\S+)", said)
+    assert (tmp_path / published).resolve() == ROOT / "workflow/published.jsonl"
 
 
 # --- Mistakes are reported before any job starts; messages are in tests/config ------------------
@@ -385,10 +389,11 @@ def test_the_default_config_is_the_tiny_run_with_both_variants() -> None:
     assert config["report"]["synthetic"] is True
 
 
-def test_the_schema_is_the_models() -> None:
-    committed = json.loads((ROOT / "workflow/schemas/config.schema.json").read_text())
-    assert committed == Config.model_json_schema(), (
-        "renew it: python -m gcrm.config.run > workflow/schemas/config.schema.json"
+def test_schema_and_tables_of_settings_are_the_models() -> None:
+    renew = "renew it: python -m gcrm.config.reference"
+    assert reference.SCHEMA.read_text() == reference.schema(), renew
+    assert reference.README.read_text() == reference.with_tables(reference.README.read_text()), (
+        renew
     )
 
 

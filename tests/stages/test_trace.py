@@ -13,23 +13,29 @@ from typing import Any
 import pytest
 import torch
 
-from gcrm.config.compare import CompareOptions
-from gcrm.config.evaluate import EvaluateOptions
-from gcrm.config.metrics import MetricsOptions
+from gcrm.config.loading import load
+from gcrm.config.options import options
 from gcrm.config.pair import PairOptions
-from gcrm.config.train import TrainOptions
-from gcrm.lineage import origins
+from gcrm.lineage import steps
 from gcrm.lineage.fingerprint import code_version
-from gcrm.lineage.origins import provenance_of
 from gcrm.lineage.provenance import beside, write_provenance
+from gcrm.lineage.steps import provenance_of
 from gcrm.trace import main, trace
+from gcrm.utils.errors import UserError
 
 NUMBER = Path("results/mine/metrics/plain/seed0/gsm8k.json")
 MODEL = Path("results/mine/models/plain/seed0")
 PAIRS = Path("results/mine/preferences/pairs.jsonl")
 SOLUTIONS = Path("data/gsm8k/output-greedy.jsonl")
 SCORES = Path("results/mine/scores/plain/seed0/gsm8k/greedy/scores.parquet")
+CONFIG = Path("config/mine.yaml")
 STAGES = ["pair", "train", "evaluate", "metrics"]
+ROWS = [
+    {"metric": "auroc.reward", "at": None, "value": 0.75},
+    {"metric": "partial_auroc.reward", "at": 0.5, "value": 0.5},
+    {"metric": "partial_auroc.reward", "at": 1.0, "value": 0.75},
+    {"metric": "pass@1", "at": None, "value": 0.25},
+]
 
 
 @pytest.fixture
@@ -37,30 +43,13 @@ def chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Brought solutions → pair → train → evaluate → metrics; the base model is on the hub."""
     monkeypatch.chdir(tmp_path)
     torch.set_num_threads(1)  # as the config has it; provenance tells it where torch is loaded
-    origins.read.cache_clear()
-    origins._digest.cache_clear()
+    steps.read.cache_clear()
+    steps._digest.cache_clear()
     written(SOLUTIONS, "solutions")
     written(PAIRS, "pairs")
     pairing = PairOptions(completions=[SOLUTIONS], output=PAIRS)
     write_provenance(beside(PAIRS), pairing, [SOLUTIONS], [PAIRS])
-    weights = written(MODEL / "model.safetensors", "weights")
-    training = TrainOptions(pretrain="hub/base", dataset=[str(PAIRS)], save_path=MODEL, max_len=64)
-    write_provenance(MODEL / "provenance.json", training, ["hub/base", PAIRS], [weights])
-    written(SCORES, "scores")
-    scoring = EvaluateOptions(
-        reward_model_path=str(MODEL),
-        vanilla=True,
-        completions_data_path=SOLUTIONS.parent.parent,
-        benchmarks=["gsm8k"],
-        splits=["greedy"],
-        output=SCORES,
-    )
-    write_provenance(beside(SCORES), scoring, [MODEL, SOLUTIONS], [SCORES])
-    content = {"auroc": {"reward": {"value": 0.75}}, "partial": {"0.5": {"value": 0.5}}}
-    written(NUMBER, json.dumps(content))
-    measuring = MetricsOptions(scores=SCORES, output=NUMBER)
-    write_provenance(beside(NUMBER), measuring, [SCORES], [NUMBER])
-    config = {
+    content = {
         "run": "mine",
         "base_model": "hub/base",
         "preferences": str(PAIRS),
@@ -69,8 +58,25 @@ def chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "train": {"max_len": 64},
         "variants": {"plain": {}},
     }
-    written(Path("config/mine.yaml"), json.dumps(config))  # JSON is YAML
+    written(CONFIG, json.dumps(content))  # JSON is YAML
+    weights = written(MODEL / "model.safetensors", "weights")
+    record(MODEL / "provenance.json", "train", ["hub/base", PAIRS], [weights])
+    written(SCORES, "scores")
+    record(
+        beside(SCORES), "evaluate", [MODEL, SOLUTIONS], [SCORES], benchmark="gsm8k", split="greedy"
+    )
+    written(NUMBER, json.dumps(ROWS))
+    record(beside(NUMBER), "metrics", [SCORES], [NUMBER], benchmark="gsm8k")
     return tmp_path
+
+
+def record(
+    path: Path, stage: str, inputs: list[Any], outputs: list[Path], **wildcards: str
+) -> None:
+    """The provenance of a job as the config has it now."""
+    config = load(json.loads(CONFIG.read_text()), "mine.yaml")
+    made = options(config, stage, {"variant": "plain", "seed": "0", **wildcards})
+    write_provenance(path, made, inputs, outputs)
 
 
 def written(path: Path, text: str) -> Path:
@@ -81,8 +87,8 @@ def written(path: Path, text: str) -> Path:
 
 def found(*words: str) -> dict[str, Any]:
     """As a command of its own would find it: nothing is remembered."""
-    origins.read.cache_clear()
-    origins._digest.cache_clear()
+    steps.read.cache_clear()
+    steps._digest.cache_clear()
     return trace(NUMBER, *words)
 
 
@@ -91,8 +97,8 @@ def differing() -> dict[str, list[str]]:
 
 
 def test_it_leads_back_to_what_was_brought(chain: Path) -> None:
-    told = found("auroc.reward.value")
-    assert told["value"] == 0.75
+    told = found("auroc.reward")
+    assert told["value"] == ROWS[0]
     assert [step["stage"] for step in told["steps"]] == STAGES
     begins = [one["name"] for s in told["steps"] for one in s["inputs"] if one["made_by"] is None]
     assert begins == [str(SOLUTIONS), "hub/base", str(SOLUTIONS)]
@@ -103,9 +109,15 @@ def test_it_leads_back_to_what_was_brought(chain: Path) -> None:
     )
 
 
-def test_a_place_may_be_a_part_and_have_dots_in_its_keys(chain: Path) -> None:
-    assert found("auroc")["value"] == {"reward": {"value": 0.75}}
-    assert found("partial.0.5.value")["value"] == 0.5
+def test_a_number_is_a_metric_or_keys_of_an_object(chain: Path) -> None:
+    assert found("partial_auroc.reward")["value"] == ROWS[1:3]
+    assert found("partial_auroc.reward@0.5")["value"] == ROWS[1]
+    assert found("pass@1")["value"] == ROWS[3]
+    NUMBER.write_text(json.dumps({"auroc": {"0.5": {"value": 0.25}}}))
+    assert found("auroc")["value"] == {"0.5": {"value": 0.25}}
+    assert found("auroc.0.5.value")["value"] == 0.25
+    with pytest.raises(UserError, match=r"no 'auroc.x'; auroc has 0.5"):
+        found("auroc.x")
 
 
 def test_changed_raw_data_concern_all_that_rests_on_them(chain: Path) -> None:
@@ -133,10 +145,10 @@ def test_a_model_that_is_gone_is_told(chain: Path) -> None:
 
 
 def test_another_setting_is_told_with_both_values(chain: Path) -> None:
-    config = json.loads(Path("config/mine.yaml").read_text())
+    config = json.loads(CONFIG.read_text())
     config |= {"variants": {"plain": {"max_len": 128}}, "metrics": {"skip_tokens": 9}}
     config |= {"track": {"wandb_project": "changes nothing"}}
-    Path("config/mine.yaml").write_text(json.dumps(config))
+    CONFIG.write_text(json.dumps(config))
     assert differing() == {
         "train": ["train.max_len: 64 then, 128 now"],
         "evaluate": [],
@@ -146,18 +158,15 @@ def test_another_setting_is_told_with_both_values(chain: Path) -> None:
 
 def test_other_data_and_models_are_told(chain: Path) -> None:
     """All that the config decides beside settings, each by itself."""
-    content = json.loads(Path("config/mine.yaml").read_text())
-    written(Path("data/gsm8k/output-rs0.jsonl"), "samples")
-    sampled = EvaluateOptions(
-        reward_model_path=str(MODEL),
-        vanilla=True,
-        completions_data_path=Path("data"),
-        benchmarks=["gsm8k"],
-        splits=["all"],
-        output=SCORES,
-    )
-    write_provenance(beside(SCORES), sampled, [MODEL, "data/gsm8k/output-rs0.jsonl"], [SCORES])
+    content = json.loads(CONFIG.read_text())
+    samples = written(Path("data/gsm8k/output-rs0.jsonl"), "samples")
+    of_samples = Path(str(SCORES).replace("greedy", "all"))
+    written(of_samples, "scores")
+    wildcards = {"benchmark": "gsm8k", "split": "all"}
+    record(beside(of_samples), "evaluate", [MODEL, samples], [of_samples], **wildcards)
+    record(beside(NUMBER), "metrics", [SCORES, of_samples], [NUMBER], benchmark="gsm8k")
     assert differing() == {}
+    written(Path("elsewhere/gsm8k/output-rs0.jsonl"), "others")
     for change, stage, told in (
         ({"base_model": "hub/other"}, "train", "train.pretrain: hub/base then, hub/other now"),
         ({"preferences": "hub/pairs"}, "train", f"train.dataset: {PAIRS} is not given any more"),
@@ -173,31 +182,36 @@ def test_other_data_and_models_are_told(chain: Path) -> None:
             "evaluate.completions_data_path: data then, elsewhere now",
         ),
     ):
-        Path("config/mine.yaml").write_text(json.dumps(content | change))
+        CONFIG.write_text(json.dumps(content | change))
         found_here = differing()
         assert told in found_here.pop(stage), change
         assert all(not reasons for reasons in found_here.values()), change
         assert "metrics" in found_here
-    Path("config/mine.yaml").write_text(json.dumps(content))
+    CONFIG.write_text(json.dumps(content))
     new = str(written(Path("data/gsm8k/output-rs1.jsonl"), "samples"))
     assert differing() == {"evaluate": [f"{new} is new"], "metrics": []}
 
 
 def test_variants_and_benchmarks_of_a_comparison_are_told(chain: Path) -> None:
-    content = json.loads(Path("config/mine.yaml").read_text())
+    content = json.loads(CONFIG.read_text())
     content["variants"] = {"plain": {}, "other": {}}
-    Path("config/mine.yaml").write_text(json.dumps(content))
+    CONFIG.write_text(json.dumps(content))
     path = Path("results/mine/comparisons/gsm8k.json")
     written(path, "{}")
     scores = [Path(str(SCORES).replace("plain", name)) for name in content["variants"]]
-    write_provenance(beside(path), CompareOptions(scores=scores, output=path), scores, [path])
-    origins.read.cache_clear()
+    record(beside(path), "compare", scores, [path], benchmark="gsm8k")
+    steps.read.cache_clear()
     assert trace(path)["steps"][-1]["differs"] == []
     del content["variants"]["other"]
-    Path("config/mine.yaml").write_text(json.dumps(content))
-    assert (
-        f"compare.scores: {scores[1]} is not given any more" in trace(path)["steps"][-1]["differs"]
-    )
+    CONFIG.write_text(json.dumps(content))
+    gone = f"compare.scores: {scores[1]} is not given any more"
+    assert gone in trace(path)["steps"][-1]["differs"]
+
+
+def test_a_model_that_the_config_no_longer_has_is_told(chain: Path) -> None:
+    content = json.loads(CONFIG.read_text()) | {"variants": {"other": {}}}
+    CONFIG.write_text(json.dumps(content))
+    assert differing()["train"] == ["train: no variant 'plain'; the config has other"]
 
 
 def test_other_code_is_told_with_both_versions(chain: Path) -> None:
@@ -222,7 +236,7 @@ def test_other_versions_are_a_note(chain: Path) -> None:
 
 
 def test_a_run_that_no_config_here_made_is_told_without_settings(chain: Path) -> None:
-    Path("config/mine.yaml").unlink()
+    CONFIG.unlink()
     told = found()
     assert (told["config"], told["commands"]["now"]) == (None, None)
     assert [step["stage"] for step in told["steps"]] == STAGES
@@ -251,10 +265,10 @@ def command(*words: object) -> subprocess.CompletedProcess[str]:
 
 
 def test_people_read_it_stage_by_stage(chain: Path) -> None:
-    done = command(NUMBER, "auroc.reward.value")
+    done = command(NUMBER, "auroc.reward")
     assert done.returncode == 0, done.stderr
     blocks = done.stdout.split("\n\n")
-    assert blocks[0] == f"{NUMBER}: auroc.reward.value = 0.75"
+    assert blocks[0] == f"{NUMBER}: auroc.reward = {json.dumps(ROWS[0])}"
     assert [block.split()[0] for block in blocks[1:-1]] == STAGES
     assert "max_len=64" in blocks[2] and "hub/base  (a name on the hub)" in blocks[2]
     assert "brought: it begins here" in blocks[1]
@@ -269,7 +283,7 @@ def test_it_says_what_would_be_built_again(chain: Path) -> None:
 
 
 def test_programs_read_json(chain: Path) -> None:
-    told = json.loads(command(NUMBER, "auroc", "--json").stdout)
+    told = json.loads(command(NUMBER, "auroc.reward", "--json").stdout)
     assert [step["stage"] for step in told["steps"]] == STAGES
     assert told["steps"][1]["facts"]["options"]["max_len"] == 64
 
@@ -290,7 +304,7 @@ def test_programs_read_json(chain: Path) -> None:
 def test_what_others_call_provenance_is_not_ours(chain: Path, change: dict[str, Any]) -> None:
     path = beside(SCORES)
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    origins.read.cache_clear()
+    steps.read.cache_clear()
     assert provenance_of(SCORES) is None
 
 
@@ -311,8 +325,8 @@ def test_no_control_code_of_a_provenance_reaches_the_terminal(
         ([], "arguments are required: file; --help explains every option"),
         ([NUMBER, "--config", "x"], "unrecognized arguments: --config"),
         ([SOLUTIONS], "no provenance beside it"),
-        ([NUMBER, "auroc.rewards"], "auroc has reward"),
-        ([NUMBER, "accuracy"], "the file has auroc, partial"),
+        ([NUMBER, "accuracy"], "the file has auroc.reward, partial_auroc.reward, pass@1"),
+        ([NUMBER, "partial_auroc.reward@0.7"], "no 'partial_auroc.reward@0.7'; the file has"),
         ([SCORES, "auroc"], "numbers are named in .json files only"),
         ([NUMBER, "--configfile", "none.yaml"], "none.yaml: cannot be read"),
     ],

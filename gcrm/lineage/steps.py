@@ -1,22 +1,31 @@
-"""From a result back to raw data: the provenance of all that it was made of, and what differs now.
+"""The stages on the way to a result, from raw data on, and what has changed since each ran.
 
-Each stage wrote a provenance file beside its results, with the SHA-256 of what it read. Files that
-no stage made are where it begins: data that a user brought, a base model, or a name on the hub.
+Each stage wrote a provenance file beside its results, with the SHA-256 of what it read. The
+history begins at files that no stage made: a user's data, a base model, a name on the hub.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from gcrm.config.layout import PAIRS, RESULTS, wildcards_of
+from gcrm.config.options import options
+from gcrm.config.run import Config
+from gcrm.config.train import NO_MATTER
 from gcrm.lineage.fingerprint import code_version
 from gcrm.lineage.provenance import FILE, beside, read_provenance, sha256, versions_now
+from gcrm.utils.errors import UserError
 
 Json = dict[str, Any]
 
+NOT_COMPARED = {"train": NO_MATTER, "report": {"published"}}
+"""options that change nothing, or name a file of the workflow that is among the inputs"""
+
 read = cache(read_provenance)
-"""Many results are made of the same ones."""
+"""reads a provenance file; many results share their first stages"""
 
 
 @dataclass(frozen=True)
@@ -26,8 +35,8 @@ class Input:
     Attributes:
         name: file, folder or name on the hub.
         then: its SHA-256 when it was read; None for a name on the hub.
-        now: its SHA-256 now; None if it is not there.
-        made_by: the provenance file of the stage that made it; None for what was brought.
+        now: its SHA-256 now; None if it does not exist.
+        made_by: the provenance file of the stage that made it; None for data of the user.
     """
 
     name: str
@@ -37,7 +46,7 @@ class Input:
 
     @property
     def change(self) -> str | None:
-        """What has happened to it since, in words; None if nothing."""
+        """How it has changed since, in words; None if it has not."""
         if self.then is None or self.then == self.now:
             return None
         if self.now is not None:
@@ -52,10 +61,10 @@ class Step:
 
     Attributes:
         path: its provenance file.
-        facts: what stands there.
+        facts: the content of that file.
         inputs: what it read.
-        differs: why the same command would not do the same now, in words.
-        notes: what was otherwise, too, but makes nothing be built again: versions.
+        differs: reasons why the same command would give another result now, in words.
+        notes: other versions of libraries, which do not make a result outdated.
     """
 
     path: Path
@@ -103,15 +112,12 @@ def _candidates(path: Path) -> Iterator[Path]:
         yield beside(parent.parent / "data" / "report.json")
 
 
-def steps_to(
-    path: Path, settings_now: Callable[[Step], Mapping[str, Any]] | None = None
-) -> list[Step]:
+def steps_to(path: Path, config: Config | None = None) -> list[Step]:
     """All stages on the way to the result of a provenance file, the first ones first.
 
     Args:
         path: the provenance file.
-        settings_now: what the current config would give the stage, as its provenance has it;
-            None: not compared.
+        config: of the run, to compare options with (default: they are not compared).
     """
     found: dict[Path, Step] = {}
 
@@ -125,13 +131,13 @@ def steps_to(
             step.inputs.append(Input(name, then, _digest(name) if then else None, made_by))
             if made_by is not None:
                 visit(made_by)
-        step.differs = list(_differences(step, settings_now(step) if settings_now else {}))
+        step.differs = [*_file_differences(step), *_option_differences(step, config)]
         step.notes = [
             f"{name} {then} then, {now} now"
             for name, then in facts["versions"].items()
             if (now := versions_now().get(name)) != then
         ]
-        found[path] = found.pop(path)  # behind what it was made of
+        found[path] = found.pop(path)  # after the steps that it depends on
 
     visit(path)
     return list(found.values())
@@ -142,10 +148,19 @@ def _digest(name: str) -> str | None:
     return sha256(Path(name))
 
 
-def _differences(step: Step, settings: Mapping[str, Any]) -> Iterator[str]:
+@cache
+def _code_now(stage: str) -> str | None:
+    try:
+        return code_version(f"gcrm.{stage}")
+    except ModuleNotFoundError:
+        return None
+
+
+def _file_differences(step: Step) -> Iterator[str]:
+    """Changed code, inputs and outputs of a step."""
     now = _code_now(step.stage)
     if "code" not in step.facts:
-        yield "code: not known which it was"
+        yield "code: its version is not recorded"
     elif step.facts["code"] != now:
         yield f"code of gcrm.{step.stage}: {step.facts['code']} then, {now} now"
     for one in step.inputs:
@@ -155,16 +170,46 @@ def _differences(step: Step, settings: Mapping[str, Any]) -> Iterator[str]:
         if (here := _digest(str(path))) != digest:
             what = "is not there any more" if here is None else "is not as the stage wrote it"
             yield f"{path} {what}"
-    recorded = step.facts["options"] | {"threads": step.facts["threads"]}
-    for key, now in settings.items():
-        then, what = recorded.get(key), f"{step.stage}.{key}"
-        if key == "inputs":
-            yield from (f"{name} is new" for name in now if name not in step.facts["inputs"])
-        elif _are_texts(then) and _are_texts(now) and set(then) != set(now):
-            yield from (f"{what}: {name} is not given any more" for name in then if name not in now)
-            yield from (f"{what}: {name} is new" for name in now if name not in then)
-        elif then != now:
-            yield f"{what}: {then} then, {now} now"
+
+
+def _option_differences(step: Step, config: Config | None) -> Iterator[str]:
+    """Options that the config now gives the stage otherwise, and new files that it would read."""
+    if config is None or step.stage not in RESULTS:
+        return
+    path = Path(os.path.relpath(step.path))
+    name = path.name.removesuffix(f".{FILE}")
+    try:
+        # `prepare` has a second result, its folder of problems; no wildcards are in either.
+        wildcards = (
+            wildcards_of(path.with_name(name), config.folder, step.stage)
+            if "{" in RESULTS[step.stage]
+            else {}
+        )
+        now = options(config, step.stage, wildcards).model_dump(mode="json")
+    except UserError as error:
+        yield f"{step.stage}: {error}"
+        return
+    except ValueError:  # made outside of the run: the config says nothing about it
+        return
+    now |= {"threads": getattr(config.threads, step.stage, None)}
+    then = step.facts["options"] | {"threads": step.facts["threads"]}
+    if now["threads"] is None:
+        del now["threads"]
+    for key, value in now.items():
+        if key not in NOT_COMPARED.get(step.stage, ()):
+            yield from _difference(f"{step.stage}.{key}", then.get(key), value)
+    folder = now.get("completions_data_path")
+    if wildcards.get("split", PAIRS) != PAIRS and folder == then.get("completions_data_path"):
+        files = map(str, config.scored_files(wildcards["benchmark"], wildcards["split"]))
+        yield from (f"{file} is new" for file in files if file not in step.facts["inputs"])
+
+
+def _difference(what: str, then: Any, now: Any) -> Iterator[str]:
+    if _are_texts(then) and _are_texts(now) and set(then) != set(now):
+        yield from (f"{what}: {name} is not given any more" for name in then if name not in now)
+        yield from (f"{what}: {name} is new" for name in now if name not in then)
+    elif then != now:
+        yield f"{what}: {then} then, {now} now"
 
 
 def _are_texts(value: Any) -> bool:
@@ -172,16 +217,8 @@ def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
-@cache
-def _code_now(stage: str) -> str | None:
-    try:
-        return code_version(f"gcrm.{stage}")
-    except ModuleNotFoundError:
-        return None
-
-
 def to_rebuild(steps: list[Step]) -> list[Step]:
-    """The steps that differ, and all that rest on them."""
+    """The steps that differ, and all that depend on them."""
     found: list[Step] = []
     for step in steps:
         from_others = {one.made_by for one in step.inputs} & {other.path for other in found}
