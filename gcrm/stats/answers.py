@@ -1,21 +1,27 @@
-"""When two answers are the same one: `18`, `18.0`, `$18`, `\\frac{36}{2}` are one in a vote.
+"""When two answers are equal: `18`, `18.0`, `$18`, `\\frac{36}{2}` are one in a vote.
 
-`canonical` gives an answer's canonical form, so that equal answers are equal strings. It reads
-numbers and lists of them (`gcrm.stats.answer_arithmetic`) and algebra
-(`gcrm.stats.answer_algebra`); what neither reads is compared as text.
+`canonical` gives an answer's canonical form, so that equal answers are equal strings. It removes
+what does not change an answer (units, currency, LaTeX spacing), and reads plain numbers, simple
+fractions and lists itself; math-verify reads the rest (`gcrm.stats.answer_algebra`). What is
+neither is compared as text.
 """
 
 import re
 import unicodedata
-from collections.abc import Iterable
 from fractions import Fraction
 from functools import lru_cache
 
-from gcrm.stats.answer_algebra import canonical_algebra
-from gcrm.stats.answer_arithmetic import BRACKETS, Unreadable, evaluate, spell
+from gcrm.stats.answer_algebra import (
+    BRACKETS,
+    Unreadable,
+    canonical_algebra,
+    evaluate,
+    spell,
+    spell_set,
+)
 
 MAX_LENGTH = 200
-"""Answers that are longer are sentences or runaway output: they are compared as text."""
+"""Longer answers are sentences or runaway output: they are compared as text."""
 
 
 @lru_cache(maxsize=1 << 20)
@@ -37,9 +43,7 @@ def canonical(answer: str | None) -> str | None:
     try:
         return _canonical_math(plain)
     except Unreadable:
-        # 12 34 is no product, whatever algebra makes of it.
-        algebra = None if _NO_PRODUCT.search(plain) else canonical_algebra(plain)
-        return algebra or (plain or text).casefold()
+        return canonical_algebra(plain) or (plain or text).casefold()
 
 
 _SUPERSCRIPTS = re.compile(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]+")
@@ -56,7 +60,7 @@ _CHARACTERS: dict[str, str | int | None] = {
 
 
 def _in_ascii(answer: str) -> str:
-    """One character for what Unicode has several of; raised digits stay an exponent."""
+    """The answer with ASCII signs and digits; raised digits become an exponent."""
     text = _SUPERSCRIPTS.sub(r"^{\g<0>}", _SUBSCRIPTS.sub(r"_\g<0>", answer))
     text = unicodedata.normalize("NFKC", _FRACTIONS.sub(" ", text))
     return text.translate(str.maketrans(_CHARACTERS))
@@ -71,7 +75,6 @@ _SPACES = re.compile(r"(?<!\\)\\[,;: ]|~|\\quad\b|\\left\b|\\right\b|\\displayst
 _NO_SPACE = re.compile(r"(?<!\\)\\!|(?<=\d)\\,(?=\d{3}(?!\d))")  # 10,\!000; 10\,000
 _GROUPED = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?![\d,])")  # 10 000
 _MIXED = re.compile(r"(?<![\d.,/])(\d+) (\d+)/(\d+)(?![\d.,/])")  # 2 1/2
-_NO_PRODUCT = re.compile(r"\d \d|\d ?[ap]m\b|\d [a-z]+ \d", re.I)  # nor 10 am, 3 ft 2
 _BOXED = re.compile(r"\\boxed\{(.*)\}")
 _TEXT = r"\\(?:text|mathrm|textbf|mathbf|mbox)"
 _WRAPPED = re.compile(_TEXT + r"\{([^{}]*)\}")
@@ -88,7 +91,7 @@ _MAGNITUDES = {
 _MAGNITUDE = re.compile(  # 3 million, 2 hundred thousand
     rf"(?<=[\d}}])((?:\s*(?:{'|'.join(_MAGNITUDES)}))+)\b", re.IGNORECASE
 )
-# Words that an answer has for a reason: without them it would be another one.
+# Words with a meaning: without them it would be another answer.
 _MEANT = (
     "and|or|times|plus|minus|over|squared|cubed|hal(?:f|ves)|thirds?|quarters?|fourths?|fifths?"
     "|sixths?|sevenths?|eighths?|ninths?|tenths?|hundredths?|thousandths?|north|south"
@@ -135,57 +138,61 @@ def _factors(magnitudes: re.Match[str]) -> str:
     return "".join("*" + _MAGNITUDES[word.lower()] for word in magnitudes[1].split())
 
 
-# --- numbers and lists of numbers ---
-
 _PLAIN = re.compile(
     r"([-+]?)\s*((?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?|\.\d+)(?:[eE]([-+]?\d{1,3}))?"
 )
-_THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d*)?|\(\d{1,3}(?:,\d{3})*,0\d\d(?:,\d{3})*\)")
+_LATEX_FRACTION = re.compile(r"\\[dt]?frac(?:\s*\{([-+]?\d+)\}\s*\{(\d+)\}|\s*(\d)\s*(\d))")
+_QUOTIENT = re.compile(r"([-+]?)\s*(?:(\d+)\s+(?=\d))?([-+]?\d+)\s*/\s*(\d+)")  # 2 1/2
+_THOUSANDS = re.compile(r"\((\d{1,3}(?:,\d{3})*,0\d\d(?:,\d{3})*)\)")  # (1,000)
 _BOUND = re.compile(r"[A-Za-z]\s*=")
 
 
 def _canonical_math(text: str) -> str:
-    """Canonical form of a number, or of a list of what has one.
+    """Canonical form of a plain number or fraction, or of a list of numbers.
 
     Raises:
-        Unreadable: there is something that is neither.
+        Unreadable: it is something else.
     """
+    text = _THOUSANDS.sub(r"\1", text)
     if plain := _PLAIN.fullmatch(text):
-        return spell(_plain_number(plain))
+        digits = plain[2].replace(",", "").removesuffix(".")
+        return spell(Fraction(plain[1] + digits) * Fraction(10) ** int(plain[3] or 0))
+    quotient = _QUOTIENT.fullmatch(_LATEX_FRACTION.sub(r" \1\3/\2\4", text).strip())
+    if quotient and int(quotient[4]):
+        value = int(quotient[2] or 0) + Fraction(int(quotient[3]), int(quotient[4]))
+        return spell(-value if quotient[1] == "-" else value)
     if "\\cup" in text:
-        return " \\cup ".join(sorted(_canonical_math(part.strip()) for part in text.split("\\cup")))
-    if text.count("\\pm") == 1:
-        return _set(_item(text.replace("\\pm", sign)) for sign in "+-")
-    if _THOUSANDS.fullmatch(text) is None:
-        parts, opening, closing = _split_list(text)
-        if parts:
-            names = [match[0].rstrip(" =") for part in parts if (match := _BOUND.match(part))]
-            items = [_item(part) for part in parts]
-            if len(items) == 1:
-                return items[0]
-            if len(set(names)) == len(items):  # x = 3, y = 4
-                return _set(f"{name}={item}" for name, item in zip(names, items, strict=True))
-            if not opening or opening == "{":
-                return _set(items)
-            return opening + ", ".join(items) + closing
-    return spell(evaluate(text))
-
-
-def _set(items: Iterable[str]) -> str:
-    return "{" + ", ".join(sorted(set(items))) + "}"
+        return " \\cup ".join(sorted(map(_item, text.split("\\cup"))))
+    if "\\pm" in text:
+        raise Unreadable(text)
+    parts, opening, closing = _split_list(text)
+    if len(parts) == 1 and not opening:
+        raise Unreadable(text)
+    names = [match[0].rstrip(" =") for part in parts if (match := _BOUND.match(part))]
+    items = [_item(part) for part in parts]
+    if len(items) == 1:
+        return items[0]
+    if len(set(names)) == len(items):  # x = 3, y = 4
+        return spell_set(f"{name}={item}" for name, item in zip(names, items, strict=True))
+    if opening in ("", "{"):
+        return spell_set(items)
+    return opening + ", ".join(items) + closing
 
 
 def _item(part: str) -> str:
     part = _without_wrapping(part)
     if part in ("\\infty", "+\\infty", "-\\infty"):
         return part.removeprefix("+")
-    return _canonical_math(part)
+    try:
+        return _canonical_math(part)
+    except Unreadable:
+        return spell(evaluate(part))
 
 
 def _split_list(text: str) -> tuple[list[str], str, str]:
     """The parts between the commas of the outermost level, and the brackets around them.
 
-    No parts: not a list. Quoted parts (Python's spelling of a list of answers) are a set.
+    Quoted parts (Python's spelling of a list of answers) are a set.
     """
     text = text.replace("\\{", "{").replace("\\}", "}")
     opening = closing = ""
@@ -196,31 +203,16 @@ def _split_list(text: str) -> tuple[list[str], str, str]:
         text = re.sub(r",? (?:and|or) ", ", ", text)
     depth, parts = 0, [""]
     for character in text:
-        if character in BRACKETS:
-            depth += 1
-        elif character in BRACKETS.values():
-            depth -= 1
-            if depth < 0:
-                raise Unreadable(text)
+        depth += (character in BRACKETS) - (character in BRACKETS.values())
+        if depth < 0:
+            raise Unreadable(text)
         if character == "," and depth == 0:
             parts.append("")
         else:
             parts[-1] += character
     parts = [part.strip() for part in parts]
-    if depth or (len(parts) == 1 and opening != "["):
-        if opening == "{" and depth == 0 and parts[0]:
-            return parts, opening, closing
-        return [], "", ""
-    if not all(parts):
+    if depth or not all(parts):
         raise Unreadable(text)
-    quoted = [
-        part[1:-1] for part in parts if len(part) > 1 and part[0] == part[-1] and part[0] in "'\""
-    ]
-    if len(quoted) == len(parts):
-        return quoted, "{", "}"
+    if all(len(part) > 1 and part[0] == part[-1] and part[0] in "'\"" for part in parts):
+        return [part[1:-1] for part in parts], "{", "}"
     return parts, opening, closing
-
-
-def _plain_number(match: re.Match[str]) -> Fraction:
-    digits = match[2].replace(",", "").removesuffix(".")
-    return Fraction(match[1] + digits) * Fraction(10) ** int(match[3] or 0)

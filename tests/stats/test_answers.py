@@ -83,6 +83,10 @@ from gcrm.stats.answers import canonical
         ["1000", "(1,000)"],
         ["x=3, y=4", "y = 4, x = 3", "x = 3 and y = 4"],
         ["5", "5 kg", "5 ft", "5 in", "5 sq ft"],
+        ["26000", "1000(26)"],  # no mixed number
+        ["31415.926536", "\\pi(100)^2"],  # no function
+        ["1.732051", "3^\\frac{1}{2}", "\\sqrt3", "3^\\frac12"],
+        ["(2, \\frac{1}{2})", "(2, 0.5)", "( 2 , 1/2 )"],
     ],
     ids=lambda spellings: spellings[0],
 )
@@ -94,6 +98,8 @@ def test_spellings_of_one_answer_are_one(spellings: list[str]) -> None:
     ("one", "other"),
     [
         ("18", "19"),
+        ("2^3^2", "64"),
+        ("x^\\frac{1}{2}", "\\frac{1}{2}"),
         ("18", "-18"),
         ("1,2", "1.2"),
         ("(1, 2)", "(2, 1)"),
