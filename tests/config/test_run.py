@@ -453,7 +453,9 @@ def test_a_broken_memory_is_forgotten(tmp_path: Path, content: str) -> None:
 # --- the configs of the project ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["config", "smollm2", "hh", "paper", "paper-hh"])
+@pytest.mark.parametrize(
+    "name", ["config", "examples/smollm2", "examples/hh", "paper/paper", "paper/paper-hh"]
+)
 def test_the_projects_configs_are_valid(name: str) -> None:
     path = ROOT / "config" / f"{name}.yaml"
     environment = {"GCRM_BASE_MODEL": "model.gguf", "GCRM_DATA": "data"}
@@ -473,9 +475,9 @@ def test_keys_given_twice_are_named_with_their_lines(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "config").glob("*.yaml")))
-def test_no_config_here_gives_a_key_twice(name: str) -> None:
-    check_keys(ROOT / "config" / name)
+@pytest.mark.parametrize("path", sorted((ROOT / "config").rglob("*.yaml")))
+def test_no_config_here_gives_a_key_twice(path: Path) -> None:
+    check_keys(path)
 
 
 def test_several_nodes_need_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -491,7 +493,7 @@ def test_several_nodes_need_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_the_ablations_are_the_papers_and_their_data_are_tinys() -> None:
     """So that its variants differ from tiny's in their objective alone."""
-    given_ = yaml.safe_load((ROOT / "config" / "ablations.yaml").read_text())
+    given_ = yaml.safe_load((ROOT / "config" / "examples" / "ablations.yaml").read_text())
     tiny = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
     data = ("data_seed", "benchmarks", "prepare", "pretrain", "sample", "pair", "train")
     assert {key: given_.get(key) for key in data} == {key: tiny.get(key) for key in data}

@@ -78,8 +78,8 @@ def test_the_stages_one_after_the_other(tmp_path, capsys):
 
 @pytest.fixture
 def hh(tmp_path: Path) -> tuple[Path, dict[str, str]]:
-    """The project with config/hh.yaml as its config, and small data and model in its variables."""
-    config = yaml.safe_load((ROOT / "config" / "hh.yaml").read_text())
+    """The project with examples/hh.yaml as its config; small data and model in its variables."""
+    config = yaml.safe_load((ROOT / "config" / "examples" / "hh.yaml").read_text())
     config["train"]["train_layers"] = 1  # of two
     project = copy_project(tmp_path / "project", config)
     write_dialogues(tmp_path / "data/pairs/hh-harmless-train.jsonl", 60)
@@ -104,7 +104,7 @@ def test_the_projects_config_runs_what_it_says(hh: tuple[Path, dict[str, str]]) 
 
 @pytest.mark.slow
 def test_the_projects_config_on_a_tiny_model(hh: tuple[Path, dict[str, str]]) -> None:
-    """`snakemake --configfile config/hh.yaml`, all of it, from a model of two layers."""
+    """`snakemake --configfile config/examples/hh.yaml`, all of it, from a model of two layers."""
     project, environment = hh
     done = snakemake(project, "--cores", "2", **environment)
     screen = done.stdout + done.stderr

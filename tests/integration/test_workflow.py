@@ -304,7 +304,7 @@ def test_a_failed_job_is_one_line_and_leaves_all_other_results(own_project: Path
 
 def test_the_papers_run_is_planned_without_network_and_data(tmp_path: Path) -> None:
     project = copy_project(tmp_path)
-    shutil.copy(ROOT / "config" / "paper.yaml", project)
+    shutil.copy(ROOT / "config" / "paper" / "paper.yaml", project)
     started = time.monotonic()
     planned = would_run(project, "--configfile", "paper.yaml")
     assert time.monotonic() - started < 20

@@ -405,7 +405,7 @@ def test_a_config_that_is_none_is_refused(
 def test_no_torch_is_needed(tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("raise SystemExit('torch was imported')\n")
     done = subprocess.run(
-        [sys.executable, "-m", "gcrm.cost", "--config", "config/paper.yaml"],
+        [sys.executable, "-m", "gcrm.cost", "--config", "config/paper/paper.yaml"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -415,6 +415,6 @@ def test_no_torch_is_needed(tmp_path: Path) -> None:
 
 
 def test_the_docs_show_what_the_command_prints() -> None:
-    config = load(yaml.safe_load((ROOT / "config" / "paper.yaml").read_text()), "paper")
+    config = load(yaml.safe_load((ROOT / "config" / "paper" / "paper.yaml").read_text()), "paper")
     shown = {line.strip() for line in (ROOT / "docs" / "paper.md").read_text().splitlines()}
     assert set(as_table(estimate(config), config).splitlines()) - shown == set()

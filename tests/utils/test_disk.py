@@ -185,7 +185,7 @@ def test_a_printed_table_on_a_full_disk(tmp_path: Path) -> None:
 def test_a_reader_who_has_seen_enough_is_no_error(module: str) -> None:
     """As `head` after its line."""
     command = {
-        "cost": [sys.executable, "-m", "gcrm.cost", "--config", "config/paper.yaml"],
+        "cost": [sys.executable, "-m", "gcrm.cost", "--config", "config/paper/paper.yaml"],
         "trace": [sys.executable, "-m", "gcrm.trace", "results/published/tiny/report.md"],
     }[module]
     reader, writer = os.pipe()
