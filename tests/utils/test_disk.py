@@ -6,7 +6,8 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,24 +31,25 @@ from helpers.models import save_base_model
 from helpers.score_rows import score_file
 from helpers.training import train, write_pairs
 
+pytestmark = pytest.mark.usefixtures("logging_as_before")
+
 ROOT = Path(__file__).parents[2]
 NOWHERE = Path("/sys/gcrm/results")
 """No one may make files there, root neither."""
 
 
-def limited(size: int, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run a stage that may write no file larger than `size` bytes: the kernel refuses the rest.
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """The kernel refuses to write files larger than `size` bytes.
 
-    It stands in for a full disk, which needs root to be made; libraries meet both in one place.
+    This stands in for a full disk, which only root can make; libraries fail in the same place.
     """
-    return subprocess.run(
-        [sys.executable, "-m", *words],
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
-        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -108,36 +110,25 @@ def test_a_full_disk_names_the_file_and_leaves_the_old_one(tmp_path: Path, kind:
     assert files(tmp_path) == {"model/scores.jsonl": b"old"}
 
 
-def test_real_writers_of_weights_are_understood(tmp_path: Path) -> None:
+@pytest.mark.parametrize("save", [torch.save, save_file])
+def test_real_writers_of_weights_are_understood(tmp_path: Path, save: Callable[..., None]) -> None:
     """safetensors writes in Rust, torch in C++: neither raises an OSError of Python's."""
-    script = (
-        "import sys, torch\n"
-        "from gcrm.utils.disk import disk_problem\n"
-        "from safetensors.torch import save_file\n"
-        "for save in (torch.save, save_file):\n"
-        "    try: save({'a': torch.zeros(100_000)}, sys.argv[1])\n"
-        "    except Exception as error: print(type(error).__name__, disk_problem(error))\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path / "weights")],
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    told = done.stdout.splitlines()
-    assert len(told) == 2 and not any(one.endswith(" None") for one in told), done
-    save_file({"a": torch.zeros(4)}, tmp_path / "weights")
+    weights = {"a": torch.zeros(100_000)}
+    with largest_file(50_000), pytest.raises(Exception) as told:
+        save(weights, tmp_path / "weights")
+    assert disk_problem(told.value) is not None
+    save(weights, tmp_path / "weights")
 
 
-def test_a_stage_on_a_full_disk(tmp_path: Path) -> None:
+def test_a_stage_on_a_full_disk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scores = score_file(tmp_path / "scores.parquet", problems=100)
     output = tmp_path / "output.jsonl"
     output.write_text("old")
     before = files(tmp_path)
-    done = limited(10_000, "gcrm.export", "--scores", str(scores), "--output", str(output))
-    assert done.returncode == 1
-    assert done.stderr == (
+    with largest_file(10_000):
+        words = ["--scores", str(scores), "--output", str(output)]
+        assert run_stage(ExportOptions, run_export, words) == 1
+    assert capsys.readouterr().err == (
         f"export: error: {output}: cannot be written: larger than a file may be here; raise the "
         "limit (ulimit -f) and start again\n"
     )
@@ -145,14 +136,11 @@ def test_a_stage_on_a_full_disk(tmp_path: Path) -> None:
 
 
 def test_a_log_on_a_full_disk_stops_nothing(tmp_path: Path) -> None:
-    scores = score_file(tmp_path / "scores.parquet")
-    words = ["gcrm.export", "--scores", str(scores), "--output", str(tmp_path / "output.jsonl")]
-    done = subprocess.run(
-        [sys.executable, "-m", *words, "--log-file", "/dev/full"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    """Nor does it end the process with an error when the log is closed."""
+    words = ["--scores", score_file(tmp_path / "scores.parquet")]
+    words += ["--output", tmp_path / "output.jsonl", "--log-file", Path("/dev/full")]
+    command = [sys.executable, "-m", "gcrm.export", *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "output.jsonl").read_text().count("\n") == 40
 
@@ -197,21 +185,19 @@ def test_a_reader_who_has_seen_enough_is_no_error(module: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_training_on_a_full_disk(tmp_path: Path) -> None:
+def test_training_on_a_full_disk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A checkpoint to resume from does not fit."""
     save_base_model(tmp_path / "base", hidden_size=64)
-    pairs = '{"question": "tom ?", "correct": "5", "incorrect": "6"}\n' * 8
-    (tmp_path / "pairs.jsonl").write_text(pairs)
-    words = ["--pretrain", str(tmp_path / "base"), "--dataset", str(tmp_path / "pairs.jsonl")]
-    words += ["--save_path", str(tmp_path / "rm"), "--train_batch_size", "4"]
-    done = limited(
-        60_000, "gcrm.train", *words, "--save_steps", "1", "--log-file", str(tmp_path / "log")
-    )
-    assert done.returncode == 1
-    told = done.stderr.splitlines()[-1]
-    assert told.startswith("train: error: ") and "start again" in told
-    assert "Traceback" not in done.stderr
-    assert not list((tmp_path / "rm").glob("*"))
+    write_pairs(tmp_path / "pairs.jsonl")
+    with largest_file(60_000):
+        status, model = train(
+            tmp_path, "rm", "--save_steps", "1", "--log-file", str(tmp_path / "log")
+        )
+    assert status == 1
+    told = capsys.readouterr().err
+    assert told.splitlines()[-1].startswith("train: error: ") and "start again" in told
+    assert "Traceback" not in told
+    assert not list(model.glob("*"))
 
 
 # --- no place for a file ----------------------------------------------------------------------

@@ -308,15 +308,12 @@ def test_the_emptiest_comes_first(nvidia_smi: Path, start: Start) -> None:
 # --- in a run ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("gpus", "count"), [({}, "1"), ({"pretrain": 2}, "2"), ({"pretrain": 0}, "0")]
-)
-def test_a_job_of_a_run_takes_what_the_config_says(
-    tmp_path: Path, gpus: dict[str, int], count: str
-) -> None:
+def test_jobs_of_a_run_take_what_the_config_says(tmp_path: Path) -> None:
+    gpus = {"pretrain": 2, "train": 0}
     project = copy_project(tmp_path / "project", SMALL | {"gpus": gpus})
-    planned = snakemake(project, "-n", "-p", "--until", "pretrain")
-    assert f"exec python -m gcrm.gpus {count} python -m gcrm.pretrain" in planned.stdout
+    planned = snakemake(project, "-n", "-p", "--until", "represent").stdout
+    for stage, count in (gpus | {"represent": 1}).items():
+        assert f"exec python -m gcrm.gpus {count} python -m gcrm.{stage}" in planned
 
 
 STAND_IN = """
