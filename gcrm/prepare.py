@@ -10,12 +10,15 @@ from typing import Any, get_args
 from gcrm.cli import run_stage
 from gcrm.config.layout import Split, completion_files
 from gcrm.config.prepare import PrepareOptions
+from gcrm.data.completions import read_completions
 from gcrm.data.conversions import fetch_data
 from gcrm.data.report import report_on_data, report_on_made, warn_of_shared
 from gcrm.lineage.provenance import beside, write_provenance
 from gcrm.synthetic.problems import make_sets
+from gcrm.utils.errors import UserError
 from gcrm.utils.io import write_json, write_jsonl
 from gcrm.utils.logging import say
+from gcrm.utils.paths import is_local
 
 
 def run(options: PrepareOptions) -> None:
@@ -47,16 +50,40 @@ def run(options: PrepareOptions) -> None:
 
 
 def _check_prompt_lengths(options: PrepareOptions) -> None:
-    """Refuse questions that leave no room for a solution, if the base model is known."""
-    if options.base_model is not None and options.completions_data_path is not None:
-        from gcrm.modeling.prompt_lengths import check_prompt_lengths
+    """See that all questions leave room for a solution, counted in the base model's tokens.
 
-        check_prompt_lengths(
-            options.base_model,
-            options.completions_data_path,
-            options.benchmarks,
-            options.max_len,
-            options.max_problems,
+    Raises:
+        UserError: one leaves none, or a local base model has no tokenizer.
+    """
+    folder = options.completions_data_path
+    if options.base_model is None or folder is None:
+        return
+    from gcrm.modeling.loading import load_tokenizer
+    from gcrm.modeling.tokenization import Encoder
+
+    try:
+        tokenizer = load_tokenizer(options.base_model)
+    except UserError as error:
+        if is_local(options.base_model):
+            raise
+        say(f"prepare: the tokens of questions are not counted: {error}")
+        return
+    encoder, found = Encoder(tokenizer, options.max_len), []
+    for name in options.benchmarks:
+        questions = {
+            row["question"]
+            for split in get_args(Split)
+            if split == "greedy" or completion_files(folder, name, split)
+            for row in read_completions(folder, name, split, options.max_problems)
+        }
+        lengths = [len(encoder.prompt_ids(question)) for question in questions]
+        if long := sum(length >= options.max_len for length in lengths):
+            found.append(f"{name}: {long} of {len(lengths)}, the longest of {max(lengths)}")
+    if found:
+        raise UserError(
+            f"evaluate.max_len = {options.max_len} tokens leaves some questions no room for a "
+            f"solution ({'; '.join(found)}): raise it, if the model's context is longer, or take "
+            "their rows out of the files"
         )
 
 

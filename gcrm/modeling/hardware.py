@@ -1,4 +1,4 @@
-"""What the machine can do of what was asked for, said aloud where it is less."""
+"""The hardware that a stage uses; where the machine lacks what was asked for, one line says so."""
 
 import importlib.util
 import os
@@ -61,11 +61,8 @@ def choose_hardware(bf16: bool = False, flash_attn: bool = False) -> Hardware:
             f"torchrun --standalone --nproc-per-node {gpus} -m gcrm.…"
         )
     if not gpus:
-        # The Trainer asks DeepSpeed for its device, which looks for GPUs aloud unless it is told.
+        # Or DeepSpeed, which the Trainer asks for its device, looks for GPUs and reports on it.
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
         say(f"no GPU: computing on the CPU with {torch.get_num_threads()} thread(s)")
-    return Hardware(
-        device="cuda" if gpus else "cpu",
-        bf16=bf16,
-        attention="flash_attention_2" if flash_attn else "sdpa",
-    )
+    attention = "flash_attention_2" if flash_attn else "sdpa"
+    return Hardware("cuda" if gpus else "cpu", bf16, attention)

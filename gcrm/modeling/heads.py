@@ -1,6 +1,6 @@
 """Reward heads: the standard linear one, and the MLP of an ablation, which is not standard.
 
-Both are the module `score` of the model and compute in fp32: under bf16, rewards of similar
+Both are the module `score` of the model. They compute in fp32, since in bf16 rewards of similar
 completions would tie.
 """
 
@@ -15,7 +15,7 @@ from transformers import AutoModelForSequenceClassification, PretrainedConfig, P
 from gcrm.utils.errors import UserError
 
 MLP_KEY = "value_head_strategy"
-"""key of config.json that is "mlp" where the head is an MLP; linear heads have no such key"""
+"""key of config.json, "mlp" where the head is an MLP; absent for linear heads"""
 
 
 class Fp32Linear(nn.Linear):
@@ -23,22 +23,17 @@ class Fp32Linear(nn.Linear):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """As `nn.Linear`, without autocast."""
-        return linear_in_fp32(self, hidden)
-
-
-def linear_in_fp32(layer: nn.Linear, hidden: Tensor) -> Tensor:
-    """What a linear layer gives, computed in fp32."""
-    bias = None if layer.bias is None else layer.bias.float()
-    with torch.autocast(hidden.device.type, enabled=False):
-        return F.linear(hidden.float(), layer.weight.float(), bias)
+        bias = None if self.bias is None else self.bias.float()
+        with torch.autocast(hidden.device.type, enabled=False):
+            return F.linear(hidden.float(), self.weight.float(), bias)
 
 
 class MLPHead(Fp32Linear):
-    """Four linear layers with ReLU between them: widths h → h/2 → h/2 → h → 1, as the authors have.
+    """Four linear layers with ReLU between them, as the authors': h → h/2 → h/2 → h → 1.
 
-    The first layer is the module itself, so that the checkpoint's `score.weight` has a shape that
-    no linear head has: `AutoModelForSequenceClassification` refuses it instead of starting with a
-    new random head.
+    The first layer is the module itself, which gives the checkpoint's `score.weight` a shape that
+    no linear head has: `AutoModelForSequenceClassification` refuses it, instead of drawing a new
+    head.
     """
 
     def __init__(self, hidden_size: int):
@@ -67,20 +62,20 @@ class MLPHead(Fp32Linear):
 def compute_in_fp32(head: nn.Linear) -> None:
     """Let a standard head compute in fp32.
 
-    The method is replaced, not the module, so that the checkpoint stays standard and ZeRO-3 still
-    gathers the weight.
+    Its method is replaced, not the module: the checkpoint stays standard, and ZeRO-3 still gathers
+    the weight.
     """
     if not isinstance(head, Fp32Linear):
-        object.__setattr__(head, "forward", MethodType(linear_in_fp32, head))
+        object.__setattr__(head, "forward", MethodType(Fp32Linear.forward, head))
 
 
 def first_values(head: nn.Linear, seed: int, official: bool) -> list[Tensor]:
     """First values of the head's parameters, in their order; a function of the seed.
 
-    A linear head, and the last layer of an MLP, start with a standard deviation of
-    1 / (inputs + 1), as the authors' do. The hidden layers of an MLP start with He's
-    sqrt(2 / inputs), which keeps the scale of their inputs; `official` gives them the authors'
-    1 / (inputs + 1), by which the rewards of wide models start at nearly 0. Biases start at 0.
+    The standard deviation is 1 / (inputs + 1), as the authors', for a linear head and the last
+    layer of an MLP. For the hidden layers of an MLP it is He's sqrt(2 / inputs), which keeps the
+    scale of their inputs; with `official` it is the authors' 1 / (inputs + 1), by which the rewards
+    of wide models start near 0. Biases start at 0.
     """
     generator = torch.Generator().manual_seed(seed)
     layers = head.layers if isinstance(head, MLPHead) else [head]
@@ -117,6 +112,6 @@ def class_with_mlp_head(config: PretrainedConfig, source: str) -> type[PreTraine
             self.score = MLPHead(config.get_text_config().hidden_size)
             self.post_init()
 
-    # config.json names its class.
+    # config.json has the name of the class.
     WithMLPHead.__name__ = WithMLPHead.__qualname__ = f"{parent.__name__}WithMLPHead"
     return WithMLPHead

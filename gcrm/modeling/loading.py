@@ -1,11 +1,9 @@
 """Loading models: base models and reward models, from a hub id, a folder or a .gguf file.
 
-Weights are safetensors or GGUF; older `.bin` files go through torch's reader for weights alone,
-which runs no code of theirs. Code that comes with a model runs only where `trust_remote_code` asks
-for it.
+Weights are safetensors or GGUF; older `.bin` files are read by torch's reader for weights alone,
+which runs no code in them. Code that comes with a model runs only with `trust_remote_code`.
 """
 
-import json
 import os
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -26,11 +24,12 @@ from transformers.utils.hub import cached_file
 
 from gcrm.modeling.heads import MLP_KEY, MLPHead, class_with_mlp_head, first_values
 from gcrm.utils.errors import UserError
+from gcrm.utils.io import read_json
 from gcrm.utils.logging import say
 from gcrm.utils.paths import is_local
 
 FACTS = "reward_model.json"
-"""what training says of a reward model, beside its weights"""
+"""what `train` says of a reward model, beside its weights"""
 REASONS = {
     "ignore_mismatched_sizes": "the shapes of its weights are not those of its config.json",
     "contains custom code": "it comes with code of its own, which runs only where it is asked for: "
@@ -40,7 +39,7 @@ REASONS = {
     "Couldn't instantiate the backend tokenizer": "it has no tokenizer that can be read; expected "
     "tokenizer.json in its folder",
 }
-"""what transformers says where a model cannot be loaded, and what to make of it"""
+"""what transformers says where a model cannot be loaded, and what it means to the user"""
 
 
 def load_tokenizer(source: str, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
@@ -111,7 +110,7 @@ def load_reward_model(
 
     Raises:
         UserError: no model at `source`, weights are missing (the head's, say), or its pad token
-            is none, or EOS, so that pooling would read a wrong token.
+            is not set, or EOS, so that pooling would read a wrong token.
     """
     tokenizer = load_tokenizer(source, trust_remote_code)
     config = _load(AutoConfig, source, trust_remote_code=trust_remote_code)
@@ -127,11 +126,11 @@ def load_reward_model(
         trust_remote_code=trust_remote_code,
         output_loading_info=True,
     )
-    if info["missing_keys"] or info["unexpected_keys"]:
+    missing, unexpected = _some(info["missing_keys"]), _some(info["unexpected_keys"])
+    if missing or unexpected:
         raise UserError(
-            f"{source}: is not a whole reward model (missing weights: "
-            f"{_some(info['missing_keys'])}, unexpected: {_some(info['unexpected_keys'])}); give a "
-            "folder that `train` wrote"
+            f"{source}: is not a whole reward model (missing weights: {missing or 'none'}, "
+            f"unexpected: {unexpected or 'none'}); give a folder that `train` wrote"
         )
     check_head(model, source)
     check_vocabulary(model, max(tokenizer.get_vocab().values()) + 1, source)
@@ -148,7 +147,7 @@ def load_reward_model(
 def _some(keys: Iterable[str]) -> str:
     names = sorted(keys)
     rest = [f"and {len(names) - 5} more"] if len(names) > 5 else []
-    return ", ".join([*names[:5], *rest]) or "none"
+    return ", ".join([*names[:5], *rest])
 
 
 def read_facts(source: str) -> dict[str, Any]:
@@ -165,15 +164,7 @@ def read_facts(source: str) -> dict[str, Any]:
             _raise_exceptions_for_missing_entries=False,
             _raise_exceptions_for_connection_errors=False,
         )
-    if path is None or not Path(path).is_file():
-        return {}
-    try:
-        facts = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not readable as JSON ({error}); train the model anew") from None
-    if not isinstance(facts, dict):
-        raise UserError(f"{path}: expected a JSON object; train the model anew")
-    return facts
+    return read_json(Path(path), "train") if path and Path(path).is_file() else {}
 
 
 def check_head(model: PreTrainedModel, source: str) -> nn.Linear:
@@ -194,10 +185,10 @@ def check_head(model: PreTrainedModel, source: str) -> nn.Linear:
 
 
 def check_vocabulary(model: PreTrainedModel, tokens: int, source: str) -> None:
-    """See that the `tokens` of a tokenizer have embeddings.
+    """See that a model has embeddings for the `tokens` of its tokenizer.
 
     Raises:
-        UserError: there are fewer, as where a tokenizer lies beside another model.
+        UserError: it has fewer, as where the tokenizer is another model's.
     """
     embeddings = model.get_input_embeddings()
     assert isinstance(embeddings, nn.Embedding)
@@ -210,7 +201,7 @@ def check_vocabulary(model: PreTrainedModel, tokens: int, source: str) -> None:
 
 
 def _whole(weight: Tensor) -> AbstractContextManager[Any]:
-    """Within the block `weight` is whole, and the same in all processes, also under ZeRO-3."""
+    """Within the block `weight` is whole, and the same in all processes, under ZeRO-3 as well."""
     if not hasattr(weight, "ds_id"):
         return nullcontext()
     import deepspeed
@@ -222,7 +213,7 @@ def _whole(weight: Tensor) -> AbstractContextManager[Any]:
 
 
 def _give_pad_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Set a pad token that is not EOS or BOS: transformers pools the last token that is no pad."""
+    """Set a pad token other than EOS and BOS: transformers pools the last token that is no pad."""
     taken = (tokenizer.eos_token_id, tokenizer.bos_token_id)
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id in taken:
         if tokenizer.unk_token_id is not None and tokenizer.unk_token_id not in taken:
@@ -233,8 +224,8 @@ def _give_pad_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) 
     assert isinstance(embeddings, nn.Embedding)
     known = embeddings.num_embeddings
     needed = max(tokenizer.get_vocab().values()) + 1
-    if needed > known:  # tokens that were added to the tokenizer, and not to the model
-        # The library would draw the new rows at random.
+    if needed > known:  # tokens were added to the tokenizer, and not to the model
+        # New rows are 0; the library would draw them at random.
         weight = model.resize_token_embeddings(needed, mean_resizing=False).weight
         with torch.no_grad(), _whole(weight):
             weight[known:] = 0
@@ -243,7 +234,7 @@ def _give_pad_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) 
 
 
 def _load(auto_class: Any, source: str, **options: Any) -> Any:
-    # Or transformers asks the hub to convert weights that are no safetensors, in the user's name.
+    # Or transformers asks the hub, in the user's name, to convert weights that are no safetensors.
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
     path, folder = Path(source), source
     if path.suffix == ".gguf":
@@ -258,12 +249,12 @@ def _load(auto_class: Any, source: str, **options: Any) -> Any:
         )
     try:
         loaded = auto_class.from_pretrained(folder, **options)
-    except Exception as error:  # each format's reader has exceptions of its own
+    except Exception as error:  # each format's reader raises its own
         words = " ".join(str(error).split()) or type(error).__name__
         reason = next((told for said, told in REASONS.items() if said in words), words[:300])
         raise UserError(f"{source}: cannot be loaded as a model: {reason}") from None
     if "gguf_file" in options and hasattr(loaded, "hf_quantizer"):
-        # The weights are plain fp32 now; by these marks the Trainer would refuse to train them.
+        # The weights are plain fp32 now; with these marks the Trainer would refuse to train them.
         loaded.hf_quantizer, loaded.is_quantized = None, False
         del loaded.config.quantization_config
     return loaded

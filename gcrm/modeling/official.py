@@ -1,7 +1,7 @@
-"""`parity: official`: the three encodings of the paper's own code, one for each of its scripts.
+"""`parity: official`: the encodings of the paper's own code, one for each of its three scripts.
 
 Training appends `" " + eos` and truncates; evaluation appends nothing; representation appends
-nothing either, has another prompt and at most 1024 tokens. Prompts are the ones that the paper's
+nothing either, has another prompt and at most 1024 tokens. The prompts are those that the paper's
 base model was tuned with. A dialogue is rendered with the tokenizer's own chat template.
 """
 
@@ -14,11 +14,11 @@ _ROLE = "You're an expert Python programmer and mathematician."
 _HELP = "Help the user to solve this problem using code when necessary."
 _ANSWER = "Make sure to put the answer (and only answer) inside \\boxed{}."
 PROMPT_HEAD = f"  System:\n  {_ROLE}   {_HELP}   {_ANSWER}\n\nUser:\n"
-"""Before the question, in training and evaluation."""
+"""before the question, in training and evaluation"""
 REPRESENTATION_HEAD = f"System:\n{_ROLE} {_HELP} {_ANSWER}\n\nUser:\n"
-"""Before the question, in representation."""
+"""before the question, in representation"""
 PROMPT_TAIL = "\n\nAssistant:\n"
-"""Between question and completion."""
+"""between question and completion"""
 REPRESENTATION_MAX_LEN = 1024
 """longest prompt with completion in representation, in tokens"""
 
@@ -27,8 +27,8 @@ class OfficialEncoder(Encoder):
     """Encodes as the authors' scripts do.
 
     `start` of an `Encoded` is its length less n, the tokens of the completion tokenised alone: the
-    authors count from the end. So it may be a token or two off the true border, and in a truncated
-    sequence it lies in the prompt, or before it (negative) in training.
+    authors count from the end. So it can be a token or two off the true border; in a truncated
+    training sequence it lies in the prompt, or before it (negative).
     """
 
     def encode_many(self, texts: Iterable[tuple[Prompt, str]]) -> list[Encoded]:
@@ -44,11 +44,10 @@ class OfficialEncoder(Encoder):
 
     def encode_fitting(self, texts: Iterable[tuple[Prompt, str]]) -> list[Encoded | None]:
         """For training: with `" " + eos`; what is too long loses its end, and keeps an EOS."""
+        ending = " " + self.tokenizer.eos_token
         return [
             Encoded([*ids[: self.max_len][:-1], self.eos_id], min(len(ids), self.max_len) - alone)
-            for ids, alone in self._official(
-                texts, PROMPT_HEAD, ending=" " + self.tokenizer.eos_token
-            )
+            for ids, alone in self._official(texts, PROMPT_HEAD, ending)
         ]
 
     def encode_for_goal_state(self, texts: Iterable[tuple[Prompt, str]]) -> list[Encoded | None]:
@@ -69,14 +68,9 @@ class OfficialEncoder(Encoder):
         whole = [self._prompt(prompt, head) + completion + ending for prompt, completion in given]
         for text in whole:
             check_text(text)
-        alone = self.tokenizer(
-            [completion for _, completion in given],
-            add_special_tokens=False,
-            return_attention_mask=False,
-        )
-        together = self.tokenizer(whole, return_attention_mask=False)
-        counts = [len(ids) for ids in alone["input_ids"]]
-        return list(zip(together["input_ids"], counts, strict=True))
+        completions = [completion for _, completion in given]
+        alone = self.tokenizer(completions, add_special_tokens=False).input_ids
+        return list(zip(self.tokenizer(whole).input_ids, map(len, alone), strict=True))
 
     def _prompt(self, prompt: Prompt, head: str) -> str:
         if isinstance(prompt, str):

@@ -1,7 +1,8 @@
 """From a prompt and a completion to token ids: the one way, for every stage and the Python API.
 
-Prompt and completion are tokenised together, so that scores do not depend on which stage asked;
-EOS ends every completion and is part of it: the last partial reward is the reward.
+Prompt and completion are tokenised together, so that scores do not depend on the stage. EOS ends
+every completion and belongs to it: the last partial reward is the reward. What users write is text,
+even where it looks like a special token.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,32 +22,28 @@ PLAIN_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] | capitalize }}: {{ message['content'] }}\n\n"
     "{% endfor %}{% if add_generation_prompt %}Assistant:\n{% endif %}"
 )
-"""For tokenizers that bring no chat template; it is saved with the reward model.
+"""For tokenizers without a chat template; it is saved with the reward model.
 
 It ends with a new line, not with a space, which would be one token with a completion's first word.
 """
-
 FIXED_DATE = "{% macro strftime_now(format) %}26 Jul 2024{% endmacro %}"
-"""Some templates tell the model today's date, and scores would change from day to day."""
-
-Token = tuple[int, int, int]
-"""An id, and the characters [begin, end) of the text that it stands for."""
-
-Frame = tuple[str, Callable[[str], str]]
-"""What a chat template puts before a turn, and how it trims the turn's content."""
-
+"""Some templates show today's date, by which scores would change from day to day."""
 TEXTS_AT_ONCE = 1024
-"""The offsets of a token take more memory than its id, and are needed for a moment only."""
-
+"""texts tokenised in one call: offsets take more memory than ids, and are needed only briefly"""
 EDGE = "\u2003"
-"""White space of a kind that templates do not write themselves: it is gone where they trim."""
+"""White space that no template writes itself: where it is missing, the template trims contents."""
 TRIM: dict[tuple[bool, bool], Callable[[str], str]] = {
     (True, True): str,
     (False, True): str.lstrip,
     (True, False): str.rstrip,
     (False, False): str.strip,
 }
-"""By whether the white space before a content is left, and that after it."""
+"""how contents are trimmed, by whether EDGE is left before and after them"""
+
+Token = tuple[int, int, int]
+"""An id, and the characters [begin, end) of the text that it stands for."""
+Frame = tuple[str, Callable[[str], str]]
+"""The text that a chat template puts before a turn, and how it trims the turn's content."""
 
 
 @dataclass(frozen=True)
@@ -96,10 +93,9 @@ class Encoder:
         self.eos_id: int = tokenizer.eos_token_id
         bos = [tokenizer.bos_token_id]
         self._bos = bos if tokenizer("a").input_ids[:1] == bos else []
-        self._unknown_id = tokenizer.unk_token_id
         added = tokenizer.added_tokens_decoder
         self._special_ids = {id for id, token in added.items() if token.special}
-        self._rendered = lru_cache(maxsize=None)(self._render)
+        self._frames = lru_cache(maxsize=None)(self._render_frames)
 
     def encode(self, prompt: Prompt, completion: str) -> Encoded:
         """Encode one completion. See `encode_many`."""
@@ -111,7 +107,13 @@ class Encoder:
         Raises:
             PromptTooLong: a prompt has `max_len` tokens or more.
         """
-        return [self._finish(*parts) for parts in self._tokenise(list(texts))]
+        encoded = []
+        for ids, start in self._tokenise(list(texts)):
+            if start >= self.max_len:
+                raise self.too_long(ids, start)
+            kept = ids[: self.max_len - 1]
+            encoded.append(Encoded([*kept, self.eos_id], start, truncated=len(kept) < len(ids)))
+        return encoded
 
     def encode_fitting(self, texts: Iterable[tuple[Prompt, str]]) -> list[Encoded | None]:
         """As `encode_many`, with None for what does not fit into `max_len` whole."""
@@ -121,23 +123,17 @@ class Encoder:
         ]
 
     def encode_for_goal_state(self, texts: Iterable[tuple[Prompt, str]]) -> list[Encoded | None]:
-        """The completions whose states make a goal state, with None for those that do not fit."""
+        """Completions whose states make a goal state, with None for those that do not fit."""
         return self.encode_fitting(texts)
 
     def render(self, prompt: Prompt) -> str:
-        """The prompt's text, by the chat template."""
+        """The prompt as one text, by the chat template."""
         return self._layout(prompt, "")[0]
 
     def prompt_ids(self, prompt: Prompt) -> list[int]:
-        """The tokens that a completion follows, for sampling."""
+        """The tokens before a completion, for sampling."""
         ids, start = self._tokenise([(prompt, "")])[0]
         return ids[:start]
-
-    def _finish(self, ids: list[int], start: int) -> Encoded:
-        if start >= self.max_len:
-            raise self.too_long(ids, start)
-        kept = ids[: self.max_len - 1]
-        return Encoded([*kept, self.eos_id], start, truncated=len(kept) < len(ids))
 
     def too_long(self, ids: list[int], prompt_tokens: int) -> PromptTooLong:
         """The error of a prompt that has `max_len` tokens or more."""
@@ -148,31 +144,30 @@ class Encoder:
 
     def _tokenise(self, texts: list[tuple[Prompt, str]]) -> list[tuple[list[int], int]]:
         """Ids without EOS, and the index of the completion's first token, for each text."""
-        parts = range(0, len(texts), TEXTS_AT_ONCE)
-        return [ids for first in parts for ids in self._part(texts[first : first + TEXTS_AT_ONCE])]
-
-    def _part(self, texts: list[tuple[Prompt, str]]) -> list[tuple[list[int], int]]:
-        layouts = [self._layout(prompt, completion) for prompt, completion in texts]
-        for text, _, _ in layouts:
-            check_text(text)
-        # One call for all: the fast tokenizers work on many texts in parallel.
-        batch = self.tokenizer(
-            [text for text, _, _ in layouts],
-            add_special_tokens=False,
-            return_offsets_mapping=True,
-            return_attention_mask=False,
-        )
-        return [
-            self._split(text, spans, border, ids, offsets)
-            for (text, spans, border), ids, offsets in zip(
-                layouts, batch["input_ids"], batch["offset_mapping"], strict=True
+        found = []
+        for first in range(0, len(texts), TEXTS_AT_ONCE):
+            layouts = [self._layout(*text) for text in texts[first : first + TEXTS_AT_ONCE]]
+            for text, _, _ in layouts:
+                check_text(text)
+            # One call for all: fast tokenizers work on many texts in parallel.
+            batch = self.tokenizer(
+                [text for text, _, _ in layouts],
+                add_special_tokens=False,
+                return_offsets_mapping=True,
+                return_attention_mask=False,
             )
-        ]
+            found += [
+                self._split(*layout, [(id, *offset) for id, offset in zip(*tokens, strict=True)])
+                for layout, *tokens in zip(
+                    layouts, batch["input_ids"], batch["offset_mapping"], strict=True
+                )
+            ]
+        return found
 
     def _layout(self, prompt: Prompt, completion: str) -> tuple[str, list[range], int]:
         """The whole text, the spans of it that users wrote, and where the completion begins."""
         turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-        frames, tail = self._rendered(tuple(turn["role"] for turn in turns))
+        frames, tail = self._frames(tuple(turn["role"] for turn in turns))
         text, spans = "", []
         for turn, (before, trim) in zip(turns, frames, strict=True):
             content = trim(turn["content"])
@@ -183,7 +178,7 @@ class Encoder:
         border = len(text)
         return text + completion, [*spans, range(border, border + len(completion))], border
 
-    def _render(self, roles: tuple[str, ...]) -> tuple[list[Frame], str]:
+    def _render_frames(self, roles: tuple[str, ...]) -> tuple[list[Frame], str]:
         """What the chat template puts before turns of these roles, and after the last."""
         marks = [f"\ue000{i}\ue001" for i in range(len(roles))]
         messages = [
@@ -215,26 +210,20 @@ class Encoder:
         return frames, text
 
     def _split(
-        self,
-        text: str,
-        spans: Sequence[range],
-        border: int,
-        ids: list[int],
-        offsets: list[tuple[int, int]],
+        self, text: str, spans: Sequence[range], border: int, tokens: list[Token]
     ) -> tuple[list[int], int]:
-        """Turn special tokens in users' text into text, and find the completion's first token."""
-        tokens = [(id, *offset) for id, offset in zip(ids, offsets, strict=True)]
+        """The ids, special tokens in users' text as mere text, and the completion's first token."""
         if any(self._is_typed(token, text, spans) for token in tokens):
             tokens = self._disarm(tokens, text, spans)
-        # A token that straddles the border is counted in.
+        # A token that straddles the border belongs to the completion.
         start = next((i for i, (_, _, end) in enumerate(tokens) if end > border), len(tokens))
-        whole = [id for id, _, _ in tokens]
-        if self._bos and whole[:1] != self._bos:
-            return self._bos + whole, start + 1
-        return whole, start
+        ids = [id for id, _, _ in tokens]
+        if self._bos and ids[:1] != self._bos:
+            return self._bos + ids, start + 1
+        return ids, start
 
     def _is_typed(self, token: Token, text: str, spans: Sequence[range]) -> bool:
-        """Whether a special token, or a part of it, was written by a user."""
+        """Whether a user wrote a special token, or a part of it."""
         if not self._is_special(token, text):
             return False
         _, begin, end = token
@@ -247,8 +236,9 @@ class Encoder:
         id, begin, end = token
         if id not in self._special_ids:
             return False
-        # The token of unknown text is only special where its own name stands there.
-        return id != self._unknown_id or self.tokenizer.unk_token in text[begin:end]
+        # The token of unknown text is special only where its own name stands there.
+        unknown = self.tokenizer.unk_token_id
+        return id != unknown or self.tokenizer.unk_token in text[begin:end]
 
     def _disarm(self, tokens: list[Token], text: str, spans: Sequence[range]) -> list[Token]:
         """Tokenise what lies between the template's own special tokens as mere text."""
@@ -267,7 +257,7 @@ class Encoder:
         return disarmed
 
     def _reach(self, token: Token, text: str) -> tuple[int, int]:
-        """A special token's characters, with the white space beside it that it swallows."""
+        """The characters of a special token, with the white space that it swallows."""
         id, begin, end = token
         added = self.tokenizer.added_tokens_decoder.get(id)
         if added is not None and added.lstrip:
@@ -278,7 +268,7 @@ class Encoder:
 
     def _as_text(self, text: str, begin: int, end: int) -> list[Token]:
         """The tokens of text[begin:end], none of them special."""
-        with _as_part(self.tokenizer.backend_tokenizer, begin == 0) as backend:
+        with _without_special_tokens(self.tokenizer.backend_tokenizer, begin == 0) as backend:
             encoding = backend.encode(text[begin:end], add_special_tokens=False)
         tokens: list[Token] = []
         for id, (first, last) in zip(encoding.ids, encoding.offsets, strict=True):
@@ -290,17 +280,17 @@ class Encoder:
     def _letters(self, token: Token, text: str) -> list[Token]:
         _, begin, end = token
         letters = [
-            (letter.id, place, place + 1)
-            for place in range(begin, end)
-            for letter in self.tokenizer.backend_tokenizer.model.tokenize(text[place])
+            (letter.id, at, at + 1)
+            for at in range(begin, end)
+            for letter in self.tokenizer.backend_tokenizer.model.tokenize(text[at])
         ]
         return [letter for letter in letters if not self._is_special(letter, text)]
 
 
 @contextmanager
-def _as_part(backend: Tokenizer, at_start: bool) -> Iterator[Tokenizer]:
-    """The tokenizer, knowing no special tokens; and if the part that it is given is not the start
-    of a text, without the space that some put in front of one (CodeLlama's)."""
+def _without_special_tokens(backend: Tokenizer, at_start: bool) -> Iterator[Tokenizer]:
+    """The tokenizer, knowing no special tokens; and unless it is given the start of a text, without
+    the space that some tokenizers (CodeLlama's) put in front of a text."""
     first = backend.pre_tokenizer
     steps: list[pre_tokenizers.PreTokenizer] = [first]
     if isinstance(first, pre_tokenizers.Sequence):
@@ -335,7 +325,7 @@ def check_text(text: str) -> None:
     """Refuse text that no tokenizer reads.
 
     Raises:
-        UserError: half of a pair of characters.
+        UserError: half of a surrogate pair.
     """
     try:
         text.encode()

@@ -163,7 +163,7 @@ def test_a_reward_model_scores_by_its_parity(checkpoint):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("{", "not readable as JSON"), ("[]", "expected a JSON object"), ('{"parity": 3}', "is 3")],
+    [("{", "not valid JSON"), ("[]", "expected a JSON object"), ('{"parity": 3}', "is 3")],
 )
 def test_facts_that_cannot_be_used(checkpoint, content, message):
     facts = checkpoint / "reward_model.json"
