@@ -4,21 +4,23 @@ Data are counted in files that exist, and assumed for others. Tokens are estimat
 running a tokenizer would take longer than the answer is worth. No model is loaded.
 """
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from math import prod
 from pathlib import Path
-from typing import Any
+from statistics import fmean
 
 from gcrm.config.layout import Split
 from gcrm.config.run import Config
-from gcrm.utils.errors import UserError
+from gcrm.data.completions import iter_solutions
+from gcrm.data.preferences import columns_of, parse_pair
+from gcrm.data.sources import iter_rows
 
 CHARACTERS_PER_TOKEN = 3.0
 """measured with SmolLM2's tokenizer: 2.7 to 3.2 in solutions to word problems, 4.0 in dialogues"""
-SAMPLE_FIRST, SAMPLE_EACH = 200, 50
-"""The mean length is that of the first 200 rows and of every 50th row."""
+SAMPLE_ROWS = 1000
+"""The mean length of these first rows stands for all rows of a file."""
 EMBEDDINGS = ("embed_tokens", "wte", "wpe", "word_embeddings", "embed_in", "token_embd")
 """names of tables that are looked up, not multiplied"""
 LANGUAGE_HEADS = ("lm_head", "embed_out", "output")
@@ -47,7 +49,11 @@ class DataSize:
 
 
 def training_size(config: Config) -> DataSize | None:
-    """The preference pairs of a run before any cap; None if their number is unknown."""
+    """The preference pairs of a run before any cap; None if their number is unknown.
+
+    Raises:
+        UserError: a file cannot be read, or one of its first rows is broken.
+    """
     sizes = [_pairs_in(source) for source in config.preference_sources()]
     known = [size for size in sizes if size is not None]
     if len(known) < len(sizes):
@@ -68,6 +74,9 @@ def scored_size(config: Config) -> DataSize | None:
     """The completions that each reward model scores; None if their number is unknown.
 
     A held-out pair is two completions.
+
+    Raises:
+        UserError: a file cannot be read, or one of its first rows is broken.
     """
     sizes = [
         _completions_of(config, benchmark, split)
@@ -82,7 +91,7 @@ def scored_size(config: Config) -> DataSize | None:
 def _completions_of(config: Config, benchmark: str, split: Split) -> DataSize | None:
     files = config.completion_files(benchmark, split)
     if files and all(file.is_file() for file in files):
-        size = _sum(_measure(file, _solution_length) for file in files)
+        size = _sum(map(_solutions_in, files))
     elif problems := config.cost.sizes.get(benchmark):
         rows = problems * len(files)
         size = DataSize(rows, rows * config.cost.sequence_tokens, assumed=True)
@@ -104,75 +113,30 @@ def _sides_of(config: Config, heldout: str) -> DataSize | None:
 
 def _pairs_in(source: str) -> DataSize | None:
     path = Path(source)
-    known = path.suffix in (".jsonl", ".json", ".parquet") and path.is_file()
-    return _measure(path, _pair_length) if known else None
-
-
-def _measure(path: Path, length: Callable[[Any], int]) -> DataSize:
-    """Count the rows of a file; the mean `length` of some rows, in characters, stands for all.
-
-    Raises:
-        UserError: a row is of another kind or broken. (`prepare` says what is wrong with it.)
-    """
-    rows, sample = (_parquet_sample if path.suffix == ".parquet" else _jsonl_sample)(path)
+    if path.suffix not in (".jsonl", ".json", ".parquet") or not path.is_file():
+        return None
     lengths = []
-    for number, row in sample:
-        try:
-            lengths.append(length(json.loads(row) if isinstance(row, bytes) else row))
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-            raise UserError(
-                f"{path}: row {number}: is broken, or not of the kind that the config says; the "
-                "cost cannot be estimated"
-            ) from None
-    mean = sum(lengths) / len(lengths) if lengths else 0
-    return DataSize(rows, round(rows * mean / CHARACTERS_PER_TOKEN))
+    for number, row in islice(iter_rows(source), SAMPLE_ROWS):
+        pair = parse_pair(row, columns_of(source, row), f"{source}, row {number}")
+        lengths.append(2 * len(pair.question) + len(pair.chosen) + len(pair.rejected))
+    return _scaled(path, lengths)
 
 
-def _jsonl_sample(path: Path) -> tuple[int, list[tuple[int, Any]]]:
-    rows, sample = 0, []
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                rows += 1
-                if rows <= SAMPLE_FIRST or rows % SAMPLE_EACH == 0:
-                    sample.append((number, line))
-    return rows, sample
+def _solutions_in(file: Path) -> DataSize:
+    rows = islice(iter_solutions(file), SAMPLE_ROWS)
+    return _scaled(file, [len(row["question"] + row["generated_solution"]) for row in rows])
 
 
-def _parquet_sample(path: Path) -> tuple[int, list[tuple[int, Any]]]:
-    import pyarrow.parquet
+def _scaled(path: Path, lengths: list[int]) -> DataSize:
+    """The size of a file whose first rows have these lengths in characters."""
+    if path.suffix == ".parquet":
+        import pyarrow.parquet
 
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            first = next(file.iter_batches(batch_size=SAMPLE_FIRST), None)
-            rows = file.metadata.num_rows
-    except (OSError, ValueError, OverflowError, pyarrow.ArrowException) as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"{path}: not a readable Parquet file ({reason})") from None
-    return rows, list(enumerate([] if first is None else first.to_pylist(), start=1))
-
-
-def _solution_length(row: Mapping[str, Any]) -> int:
-    return len(row["question"]) + len(row["generated_solution"])
-
-
-def _pair_length(row: Mapping[str, Any]) -> int:
-    """Characters of both sides and their prompts; dialogues may already begin with the prompt."""
-    prompt = row.get("question", row.get("prompt"))
-    sides = [row.get("correct", row.get("chosen")), row.get("incorrect", row.get("rejected"))]
-    return sum(_length(side) + (0 if _begins(side, prompt) else _length(prompt)) for side in sides)
-
-
-def _begins(side: Any, prompt: Any) -> bool:
-    dialogues = isinstance(side, list) and isinstance(prompt, list)
-    return dialogues and side[: len(prompt)] == prompt
-
-
-def _length(text: Any) -> int:
-    """Characters of a text, or of the messages of a dialogue."""
-    if isinstance(text, list):
-        return sum(len(message["content"]) for message in text)
-    return len(text or "")
+        rows = pyarrow.parquet.read_metadata(path).num_rows
+    else:
+        with path.open("rb") as file:
+            rows = sum(1 for line in file if line.strip())
+    return DataSize(rows, round(rows * fmean(lengths) / CHARACTERS_PER_TOKEN))
 
 
 def _sum(sizes: Iterable[DataSize]) -> DataSize:

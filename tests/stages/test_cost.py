@@ -155,9 +155,9 @@ def test_pairs_are_counted_in_the_files(tmp_path: Path) -> None:
 
 
 def test_pairs_of_dialogues_are_counted(tmp_path: Path) -> None:
-    said = [{"role": "user", "content": "x" * 20}, {"role": "assistant", "content": "y" * 10}]
-    rows = [{"chosen": said, "rejected": "z" * 30}]
-    path = write_rows(tmp_path / "p.jsonl", rows)
+    asked = {"role": "user", "content": "x" * 20}
+    sides = [[asked, {"role": "assistant", "content": text}] for text in ("y" * 10, "z" * 10)]
+    path = write_rows(tmp_path / "p.jsonl", [{"chosen": sides[0], "rejected": sides[1]}])
     assert training_size(config(preferences=str(path))) == DataSize(1, 20)
 
 
@@ -173,17 +173,19 @@ def test_a_prompt_with_which_dialogues_begin_counts_once_a_side(tmp_path: Path) 
 def test_rows_that_cannot_be_counted_are_named(tmp_path: Path, content: str) -> None:
     path = tmp_path / "p.jsonl"
     path.write_text(content)
-    with pytest.raises(UserError, match=rf"{path}: row 1: is broken, or not of the kind"):
+    with pytest.raises(UserError, match=rf"{path}, (row|line) 1: "):
         training_size(config(preferences=str(path)))
     (tmp_path / "p.parquet").write_bytes(content.encode())
     with pytest.raises(UserError, match="not a readable Parquet file"):
         training_size(config(preferences=str(tmp_path / "p.parquet")))
 
 
-def test_an_empty_table_has_no_pairs(tmp_path: Path) -> None:
-    path = tmp_path / "p.parquet"
-    pyarrow.parquet.write_table(pyarrow.table({"question": [], "correct": []}), path)
-    assert training_size(config(preferences=str(path))) == DataSize(0, 0)
+def test_the_first_rows_stand_for_all(tmp_path: Path) -> None:
+    row = {"question": "x" * 30, "correct": "y" * 60, "incorrect": "z" * 90}
+    path = write_rows(tmp_path / "p.jsonl", [row] * 3000)
+    with path.open("a") as file:
+        file.write("\n\nnot read\n")
+    assert training_size(config(preferences=str(path))) == DataSize(3001, 3001 * 70)
 
 
 def test_pairs_that_are_not_here_are_assumed_or_unknown() -> None:
