@@ -1,7 +1,9 @@
 """Stage `sample`: draws solutions to a set of problems from a base model, and labels them."""
 
 import hashlib
+import math
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gcrm.cli import run_stage
@@ -31,54 +33,48 @@ def run(options: SampleOptions) -> None:
     model = load_language_model(options.model, options.trust_remote_code)
     check_vocabulary(model, tokenizer.vocab_size, options.model)
     questions = [problem["question"] for problem in problems]
-    name = options.save_dir.name
     drawn = questions * options.num_samples
-    batches = -(-len(questions) // options.batch_size) + -(-len(drawn) // options.batch_size)
-    progress = Progress(f"sample {name}", batches, "batch")
-
-    def solve(prompts: list[str], temperature: float | None) -> "list[Generated]":
-        return generate(
-            model,
-            tokenizer,
-            prompts,
-            temperature=temperature,
-            max_new_tokens=options.max_new_tokens,
-            batch_size=options.batch_size,
-            seed=_seed(options),
-            advance=progress.advance,
-        )
-
-    files = {"greedy": label(problems, solve(questions, None))}
-    samples = solve(drawn, options.temperature)
+    batches = sum(math.ceil(len(texts) / options.batch_size) for texts in (questions, drawn))
+    progress = Progress(f"sample {options.save_dir.name}", batches, "batch")
+    solve = partial(
+        generate,
+        model,
+        tokenizer,
+        max_new_tokens=options.max_new_tokens,
+        batch_size=options.batch_size,
+        seed=_seed(options),
+        advance=progress.advance,
+    )
+    greedy = solve(questions, temperature=None)
+    files = {"greedy": label(problems, greedy)}
+    samples = solve(drawn, temperature=options.temperature)
     for k in range(options.num_samples):
         part = samples[k * len(problems) : (k + 1) * len(problems)]
         files[f"rs{k}"] = label(problems, part)
-    for split, rows in files.items():
-        write_jsonl(options.save_dir / f"output-{split}.jsonl", rows)
+    _write(files, options)
+
+
+def _write(files: dict[str, list[Row]], options: SampleOptions) -> None:
+    """Write the files of a base model's solutions, and report how many are correct."""
+    paths = {split: options.save_dir / f"output-{split}.jsonl" for split in files}
+    for split, path in paths.items():
+        write_jsonl(path, files[split])
     discard_samples(options.save_dir, options.num_samples)
-    accuracies = {
-        split: sum(row["is_correct"] for row in rows) / len(rows) for split, rows in files.items()
-    }
-    say(
-        f"sample {name}: {accuracies.pop('greedy'):.1%} of the greedy solutions correct"
-        + (
-            f", {sum(accuracies.values()) / len(accuracies):.1%} of the samples"
-            if accuracies
-            else ""
-        )
-    )
+    shares = [sum(row["is_correct"] for row in rows) / len(rows) for rows in files.values()]
+    text = f"sample {options.save_dir.name}: {shares[0]:.1%} of the greedy solutions correct"
+    say(text + (f", {sum(shares[1:]) / len(shares[1:]):.1%} of the samples" if shares[1:] else ""))
     write_provenance(
         options.save_dir / "provenance.json",
         options,
         inputs=[options.problems, options.model],
-        outputs=[options.save_dir / f"output-{split}.jsonl" for split in files],
+        outputs=list(paths.values()),
     )
 
 
 def label(problems: Sequence[Row], solutions: "Sequence[Generated]") -> list[Row]:
-    """Rows of completions: what was answered, and whether that is what was expected.
+    """Rows of completions: the predicted answer, and whether it is the expected one.
 
-    A solution that was cut off has no answer: what it said so far need not be its last word.
+    A solution that was cut off has no answer: an answer so far need not be the final one.
     """
     rows = []
     for problem, solution in zip(problems, solutions, strict=True):
@@ -97,7 +93,7 @@ def label(problems: Sequence[Row], solutions: "Sequence[Generated]") -> list[Row
 
 
 def _seed(options: SampleOptions) -> int:
-    """A seed of its own for each set of problems, so that no two sets share their draws."""
+    """A different seed for each set of problems, so that no two sets share their draws."""
     text = f"{options.data_seed} {options.problems.stem}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4])
 

@@ -1,6 +1,6 @@
 """Solutions drawn from a language model: greedy, or sampled at a temperature."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from gcrm.utils.errors import UserError
 
 @dataclass(frozen=True)
 class Generated:
-    """What a model wrote after a prompt, and whether it came to an end by itself."""
+    """What a model wrote after a prompt, and whether it ended by itself (with an EOS token)."""
 
     text: str
     finished: bool
@@ -33,40 +33,35 @@ def generate(
 ) -> list[Generated]:
     """One solution for each prompt, in the prompts' order; repeat a prompt for several.
 
-    Prompts are batched by length, and padded on the left so that all go on at the same position.
-    The same seed gives the same solutions if prompts and batch size are the same, too.
+    Prompts are batched by length, and padded on the left so that all continue at the same position.
+    The same seed gives the same solutions if prompts and batch size are the same too.
 
     Args:
-        temperature: of the softmax that is drawn from (the whole of it, no top-k or top-p); None
-            for greedy decoding.
+        temperature: softmax temperature, without top-k or top-p; None for greedy decoding.
         max_new_tokens: longest solution, in tokens.
         advance: called with 1 after each batch.
 
     Raises:
-        UserError: a prompt with its solution may be longer than the model's context, or the model
-            answers with what is no number.
+        UserError: a prompt with its solution may be longer than the model's context, or the
+            model's logits are not finite.
     """
     set_seed(seed)
     encoder = Encoder(tokenizer, max_len=1)  # prompts are encoded whole, whatever max_len is
     encoded = {prompt: encoder.prompt_ids(prompt) for prompt in dict.fromkeys(prompts)}
-    _check_context(model, max((len(ids) for ids in encoded.values()), default=0), max_new_tokens)
-    _check_weights(model, min(encoded.values(), key=len, default=[]))
+    _check(model, encoded.values(), max_new_tokens)
     ends = _end_ids(model, tokenizer)
-    pad = ends[0]  # seen by no one, and it has an embedding, which a tokenizer's own pad may lack
+    pad = ends[0]  # masked; it has an embedding, which a tokenizer's own pad may lack
     order = sorted(range(len(prompts)), key=lambda i: len(encoded[prompts[i]]))
+    sampling: dict[str, Any]
+    if temperature is None:
+        sampling = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+    else:
+        sampling = {"do_sample": True, "temperature": temperature, "top_p": 1.0, "top_k": 0}
     decode: Any = model.generate  # its declared type fits no declared model
     solutions: dict[int, Generated] = {}
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
         ids, mask = _left_padded([encoded[prompts[i]] for i in batch], pad)
-        sampling: dict[str, Any] = {
-            "do_sample": False,
-            "temperature": None,
-            "top_p": None,
-            "top_k": None,
-        }
-        if temperature is not None:
-            sampling = {"do_sample": True, "temperature": temperature, "top_p": 1.0, "top_k": 0}
         written = decode(
             input_ids=ids.to(model.device),
             attention_mask=mask.to(model.device),
@@ -83,7 +78,9 @@ def generate(
     return [solutions[i] for i in range(len(prompts))]
 
 
-def _check_context(model: PreTrainedModel, longest: int, max_new_tokens: int) -> None:
+def _check(model: PreTrainedModel, prompts: Collection[list[int]], max_new_tokens: int) -> None:
+    """Refuse prompts longer than the context, and a model with broken weights."""
+    longest = max(map(len, prompts), default=0)
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if context is not None and longest + max_new_tokens > context:
         raise UserError(
@@ -91,10 +88,10 @@ def _check_context(model: PreTrainedModel, longest: int, max_new_tokens: int) ->
             f"the context of {model.name_or_path}, {context} tokens; lower max_new_tokens, or "
             "leave the problem out"
         )
-
-
-def _check_weights(model: PreTrainedModel, prompt: list[int]) -> None:
-    if prompt and not model(torch.tensor([prompt], device=model.device)).logits.isfinite().all():
+    shortest = min(prompts, key=len, default=[])
+    if not shortest:
+        return
+    if not model(torch.tensor([shortest], device=model.device)).logits.isfinite().all():
         raise UserError(
             f"{model.name_or_path}: its logits are not finite: its weights are broken, or "
             "overflow; give another base model"
@@ -111,7 +108,7 @@ def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list
 
 def _left_padded(rows: Sequence[list[int]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Ids and mask, (rows, longest)."""
-    longest = max(map(len, rows))
-    ids = torch.tensor([[pad] * (longest - len(row)) + row for row in rows])
-    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
-    return ids, mask
+    missing = [max(map(len, rows)) - len(row) for row in rows]
+    ids = [[pad] * count + row for count, row in zip(missing, rows, strict=True)]
+    mask = [[0] * count + [1] * len(row) for count, row in zip(missing, rows, strict=True)]
+    return torch.tensor(ids), torch.tensor(mask)

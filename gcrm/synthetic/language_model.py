@@ -1,4 +1,4 @@
-"""A tiny language model from nothing: its word-level tokenizer, its weights, its pretraining."""
+"""A tiny language model from scratch: its word-level tokenizer, its weights, its pretraining."""
 
 import logging
 import os
@@ -32,17 +32,17 @@ from gcrm.utils.errors import UserError
 from gcrm.utils.logging import Progress, say
 
 PAD, EOS, UNKNOWN = "<pad>", "<eos>", "<unk>"
-# The newline parts a question from its solution; it is no token, since white space only separates.
+# A newline separates question and solution; it is no token, since white space only separates.
 CHAT_TEMPLATE = "{% for message in messages %}{{ message['content'] }}\n{% endfor %}"
 MAX_LEN = 128
 """longest question with solution, in tokens"""
 BATCHES_SORTED_TOGETHER = 8
 IGNORED = -100
-"""label of tokens that count for no loss, as transformers has it"""
+"""label of tokens outside the loss, as in transformers"""
 
 
 def make_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
-    """A tokenizer that has each word of the texts (what white space parts) as one token."""
+    """A tokenizer with each word of the texts (separated by white space) as one token."""
     words = {word for text in texts for word in text.split()} - {PAD, EOS, UNKNOWN}
     # Numbers first and in order: nothing depends on it, but the vocabulary reads well.
     in_order = sorted(
@@ -95,14 +95,14 @@ def pretrain(
     """Train a model on (question, solution) in place; the loss counts the solutions' tokens only.
 
     Returns:
-        The mean loss over all steps (`train_loss`) and over the last ones (`loss`), nats a token;
-        and how many examples were left out, for they are longer than MAX_LEN (`too_long`).
+        The mean loss over all steps (`train_loss`) and over the last ones (`loss`), in nats a token;
+        and how many examples were left out as longer than MAX_LEN (`too_long`).
 
     Raises:
         UserError: all of them are.
     """
     if not torch.cuda.is_available():
-        # The Trainer asks DeepSpeed, if it is installed, which prints a warning unless it is told.
+        # Or DeepSpeed, which the Trainer imports if it is installed, prints a warning.
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     rows = _encode(tokenizer, examples)
     too_long = len(examples) - len(rows)
@@ -149,7 +149,7 @@ def pretrain(
 def _encode(
     tokenizer: PreTrainedTokenizerFast, examples: Sequence[tuple[str, str]]
 ) -> list[dict[str, Any]]:
-    """Token ids, labels for the solution and its EOS; what is longer than MAX_LEN is left out."""
+    """Token ids, and labels for the solution and its EOS; longer examples than MAX_LEN are dropped."""
     encoded = Encoder(tokenizer, MAX_LEN).encode_fitting(examples)
     return [
         {"input_ids": one.input_ids, "labels": [IGNORED] * one.start + one.input_ids[one.start :]}
@@ -161,9 +161,9 @@ def _encode(
 def _order(
     rows: Sequence[dict[str, Any]], steps: int, batch_size: int, rng: random.Random
 ) -> list[int]:
-    """Indices of `steps` batches, each of rows alike in length, so that little is padding.
+    """Indices of `steps` batches, each of rows of similar length, so that little is padding.
 
-    Epochs are shuffled; within a few batches' worth of rows these are sorted by length and cut into
+    Epochs are shuffled; a few batches' worth of rows at a time are sorted by length and cut into
     batches, which are shuffled again.
     """
     window = BATCHES_SORTED_TOGETHER * batch_size

@@ -1,18 +1,270 @@
-"""Sets of made word problems, all different; and the answer that a solution to one gives."""
+"""Made word problems: seven families, sets of them in which no question comes twice.
+
+All text is words and whole numbers from 0 to 60, separated by single spaces, so that a number can
+be one token of a small vocabulary; a tiny model can then learn arithmetic in minutes. A solution
+works in steps, `12 + 9 = 21 . 21 * 2 = 42 . answer 42`, and no step leaves 0 to 60.
+
+The errors of a base model should be ones that preference pairs can correct. So the words for an
+operation are common (`buys`, `loses`, `+`) or rare (`earns`, `lends`, `joined`), and a base model
+that has seldom read the rare ones is unsure of their meaning. Numbers are small in most families,
+so that slips of arithmetic, which show no pattern, are few; gsm-hard, mawps and asdiv have larger
+ones.
+"""
 
 import random
 import re
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 
 from gcrm.config.prepare import PrepareOptions
 from gcrm.data.questions import question_key
-from gcrm.synthetic.problem_families import FAMILIES, Draft, OutOfRange, Problem
 from gcrm.utils.errors import UserError
 from gcrm.utils.io import Row
 
-DRAFTS_PER_PROBLEM = 1_000
+LARGEST = 60
+EASY = 40
+"""largest result of a step in most families"""
+NAMES = ("ann", "bob", "cara", "dan", "eve", "finn")
+ITEMS = ("coins", "pens", "cards", "books", "eggs", "cups")
+LETTERS = ("x", "y", "n")
+VERBS = {"+": ("buys", "finds", "gets"), "-": ("loses", "sells", "gives")}
+RARE_VERBS = {
+    "+": ("earns", "wins", "picks", "collects", "borrows", "receives", "gains", "makes"),
+    "-": ("eats", "drops", "breaks", "lends", "throws", "spends", "burns", "hides"),
+}
+RARE_OPERATORS = {
+    "+": ("plus", "with", "joined"),
+    "-": ("minus", "less", "without"),
+    "*": ("times", "by", "of"),
+}
 HARDER = ("gsm8k", "math", "svamp")
 """families twice as frequent in pretraining, so that the base model solves a good part of each"""
+DRAFTS_PER_PROBLEM = 1_000
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A question, its answer, and a solution in steps that ends with `answer <expected_answer>`."""
+
+    question: str
+    expected_answer: str
+    solution: str
+
+
+class OutOfRange(Exception):
+    """A step of a draft has no whole result in range: the draft is discarded."""
+
+
+@dataclass
+class Draft:
+    """A problem in the making: its source of chance and words, and the steps worked so far."""
+
+    rng: random.Random
+    rare_words: float
+    steps: list[str] = field(default_factory=list)
+
+    def step(self, left: int, operation: str, right: int, largest: int = EASY) -> int:
+        """Compute and write down one step.
+
+        Raises:
+            OutOfRange: the result is not a whole number from 0 to `largest`.
+        """
+        result = compute(left, operation, right, largest)
+        self.steps.append(f"{left} {operation} {right} = {result} .")
+        return result
+
+    def verb(self, operation: str) -> str:
+        """What someone does that adds or takes away."""
+        rare = self.rng.random() < self.rare_words
+        return self.rng.choice((RARE_VERBS if rare else VERBS)[operation])
+
+    def operator(self, operation: str) -> str:
+        """An operation in an expression: its sign, or a rare word for it."""
+        rare = operation in RARE_OPERATORS and self.rng.random() < self.rare_words
+        return self.rng.choice(RARE_OPERATORS[operation]) if rare else operation
+
+    def problem(self, question: str, answer: int) -> Problem:
+        """The finished problem."""
+        return Problem(question, str(answer), " ".join([*self.steps, f"answer {answer}"]))
+
+
+def compute(left: int, operation: str, right: int, largest: int = EASY) -> int:
+    """The result of one step.
+
+    Raises:
+        OutOfRange: it is not a whole number from 0 to `largest`.
+    """
+    if operation == "/":
+        result = left // right if right and left % right == 0 else -1
+    else:
+        result = {"+": left + right, "-": left - right, "*": left * right}[operation]
+    if not 0 <= result <= largest:
+        raise OutOfRange
+    return result
+
+
+def _story(draft: Draft, smallest: int, largest: int, largest_result: int) -> Problem:
+    """Someone has things, and what happens to them takes three steps to work out."""
+    rng = draft.rng
+    name, item = rng.choice(NAMES), rng.choice(ITEMS)
+    total = rng.randint(smallest, largest)
+    text = [f"{name} has {total} {item} ."]
+    while len(draft.steps) < 3:
+        operation, count = "+", rng.randint(smallest, largest)
+        kind = rng.choice(("+", "-", "+", "-", "+", "-", "bags", "twice", "half"))
+        if kind in "+-":
+            operation = kind
+            text.append(f"{draft.verb(kind)} {count} .")
+        elif kind == "bags":
+            bags, each = rng.randint(2, 9), rng.randint(2, 9)
+            text.append(f"buys {bags} bags of {each} .")
+            count = draft.step(bags, "*", each, largest_result)
+        else:
+            operation, count = ("*", 2) if kind == "twice" else ("/", 2)
+            text.append(f"then has {kind} as many .")
+        total = draft.step(total, operation, count, largest_result)
+    if len(draft.steps) > 3:
+        raise OutOfRange
+    text.append(f"how many {item} now ?")
+    return draft.problem(" ".join(text), total)
+
+
+def _math(draft: Draft) -> Problem:
+    """An expression of two operations, one of them in brackets."""
+    rng = draft.rng
+    inner, outer = rng.choice("++--**/"), rng.choice("++--**/")
+    first, second = _operand(rng, inner), _operand(rng, inner)
+    bracket = f"( {first} {draft.operator(inner)} {second} )"
+    value = draft.step(first, inner, second)
+    third, sign = _operand(rng, outer), draft.operator(outer)
+    if rng.random() < 0.5:
+        return draft.problem(f"what is {bracket} {sign} {third} ?", draft.step(value, outer, third))
+    return draft.problem(f"what is {third} {sign} {bracket} ?", draft.step(third, outer, value))
+
+
+def _operand(rng: random.Random, operation: str) -> int:
+    return rng.randint(2, 9) if operation in "*/" else rng.randint(2, 20)
+
+
+def _mawps(draft: Draft) -> Problem:
+    """One step or two, with larger numbers."""
+    rng = draft.rng
+    name, other = rng.sample(NAMES, 2)
+    item = rng.choice(ITEMS)
+    first, second, third = (rng.randint(2, 50) for _ in range(3))
+    bags, each = rng.randint(2, 9), rng.randint(2, 9)
+    kind = rng.choice(("all", "change", *["two changes"] * 3, "bags and all"))
+    if kind == "all":
+        text = f"{name} has {first} {item} . {other} has {second} {item} . how many in all ?"
+        return draft.problem(text, draft.step(first, "+", second, LARGEST))
+    if kind == "bags and all":
+        text = f"{name} has {bags} bags of {each} {item} . {other} has {first} {item} ."
+        answer = draft.step(draft.step(bags, "*", each, LARGEST), "+", first, LARGEST)
+        return draft.problem(f"{text} how many in all ?", answer)
+    operation = rng.choice("+-")
+    text = f"{name} has {first} {item} . {name} {draft.verb(operation)} {second} {item} ."
+    answer = draft.step(first, operation, second, LARGEST)
+    if kind == "two changes":
+        operation = rng.choice("+-")
+        text += f" then {name} {draft.verb(operation)} {third} {item} ."
+        answer = draft.step(answer, operation, third, LARGEST)
+    return draft.problem(f"{text} how many has {name} ?", answer)
+
+
+def _asdiv(draft: Draft) -> Problem:
+    """Comparisons of what two people have, with larger numbers."""
+    rng = draft.rng
+    name, other = rng.sample(NAMES, 2)
+    item = rng.choice(ITEMS)
+    first = rng.randint(2, 50)
+    kind = rng.choice(("more", "less", "times", "half"))
+    count = rng.randint(2, 9 if kind == "times" else 40)
+    compared, operation, number = {
+        "more": (f"{count} more than", "+", count),
+        "less": (f"{count} less than", "-", count),
+        "times": (f"{count} times as many as", "*", count),
+        "half": ("half as many as", "/", 2),
+    }[kind]
+    text = f"{name} has {first} {item} . {other} has {compared} {name} ."
+    second = draft.step(first, operation, number, LARGEST)
+    question = rng.choice(("all", "difference", "change", "change"))
+    if question == "all":
+        return draft.problem(f"{text} how many in all ?", draft.step(first, "+", second, LARGEST))
+    if question == "difference":
+        answer = draft.step(max(first, second), "-", min(first, second), LARGEST)
+        return draft.problem(f"{text} how many more has one ?", answer)
+    operation, change = rng.choice("+-"), rng.randint(2, 40)
+    text += f" {other} {draft.verb(operation)} {change} {item} . how many has {other} ?"
+    return draft.problem(text, draft.step(second, operation, change, LARGEST))
+
+
+def _algebra222(draft: Draft) -> Problem:
+    """A linear equation in one unknown, or the sum and the difference of two."""
+    rng = draft.rng
+    letter = rng.choice(LETTERS)
+    unknown, factor, shift = rng.randint(2, 20), rng.randint(2, 9), rng.randint(2, 30)
+    plus, minus, times = (draft.operator(operation) for operation in "+-*")
+    kind = rng.choice(("add", "subtract", "bracket", "both", "quotient", "pair"))
+    if kind in ("add", "subtract"):
+        sign, word, inverse = ("+", plus, "-") if kind == "add" else ("-", minus, "+")
+        total = compute(factor * unknown, sign, shift)
+        text = f"{factor} {times} {letter} {word} {shift} = {total}"
+        answer = draft.step(draft.step(total, inverse, shift), "/", factor)
+    elif kind == "bracket":
+        total = compute(unknown + shift, "*", factor)
+        text = f"{factor} {times} ( {letter} {plus} {shift} ) = {total}"
+        answer = draft.step(draft.step(total, "/", factor), "-", shift)
+    elif kind == "both":
+        more = rng.randint(2, 9)
+        total = compute(factor + more, "*", unknown)
+        text = f"{factor} {times} {letter} {plus} {more} {times} {letter} = {total}"
+        answer = draft.step(total, "/", draft.step(factor, "+", more))
+    elif kind == "quotient":
+        result = compute(unknown, "+", shift)
+        text = f"{letter} / {factor} {plus} {shift} = {result}"
+        answer = draft.step(draft.step(result, "-", shift), "*", factor)
+    else:
+        total, difference = compute(unknown, "+", shift), compute(unknown, "-", shift)
+        text = f"{letter} {plus} z = {total} and {letter} {minus} z = {difference}"
+        answer = draft.step(draft.step(total, "+", difference), "/", 2)
+    return draft.problem(f"{text} . what is {letter} ?", answer)
+
+
+def _svamp(draft: Draft) -> Problem:
+    """One step or two, with a number that has nothing to do with the question."""
+    rng = draft.rng
+    name, other = rng.sample(NAMES, 2)
+    item, idle = rng.sample(ITEMS, 2)
+    total, count, distraction = (rng.randint(2, 30) for _ in range(3))
+    # Its place and its owner vary, so that counting words is not enough.
+    distracting = rng.choice(
+        (f"{name} has {distraction} {idle} .", f"{other} has {distraction} {item} .")
+    )
+    text = [f"{name} has {total} {item} ."]
+    text.insert(rng.randint(0, 1), distracting)
+    operation = rng.choice("+-*")
+    if operation == "*":
+        bags, each = rng.randint(2, 9), rng.randint(2, 9)
+        text.append(f"{name} buys {bags} bags of {each} {item} .")
+        answer = draft.step(total, "+", draft.step(bags, "*", each))
+    else:
+        text.append(f"{name} {draft.verb(operation)} {count} {item} .")
+        answer = draft.step(total, operation, count)
+    text.append(f"how many {item} has {name} ?")
+    return draft.problem(" ".join(text), answer)
+
+
+FAMILIES: dict[str, Callable[[Draft], Problem]] = {
+    "gsm8k": lambda draft: _story(draft, 2, 20, EASY),
+    "math": _math,
+    "gsm-hard": lambda draft: _story(draft, 8, 40, LARGEST),
+    "mawps": _mawps,
+    "asdiv": _asdiv,
+    "algebra222": _algebra222,
+    "svamp": _svamp,
+}
+"""what drafts a problem of each family; it may raise OutOfRange"""
 
 
 def make_sets(options: PrepareOptions) -> dict[str, list[Row]]:

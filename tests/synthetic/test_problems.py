@@ -7,8 +7,7 @@ import pytest
 
 from gcrm.config import prepare
 from gcrm.data.questions import question_key
-from gcrm.synthetic.problem_families import FAMILIES, LARGEST, Problem
-from gcrm.synthetic.problems import make_problems, predicted_answer
+from gcrm.synthetic.problems import FAMILIES, LARGEST, Problem, make_problems, predicted_answer
 from gcrm.utils.errors import UserError
 
 # What the words mean, told again here, so that a word on the wrong list would show.
