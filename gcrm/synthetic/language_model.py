@@ -95,8 +95,8 @@ def pretrain(
     """Train a model on (question, solution) in place; the loss counts the solutions' tokens only.
 
     Returns:
-        The mean loss over all steps (`train_loss`) and over the last ones (`loss`), in nats a token;
-        and how many examples were left out as longer than MAX_LEN (`too_long`).
+        Mean loss over all steps (`train_loss`) and over the last ones (`loss`), in nats a token,
+        and the number of examples left out as longer than MAX_LEN (`too_long`).
 
     Raises:
         UserError: all of them are.
@@ -149,7 +149,7 @@ def pretrain(
 def _encode(
     tokenizer: PreTrainedTokenizerFast, examples: Sequence[tuple[str, str]]
 ) -> list[dict[str, Any]]:
-    """Token ids, and labels for the solution and its EOS; longer examples than MAX_LEN are dropped."""
+    """Token ids, labels for the solution and its EOS; what is longer than MAX_LEN is dropped."""
     encoded = Encoder(tokenizer, MAX_LEN).encode_fitting(examples)
     return [
         {"input_ids": one.input_ids, "labels": [IGNORED] * one.start + one.input_ids[one.start :]}
