@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from gcrm.config.base import Settings
-from gcrm.config.metrics import StatisticsSettings
+from gcrm.config.metrics import MetricsSettings
 from gcrm.config.types import OutputFile
 from gcrm.utils.io import duplicates
 
@@ -55,27 +55,16 @@ def split_pair(pair: str) -> tuple[str, str]:
     return variant, baseline
 
 
-class CompareOptions(CompareSettings, StatisticsSettings):
+class CompareOptions(CompareSettings, MetricsSettings):
     """Compare variants on the same completions of one benchmark: paired differences, intervals, p.
 
-    With --pair_scores, on the same pairs of one held-out preference set. Reads the Parquet files of
-    all variants and seeds, whose paths say of which model they are. Intervals take seeds in, where
-    there are several.
+    Or on the same pairs of one held-out preference set. Reads the Parquet files of all variants and
+    seeds, whose paths name their models. Where there are several seeds, intervals take them in.
     """
 
-    scores: list[Path] = []
-    """scores of greedy solutions: <variant>/seed<k>/<benchmark>/<split>/scores.parquet"""
+    scores: list[Path] = Field(min_length=1)
+    """scores of greedy solutions or pairs: <variant>/seed<k>/<benchmark>/<split>/scores.parquet"""
     sample_scores: list[Path] = []
-    """the sampled solutions' scores, for the votes; of all models, or of none"""
-    pair_scores: list[Path] = []
-    """scores of held-out pairs: <variant>/seed<k>/<set>/pairs/scores.parquet"""
+    """scores of sampled solutions, for the votes; of all models, or of none"""
     output: OutputFile
     """JSON file for the comparisons"""
-
-    @model_validator(mode="after")
-    def _one_way_in(self) -> "CompareOptions":
-        if bool(self.scores) == bool(self.pair_scores):
-            raise ValueError("give either --scores or --pair_scores")
-        if self.pair_scores and self.sample_scores:
-            raise ValueError("--sample_scores goes with --scores")
-        return self

@@ -12,7 +12,6 @@ from typing import Any
 
 from gcrm.config.base import Settings
 from gcrm.config.layout import PAIRS, RESULTS, wildcards_of
-from gcrm.config.metrics import PAIR_SETTINGS, StatisticsSettings
 from gcrm.config.run import Config
 from gcrm.config.train import NO_MATTER
 from gcrm.config.types import Role, role_of
@@ -205,8 +204,7 @@ def _export(config: Config, wildcards: Wildcards, result: Path) -> Given:
 
 def _metrics(config: Config, wildcards: Wildcards, result: Path) -> Given:
     benchmark = wildcards["benchmark"]
-    names = set(type(config.metrics).model_fields)
-    return _statistics(config, benchmark, names) | {
+    return _set(config.metrics) | {
         "scores": config.path(
             "evaluate", {**wildcards, "split": config.scored_splits(benchmark)[0]}
         ),
@@ -221,9 +219,8 @@ def _metrics(config: Config, wildcards: Wildcards, result: Path) -> Given:
 
 def _compare(config: Config, wildcards: Wildcards, result: Path) -> Given:
     benchmark = wildcards["benchmark"]
-    names = set(StatisticsSettings.model_fields)
     return (
-        _statistics(config, benchmark, names)
+        _set(config.metrics)
         | _set(config.compare)
         | {
             "scores": config.score_files(benchmark, config.scored_splits(benchmark)[0]),
@@ -231,13 +228,6 @@ def _compare(config: Config, wildcards: Wildcards, result: Path) -> Given:
             "output": result,
         }
     )
-
-
-def _statistics(config: Config, benchmark: str, names: set[str]) -> Given:
-    """The settings of `metrics` that concern a benchmark, or a held-out set of pairs."""
-    if benchmark in config.heldout:
-        names = names & set(PAIR_SETTINGS)
-    return config.metrics.model_dump(exclude_defaults=True, include=names)
 
 
 def _report(config: Config, wildcards: Wildcards, result: Path) -> Given:
@@ -291,9 +281,6 @@ def _set(settings: Settings | None, leave_out: set[str] | None = None) -> Given:
 def _in_old_words(config: Config, stage: str, wildcards: Wildcards, given: Given) -> Given:
     """Options of stages that still have separate ones for pairs; goes with those."""
     fields = options_model(stage).model_fields
-    if "pair_scores" in fields and wildcards.get("benchmark") in config.heldout:
-        given = given | {"pair_scores": given["scores"]}
-        del given["scores"], given["sample_scores"]
     if "heldout_metrics" in fields:
         held = {path for path in given["metrics"] if path.stem in config.heldout}
         given["heldout_metrics"] = [path for path in given["metrics"] if path in held]

@@ -4,7 +4,7 @@ from gcrm.reporting.comparison_tables import difference_cell
 from gcrm.reporting.formats import number
 from gcrm.reporting.results import Json, Results
 from gcrm.stats.bootstrap import holm
-from gcrm.stats.measures import CHANGE
+from gcrm.stats.places import CHANGE
 
 LENGTH = "length alone"
 SPARED = {

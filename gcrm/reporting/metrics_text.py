@@ -1,127 +1,131 @@
 """The metrics of a model as tables of text, for the terminal."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from gcrm.reporting.formats import fixed_width, number, p_value
+import pandas as pd
 
-Json = dict[str, Any]
-
-
-def describe(model: str, metrics: dict[str, Json], held_out: dict[str, Json]) -> str:
-    """The metrics of several benchmarks and held-out preference sets as tables of text."""
-    parts = [_describe_benchmarks(model, metrics)] if metrics else []
-    parts += [_describe_preferences(model, held_out)] if held_out else []
-    return "\n".join(parts)
-
-
-def _describe_benchmarks(model: str, metrics: dict[str, Json]) -> str:
-    rows = [["benchmark", "n", "correct %", "AUROC [95 %]", "by length", "reward - length"]]
-    for name, found in metrics.items():
-        auroc = found["auroc"]
-        rows.append(
-            [
-                name,
-                str(found["solutions"]["n"]),
-                number(found["solutions"]["correct"], percent=True),
-                number(auroc["reward"]),
-                number(auroc["length"] | {"interval": None}),
-                number(auroc["reward_minus_length"]),
-            ]
-        )
-    parts = [f"{model}: reward against correctness\n", fixed_width(rows)]
-    for name, found in metrics.items():
-        if reason := found["auroc"]["reward"].get("reason"):
-            parts.append(f"{name}: no AUROC: {reason}\n")
-    for column, title in (("reward", "partial rewards"), ("q_value", "Q-values")):
-        curves = {name: found["partial_auroc"][column] for name, found in metrics.items()}
-        parts.append(_describe_partial(curves, f"AUROC of {title} of the tokens so far"))
-    for name, found in metrics.items():
-        if "reason" not in found["voting"]:
-            parts += [
-                f"\n{name}: votes over samples, % of problems right\n",
-                _votes(found["voting"]),
-            ]
-    return "".join(parts)
-
-
-def _describe_preferences(model: str, held_out: dict[str, Json]) -> str:
-    rows = [["held-out set", "pairs", "reward [95 %]", "Q-value", "shorter", "longer", "margin"]]
-    for name, found in held_out.items():
-        accuracy = found["accuracy"]
-        shares = [
-            number(accuracy["reward"], percent=True),
-            *(
-                number(accuracy[score] | {"interval": None}, percent=True)
-                for score in ("q_value", "shorter", "longer")
-            ),
-        ]
-        rows.append([name, str(found["pairs"]["n"]), *shares, number(found["margin"])])
-    parts = [f"{model}: % of pairs in which the chosen side is above\n", fixed_width(rows)]
-    for name, found in held_out.items():
-        pairs = found["pairs"]
-        if any(pairs[key] for key in ("ties", "truncated", "left_out")):
-            parts.append(
-                f"{name}: {pairs['ties']} pairs with equal rewards, {pairs['truncated']} with a "
-                f"side cut off, {pairs['left_out']} left out (prompt too long)\n"
-            )
-    for column, title in (("reward", "partial rewards"), ("q_value", "Q-values")):
-        curves = {name: found["partial_accuracy"][column] for name, found in held_out.items()}
-        what = f"% of pairs in which the chosen side is above, by {title} of the tokens so far"
-        parts.append(_describe_partial(curves, what, percent=True))
-    return "".join(parts)
-
-
-def _describe_partial(curves: dict[str, Json], title: str, percent: bool = False) -> str:
-    found = {name: each for name, each in curves.items() if "reason" not in each}
-    if not found:
-        return ""
-    percentiles = list(next(iter(found.values())))
-    rows = [["after a share of", *percentiles]]
-    for name, each in found.items():
-        cells = [number(each[p] | {"interval": None}, percent=percent) for p in percentiles]
-        rows.append([name, *cells])
-    return f"\n{title}\n" + fixed_width(rows)
-
-
-CHOSEN = {
-    "filter_chosen": "majority, Q >= chosen t",
-    "length_filter_chosen": "majority, length <= chosen",
+SOLUTIONS = {
+    "num_completions": "n",
+    "correct": "correct % [95 %]",
+    "auroc.reward": "AUROC [95 %]",
+    "auroc.length": "by length",
+    "auroc.reward_minus_length": "reward - length [95 %]",
 }
-"""Filters whose threshold was chosen on other problems, and the control for them."""
+PAIRS = {
+    "num_pairs": "pairs",
+    "pairwise_accuracy.reward": "reward [95 %]",
+    "pairwise_accuracy.q_value": "Q-value",
+    "pairwise_accuracy.length": "shorter",
+    "pairwise_accuracy.longer": "longer",
+    "margin": "margin [95 %]",
+}
+CURVES = {
+    "partial_auroc": "AUROC of {} of the tokens so far",
+    "partial_pairwise_accuracy": "% of pairs with chosen above, by {} of the tokens so far",
+}
+SCORES = {"reward": "partial rewards", "q_value": "Q-values"}
+VOTES = ("pass@1", "majority@n", "rm_majority@n", "rm_best@n", "pass@n")
+FILTERS = {
+    "filtered": "majority@n, Q >= {:g}",
+    "chosen_filter": "majority@n, Q >= chosen threshold",
+    "length_filter": "majority@n, length <= chosen",
+}
 
 
-def _votes(voting: Json) -> str:
-    def percent(estimate: Json | None) -> str:
-        return number(estimate, percent=True)
+def describe(model: str, metrics: pd.DataFrame) -> str:
+    """The metrics of several benchmarks and held-out sets as tables of text.
 
-    official, filtered = voting["official"], voting["filtered"]
-    rows = [
-        ["vote", "right %", "official rules", "p", "tokens saved %"],
-        ["one sample", percent(voting["mean_correct"]), "", "", ""],
-        [
-            "majority",
-            percent(voting["majority"]["accuracy"]),
-            percent(official["majority"]["accuracy"]),
-            "",
-            "",
-        ],
-    ]
-    if "reason" not in filtered:
-        rows.append(
-            [
-                f"majority, Q >= {filtered['threshold']:g}",
-                percent(filtered["accuracy"]),
-                percent(official["filtered"].get("accuracy")),
-                p_value(filtered["difference"]["p"]),
-                percent(filtered["tokens_saved"]),
-            ]
-        )
-    for section, title in CHOSEN.items():
-        chosen = voting[section]
-        if "reason" not in chosen:
-            cells = [percent(chosen["accuracy"]), "", p_value(chosen["difference"]["p"])]
-            rows.append([title, *cells, percent(chosen["tokens_saved"])])
-    for name, title in (("reward_weighted", "weighted by reward"), ("best_of_n", "best of n")):
-        rows.append([title, percent(voting[name]), "", "", ""])
-    rows.append(["any of n (pass@n)", percent(voting["pass_at_n"]), "", "", ""])
-    return fixed_width(rows)
+    Args:
+        metrics: as `gcrm.stats.compute.compute_metrics` gives them.
+    """
+    solutions, pairs = (metrics[metrics["split"] == split] for split in ("greedy", "pairs"))
+    parts = []
+    if len(solutions):
+        parts += [f"{model}: reward against correctness", _table(solutions, SOLUTIONS)]
+        reasons = solutions[solutions["metric"].eq("auroc.reward") & solutions["reason"].notna()]
+        parts += [f"{each.benchmark}: no AUROC: {each.reason}" for each in reasons.itertuples()]
+    if len(pairs):
+        title = "% of pairs with the chosen side above"
+        parts += [f"{model}: {title}", _table(pairs, PAIRS)]
+        for benchmark, found in pairs.groupby("benchmark", sort=False):
+            ties, cut, left_out = (
+                int(found.set_index("metric")["value"][f"num_{name}"])
+                for name in ("ties", "truncated", "left_out")
+            )
+            if ties or cut or left_out:
+                parts.append(
+                    f"{benchmark}: {ties} pairs with equal rewards, {cut} with a side cut off, "
+                    f"{left_out} left out (prompt too long)"
+                )
+    parts += _curves(metrics)
+    for benchmark, found in metrics[metrics["split"] == "all"].groupby("benchmark", sort=False):
+        parts += ["", f"{benchmark}: votes over samples, % of problems right", _votes(found)]
+    return "\n".join(parts) + "\n"
+
+
+def _table(metrics: pd.DataFrame, columns: Mapping[str, str]) -> str:
+    """A row a benchmark; titles with "[95 %]" have intervals."""
+    rows = {}
+    for benchmark, found in metrics.groupby("benchmark", sort=False):
+        by_metric = _by_metric(found)
+        rows[benchmark] = {
+            title: _cell(by_metric[metric], "[95 %]" in title) for metric, title in columns.items()
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").to_string()
+
+
+def _curves(metrics: pd.DataFrame) -> list[str]:
+    """Partial scores: a row a benchmark, a column a share of the tokens."""
+    parts = []
+    for kind, title in CURVES.items():
+        for score, name in SCORES.items():
+            curve = metrics[metrics["metric"].eq(f"{kind}.{score}") & metrics["at"].notna()]
+            if len(curve):
+                cells = [_cell(estimate) for estimate in curve.itertuples()]
+                table = curve.assign(cell=cells).pivot(
+                    index="benchmark", columns="at", values="cell"
+                )
+                table = table.rename(columns="{:g}".format)
+                table = table.rename_axis(columns="after a share of", index=None)
+                parts += ["", title.format(name), table.to_string()]
+    return parts
+
+
+def _votes(metrics: pd.DataFrame) -> str:
+    """The votes of one benchmark."""
+    found = _by_metric(metrics)
+    right, official, saved = "right % [95 %]", "official rules", "tokens saved %"
+    rows = {vote: {right: _cell(found[vote], interval=True)} for vote in VOTES}
+    rows["majority@n"][official] = _cell(found["official.majority@n"])
+    for name, title in FILTERS.items():
+        vote = found[f"{name}.majority@n"]
+        if pd.isna(vote.value):
+            continue
+        rows[title.format(vote.at)] = {
+            right: _cell(vote, interval=True),
+            official: _cell(found.get(f"official.{name}.majority@n")),
+            "p": f"{found[f'{name}.change'].p:.2g}",
+            saved: _cell(found[f"{name}.tokens_saved"]),
+        }
+    columns = [right, official, "p", saved]
+    table = pd.DataFrame.from_dict(rows, orient="index").reindex(columns=columns)
+    return table.to_string(na_rep="")
+
+
+def _by_metric(metrics: pd.DataFrame) -> dict[str, Any]:
+    """The first estimate of each metric."""
+    return {str(row.metric): row for row in metrics.drop_duplicates("metric").itertuples()}
+
+
+def _cell(estimate: Any, interval: bool = False) -> str:
+    """A number, with its interval if asked for; shares in %."""
+    if estimate is None or pd.isna(estimate.value):
+        return "" if estimate is None else "-"
+    metric, low, high = estimate.metric, estimate.low, estimate.high
+    if metric.startswith("num_"):
+        return f"{estimate.value:.0f}"
+    in_percent = not ("auroc" in metric or metric == "margin")
+    numbers = [estimate.value, low, high] if interval and pd.notna(low) else [estimate.value]
+    shown = [f"{100 * x:.1f}" if in_percent else f"{x:.3f}" for x in numbers]
+    return shown[0] if len(shown) == 1 else f"{shown[0]} [{shown[1]}, {shown[2]}]"

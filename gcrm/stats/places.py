@@ -6,6 +6,8 @@ from typing import Any
 Place = tuple[str, ...]
 Json = dict[str, Any]
 
+CHANGE = "difference"
+"""of a vote from the vote of all samples: the last part of its place"""
 LENGTHS = ("length", "longer")
 """what a score may be no better than: a solution's length, be shorter or longer better"""
 

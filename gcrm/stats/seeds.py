@@ -19,94 +19,77 @@ as large, in 82, 90 and 91 %.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
-from gcrm.stats.bootstrap import Estimate, Floats, interval
-
-Json = dict[str, Any]
+from gcrm.stats.bootstrap import Floats
+from gcrm.stats.registry import Estimate
 
 ENOUGH = 5
-"""Seeds below which a result says that they are few."""
+"""seeds below which a result says that they are few"""
 ZERO = 1e-12
-"""Differences that are nearer to 0 are 0: they are sums in another order."""
+"""differences nearer to 0 are 0: they are sums in another order"""
+BySeed = Mapping[int, Estimate]
+"""the estimate of each seed's model, on the same resamples"""
 
 
-@dataclass(frozen=True)
-class Measure:
-    """A number of one model, and what it is in each resample of the problems."""
-
-    value: float | None
-    replicates: Floats
-    """shape (R,); NaN where the resample has no such number"""
-    n: int
-    reason: str | None = None
-    """why there is no value"""
-
-
-BySeed = Mapping[int, Measure]
-"""The measure of each seed's model, on the same resamples."""
-
-
-def over_seeds(by_seed: BySeed, seed: int, change: bool = False) -> Json:
-    """Mean over the seeds, with its interval and each seed's value.
+def over_seeds(by_seed: BySeed, seed: int) -> Estimate:
+    """Mean over the seeds; with a p, if the number is a difference itself.
 
     Args:
         seed: of the draws of seeds.
-        change: the number is a difference itself: it gets a p, too.
     """
+    first = next(iter(by_seed.values()))
     if missing := _missing(by_seed):
         return missing
-    found = _resampled(_stacked(by_seed), seed)
-    estimate = _estimate(by_seed, np.mean(_values(by_seed)), found)
-    p = {"p": two_sided_p(found)} if change else {}
-    return estimate | p | {"seeds": {str(key): one.value for key, one in by_seed.items()}}
+    mean = replace(first, value=_mean(by_seed), p=None)
+    if first.replicates is None:
+        return mean
+    replicates = _resampled(_stacked(by_seed), seed)
+    is_change = any(estimate.p is not None for estimate in by_seed.values())
+    return replace(mean, replicates=replicates, p=two_sided_p(replicates) if is_change else None)
 
 
-def difference(first: BySeed, second: BySeed, seed: int) -> Json:
-    """Mean over the seeds of first minus second, with interval, p, and each shared seed's value.
+def difference(first: BySeed, second: BySeed, seed: int) -> tuple[Estimate, BySeed]:
+    """Mean over the seeds of first minus second, with p; and the difference of each shared seed.
 
     Args:
         seed: of the draws of seeds.
     """
     if missing := _missing(first) or _missing(second):
-        return missing
+        return missing, {}
     if shared := [key for key in first if key in second]:
         first, second = ({key: one[key] for key in shared} for one in (first, second))
-        found = _resampled(_stacked(first) - _stacked(second), seed)
+        replicates = _resampled(_stacked(first) - _stacked(second), seed)
     else:
-        found = _resampled(_stacked(first), seed) - _resampled(_stacked(second), seed, stream=1)
-    value = np.mean(_values(first)) - np.mean(_values(second))
-    values = {str(key): _value(first[key]) - _value(second[key]) for key in shared}
-    return _estimate(first, value, found) | {"p": two_sided_p(found), "seeds": values}
+        replicates = _resampled(_stacked(first), seed)
+        replicates = replicates - _resampled(_stacked(second), seed, stream=1)
+    value = _mean(first) - _mean(second)
+    mean = replace(next(iter(first.values())), value=value, replicates=replicates)
+    each = {
+        key: replace(first[key], value=_value(first[key]) - _value(second[key])) for key in shared
+    }
+    return replace(mean, p=two_sided_p(replicates)), each
 
 
-def _missing(by_seed: BySeed) -> Json | None:
-    """The estimate with its reason, if a seed has no value."""
-    for measure in by_seed.values():
-        if measure.value is None:
-            return Estimate(None, None, measure.n, measure.reason).as_json()
-    return None
+def _missing(by_seed: BySeed) -> Estimate | None:
+    """The first estimate without a value: it has the reason."""
+    return next((each for each in by_seed.values() if each.value is None), None)
 
 
-def _values(by_seed: BySeed) -> list[float]:
-    return [_value(measure) for measure in by_seed.values()]
+def _value(estimate: Estimate) -> float:
+    assert estimate.value is not None  # else it was found missing before
+    return estimate.value
 
 
-def _value(measure: Measure) -> float:
-    assert measure.value is not None  # else it was said to be missing before
-    return measure.value
+def _mean(by_seed: BySeed) -> float:
+    return float(np.mean([_value(estimate) for estimate in by_seed.values()]))
 
 
 def _stacked(by_seed: BySeed) -> Floats:
-    return np.stack([measure.replicates for measure in by_seed.values()])
-
-
-def _estimate(by_seed: BySeed, value: Any, replicates: Floats) -> Json:
-    n = next(iter(by_seed.values())).n
-    return Estimate(float(value), interval(replicates), n).as_json()
+    found = [estimate.replicates for estimate in by_seed.values()]
+    return np.stack([replicates for replicates in found if replicates is not None])
 
 
 def _resampled(replicates: Floats, seed: int, stream: int = 0) -> Floats:

@@ -9,21 +9,13 @@ answers are compared as written, all correct samples count as one answer and win
 saves the crossing token too, and leaves the first tokens out of all counts.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gcrm.data.scores import Ragged
-from gcrm.stats.bootstrap import codes
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
-
-TOKENS_AT_ONCE = 1 << 22
+from gcrm.stats.bootstrap import Bools, Floats, Ints, codes
 
 
 class Samples:
@@ -47,6 +39,10 @@ class Samples:
         self.group_problem: Ints = pairs // len(distinct)
         votes = np.bincount(inverse, minlength=len(pairs))
         self.group_right: Floats = np.bincount(inverse, self.correct, len(pairs)) / votes
+
+    def sum_by_problem(self, values: NDArray[Any]) -> Floats:
+        """Sum of the samples' values for each problem, (n,) to (P,)."""
+        return np.bincount(self.problem, values, self.problems).astype(np.float64)
 
     def mean_correct(self, keep: Bools | None = None) -> Floats:
         """Share of correct samples among those kept, (P,); NaN for problems with none."""
@@ -123,124 +119,3 @@ class Samples:
         np.maximum.at(most_wrong, self.group_problem, counts)
         right = np.bincount(self.problem[votes & self.correct], minlength=self.problems)
         return ((right > 0) & (right >= most_wrong)).astype(float)
-
-
-@dataclass(frozen=True)
-class Filtered:
-    """What a threshold does: which samples vote, and what it spares."""
-
-    keep: Bools
-    """samples that vote, shape (n,)"""
-    saved: Ints
-    """tokens of each sample that need not be made, shape (n,)"""
-    tokens: Ints
-    """tokens of each sample that count, shape (n,)"""
-
-
-class Filter(Protocol):
-    """Drops samples for something that is known of them token by token, and never rises."""
-
-    lengths: Ints
-    """tokens of each sample, shape (n,)"""
-
-    def smallest(self) -> Floats:
-        """The lowest that each sample comes to after the first tokens; +inf for those without."""
-
-    def apply(self, threshold: float) -> Filtered:
-        """Drop the samples that come below `threshold`."""
-
-
-class QFilter:
-    """Drops samples by their smallest Q-value after the first tokens, for any threshold at once.
-
-    A sample falls below a threshold first where its Q-values reach a new low, so only those tokens
-    are kept (a handful a sample): a threshold costs no pass over all tokens.
-
-    Args:
-        q_values: Q-values of the tokens of n samples.
-        problem: problem of each sample, 0 to P-1; shape (n,).
-        skip_tokens: first tokens that the filter does not look at.
-    """
-
-    def __init__(self, q_values: Ragged, problem: Ints, skip_tokens: int):
-        self.problem, self.lengths, self.skip = problem, q_values.lengths, skip_tokens
-        lows = list(_new_lows(q_values, skip_tokens))
-        self._row = np.concatenate([row for row, _, _ in lows])
-        self._position = np.concatenate([position for _, position, _ in lows])
-        self._value = np.concatenate([value for _, _, value in lows]).astype(np.float64)
-        self._first = np.searchsorted(self._row, np.arange(len(problem)))
-        self._count = np.bincount(self._row, minlength=len(problem))
-
-    def smallest(self) -> Floats:
-        """Smallest Q-value of each sample after the first tokens; +inf for those without any."""
-        result = np.full(len(self.problem), np.inf)
-        has = self._count > 0
-        result[has] = self._value[(self._first + self._count - 1)[has]]
-        return result
-
-    def apply(self, threshold: float, official: bool = False) -> Filtered:
-        """Drop the samples whose smallest Q-value is below `threshold`.
-
-        Where all samples of a problem would be dropped, none is, and nothing is saved.
-        """
-        above = np.bincount(self._row, self._value >= threshold, len(self.problem)).astype(np.int64)
-        dropped = above < self._count
-        crossing = np.zeros(len(self.problem), np.int64)
-        crossing[dropped] = self._position[(self._first + above)[dropped]]
-        keep = _kept(self.problem, dropped)
-        behind = self.lengths - crossing - (0 if official else 1)
-        counted = np.maximum(self.lengths - self.skip, 0) if official else self.lengths
-        return Filtered(keep, np.where(keep, 0, behind), counted)
-
-
-class LengthFilter:
-    """The control for `QFilter`: drops the samples that are too long, whatever is in them.
-
-    As if the Q-value of the token at position i were -i.
-
-    Args:
-        lengths: tokens of n samples.
-        problem, skip_tokens: as for `QFilter`.
-    """
-
-    def __init__(self, lengths: Ints, problem: Ints, skip_tokens: int):
-        self.lengths, self.problem, self.skip = lengths, problem, skip_tokens
-
-    def smallest(self) -> Floats:
-        """Minus the position of each sample's last token; +inf for those that are all skipped."""
-        return np.where(self.lengths > self.skip, 1.0 - self.lengths, np.inf)
-
-    def apply(self, threshold: float) -> Filtered:
-        """Drop the samples with a token behind position -`threshold`; see `QFilter.apply`."""
-        crossing = max(self.skip, int(np.floor(-threshold)) + 1)
-        keep = _kept(self.problem, self.lengths > crossing)
-        return Filtered(keep, np.where(keep, 0, self.lengths - crossing - 1), self.lengths)
-
-
-def _kept(problem: Ints, dropped: Bools) -> Bools:
-    """What votes: where all samples of a problem would be dropped, none is."""
-    kept = np.bincount(problem, ~dropped)
-    return np.asarray(~dropped | (kept == 0)[problem])
-
-
-def _new_lows(q_values: Ragged, skip: int) -> Iterator[tuple[Ints, Ints, NDArray[np.float32]]]:
-    """(row, position, value) of the tokens from `skip` on that are below all before them."""
-    offsets = q_values.offsets
-    first = 0
-    while first < len(q_values):
-        last = int(np.searchsorted(offsets, offsets[first] + TOKENS_AT_ONCE, "right")) - 1
-        last = min(max(last, first + 1), len(q_values))
-        values = q_values.values[offsets[first] : offsets[last]]
-        row = np.repeat(np.arange(first, last), q_values.lengths[first:last])
-        position = np.arange(offsets[first], offsets[last]) - offsets[row]
-        looked_at = position >= skip
-        values, row, position = values[looked_at], row[looked_at], position[looked_at]
-        # Whole numbers in the order of the floats, each row's below those of the row before: the
-        # running minimum over all rows then is that of each row.
-        bits = (values + np.float32(0)).view(np.int32).astype(np.int64)  # + 0 makes -0 be 0
-        order = np.where(bits < 0, -(bits & 0x7FFFFFFF), bits) - (row - first) * (1 << 33)
-        low = np.ones(len(order), bool)
-        if len(order):
-            low[1:] = order[1:] < np.minimum.accumulate(order)[:-1]
-        yield row[low], position[low], values[low]
-        first = last

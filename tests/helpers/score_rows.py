@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from gcrm.config.metrics import MetricsOptions
 from gcrm.data.scores import ScoreTable, Split, write_scores
@@ -87,5 +88,15 @@ def pair_metrics(output: Path, seed: int = 0, lift: float = 1.0, left_out: int =
     path = output.with_suffix(".parquet")
     pairs = [(f"prompt {i}", "yes", "no") for i in range(60)]
     write_scores(path, pair_table(pairs, scores, left_out))
-    run_metrics(MetricsOptions(pair_scores=path, output=output, bootstrap_resamples=200))
+    run_metrics(MetricsOptions(scores=path, output=output, bootstrap_resamples=200))
     return output
+
+
+def pick(frame: pd.DataFrame, metric: str, at: float | None = None, **where: Any) -> Any:
+    """The one row of a metric in a table of estimates, as a named tuple."""
+    found = frame[frame["metric"] == metric]
+    found = found[found["at"].isna() if at is None else np.isclose(found["at"], at)]
+    for name, wanted in where.items():
+        found = found[found[name].isna() if wanted is None else found[name].eq(wanted)]
+    (row,) = found.itertuples(index=False)
+    return row

@@ -15,7 +15,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from gcrm.stats.estimates import read_estimates
 from helpers.browser import chromium, click_through, errors
+from helpers.score_rows import pick
 from helpers.workflow_runs import KEYS, SMALL, SNAKEMAKE, TITLE, snakemake, would_run, write_config
 
 
@@ -96,17 +98,19 @@ def test_every_result_is_there_with_its_provenance(small_run: tuple[Path, str]) 
         scores = pd.read_parquet(home / "gsm8k/all/scores.parquet")
         assert sorted(scores["sample"].unique()) == [0, 1]
         for name in ("gsm8k", "svamp", "dialogues"):
-            metrics = json.loads((results / f"metrics/{variant}/seed0/{name}.json").read_text())
-            assert (metrics["variant"], metrics["seed"], metrics["benchmark"]) == (variant, 0, name)
-    for name, places in (
-        *(("gsm8k", ["auroc", "partial_auroc", "voting"]), ("svamp", ["auroc"])),
-        ("dialogues", ["accuracy", "partial_accuracy", "margin"]),
+            metrics = read_estimates(results / f"metrics/{variant}/seed0/{name}.json")
+            names = metrics[["variant", "seed", "benchmark"]].drop_duplicates()
+            assert names.to_numpy().tolist() == [[variant, 0, name]]
+    for name, expected in (
+        ("gsm8k", {"auroc.reward", "partial_auroc.q_value", "rm_best@n", "filtered.majority@n"}),
+        ("svamp", {"auroc.reward", "partial_auroc.q_value"}),
+        ("dialogues", {"pairwise_accuracy.reward", "margin"}),
     ):
-        compared = json.loads((results / f"comparisons/{name}.json").read_text())
-        assert list(compared["variants"]) == ["vanilla", "contrastive"]
-        (difference,) = compared["differences"]
-        assert (difference["variant"], difference["baseline"]) == ("contrastive", "vanilla")
-        assert set(places) <= set(difference)
+        compared = read_estimates(results / f"comparisons/{name}.json", "compare")
+        assert list(compared["variant"].unique()) == ["vanilla", "contrastive"]
+        differences = compared[compared["baseline"].eq("vanilla")]
+        assert set(differences["variant"]) == {"contrastive"}
+        assert expected <= set(differences["metric"])
     made = [
         *results.glob("models/*/*/provenance.json"),
         *results.glob("scores/*/*/*/*/*.provenance.json"),
@@ -139,8 +143,8 @@ def test_the_curve_and_the_final_numbers_are_kept(small_run: tuple[Path, str]) -
         assert (tracking / f"{variant}-seed0.jsonl").read_text() == log.read_text() != ""
     rows = [json.loads(line) for line in (tracking / "metrics.jsonl").read_text().splitlines()]
     assert len(rows) == 2 * 3 + 3
-    metrics = json.loads((tracking.parent / "metrics/vanilla/seed0/gsm8k.json").read_text())
-    value = metrics["auroc"]["reward"]["value"]
+    metrics = read_estimates(tracking.parent / "metrics/vanilla/seed0/gsm8k.json")
+    value = pick(metrics, "auroc.reward").value
     assert rows[0]["numbers"].get("auroc.reward") == value
     # Trainings, their numbers, and comparisons: kept offline by the real wandb.
     assert len(list((small_run[0] / "wandb").glob("offline-run-*/*.wandb"))) == 2 + 3

@@ -19,9 +19,11 @@ from gcrm.metrics import run as run_metrics
 from gcrm.prepare import run as run_prepare
 from gcrm.report import run as run_report
 from gcrm.represent import run as run_represent
+from gcrm.stats.estimates import read_estimates
 from gcrm.train import run as run_train
 from helpers.dialogues import write_dialogues
 from helpers.models import save_base_model
+from helpers.score_rows import pick
 from helpers.workflow_runs import ROOT, copy_project, snakemake, would_run
 
 CONTRASTIVE = ["--reward_model_strategy", "contrastive"]
@@ -63,14 +65,14 @@ def test_the_stages_one_after_the_other(tmp_path, capsys):
         words = ["--dataset", heldout, "--reward_model_path", model, "--goal_state_path", goal]
         stage(EvaluateOptions, run_evaluate, *words, "--output", scores)
         files.append(tmp_path / "metrics" / variant / "seed0" / "hh.json")
-        words = ["--pair_scores", scores, "--output", files[-1], "--bootstrap_resamples", 200]
+        words = ["--scores", scores, "--output", files[-1], "--bootstrap_resamples", 200]
         stage(MetricsOptions, run_metrics, *words)
-        found = json.loads(files[-1].read_text())
-        assert found["pairs"]["n"] == 41 and found["pairs"]["left_out"] == 0
-        assert found["accuracy"]["reward"]["value"] > 0.9
-        assert found["accuracy"]["reward_minus_longer"]["interval"][0] > 0
-        assert found["margin"]["interval"][0] > 0
-        assert found["accuracy"]["q_value"]["value"] is not None
+        found = read_estimates(files[-1])
+        assert pick(found, "num_pairs").value == 41 and pick(found, "num_left_out").value == 0
+        assert pick(found, "pairwise_accuracy.reward").value > 0.9
+        assert pick(found, "pairwise_accuracy.reward_minus_longer").low > 0
+        assert pick(found, "margin").low > 0
+        assert pick(found, "pairwise_accuracy.q_value").value > 0
     words = ["--run", "hh", "--heldout_metrics", *files, "--save_dir", tmp_path / "report"]
     stage(ReportOptions, run_report, *words, "--data_report", data)
     assert "| hh | 41 |" in (tmp_path / "report" / "report.md").read_text()
@@ -111,9 +113,8 @@ def test_the_projects_config_on_a_tiny_model(hh: tuple[Path, dict[str, str]]) ->
     assert done.returncode == 0, screen
     results = project / "results" / "hh-smoke"
     for variant in ("vanilla", "contrastive"):
-        found = json.loads((results / f"metrics/{variant}/seed0/hh-harmless.json").read_text())
-        assert (found["variant"], found["benchmark"]) == (variant, "hh-harmless")
-        assert found["pairs"]["n"] == 30
+        found = read_estimates(results / f"metrics/{variant}/seed0/hh-harmless.json")
+        assert pick(found, "num_pairs", variant=variant, benchmark="hh-harmless").value == 30
     assert (results / "report/summary.txt").read_text().strip() in screen
     assert "hh-harmless" in screen
     compared = json.loads((results / "comparisons/hh-harmless.json").read_text())

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
@@ -29,8 +30,9 @@ from gcrm.modeling.reward_model import RewardModel
 from gcrm.modeling.tokenization import Encoder
 from gcrm.report import run as run_report
 from gcrm.stats.answers import canonical
+from gcrm.stats.estimates import read_estimates
 from helpers.models import make_sentencepiece_tokenizer, save_base_model
-from helpers.score_rows import columns, write_columns
+from helpers.score_rows import columns, pick, write_columns
 
 Rows = list[dict[str, Any]]
 
@@ -102,13 +104,12 @@ def score(home: Path, completions: Path, benchmark: str, split: str, folder: Pat
     return output
 
 
-def measure(greedy: Path, samples: Path | None = None) -> dict[str, Any]:
+def measure(greedy: Path, samples: Path | None = None) -> pd.DataFrame:
     output = greedy.parent / "variant" / "seed0" / "benchmark.json"
     words = ["--scores", str(greedy), "--output", str(output), "--bootstrap_resamples", "50"]
     words += [] if samples is None else ["--sample_scores", str(samples)]
     assert run_stage(MetricsOptions, run_metrics, words) == 0
-    found: dict[str, Any] = json.loads(output.read_text())
-    return found
+    return read_estimates(output)
 
 
 @pytest.fixture(scope="module")
@@ -190,30 +191,31 @@ def test_an_empty_solution_is_its_eos(table: ScoreTable) -> None:
 
 def test_odd_rows_count_in_the_auroc_like_all_others(scored: Path, table: ScoreTable) -> None:
     found = measure(scored)
-    assert found["auroc"]["reward"]["n"] == len(QUIRKS)
+    auroc = pick(found, "auroc.reward")
     expected = roc_auc_score(table.label, table.reward)
-    assert found["auroc"]["reward"]["value"] == pytest.approx(expected)
+    assert (auroc.n, auroc.value) == (len(QUIRKS), pytest.approx(expected))
 
 
 # --- answers ----------------------------------------------------------------------------------
 
 
-def voted(tmp_path: Path, answers: list[str | None], right: list[bool]) -> dict[str, Any]:
-    """The metrics of one problem's samples with these answers."""
+def voted(tmp_path: Path, answers: list[str | None], right: list[bool]) -> pd.DataFrame:
+    """The vote metrics of one problem's samples with these answers."""
     n = len(answers)
     made = columns(problems=1, per_problem=n)
     made |= {"predicted_answer": answers, "label": np.array(right)}
     write_columns(tmp_path / "all.parquet", made)
     write_columns(tmp_path / "greedy.parquet", columns(problems=4))
-    return measure(tmp_path / "greedy.parquet", tmp_path / "all.parquet")["voting"]
+    found = measure(tmp_path / "greedy.parquet", tmp_path / "all.parquet")
+    return found[found["split"] == "all"]
 
 
 def test_null_answers_do_not_vote(tmp_path: Path) -> None:
     found = voted(tmp_path, [None, None, "", "5"], [False, False, False, True])
-    assert found["samples_without_answer"] == 3
-    assert found["majority"]["accuracy"]["value"] == 1
+    assert pick(found, "num_without_answer").value == 3
+    assert pick(found, "majority@n").value == 1
     found = voted(tmp_path, [None, None], [False, False])
-    assert found["majority"]["accuracy"]["value"] == 0
+    assert pick(found, "majority@n").value == 0
 
 
 def test_a_sentence_is_an_answer_of_its_own(tmp_path: Path) -> None:
@@ -221,9 +223,9 @@ def test_a_sentence_is_an_answer_of_its_own(tmp_path: Path) -> None:
     assert canonical(SENTENCE) != canonical("5") and canonical(SENTENCE) is not None
     answers = [SENTENCE, SENTENCE.upper(), "5"]
     found = voted(tmp_path, answers, [False, False, True])
-    assert found["majority"]["accuracy"]["value"] == 0
+    assert pick(found, "majority@n").value == 0
     found = voted(tmp_path, [SENTENCE, "5", "5.0"], [False, True, True])
-    assert found["majority"]["accuracy"]["value"] == 1
+    assert pick(found, "majority@n").value == 1
 
 
 @pytest.mark.parametrize("gold", ["['17', '12']", ["17", "12"], [17, 12], "17, 12"])
@@ -238,7 +240,7 @@ def test_one_answer_spelt_four_ways_is_one_answer(tmp_path: Path) -> None:
     """By their letters, the two wrong samples would have the majority."""
     answers = ["3", "$3", "3.0", "\\frac{6}{2}", "4", "4"]
     found = voted(tmp_path, answers, [True] * 4 + [False] * 2)
-    assert found["majority"]["accuracy"]["value"] == 1
+    assert pick(found, "majority@n").value == 1
 
 
 def test_a_solution_within_the_skipped_tokens_is_kept_and_saves_nothing(tmp_path: Path) -> None:
@@ -249,9 +251,9 @@ def test_a_solution_within_the_skipped_tokens_is_kept_and_saves_nothing(tmp_path
     }
     write_columns(tmp_path / "all.parquet", made)
     write_columns(tmp_path / "greedy.parquet", columns(problems=4))
-    voting = measure(tmp_path / "greedy.parquet", tmp_path / "all.parquet")["voting"]
-    assert voting["filtered"]["samples_dropped"]["value"] == 0.5
-    assert voting["filtered"]["tokens_saved"]["value"] == pytest.approx(2 / 12)
+    found = measure(tmp_path / "greedy.parquet", tmp_path / "all.parquet")
+    assert pick(found, "filtered.samples_dropped", 0).value == 0.5
+    assert pick(found, "filtered.tokens_saved", 0).value == pytest.approx(2 / 12)
 
 
 # --- files ------------------------------------------------------------------------------------
@@ -271,21 +273,20 @@ def test_files_in_any_order_with_missing_problems(home: Path, tmp_path: Path) ->
         for k, part in enumerate(samples):
             mixed = part if name == "straight" else random.sample(part, len(part))
             write(tmp_path, name, f"rs{k}", mixed)
-    found = []
+    found: list[pd.DataFrame] = []
     for name in ("straight", "mixed"):
         paths = [score(home, tmp_path, name, split, tmp_path) for split in ("greedy", "all")]
         found.append(measure(*paths))
-    voting = found[0]["voting"]
-    assert found[0]["solutions"]["n"] == found[0]["auroc"]["reward"]["n"] == 11
-    assert (voting["problems"], voting["samples"]) == (12, 26)
-    assert (voting["samples_per_problem"]["least"], voting["samples_per_problem"]["most"]) == (1, 3)
+    assert pick(found[0], "num_completions", split="greedy").value == 11
+    assert pick(found[0], "auroc.reward").n == 11
+    counts = {"num_problems": 12, "num_completions": 26}
+    counts |= {"samples_per_problem.min": 1, "samples_per_problem.max": 3}
+    for name, count in counts.items():
+        assert pick(found[0], name, split="all").value == count
     # All samples of a problem are alike, so that it is right where its only answer is.
-    assert voting["majority"]["accuracy"]["value"] == pytest.approx(4 / 12)
-    for name in ("reward_weighted", "best_of_n", "pass_at_n", "mean_correct"):
-        assert found[1]["voting"][name]["value"] == pytest.approx(voting[name]["value"]), name
-    for name in ("accuracy", "tokens_saved", "samples_dropped"):
-        value = voting["filtered"][name]["value"]
-        assert found[1]["voting"]["filtered"][name]["value"] == pytest.approx(value), name
+    assert pick(found[0], "majority@n").value == pytest.approx(4 / 12)
+    columns = ["split", "metric", "at", "value", "n"]
+    pd.testing.assert_frame_equal(found[0][columns], found[1][columns], rtol=1e-4)
 
 
 def test_a_duplicate_question_is_one_problem_with_two_rows(home: Path, tmp_path: Path) -> None:
@@ -293,17 +294,16 @@ def test_a_duplicate_question_is_one_problem_with_two_rows(home: Path, tmp_path:
     again = [one | {"question": one["question"].upper() + " "} for one in rows[:3]]
     write(tmp_path, "twice", "greedy", rows + again)
     found = measure(score(home, tmp_path, "twice", "greedy", tmp_path))
-    assert (found["solutions"]["n"], found["solutions"]["problems"]) == (9, 6)
-    assert found["auroc"]["reward"]["n"] == 9
+    assert pick(found, "num_completions").value == pick(found, "auroc.reward").n == 9
+    assert pick(found, "num_problems").value == 6
 
 
 def test_of_one_class_there_is_no_auroc_and_the_report_says_why(home: Path, tmp_path: Path) -> None:
     write(tmp_path, "right", "greedy", [one | {"is_correct": True} for one in problems(6)])
     greedy = score(home, tmp_path, "right", "greedy", tmp_path)
     found = measure(greedy)
-    assert found["auroc"]["reward"]["value"] is None
-    assert "all 6 solutions are correct" in found["auroc"]["reward"]["reason"]
-    assert found["solutions"]["correct"]["value"] == 1
+    assert "all 6 solutions are correct" in pick(found, "auroc.reward").reason
+    assert pick(found, "correct").value == 1
     metrics = greedy.parent / "variant" / "seed0" / "benchmark.json"
     words = ["--run", "r", "--metrics", str(metrics), "--save_dir", str(tmp_path / "report")]
     assert run_stage(ReportOptions, run_report, words) == 0
@@ -329,8 +329,8 @@ def test_real_odd_rows(home: Path, tmp_path: Path) -> None:
     assert table.completion is not None
     assert list(table.completion) == [one["generated_solution"] for one in rows]
     found = measure(path)
-    assert found["solutions"]["n"] == len(rows)
-    assert found["solutions"]["problems"] < len(rows)  # one answer spelt several ways
+    assert pick(found, "num_completions").value == len(rows)
+    assert pick(found, "num_problems").value < len(rows)  # one answer spelt several ways
 
 
 @needs_data
@@ -350,7 +350,10 @@ def test_real_odd_files(
     if folder == "ragged":
         samples = score(home, DATA / folder, benchmark, "all", tmp_path)
     found = measure(greedy, samples)
-    assert (found["solutions"]["n"], found["solutions"]["problems"]) == (rows, questions)
-    assert (found["auroc"]["reward"]["value"] is None) == (folder == "single-class")
+    counts = (
+        pick(found, name, split="greedy").value for name in ("num_completions", "num_problems")
+    )
+    assert tuple(counts) == (rows, questions)
+    assert np.isnan(pick(found, "auroc.reward").value) == (folder == "single-class")
     if samples is not None:
-        assert found["voting"]["problems"] == 150
+        assert pick(found, "num_problems", split="all").value == 150

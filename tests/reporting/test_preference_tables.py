@@ -95,9 +95,7 @@ def test_differences_of_variants_are_in_the_report(tmp_path: Path, heldout: list
                 paths[-1].parent.mkdir(parents=True)
                 shutil.copy(path.with_suffix(".parquet"), paths[-1])
         comparisons.append(tmp_path / f"{name}.json")
-        run_compare(
-            CompareOptions(pair_scores=paths, output=comparisons[-1], bootstrap_resamples=200)
-        )
+        run_compare(CompareOptions(scores=paths, output=comparisons[-1], bootstrap_resamples=200))
     folder = report(tmp_path / "r", heldout_metrics=heldout, heldout_comparisons=comparisons)
     found = of(comparisons[0])
     (difference,) = found["differences"]

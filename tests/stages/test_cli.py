@@ -445,7 +445,7 @@ TOGETHER = {
         "dataset": [],
         "max_pairs": None,
     },
-    "MetricsOptions": {"scores": "a; b", "pair_scores": None, "output": "-o"},
+    "MetricsOptions": {"scores": "a; b", "output": "-o"},
 }
 """What some options demand of each other."""
 

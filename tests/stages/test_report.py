@@ -99,7 +99,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pairs[-1].parent.mkdir(parents=True)
             metrics.with_suffix(".parquet").rename(pairs[-1])
     output = folder / "comparisons" / "dialogues.json"
-    run_compare(CompareOptions(pair_scores=pairs, output=output, bootstrap_resamples=50))
+    run_compare(CompareOptions(scores=pairs, output=output, bootstrap_resamples=50))
     return folder
 
 

@@ -15,13 +15,13 @@ from gcrm.stats.bootstrap import (
     Bootstrap,
     auroc,
     auroc_replicates,
-    aurocs_with_intervals,
+    correlation_replicates,
     holm,
     interval,
     mean_replicates,
     ratio_replicates,
-    ratio_with_interval,
     sign_flip_p,
+    unpaired_t_test,
 )
 
 labelled = st.integers(2, 40).flatmap(
@@ -75,10 +75,11 @@ def test_resamples_do_not_depend_on_the_chunks(monkeypatch: pytest.MonkeyPatch) 
     bootstrap = Bootstrap(np.arange(50), 40, 0)
     for _ in range(2):  # drawn, then kept
         assert np.array_equal(np.concatenate(list(bootstrap.counts()), axis=1), whole)
-    monkeypatch.setattr("gcrm.stats.bootstrap.KEPT", 0)
-    bootstrap = Bootstrap(np.arange(50), 40, 0)
-    for _ in range(2):  # drawn twice
-        assert np.array_equal(np.concatenate(list(bootstrap.counts()), axis=1), whole)
+    for name in ("KEPT_AS_FLOATS", "KEPT"):  # kept small, then drawn twice
+        monkeypatch.setattr(f"gcrm.stats.bootstrap.{name}", 0)
+        bootstrap = Bootstrap(np.arange(50), 40, 0)
+        for _ in range(2):
+            assert np.array_equal(np.concatenate(list(bootstrap.counts()), axis=1), whole)
 
 
 def test_the_interval_of_a_mean_is_the_normal_one() -> None:
@@ -95,49 +96,30 @@ def test_the_auroc_interval_covers_the_truth_about_95_times_of_100() -> None:
     covered = 0
     for _ in range(100):
         labels = generator.random(150) < 0.5
-        scores = (generator.normal(size=150) + labels)[None]
-        (estimate,), _ = aurocs_with_intervals(scores, labels, Bootstrap(np.arange(150), 200, 0))
-        assert estimate.interval is not None
-        covered += estimate.interval[0] <= truth <= estimate.interval[1]
+        scores = generator.normal(size=150) + labels
+        replicates = auroc_replicates(scores, labels, Bootstrap(np.arange(150), 200, 0))
+        low, high = interval(replicates) or (1, 0)
+        covered += low <= truth <= high
     assert 88 <= covered <= 99
 
 
 def test_solutions_of_one_problem_are_resampled_together() -> None:
     generator = np.random.default_rng(0)
     labels = generator.random(60) < 0.5
-    scores = generator.normal(size=(1, 60)) + labels
-    once, _ = aurocs_with_intervals(scores, labels, Bootstrap(np.arange(60), 500, 0))
-    four = aurocs_with_intervals(
-        np.tile(scores, 4), np.tile(labels, 4), Bootstrap(np.tile(np.arange(60), 4), 500, 0)
-    )[0]
+    scores = generator.normal(size=60) + labels
+    once = auroc_replicates(scores, labels, Bootstrap(np.arange(60), 500, 0))
+    four_times = Bootstrap(np.tile(np.arange(60), 4), 500, 0)
+    four = auroc_replicates(np.tile(scores, 4), np.tile(labels, 4), four_times)
     # Four copies of each row hold no more information than one.
-    assert four[0].interval == pytest.approx(once[0].interval)
-
-
-def test_one_class_gives_a_reason_and_no_value() -> None:
-    (estimate,), _ = aurocs_with_intervals(
-        np.ones((1, 4)), np.ones(4, bool), Bootstrap(np.arange(4), 10, 0)
-    )
-    assert estimate.as_json() == {
-        "value": None,
-        "interval": None,
-        "n": 4,
-        "reason": "all 4 solutions are correct: AUROC needs both",
-    }
+    assert interval(four) == pytest.approx(interval(once))
 
 
 def test_auroc_with_interval_of_5000_rows_takes_less_than_a_second() -> None:
     generator = np.random.default_rng(0)
-    scores, labels = generator.normal(size=(1, 5_000)), generator.random(5_000) < 0.4
+    scores, labels = generator.normal(size=5_000), generator.random(5_000) < 0.4
     started = time.process_time()
-    aurocs_with_intervals(scores, labels, Bootstrap(np.arange(5_000), 2_000, 0))
+    interval(auroc_replicates(scores, labels, Bootstrap(np.arange(5_000), 2_000, 0)))
     assert time.process_time() - started < 1
-
-
-def test_a_ratio_of_nothing_has_a_reason() -> None:
-    estimate = ratio_with_interval(np.zeros(3), np.zeros(3), Bootstrap(np.arange(3), 5, 0), n=3)
-    assert (estimate.value, estimate.interval, estimate.n) == (None, None, 3)
-    assert estimate.reason
 
 
 def test_ratio_replicates_resample_both_sums() -> None:
@@ -146,6 +128,31 @@ def test_ratio_replicates_resample_both_sums() -> None:
     counts = np.concatenate(list(bootstrap.counts()), axis=1)
     expected = (counts.T @ above) / (counts.T @ below)
     assert ratio_replicates(above, below, bootstrap) == pytest.approx(expected)
+
+
+@given(
+    hnp.arrays(np.float64, (2, 12), elements=st.integers(0, 3).map(float)),
+    hnp.arrays(np.int64, 12, elements=st.integers(0, 4)),
+)
+@settings(max_examples=40)
+def test_correlation_replicates_are_those_of_the_resampled_rows(
+    scores: np.ndarray, problem: np.ndarray
+) -> None:
+    if (np.ptp(scores, axis=1) == 0).any():
+        return
+    problem = np.unique(problem, return_inverse=True)[1]
+    bootstrap = Bootstrap(problem, resamples=8, seed=1)
+    x, y = (scores - scores.mean(axis=1, keepdims=True)) / scores.std(axis=1, keepdims=True)
+    replicates = correlation_replicates(x, y, bootstrap)
+    counts = np.concatenate(list(bootstrap.counts()), axis=1)
+    for resample in range(8):
+        # Slow: repeat every row as often as its problem was drawn.
+        rows = np.repeat(np.arange(12), counts[problem, resample].astype(int))
+        if np.ptp(x[rows]) == 0 or np.ptp(y[rows]) == 0:
+            assert np.isnan(replicates[resample])
+        else:
+            expected = stats.pearsonr(x[rows], y[rows]).statistic if len(rows) > 1 else np.nan
+            assert replicates[resample] == pytest.approx(expected, abs=1e-9)
 
 
 @given(st.lists(st.sampled_from([-1.0, -0.5, 0.0, 0.5, 1.0]), max_size=8))
@@ -164,6 +171,16 @@ def test_sign_flip_p_of_many_differences_is_near_the_t_test() -> None:
     expected = stats.ttest_1samp(differences, 0).pvalue
     assert sign_flip_p(differences, seed=0) == pytest.approx(expected, abs=0.01)
     assert sign_flip_p(differences, seed=0) == sign_flip_p(differences, seed=0)
+
+
+def test_the_unpaired_t_test_is_scipys() -> None:
+    first, second = np.random.default_rng(0).normal(size=(2, 30))
+    # By hand: pooled variance, 58 degrees of freedom.
+    error = np.sqrt((first.var(ddof=1) + second.var(ddof=1)) / 2 * (2 / 30))
+    expected = 2 * stats.t.sf(abs(first.mean() - second.mean()) / error, 58)
+    assert unpaired_t_test(first, second) == pytest.approx(expected)
+    assert unpaired_t_test(np.ones(5), np.ones(5)) is None
+    assert unpaired_t_test(np.ones(1), np.zeros(1)) is None
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=7))

@@ -13,14 +13,15 @@ from gcrm.stats.bootstrap import (
     Bootstrap,
     Floats,
     auroc,
-    aurocs_with_intervals,
+    auroc_replicates,
     interval,
-    mean_with_interval,
-    ratio_with_interval,
+    mean_replicates,
+    ratio_replicates,
     sum_by,
 )
-from gcrm.stats.correlation import correlation
-from gcrm.stats.seeds import BySeed, Measure, difference, over_seeds, two_sided_p
+from gcrm.stats.ranking import correlation
+from gcrm.stats.registry import Estimate
+from gcrm.stats.seeds import BySeed, difference, over_seeds, two_sided_p
 from gcrm.stats.voting import Samples
 
 pytestmark = pytest.mark.slow
@@ -45,6 +46,11 @@ def coverage(simulate: Callable[[np.random.Generator], Interval], truth: float) 
     share = held / SIMULATIONS
     print(f"\ncoverage {share:.3f} of 0.950", end="")
     return share
+
+
+def ends(estimate: Estimate) -> Interval:
+    assert estimate.replicates is not None
+    return interval(estimate.replicates)
 
 
 def rows_of(problems: int) -> Bootstrap:
@@ -73,26 +79,24 @@ def true_aurocs(better: float = 0.0) -> Floats:
 def test_auroc() -> None:
     def simulate(generator: np.random.Generator) -> Interval:
         scores, labels = scored(generator, PROBLEMS)
-        estimates, _ = aurocs_with_intervals(scores[:1], labels, rows_of(PROBLEMS))
-        return estimates[0].interval
+        return interval(auroc_replicates(scores[0], labels, rows_of(PROBLEMS)))
 
     assert LEAST <= coverage(simulate, true_aurocs()[0]) <= MOST
 
 
 def of_two_models(generator: np.random.Generator, better: float) -> list[BySeed]:
     scores, labels = scored(generator, PROBLEMS, better)
-    estimates, replicates = aurocs_with_intervals(scores, labels, rows_of(PROBLEMS))
+    replicates = auroc_replicates(scores, labels, rows_of(PROBLEMS))
     return [
-        {0: Measure(estimate.value, row, estimate.n)}
-        for estimate, row in zip(estimates, replicates, strict=True)
+        {0: Estimate("auroc", auroc(one, labels), row, len(labels))}
+        for one, row in zip(scores, replicates, strict=True)
     ]
 
 
 def test_difference_of_two_models() -> None:
     def simulate(generator: np.random.Generator) -> Interval:
         first, second = of_two_models(generator, better=0.4)
-        low, high = difference(second, first, seed=0)["interval"]
-        return low, high
+        return ends(difference(second, first, seed=0)[0])
 
     old, new = true_aurocs(better=0.4)
     assert LEAST <= coverage(simulate, new - old) <= MOST
@@ -100,8 +104,8 @@ def test_difference_of_two_models() -> None:
 
 def test_equal_models_differ_at_5_percent_as_often() -> None:
     generator = np.random.default_rng(3)
-    found = [difference(*of_two_models(generator, 0.0), seed=0) for _ in range(SIMULATIONS)]
-    share = np.mean([one["p"] < 0.05 for one in found])
+    found = [difference(*of_two_models(generator, 0.0), seed=0)[0] for _ in range(SIMULATIONS)]
+    share = np.mean([(one.p or 0) < 0.05 for one in found])
     print(f"\np < 0.05 in {share:.3f} of 0.050", end="")
     assert 0.02 <= share <= 0.08
 
@@ -118,7 +122,7 @@ def votes(generator: np.random.Generator, problems: int) -> Floats:
 def test_mean_of_votes() -> None:
     def simulate(generator: np.random.Generator) -> Interval:
         bootstrap = Bootstrap(np.arange(PROBLEMS), RESAMPLES, seed=0)
-        return mean_with_interval(votes(generator, PROBLEMS), bootstrap).interval
+        return interval(mean_replicates(votes(generator, PROBLEMS), bootstrap))
 
     truth = votes(np.random.default_rng(1), 200_000).mean()
     assert LEAST <= coverage(simulate, truth) <= MOST
@@ -129,7 +133,7 @@ def test_share_of_tokens() -> None:
         tokens = generator.integers(20, 200, PROBLEMS).astype(float)
         saved = tokens * generator.beta(0.4, 1.2, PROBLEMS)  # 1/4 on average
         bootstrap = Bootstrap(np.arange(PROBLEMS), RESAMPLES, seed=0)
-        return ratio_with_interval(saved, tokens, bootstrap, n=PROBLEMS).interval
+        return interval(ratio_replicates(saved, tokens, bootstrap))
 
     assert LEAST <= coverage(simulate, 0.25) <= MOST
 
@@ -141,7 +145,7 @@ def test_share_correct_of_problems_with_several_rows() -> None:
         right = sum_by(problem, labels, PROBLEMS)
         rows = np.full(PROBLEMS, float(ROWS))
         bootstrap = Bootstrap(np.arange(PROBLEMS), RESAMPLES, seed=0)
-        return ratio_with_interval(right, rows, bootstrap, n=len(labels)).interval
+        return interval(ratio_replicates(right, rows, bootstrap))
 
     assert LEAST <= coverage(simulate, 0.5) <= MOST
 
@@ -149,7 +153,7 @@ def test_share_correct_of_problems_with_several_rows() -> None:
 def test_correlation() -> None:
     def simulate(generator: np.random.Generator) -> Interval:
         scores, _ = scored(generator, PROBLEMS)
-        return correlation(*scores, rows_of(PROBLEMS), "pearson").interval
+        return ends(correlation("pearson", *scores, rows_of(PROBLEMS)))
 
     truth = np.corrcoef(scored(np.random.default_rng(0), 200_000)[0])[0, 1]
     assert LEAST <= coverage(simulate, truth) <= MOST
@@ -165,11 +169,10 @@ def test_means_over_seeds(seeds: int, least: float) -> None:
         bootstrap = Bootstrap(np.arange(PROBLEMS), RESAMPLES, seed=0)
         counts = np.concatenate(list(bootstrap.counts()), axis=1) / PROBLEMS
         by_seed = {
-            seed: Measure(float(row.mean()), row @ counts, PROBLEMS)
+            seed: Estimate("mean", float(row.mean()), row @ counts, PROBLEMS)
             for seed, row in enumerate(values)
         }
-        low, high = over_seeds(by_seed, seed=0)["interval"]
-        return low, high
+        return ends(over_seeds(by_seed, seed=0))
 
     assert coverage(simulate, 0.0) >= least
 
@@ -180,8 +183,7 @@ def test_an_interval_over_rows_would_be_too_narrow() -> None:
     def simulate(generator: np.random.Generator) -> Interval:
         scores, labels = scored(generator, PROBLEMS)
         rows = Bootstrap(np.arange(PROBLEMS * ROWS), RESAMPLES, seed=0)
-        _, replicates = aurocs_with_intervals(scores[:1], labels, rows)
-        return interval(replicates[0])
+        return interval(auroc_replicates(scores[0], labels, rows))
 
     assert coverage(simulate, true_aurocs()[0]) < 0.85
 

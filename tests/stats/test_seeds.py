@@ -1,5 +1,7 @@
 """Estimates over seeds: against the plain bootstrap, formulas, and by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,33 +9,39 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from gcrm.stats.bootstrap import interval
-from gcrm.stats.seeds import Measure, difference, over_seeds, seed_weights, seeds_note, two_sided_p
+from gcrm.stats.registry import Estimate
+from gcrm.stats.seeds import difference, over_seeds, seed_weights, seeds_note, two_sided_p
 
 R = 4_000
 
 
-def measures(*values: float, spread: float = 0.0) -> dict[int, Measure]:
-    """A measure of each seed, whose replicates share a part, as on the same problems."""
+def estimate(value: float, replicates: np.ndarray, n: int = 300) -> Estimate:
+    return Estimate("auroc", value, replicates, n)
+
+
+def measures(*values: float, spread: float = 0.0) -> dict[int, Estimate]:
+    """An estimate of each seed, whose replicates share a part, as on the same problems."""
     shared = np.random.default_rng(0).normal(0, spread, R) if spread else np.zeros(R)
-    return {seed: Measure(value, value + shared, n=300) for seed, value in enumerate(values)}
+    return {seed: estimate(value, value + shared) for seed, value in enumerate(values)}
+
+
+def ends(found: Estimate) -> tuple[float, float]:
+    assert found.replicates is not None
+    return interval(found.replicates) or (np.nan, np.nan)
 
 
 def test_one_seed_is_the_bootstrap_over_problems() -> None:
-    first = {4: Measure(0.6, np.random.default_rng(1).normal(0.6, 0.1, R), n=50)}
-    second = {4: Measure(0.5, np.random.default_rng(2).normal(0.5, 0.1, R), n=50)}
+    first = {4: estimate(0.6, np.random.default_rng(1).normal(0.6, 0.1, R), n=50)}
+    second = {4: estimate(0.5, np.random.default_rng(2).normal(0.5, 0.1, R), n=50)}
     found = over_seeds(first, seed=0)
-    assert found == {
-        "value": 0.6,
-        "interval": list(interval(first[4].replicates) or ()),
-        "n": 50,
-        "seeds": {"4": 0.6},
-    }
-    apart = first[4].replicates - second[4].replicates
-    found = difference(first, second, seed=0)
-    assert found["value"] == pytest.approx(0.1)
-    assert found["interval"] == pytest.approx(interval(apart))
-    assert found["p"] == two_sided_p(apart)
-    assert found["seeds"] == {"4": pytest.approx(0.1)}
+    assert (found.metric, found.value, found.n, found.p) == ("auroc", 0.6, 50, None)
+    assert ends(found) == ends(first[4])
+    apart = first[4].replicates - second[4].replicates  # type: ignore[operator]
+    found, each = difference(first, second, seed=0)
+    assert found.value == pytest.approx(0.1)
+    assert ends(found) == pytest.approx(interval(apart))
+    assert found.p == two_sided_p(apart)
+    assert {seed: one.value for seed, one in each.items()} == {4: pytest.approx(0.1)}
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5])
@@ -47,44 +55,53 @@ def test_the_spread_of_the_resamples_is_the_standard_error_of_the_mean(seeds: in
 
 
 def test_two_seeds_reach_from_one_to_the_other() -> None:
-    assert over_seeds(measures(0.4, 0.7), seed=0)["interval"] == pytest.approx([0.4, 0.7])
+    assert ends(over_seeds(measures(0.4, 0.7), seed=0)) == pytest.approx((0.4, 0.7))
+
+
+def test_counts_have_a_mean_and_no_interval_and_changes_a_p() -> None:
+    counts = {seed: Estimate("num_ties", 2.0 + seed, None, 9) for seed in (0, 1)}
+    assert over_seeds(counts, seed=0) == Estimate("num_ties", 2.5, None, 9)
+    changes = {key: replace(one, p=0.3) for key, one in measures(0.1, 0.2).items()}
+    found = over_seeds(changes, seed=0)
+    assert found.replicates is not None and found.p == two_sided_p(found.replicates)
 
 
 def test_the_difference_is_taken_seed_by_seed() -> None:
     # Seeds differ widely, but in both variants alike: their difference does not.
-    found = difference(measures(0.4, 0.8), measures(0.3, 0.7), seed=0)
-    assert found["value"] == pytest.approx(0.1)
-    assert found["interval"] == pytest.approx([0.1, 0.1])
-    assert found["seeds"] == {"0": pytest.approx(0.1), "1": pytest.approx(0.1)}
-    assert found["p"] == 2 / (1 + R)
+    found, each = difference(measures(0.4, 0.8), measures(0.3, 0.7), seed=0)
+    assert found.value == pytest.approx(0.1)
+    assert ends(found) == pytest.approx((0.1, 0.1))
+    assert {key: one.value for key, one in each.items()} == pytest.approx({0: 0.1, 1: 0.1})
+    assert found.p == 2 / (1 + R)
 
 
 def test_seeds_that_one_variant_alone_has_are_left_out() -> None:
-    found = difference(measures(0.4, 0.8, 0.9), measures(0.3, 0.7), seed=0)
-    assert found["value"] == pytest.approx(0.1)
-    assert list(found["seeds"]) == ["0", "1"]
+    found, each = difference(measures(0.4, 0.8, 0.9), measures(0.3, 0.7), seed=0)
+    assert found.value == pytest.approx(0.1)
+    assert list(each) == [0, 1]
 
 
 def test_variants_without_a_shared_seed_are_resampled_by_themselves() -> None:
     other = {7: measures(0.2)[0], 8: measures(0.5)[0]}
-    found = difference(measures(0.4, 0.7), other, seed=0)
-    assert found["value"] == pytest.approx(0.2)
-    assert found["interval"] == pytest.approx([-0.1, 0.5])  # 0.4 - 0.5 and 0.7 - 0.2
-    assert found["seeds"] == {}
+    found, each = difference(measures(0.4, 0.7), other, seed=0)
+    assert found.value == pytest.approx(0.2)
+    assert ends(found) == pytest.approx((-0.1, 0.5))  # 0.4 - 0.5 and 0.7 - 0.2
+    assert each == {}
 
 
 def test_the_same_model_twice_does_not_differ() -> None:
     both = measures(0.4, 0.7, 0.6, spread=0.1)
-    found = difference(both, both, seed=0)
-    assert (found["value"], found["interval"], found["p"]) == (0, [0, 0], 1)
+    found, _ = difference(both, both, seed=0)
+    assert (found.value, ends(found), found.p) == (0, (0, 0), 1)
 
 
 def test_a_seed_without_a_value_gives_the_reason() -> None:
     one = measures(0.4, 0.7)
-    other = one | {1: Measure(None, np.full(R, np.nan), 300, "all 300 solutions are correct")}
-    for found in (over_seeds(other, 0), difference(one, other, 0), difference(other, one, 0)):
-        assert found["value"] is found["interval"] is None
-        assert found["reason"] == "all 300 solutions are correct"
+    other = one | {1: Estimate("auroc", None, None, 300, reason="all 300 solutions are correct")}
+    found = over_seeds(other, 0), difference(one, other, 0)[0], difference(other, one, 0)[0]
+    for estimate in found:
+        assert estimate.value is None and estimate.replicates is None and estimate.p is None
+        assert estimate.reason == "all 300 solutions are correct"
 
 
 @given(hnp.arrays(np.float64, st.integers(1, 30), elements=st.integers(-3, 3).map(float)))

@@ -1,0 +1,322 @@
+"""AUROC, pairwise accuracy and correlation against libraries, slow loops, and by hand."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import stats
+from sklearn.metrics import roc_auc_score
+
+from gcrm.config.metrics import MetricsSettings
+from gcrm.data.scores import ScoreTable
+from gcrm.stats.bootstrap import Bootstrap, interval
+from gcrm.stats.compute import compute_metrics
+from gcrm.stats.ranking import correlation, within_group_auroc
+from helpers.score_rows import columns, pair_table, pick
+
+FAST = MetricsSettings(bootstrap_resamples=50)
+
+
+def greedy(settings: MetricsSettings = FAST, **change: Any) -> pd.DataFrame:
+    return compute_metrics(ScoreTable.of("greedy", columns() | change), settings=settings)
+
+
+def test_aurocs_and_correlations_are_those_of_the_libraries() -> None:
+    found, made = greedy(), columns()
+    correct, lengths = made["label"], made["num_tokens"]
+    by_length = roc_auc_score(correct, -lengths)
+    reward = roc_auc_score(correct, made["reward"])
+    assert pick(found, "auroc.length").value == pytest.approx(by_length)
+    assert pick(found, "correct").value == pytest.approx(np.mean(correct))
+    curves = [("auroc.reward", None, reward)]
+    for share, index in ((0, lambda n: 0), (0.5, lambda n: n // 2 - 1), (1, lambda n: n - 1)):
+        for name, column in (("reward", "partial_rewards"), ("q_value", "q_values")):
+            values = [row[max(index(len(row)), 0)] for row in made[column]]
+            curves.append((f"partial_auroc.{name}", share, roc_auc_score(correct, values)))
+    for metric, share, auroc in curves:
+        assert pick(found, metric, share).value == pytest.approx(auroc)
+        shorter, longer = (pick(found, f"{metric}_minus_{n}", share) for n in ("length", "longer"))
+        assert shorter.value == pytest.approx(auroc - by_length)
+        assert longer.value == pytest.approx(auroc - 1 + by_length)
+    whole, last = pick(found, "auroc.reward"), pick(found, "partial_auroc.reward", 1)
+    assert whole[-6:-2] == last[-6:-2]  # value, low, high, n
+    at = [max(int(n * 0.4) - 1, 0) for n in lengths]
+    pair = [
+        [row[i] for i, row in zip(at, made[name], strict=True)]
+        for name in ("q_values", "partial_rewards")
+    ]
+    for name, function in (("pearson", stats.pearsonr), ("spearman", stats.spearmanr)):
+        value = pick(found, f"correlation.{name}", 0.4).value
+        assert value == pytest.approx(function(*pair).statistic)
+    assert set(found["at"][found["metric"] == "correlation.pearson"]) == {0.2, 0.4, 0.6, 0.8}
+
+
+@pytest.mark.parametrize(("sign", "name"), [(-1, "length"), (1, "longer")])
+def test_a_score_that_is_the_length_does_not_beat_it(sign: int, name: str) -> None:
+    lengths = columns()["num_tokens"]
+    q_values = [np.full(n, sign * n) for n in lengths]
+    found = greedy(reward=sign * lengths, q_values=q_values)
+    minus = found["metric"].isin(
+        [f"auroc.reward_minus_{name}", f"partial_auroc.q_value_minus_{name}"]
+    )
+    assert minus.sum() == 12
+    assert found.loc[minus, ["value", "low", "high"]].to_numpy() == pytest.approx(0, abs=1e-12)
+
+
+def test_a_single_class_gives_no_value_and_the_reason() -> None:
+    found = greedy(label=np.ones(40, bool))
+    aurocs = found[found["metric"].str.contains("auroc")]
+    assert len(aurocs) == 4 + 2 * 3 and aurocs["at"].isna().all()
+    assert aurocs["value"].isna().all() and aurocs["low"].isna().all()
+    assert aurocs["reason"].str.startswith("all 40 solutions are correct").all()
+    assert pick(found, "correct").value == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "settings", "reason"),
+    [
+        ({"q_values": None}, FAST, "there are no Q-values"),
+        ({}, MetricsSettings(percentiles=[], correlation_percentiles=[]), "no percentiles"),
+    ],
+)
+def test_curves_that_cannot_be_had_have_one_row_with_the_reason(
+    change: dict[str, Any], settings: MetricsSettings, reason: str
+) -> None:
+    found = greedy(settings, **change)
+    names = ["correlation.pearson", "correlation.spearman"]
+    names += [f"partial_auroc.q_value{minus}" for minus in ("", "_minus_length", "_minus_longer")]
+    for metric in names:
+        row = pick(found, metric)
+        assert np.isnan(row.value) and reason in row.reason
+    assert pick(found, "auroc.reward").value > 0
+
+
+def test_duplicated_questions_count_as_one_problem() -> None:
+    twice = [f"Question {i // 2} ." if i % 2 else f"question  {i // 2}" for i in range(40)]
+    found = greedy(prompt=twice)
+    assert pick(found, "num_completions").value == 40
+    assert pick(found, "num_problems").value == 20
+
+
+@pytest.mark.parametrize("method", ["pearson", "spearman"])
+def test_the_interval_of_a_correlation_is_fishers(method: str) -> None:
+    generator = np.random.default_rng(0)
+    x = np.round(generator.normal(size=300), 1)
+    y = np.round(x + generator.normal(size=300), 1)
+    if method == "spearman":
+        x, y = stats.rankdata(x), stats.rankdata(y)
+    estimate = correlation(method, x, y, Bootstrap(np.arange(300), 2_000, 0))
+    assert estimate.value == pytest.approx(stats.pearsonr(x, y).statistic)
+    assert estimate.replicates is not None
+    z, half = np.arctanh(estimate.value), 1.96 / np.sqrt(297)
+    assert interval(estimate.replicates) == pytest.approx(np.tanh([z - half, z + half]), abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("x", "reason"), [([1, 1, 1], "one of the two is constant"), ([1, 2], "fewer than 3 solutions")]
+)
+def test_a_correlation_that_cannot_be_had_has_a_reason(x: list[int], reason: str) -> None:
+    n = len(x)
+    estimate = correlation("pearson", x, [1, 2, 3][:n], Bootstrap(np.arange(n), 10, 0))
+    assert (estimate.value, estimate.reason) == (None, reason)
+
+
+# --- pairs ---
+
+Sides = Sequence[Sequence[float]]
+
+
+def pairs(
+    prompts: Sequence[str],
+    chosen: Sides,
+    rejected: Sides,
+    q_values: tuple[Sides, Sides] | None = None,
+) -> ScoreTable:
+    """Pairs with partial rewards, and Q-values, of their sides."""
+
+    def sides(first: Sides, second: Sides) -> list[Sequence[float]]:
+        return [side for pair in zip(first, second, strict=True) for side in pair]
+
+    rewards = sides(chosen, rejected)
+    scores: dict[str, Any] = {
+        "reward": [row[-1] for row in rewards],
+        "partial_rewards": rewards,
+        "num_tokens": [len(row) for row in rewards],
+        "truncated": [False] * len(rewards),
+    }
+    scores |= {"q_values": sides(*q_values)} if q_values else {}
+    return pair_table([(prompt, "yes", "no") for prompt in prompts], scores, left_out=4)
+
+
+def test_pairs_by_hand() -> None:
+    """Three pairs: right and shorter, wrong and longer, and equal in both."""
+    table = pairs(
+        ["a", "b", "c"],
+        [[9.0, 2.0], [0.0, 0.0, 0.0, 1.0], [5.0]],
+        [[0.0, 0.0, 1.0], [0.0, 3.0], [5.0]],
+        ([[0.9, 0.1], [0.0] * 4, [0.5]], [[0.0, 0.0, 0.2], [0.0] * 2, [0.4]]),
+    )
+    found = compute_metrics(table, settings=FAST)
+    counts = {
+        "num_pairs": 3,
+        "num_prompts": 3,
+        "num_ties": 1,
+        "num_truncated": 0,
+        "num_left_out": 4,
+    }
+    assert {name: pick(found, name).value for name in counts} == counts
+    accuracy = {
+        "reward": 1.5 / 3,
+        "q_value": 1.5 / 3,  # wrong, equal, right
+        "length": 1.5 / 3,
+        "longer": 1.5 / 3,
+        "reward_minus_length": 0,
+        "reward_minus_longer": 0,
+    }
+    for name, expected in accuracy.items():
+        assert pick(found, f"pairwise_accuracy.{name}").value == pytest.approx(expected)
+    assert pick(found, "margin").value == pytest.approx((1 - 2 + 0) / 3)
+    first = pick(found, "partial_pairwise_accuracy.reward", 0)
+    assert first.value == pytest.approx((1 + 0.5 + 0.5) / 3)  # 9 above 0, 0 and 0, 5 and 5
+    half = pick(found, "partial_pairwise_accuracy.q_value", 0.5)
+    assert half.value == pytest.approx((1 + 0.5 + 1) / 3)  # tokens 0 of 2, 0 of 3; 1, 0; 0, 0
+    whole = pick(found, "pairwise_accuracy.reward")
+    assert whole[-6:-2] == pick(found, "partial_pairwise_accuracy.reward", 1)[-6:-2]
+
+
+numbers = st.integers(-2, 2).map(float)
+token_lists = st.lists(numbers, min_size=1, max_size=5)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["q 1?", "Q 1", "q 2", "q 3"]), token_lists, token_lists),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_every_share_is_counted_pair_by_pair(
+    made: list[tuple[str, list[float], list[float]]],
+) -> None:
+    prompts, chosen, rejected = zip(*made, strict=True)
+    table = pairs(prompts, chosen, rejected, (rejected, chosen))
+    settings = MetricsSettings(bootstrap_resamples=20, percentiles=[0, 0.4, 1])
+    found = compute_metrics(table, settings=settings)
+
+    def share(better: Any) -> float:
+        return sum(1.0 if b > 0 else 0.5 if b == 0 else 0.0 for b in better) / len(made)
+
+    def accuracy(name: str) -> float:
+        return float(pick(found, f"pairwise_accuracy.{name}").value)
+
+    assert accuracy("reward") == pytest.approx(share(c[-1] - r[-1] for _, c, r in made))
+    assert accuracy("q_value") == pytest.approx(share(r[-1] - c[-1] for _, c, r in made))
+    assert accuracy("longer") == pytest.approx(share(len(c) - len(r) for _, c, r in made))
+    assert accuracy("length") == pytest.approx(share(len(r) - len(c) for _, c, r in made))
+    for p in settings.percentiles:
+        at = [[row[max(int(len(row) * p) - 1, 0)] for row in pair[1:]] for pair in made]
+        value = pick(found, "partial_pairwise_accuracy.reward", p).value
+        assert value == pytest.approx(share(c - r for c, r in at))
+    margin = sum(c[-1] - r[-1] for _, c, r in made) / len(made)
+    assert pick(found, "margin").value == pytest.approx(margin)
+    distinct = {"q 1" if q in ("q 1?", "Q 1") else q for q in prompts}
+    assert pick(found, "num_prompts").value == len(distinct)
+    assert pick(found, "num_ties").value == sum(c[-1] == r[-1] for _, c, r in made)
+
+
+def simulated(prompts: int, per_prompt: int, seed: int) -> ScoreTable:
+    """Pairs whose margins share a part within each prompt."""
+    generator = np.random.default_rng(seed)
+    margins = generator.normal(0.4, 1, prompts)[:, None] + generator.normal(
+        0, 0.5, (prompts, per_prompt)
+    )
+    names = [f"prompt {i // per_prompt}" for i in range(margins.size)]
+    return pairs(names, [[m] for m in margins.ravel()], [[0.0]] * margins.size)
+
+
+def test_intervals_resample_prompts_whole() -> None:
+    """As a slow bootstrap does that draws prompts and takes all of their pairs."""
+    table = simulated(30, 4, 0)
+    settings = MetricsSettings(bootstrap_resamples=4000, percentiles=[])
+    row = pick(compute_metrics(table, settings=settings), "pairwise_accuracy.reward")
+    right = (table.reward[::2] > 0).reshape(30, 4)
+    generator = np.random.default_rng(1)
+    means = [right[generator.integers(0, 30, 30)].mean() for _ in range(4000)]
+    assert (row.low, row.high) == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.02)
+    alone = np.sqrt(right.mean() * (1 - right.mean()) / right.size)
+    assert row.high - row.low > 1.5 * 2 * 1.96 * alone  # pairs of a prompt go together
+
+
+def test_intervals_have_their_coverage() -> None:
+    """True accuracy: P(normal(0.4, sqrt(1.25)) > 0) = 0.6397."""
+    settings = MetricsSettings(bootstrap_resamples=300, percentiles=[])
+    covered = 0
+    for seed in range(200):
+        found = compute_metrics(simulated(80, 3, seed), settings=settings)
+        row = pick(found, "pairwise_accuracy.reward")
+        covered += row.low <= 0.6397 <= row.high
+    assert 0.90 <= covered / 200 <= 0.99
+
+
+def test_a_difference_from_the_length_is_paired() -> None:
+    """A reward that is the length differs from it by nothing, in every resample."""
+    lengths = np.random.default_rng(0).integers(1, 9, (2, 50))
+    chosen, rejected = ([[float(n)] * n for n in row] for row in lengths)
+    found = compute_metrics(pairs([f"q {i}" for i in range(50)], chosen, rejected), settings=FAST)
+    same, other = (pick(found, f"pairwise_accuracy.reward_minus_{n}") for n in ("longer", "length"))
+    assert (same.low, same.high) == pytest.approx((0, 0), abs=1e-12)
+    assert other.low < other.high
+    reward, longer = (pick(found, f"pairwise_accuracy.{name}") for name in ("reward", "longer"))
+    assert (reward.low, reward.high) == pytest.approx((longer.low, longer.high))
+
+
+def test_pairs_without_q_values_have_the_reason() -> None:
+    found = compute_metrics(pairs(["q"], [[1.0, 2.0]], [[1.0, 2.0]]), settings=FAST)
+    for metric in ("pairwise_accuracy.q_value", "partial_pairwise_accuracy.q_value"):
+        assert "there are no Q-values" in pick(found, metric).reason
+    assert pick(found, "pairwise_accuracy.reward").value == 0.5
+
+
+# --- within a problem ---
+
+
+@given(
+    hnp.arrays(np.float32, 14, elements=st.integers(-2, 2).map(float)),
+    hnp.arrays(bool, 14),
+    hnp.arrays(np.int64, 14, elements=st.integers(0, 4)),
+)
+def test_auroc_within_groups_is_scikit_learns(
+    scores: np.ndarray, labels: np.ndarray, group: np.ndarray
+) -> None:
+    for number, value in enumerate(within_group_auroc(scores, labels, group)):
+        mine = group == number
+        if labels[mine].all() or not labels[mine].any():
+            assert np.isnan(value)
+        else:
+            assert value == pytest.approx(roc_auc_score(labels[mine], scores[mine]))
+
+
+def test_the_pairwise_accuracy_of_samples_is_a_mean_over_problems_with_both_labels() -> None:
+    made = columns(problems=20, per_problem=3)
+    found = compute_metrics(ScoreTable.of("all", made), settings=FAST)
+    both = [p for p in range(20) if 0 < sum(made["label"][3 * p : 3 * p + 3]) < 3]
+    assert len(both) < 20
+    last = np.array([row[-1] for row in made["q_values"]])
+    for name, score in (
+        ("reward", made["reward"]),
+        ("q_value", last),
+        ("length", -made["num_tokens"]),
+    ):
+        rows = (slice(3 * p, 3 * p + 3) for p in both)
+        expected = np.mean([roc_auc_score(made["label"][r], score[r]) for r in rows])
+        row = pick(found, f"pairwise_accuracy.{name}")
+        assert (row.value, row.n) == (pytest.approx(expected), len(both))
+        assert row.low <= row.value <= row.high
+    one_class = ScoreTable.of("all", made | {"label": np.zeros(60, bool)})
+    row = pick(compute_metrics(one_class, settings=FAST), "pairwise_accuracy.reward")
+    assert row.reason == "no problem has both correct and incorrect solutions"
