@@ -153,7 +153,7 @@ def test_the_readme_is_short() -> None:
 def test_the_whole_public_api_is_documented() -> None:
     page = (ROOT / "docs" / "api.md").read_text()
     documented = {found.rpartition(".")[2] for found in re.findall(r"^::: (\S+)$", page, re.M)}
-    assert documented == set(gcrm.__all__)
+    assert documented >= set(gcrm.__all__)
 
 
 def test_the_site_builds_without_warnings(tmp_path: Path) -> None:
