@@ -17,14 +17,14 @@ OF_BENCHMARKS = (
     "max_problems",
     "filter_threshold",
 )
-"""options that concern solutions to problems, and do nothing for preference pairs"""
+"""options of solutions to problems; they do nothing for preference pairs"""
 
 
 class EvaluateSettings(Settings):
     """How completions are scored."""
 
     max_len: int = Field(2048, gt=1)
-    """longest prompt with completion, in tokens; a longer one loses its end, and is marked"""
+    """longest prompt with completion, in tokens; a longer completion loses its end and is marked"""
     max_problems: int | None = Field(None, gt=0)
     """cap on the problems of a benchmark, chosen by hash of the question (default: all)"""
     max_pairs: int | None = Field(None, gt=0)
@@ -105,7 +105,7 @@ class EvaluateOptions(EvaluateSettings):
 
     @property
     def model_sources(self) -> list[str | Path]:
-        """What the scores come from beside the data: the reward model, and its goal state."""
+        """The reward model, and the goal state where there is one."""
         goal_state = self.goal_state_file
         return [self.reward_model_path, *([] if goal_state is None else [goal_state])]
 

@@ -1,4 +1,4 @@
-"""The reward model in use: one forward pass gives rewards, partial rewards and Q-values.
+"""A reward model that scores: one forward pass gives rewards, partial rewards and Q-values.
 
 A hook on the head of an unmodified `AutoModelForSequenceClassification` sees the last hidden
 states (its input) and the reward of every token (its output).
@@ -32,7 +32,7 @@ SmolLM2-135M scores 2.4 times as many tokens a second as with 16,384, the model 
 
 
 class HeadWatch:
-    """What the head of a model saw and said in the last forward pass.
+    """Input and output of a model's head in the last forward pass.
 
     Attributes:
         hidden: last hidden states, after the final norm, (batch, tokens, hidden_size), fp32.
@@ -44,7 +44,7 @@ class HeadWatch:
 
     def __init__(self, model: PreTrainedModel):
         head = model.get_submodule("score")
-        assert isinstance(head, nn.Linear)  # loading sees to it
+        assert isinstance(head, nn.Linear)  # loading ensures it
         compute_in_fp32(head)
         head.register_forward_hook(self._see)
 
@@ -69,15 +69,15 @@ def pad(
 
 
 def encoder_for(parity: str, tokenizer: PreTrainedTokenizerBase, max_len: int) -> Encoder:
-    """The encoder of a reward model: ours, or with "official" parity the authors'."""
+    """The encoder of a reward model: ours, or the authors' for parity "official"."""
     return (OfficialEncoder if parity == "official" else Encoder)(tokenizer, max_len)
 
 
 def batches_by_length(lengths: Sequence[int], tokens_per_batch: int) -> list[list[int]]:
     """Indices in batches of at most `tokens_per_batch` tokens with padding, longest first.
 
-    Longest first, so that running out of memory shows in the first batch and not after hours. A
-    sequence longer than the budget is a batch of its own.
+    Longest first, so that a lack of memory shows in the first batch and not after hours. A sequence
+    longer than the budget is a batch of its own.
     """
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     batches: list[list[int]] = []
@@ -91,7 +91,7 @@ def batches_by_length(lengths: Sequence[int], tokens_per_batch: int) -> list[lis
 
 @dataclass(frozen=True)
 class Scores:
-    """What a reward model says of n completions.
+    """The scores of n completions.
 
     Attributes:
         reward: the final reward of each, (n,) float32.
@@ -192,7 +192,7 @@ class RewardModel:
             goal_state: for Q-values: a .npy file, a folder with goal_state.npy, or an array of
                 shape (hidden_size,) or (n, hidden_size), of which the mean is taken.
             max_len: longest prompt with completion, in tokens.
-            bf16: compute in bfloat16; by default where there is a GPU that has it.
+            bf16: compute in bfloat16 (default: on GPUs that support it).
 
         Raises:
             UserError: no whole reward model there, or a goal state of another width.
@@ -261,7 +261,7 @@ class RewardModel:
     def batches(
         self, encoded: Sequence[Encoded], tokens_per_batch: int | None = None
     ) -> list[list[int]]:
-        """Indices into `encoded`, those of a forward pass together; see `score_encoded`."""
+        """Indices into `encoded`, one list a forward pass; see `score_encoded`."""
         most = tokens_per_batch or TOKENS_PER_BATCH[self.model.device.type]
         return batches_by_length([len(one.input_ids) for one in encoded], most)
 
@@ -294,7 +294,7 @@ def _load_array(path: Path) -> Any:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; `represent` makes it") from None
     except (OSError, EOFError, ValueError) as error:
-        # numpy takes every file that is not its own for a pickle, and says how to run it.
+        # numpy takes any other file for a pickle, and its message tells how to run it.
         reason = "another format" if "pickle" in str(error) else str(error)
         raise UserError(f"{path}: not a numpy array of numbers ({reason})") from None
     if not isinstance(array, np.ndarray):
@@ -317,7 +317,7 @@ def read_goal_state(goal_state: str | Path | Any, width: int) -> Tensor:
     array = np.atleast_2d(goal_state)
     if array.dtype.kind not in "fiu":
         raise UserError(f"{name}: holds {array.dtype}; expected an array of real numbers")
-    with np.errstate(over="ignore"):  # what float32 cannot hold is told below
+    with np.errstate(over="ignore"):  # what float32 cannot hold is refused below
         array = array.astype(np.float32)
     if array.ndim != 2 or array.shape[1] != width or not len(array):
         raise UserError(

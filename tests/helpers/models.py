@@ -72,6 +72,18 @@ def save_base_model(
     return folder
 
 
+def save_reward_model(folder: Path, base: Path, seed: int = 0, scale: float = 1) -> Path:
+    """A reward model with a new head on the base model `base`; `scale` makes rewards differ."""
+    from gcrm.modeling.loading import new_reward_model
+
+    model, tokenizer = new_reward_model(str(base), "sdpa", seed=seed)
+    with torch.no_grad():
+        model.get_submodule("score").weight.mul_(scale)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 TEXTS = [
     "Tom has 3 apples. He buys 4 more; how many apples does he have now?",
     "3 + 4 = 7, so Tom has 7 apples.\nThe answer is 7.\n\nAnn has 10 - 2 = 8 pears!",

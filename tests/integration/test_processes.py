@@ -5,49 +5,22 @@ steps here moved losses and weights by less than 1e-6; 1e-4 is asked. Scores are
 """
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from transformers import AutoModelForSequenceClassification
 
 from gcrm import RewardModel
-from gcrm.cli import run_stage
-from gcrm.config.evaluate import EvaluateOptions
-from gcrm.config.represent import RepresentOptions
-from gcrm.evaluate import run as evaluate
-from gcrm.represent import run as represent
 from gcrm.utils.distributed import Processes
+from helpers.processes import ROOT, torchrun
 from helpers.training import log_of, train, training_folder, weights_of, write_pairs
 
-ROOT = Path(__file__).parents[2]
 PAIRS = 25
 # Two passes of 4 steps: 8, 8, 8 pairs and 1. A step is two micro-batches in each of two processes.
 FLAGS = ["--train_batch_size", "8", "--micro_train_batch_size", "2", "--max_epochs", "2"]
 STEPS = [8, 8, 8, 1]
 LORA = ["--lora_rank", "2", "--learning_rate", "1e-2"]
-
-
-def torchrun(*words: Any) -> subprocess.CompletedProcess[str]:
-    """Start it as the rules do."""
-    launcher = Path(sys.executable).with_name("torchrun")
-    command = [launcher, "--nproc-per-node", "2", "--standalone", *words]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
-        environment.pop(name, None)  # of a DeepSpeed training in this process, of another test
-    return subprocess.run(
-        list(map(str, command)),
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -176,59 +149,6 @@ def test_lora_under_zero_3_saves_a_whole_checkpoint(folder, trained):
     for ours, theirs in zip(log_of(folder / "lora"), log_of(alone), strict=True):
         assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-3)
     assert weights_of(folder / "lora").keys() == weights_of(alone).keys()
-
-
-def test_goal_states_and_scores_are_shared_out_and_put_together(folder, alone):
-    """Scores bit for bit; the goal state to rounding, since its sum is taken in parts (fp64)."""
-    write_completions(folder / "completions" / "gsm8k")
-
-    def words(name):
-        represent = ["--dataset-path", folder / "pairs.jsonl", "--reward-model-path", alone]
-        represent += ["--tokens-per-batch", "100", "--save-dir", folder / f"goal-{name}"]
-        evaluate = ["--completions_data_path", folder / "completions", "--benchmarks", "gsm8k"]
-        evaluate += ["--splits", "greedy", "--reward_model_path", alone]
-        evaluate += ["--goal_state_path", folder / "goal-alone", "--tokens_per_batch", "100"]
-        evaluate += ["--output", folder / f"scores-{name}" / "scores.parquet"]
-        return list(map(str, represent)), list(map(str, evaluate))
-
-    assert run_stage(RepresentOptions, represent, words("alone")[0]) == 0
-    assert run_stage(EvaluateOptions, evaluate, words("alone")[1]) == 0
-    script = (
-        "from gcrm.cli import run_stage\n"
-        "from gcrm import evaluate, represent\n"
-        f"words = {words('two')!r}\n"
-        "run_stage(represent.RepresentOptions, represent.run, words[0])\n"
-        "raise SystemExit(run_stage(evaluate.EvaluateOptions, evaluate.run, words[1]))\n"
-    )
-    (folder / "both.py").write_text(script)
-    done = torchrun(folder / "both.py")
-    assert done.returncode == 0, done.stderr
-    states = [np.load(folder / f"goal-{name}" / "goal_state.npy") for name in ("alone", "two")]
-    np.testing.assert_allclose(states[0], states[1], rtol=0, atol=1e-7)
-    assert done.stderr.count(f"completion {PAIRS}/{PAIRS}, done") == 1
-    paths = [folder / f"scores-{name}" / "scores.parquet" for name in ("alone", "two")]
-    assert paths[0].read_bytes() == paths[1].read_bytes()
-    assert done.stderr.count("completion 11/11, done") == 1
-    assert sorted(path.name for path in paths[1].parent.iterdir()) == [
-        "scores.parquet",
-        "scores.parquet.provenance.json",
-    ]
-
-
-def write_completions(folder):
-    folder.mkdir(parents=True)
-    rows = [
-        {
-            "question": f"tom has {n} apples . how many ?",
-            "generated_solution": "tom has apples . " * (1 + n % 4) + f"answer {n}",
-            "expected_answer": str(n),
-            "predicted_answer": str(n),
-            "is_correct": n % 2 == 0,
-        }
-        for n in range(11)
-    ]
-    text = "".join(json.dumps(row) + "\n" for row in rows)
-    (folder / "output-greedy.jsonl").write_text(text)
 
 
 def test_a_share_is_every_nth_and_all_turns_are_everything():

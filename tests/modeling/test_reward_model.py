@@ -11,11 +11,10 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from gcrm import RewardModel
-from gcrm.modeling.loading import new_reward_model
 from gcrm.modeling.reward_model import batches_by_length, read_goal_state
 from gcrm.modeling.tokenization import Encoded
 from gcrm.utils.errors import UserError
-from helpers.models import save_base_model
+from helpers.models import save_base_model, save_reward_model
 
 QUESTION = "tom has 3 apples . tom buys 4 apples . how many apples does tom have ?"
 SOLUTIONS = [
@@ -30,13 +29,7 @@ SOLUTIONS = [
 def checkpoint(tmp_path_factory):
     """A reward model with random weights; the head is made large, so that rewards differ."""
     folder = tmp_path_factory.mktemp("reward_model")
-    base = save_base_model(folder / "base")
-    model, tokenizer = new_reward_model(str(base), "sdpa", seed=0)
-    with torch.no_grad():
-        model.score.weight.mul_(20)
-    model.save_pretrained(folder / "rm")
-    tokenizer.save_pretrained(folder / "rm")
-    return folder / "rm"
+    return save_reward_model(folder / "rm", save_base_model(folder / "base"), scale=20)
 
 
 @pytest.fixture(scope="module")

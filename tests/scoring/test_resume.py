@@ -10,22 +10,21 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from integration.test_processes import torchrun
-from stages.test_evaluate import write_completions
 
 from gcrm.cli import run_stage
 from gcrm.config.evaluate import EvaluateOptions
 from gcrm.config.represent import RepresentOptions
 from gcrm.evaluate import run as run_evaluate
 from gcrm.lineage import resume as resumption
-from gcrm.modeling.loading import new_reward_model
 from gcrm.modeling.reward_model import RewardModel, TokenValues
 from gcrm.represent import run as run_represent
 from gcrm.scoring import resume
 from gcrm.scoring.resume import ScoredParts, Unfinished
 from gcrm.utils.locks import claim
+from helpers.completions import write_completions
 from helpers.dialogues import write_dialogues
-from helpers.models import save_base_model
+from helpers.models import save_base_model, save_reward_model
+from helpers.processes import ROOT, torchrun
 from helpers.training import write_pairs
 
 # --- the files -----------------------------------------------------------------------------------
@@ -122,9 +121,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("goes")
     save_base_model(folder / "base")
     for seed in (0, 1):
-        model, tokenizer = new_reward_model(str(folder / "base"), "sdpa", seed=seed)
-        model.save_pretrained(folder / f"rm{seed}")
-        tokenizer.save_pretrained(folder / f"rm{seed}")
+        save_reward_model(folder / f"rm{seed}", folder / "base", seed)
     write_completions(folder / "completions", "gsm8k", samples=3)
     write_completions(folder / "completions", "svamp", samples=0)
     write_dialogues(folder / "heldout.jsonl", 8)
@@ -264,16 +261,30 @@ def test_tables_that_are_done_are_not_scored_again(folder: Path, forward: Forwar
     assert not list(folder.glob("eval-goes/**/*.parts"))
 
 
-def test_several_processes_go_on_where_one_has_stopped(folder: Path, forward: Forward) -> None:
-    whole, goes = folder / "alone.parquet", folder / "shared.parquet"
+def test_several_processes_share_the_work_and_resume(folder: Path, forward: Forward) -> None:
+    """Scores bit for bit; the goal state to rounding, since its sum is taken in parts (fp64)."""
+    whole, shared, resumed = (folder / f"{name}.parquet" for name in ("alone", "two", "resumed"))
     assert evaluate(*options(folder, "completions", whole)) == 0
     forward.until(4)
-    assert evaluate(*options(folder, "completions", goes)) == 130
-    done = torchrun("-m", "gcrm.evaluate", *options(folder, "completions", goes))
+    assert evaluate(*options(folder, "completions", resumed)) == 130
+    forward.until(10**9)
+    assert represent(folder, "goal-alone") == 0
+    done = torchrun(
+        *(ROOT / "tests/helpers/stages_together.py", "represent"),
+        *(*goal_state_options(folder, "goal-two"), "--", "evaluate"),
+        *(*options(folder, "completions", shared), "--", "evaluate"),
+        *options(folder, "completions", resumed),
+    )
     assert done.returncode == 0, done.stderr
+    for name, count in (("/goal-two", 24), ("/rm0 gsm8k all", 18)):
+        assert done.stderr.count(f"{name}: completion {count}/{count}, done") == 1
     assert done.stderr.count("evaluate gsm8k all: resuming: ") == 1
-    assert goes.read_bytes() == whole.read_bytes()
-    assert not resumption.parts_of(goes).exists()
+    assert whole.read_bytes() == shared.read_bytes() == resumed.read_bytes()
+    states = [np.load(folder / name / "goal_state.npy") for name in ("goal-alone", "goal-two")]
+    np.testing.assert_allclose(states[0], states[1], rtol=0, atol=1e-7)
+    written = sorted(path.name for path in folder.glob("two.parquet*"))
+    assert written == ["two.parquet", "two.parquet.provenance.json"]
+    assert not list(folder.glob("**/*.parts"))
 
 
 def test_a_second_evaluation_of_the_same_table_is_refused(
@@ -287,10 +298,14 @@ def test_a_second_evaluation_of_the_same_table_is_refused(
     assert evaluate(*options(folder, "completions", output)) == 0
 
 
-def represent(folder: Path, name: str) -> int:
+def goal_state_options(folder: Path, name: str) -> list[str]:
     words = ["--dataset-path", folder / "pairs.jsonl", "--reward-model-path", folder / "rm0"]
     words += ["--tokens-per-batch", "60", "--save-dir", folder / name]
-    return run_stage(RepresentOptions, run_represent, list(map(str, words)))
+    return list(map(str, words))
+
+
+def represent(folder: Path, name: str) -> int:
+    return run_stage(RepresentOptions, run_represent, goal_state_options(folder, name))
 
 
 def test_a_goal_state_whose_part_is_damaged_starts_afresh(

@@ -1,181 +1,246 @@
-"""Scoring through the command, in both its forms, against the Python API."""
+"""Scoring solutions and held-out pairs through the command, against the Python API."""
 
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from gcrm import RewardModel
 from gcrm.cli import run_stage
 from gcrm.config.evaluate import EvaluateOptions
+from gcrm.config.metrics import MetricsOptions
 from gcrm.config.represent import RepresentOptions
+from gcrm.data.completions import read_completions
+from gcrm.data.preferences import Prompt, cap_pairs, load_preferences
 from gcrm.data.scores import read_scores
 from gcrm.evaluate import run
 from gcrm.lineage.provenance import write_provenance
-from gcrm.modeling.loading import new_reward_model
-from helpers.models import save_base_model
+from gcrm.metrics import run as run_metrics
+from helpers.completions import write_completions
+from helpers.dialogues import dialogue_rows, write_dialogues
+from helpers.models import save_base_model, save_reward_model
 
-
-def write_completions(folder: Path, benchmark: str, samples: int = 2, problems: int = 6) -> None:
-    (folder / benchmark).mkdir(parents=True, exist_ok=True)
-    for name in ("greedy", *(f"rs{k}" for k in range(samples))):
-        rows = []
-        for i in range(problems):
-            answer = i + 4 if name == "greedy" else i + 3
-            rows.append(
-                {
-                    "question": f"tom has {i} apples . tom buys 4 apples . how many ?",
-                    "expected_answer": str(i + 4),
-                    "generated_solution": f"{i} + 4 = {answer} . answer {answer}",
-                    "predicted_answer": str(answer),
-                    "is_correct": answer == i + 4,
-                }
-            )
-        text = "".join(json.dumps(row) + "\n" for row in rows)
-        (folder / benchmark / f"output-{name}.jsonl").write_text(text)
+SPLITS = ("greedy", "all", "pairs")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("evaluate")
-    model, tokenizer = new_reward_model(str(save_base_model(folder / "base")), "sdpa", seed=0)
-    model.save_pretrained(folder / "rm")
-    tokenizer.save_pretrained(folder / "rm")
+    save_reward_model(folder / "rm", save_base_model(folder / "base"))
     write_completions(folder / "completions", "gsm8k")
     write_completions(folder / "completions", "svamp", samples=0)
+    write_dialogues(folder / "heldout.jsonl", 8)
     np.save(folder / "goal_state.npy", np.arange(32, dtype=np.float32))
     return folder
 
 
-def evaluate(folder, *flags):
-    options = ["--reward_model_path", str(folder / "rm")]
-    options += ["--completions_data_path", str(folder / "completions"), *flags]
-    return run_stage(EvaluateOptions, run, options)
+@pytest.fixture(scope="module")
+def model(folder: Path) -> RewardModel:
+    return RewardModel.from_pretrained(folder / "rm", goal_state=folder / "goal_state.npy")
 
 
-def goal(folder):
-    return ["--goal_state_path", str(folder / "goal_state.npy")]
+def evaluate(folder: Path, *flags: object) -> int:
+    """With the model of `folder`, its goal state and its data, where the flags name no others."""
+    words = ["--reward_model_path", folder / "rm"]
+    if "--vanilla" not in flags:
+        words += ["--goal_state_path", folder / "goal_state.npy"]
+    if "--benchmarks" in flags and "--dataset" not in flags:
+        words += ["--completions_data_path", folder / "completions"]
+    return run_stage(EvaluateOptions, run, list(map(str, [*words, *flags])))
 
 
-def test_original_command_writes_the_authors_files(folder, capsys):
-    status = evaluate(
-        folder,
-        *goal(folder),
-        *("--save_dir", str(folder / "eval"), "--filter_threshold", "0.0"),
-        *("--benchmarks", "gsm8k", "svamp"),
-    )
-    assert status == 0
-    written = {str(p.relative_to(folder / "eval")) for p in (folder / "eval").rglob("*.jsonl")}
-    assert written == {
+def data_flags(folder: Path, split: str) -> list[object]:
+    if split == "pairs":
+        return ["--dataset", folder / "heldout.jsonl"]
+    return ["--benchmarks", "gsm8k", "--splits", split]
+
+
+def pairs_of(folder: Path) -> list[Any]:
+    return load_preferences([str(folder / "heldout.jsonl")])
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_table_has_the_scores_of_the_python_api(
+    folder: Path, model: RewardModel, tmp_path: Path, split: str
+) -> None:
+    output = tmp_path / "scores.parquet"
+    assert evaluate(folder, *data_flags(folder, split), "--output", output) == 0
+    rows = pq.read_table(output).to_pylist()
+    texts: list[tuple[Prompt, str, bool, int]]
+    if split == "pairs":
+        texts = [
+            (pair.prompt, text, text is pair.chosen, 0)
+            for pair in pairs_of(folder)
+            for text in (pair.chosen, pair.rejected)
+        ]
+        assert [row["group"] for row in rows] == [i // 2 for i in range(16)]
+        assert all(isinstance(prompt, list) for prompt, *_ in texts)  # dialogues, scored as such
+        assert [row["prompt"] for row in rows[::2]] == [pair.question for pair in pairs_of(folder)]
+    else:
+        solutions = read_completions(folder / "completions", "gsm8k", split)  # type: ignore[arg-type]
+        keys = ("question", "generated_solution", "is_correct", "sample")
+        texts = [tuple(row[key] for key in keys) for row in solutions]  # type: ignore[misc]
+        assert [row["group"] for row in rows] == [i % 6 for i in range(len(rows))]
+        assert [row["prompt"] for row in rows] == [row["question"] for row in solutions]
+        for name in ("expected_answer", "predicted_answer"):
+            assert [row[name] for row in rows] == [row[name] for row in solutions]
+    assert len(rows) == len(texts) == {"greedy": 6, "all": 12, "pairs": 16}[split]
+    for row, (prompt, completion, label, sample) in zip(rows, texts, strict=True):
+        assert (row["completion"], row["label"]) == (completion, label)
+        assert (row["sample"], row["truncated"]) == (sample, False)
+        expected = model.score(prompt, [completion])
+        assert expected.q_values is not None
+        assert row["reward"] == pytest.approx(expected.reward[0], abs=1e-4)
+        assert row["partial_rewards"] == pytest.approx(expected.partial_rewards[0], abs=1e-4)
+        assert row["q_values"] == pytest.approx(expected.q_values[0], abs=1e-4)
+        assert row["num_tokens"] == len(row["q_values"]) == expected.num_tokens[0]
+    provenance = json.loads((tmp_path / "scores.parquet.provenance.json").read_text())
+    counts = {"pairs": 8, "pairs_left_out": 0} if split == "pairs" else {"completions": len(rows)}
+    assert {name: provenance.get(name) for name in counts} == counts
+    first = output.read_bytes()
+    assert evaluate(folder, *data_flags(folder, split), "--output", output) == 0
+    assert output.read_bytes() == first
+
+
+def test_original_command_writes_the_authors_files(
+    folder: Path, model: RewardModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--filter_threshold", "0.0", "--benchmarks", "gsm8k", "svamp"]
+    assert evaluate(folder, *flags, "--save_dir", tmp_path) == 0
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.jsonl")} == {
         "rm/gsm8k/greedy/output.jsonl",
         "rm/gsm8k/all/output.jsonl",
         "rm/svamp/greedy/output.jsonl",
     }
-    rm = RewardModel.from_pretrained(folder / "rm", goal_state=folder / "goal_state.npy")
-    lines = (folder / "eval/rm/gsm8k/all/output.jsonl").read_text().splitlines()
+    lines = (tmp_path / "rm/gsm8k/all/output.jsonl").read_text().splitlines()
     assert len(lines) == 12
     for row in map(json.loads, lines):
         assert set(row) == {
             *("question", "generated_solution", "predicted_answer", "expected_answer"),
             *("is_correct", "reward", "partial_rewards", "cosine_sim", "num_actions"),
         }
-        expected = rm.score(row["question"], [row["generated_solution"]])
+        expected = model.score(row["question"], [row["generated_solution"]])
+        assert expected.q_values is not None
         assert row["reward"] == pytest.approx(expected.reward[0], abs=1e-4)
-        assert row["partial_rewards"] == pytest.approx(expected.partial_rewards[0], abs=1e-4)
         assert row["cosine_sim"] == pytest.approx(expected.q_values[0], abs=1e-4)
-        assert row["num_actions"] == len(row["cosine_sim"])
-    dropped = capsys.readouterr().err
-    assert "have a Q-value below 0" in dropped
+    assert "have a Q-value below 0" in capsys.readouterr().err
 
 
-def test_scores_of_another_model_are_not_replaced(folder, tmp_path, capsys):
+def test_standalone_commands_name_sets_by_their_files(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = write_dialogues(tmp_path / "other" / "more.v2.jsonl", 5, first=100)
+    sets = [folder / "heldout.jsonl", more]
+    assert evaluate(folder, "--save_dir", tmp_path / "eval", "--dataset", *sets) == 0
+    words = ["--model_name", "rm", "--eval_results_dir", tmp_path / "eval"]
+    words += ["--benchmarks", "heldout", "more.v2", "--bootstrap_resamples", 20]
+    capsys.readouterr()
+    assert run_stage(MetricsOptions, run_metrics, list(map(str, words))) == 0
+    printed = capsys.readouterr().out
+    table = read_scores(tmp_path / "eval" / "rm" / "heldout" / "pairs" / "scores.parquet")
+    right = 100 * np.mean(table.reward[::2] > table.reward[1::2])
+    line = next(line for line in printed.splitlines() if line.startswith("heldout "))
+    assert line.split()[1:3] == ["8", f"{right:.1f}"]
+    assert "more.v2" in printed and "AUROC" not in printed
+    assert max(map(len, printed.splitlines())) <= 110
+
+
+def test_scores_of_another_model_are_not_replaced(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Folders of models often have one name: <variant>/seed0."""
     shutil.copytree(folder / "rm", tmp_path / "other" / "rm")
-    words = ["--vanilla", "--benchmarks", "svamp", "--save_dir", str(tmp_path / "scores")]
+    words = ["--vanilla", "--benchmarks", "svamp", "--save_dir", tmp_path / "scores"]
     assert evaluate(folder, *words) == 0
     written = (tmp_path / "scores/rm/svamp/greedy/output.jsonl").read_bytes()
-    other = ["--reward_model_path", str(tmp_path / "other" / "rm")]
-    assert evaluate(folder, *words, *other) == 1
+    assert evaluate(folder, *words, "--reward_model_path", tmp_path / "other" / "rm") == 1
     assert f"holds the scores of {folder / 'rm'}; give another" in capsys.readouterr().err
     assert (tmp_path / "scores/rm/svamp/greedy/output.jsonl").read_bytes() == written
     assert evaluate(folder, *words) == 0
 
 
-def test_scores_are_called_as_the_model_is_named(folder, tmp_path):
-    """Not as what a link of that name points to: `metrics --model_name` is given the same."""
+def test_scores_are_called_as_the_model_is_named(folder: Path, tmp_path: Path) -> None:
+    """Not as the target of a link of that name: `metrics --model_name` is given the same."""
     (tmp_path / "good").symlink_to(folder / "rm")
-    words = ["--vanilla", "--benchmarks", "svamp", "--save_dir", str(tmp_path / "scores")]
-    assert evaluate(folder, *words, "--reward_model_path", str(tmp_path / "good")) == 0
+    words = ["--vanilla", "--benchmarks", "svamp", "--save_dir", tmp_path / "scores"]
+    assert evaluate(folder, *words, "--reward_model_path", tmp_path / "good") == 0
     assert (tmp_path / "scores/good/svamp/greedy/output.jsonl").is_file()
 
 
-def test_the_goal_state_of_another_model_is_refused(folder, tmp_path, capsys):
-    """By its provenance; of a copy of the model it is taken."""
-    other, tokenizer = new_reward_model(str(folder / "base"), "sdpa", seed=1)
-    other.save_pretrained(tmp_path / "other")
-    tokenizer.save_pretrained(tmp_path / "other")
+def test_the_goal_state_of_another_model_is_refused(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By its provenance, and by its width; with a copy of the model it is accepted."""
+    save_reward_model(tmp_path / "other", folder / "base", seed=1)
     shutil.copytree(folder / "rm", tmp_path / "copy")
     shutil.copy(folder / "goal_state.npy", tmp_path / "goal_state.npy")
     made = RepresentOptions(
         dataset_path=["d"], reward_model_path=str(folder / "rm"), save_dir=tmp_path
     )
     write_provenance(tmp_path / "provenance.json", made, [folder / "rm"])
-    words = ["--benchmarks", "svamp", "--splits", "greedy", "--goal_state_path", str(tmp_path)]
+    words = ["--benchmarks", "svamp", "--splits", "greedy", "--goal_state_path", tmp_path]
     for model, status in (("other", 1), ("copy", 0)):
-        output = ["--output", str(tmp_path / f"{model}.parquet")]
-        given = ["--reward_model_path", str(tmp_path / model)]
+        output = ["--output", tmp_path / f"{model}.parquet"]
+        given = ["--reward_model_path", tmp_path / model]
         assert evaluate(folder, *words, *given, *output) == status
     told = capsys.readouterr().err
     assert f"is the goal state of another model, {folder / 'rm'}; make that of" in told
+    np.save(tmp_path / "narrow.npy", np.ones(31, np.float32))
+    flags = ["--goal_state_path", tmp_path / "narrow.npy", "--save_dir", tmp_path / "refused"]
+    assert evaluate(folder, "--benchmarks", "gsm8k", *flags) == 1
+    assert "width 32" in capsys.readouterr().err
 
 
-def test_provenance_of_two_files_of_one_stem(folder, tmp_path):
+def test_provenance_of_two_files_of_one_stem(folder: Path, tmp_path: Path) -> None:
     words = ["--vanilla", "--benchmarks", "svamp", "--splits", "greedy"]
     for name in ("svamp.parquet", "svamp.again"):
-        assert evaluate(folder, *words, "--output", str(tmp_path / name)) == 0
+        assert evaluate(folder, *words, "--output", tmp_path / name) == 0
     for name in ("svamp.parquet", "svamp.again"):
         facts = json.loads((tmp_path / f"{name}.provenance.json").read_text())
         assert list(facts["outputs"]) == [name]
 
 
-def test_one_benchmark_and_split_as_parquet(folder):
-    output = folder / "scores.parquet"
-    flags = ["--benchmarks", "gsm8k", "--splits", "all", "--output", str(output), *goal(folder)]
-    assert evaluate(folder, *flags) == 0
-    table = read_scores(output)
-    assert table.sample.tolist() == [0] * 6 + [1] * 6
-    assert not table.label.any() and not table.truncated.any()
-    first = output.read_bytes()
-    assert evaluate(folder, *flags) == 0
-    assert output.read_bytes() == first
-    assert json.loads((folder / "scores.parquet.provenance.json").read_text())["completions"] == 12
+def test_a_cap_takes_problems_of_both_splits_and_pairs_by_hash(
+    folder: Path, tmp_path: Path
+) -> None:
+    tables = {}
+    for split in SPLITS:
+        cap = ["--max_pairs", 3] if split == "pairs" else ["--max_problems", 2]
+        words = [*data_flags(folder, split), *cap, "--vanilla", "--output", tmp_path / split]
+        assert evaluate(folder, *words) == 0
+        tables[split] = read_scores(tmp_path / split)
+        assert tables[split].split == split and tables[split].q_values is None
+    questions = set(tables["greedy"].prompt)
+    assert set(tables["all"].prompt) == questions and len(questions) == 2
+    expected = [pair.question for pair in cap_pairs(pairs_of(folder), 3)]
+    assert tables["pairs"].prompt[::2].tolist() == expected
 
 
-def test_vanilla_needs_no_goal_state_and_gives_no_q_values(folder):
-    output = folder / "vanilla.parquet"
-    flags = ["--benchmarks", "svamp", "--splits", "greedy", "--output", str(output), "--vanilla"]
-    assert evaluate(folder, *flags) == 0
-    assert read_scores(output).q_values is None
-
-
-def test_cap_takes_the_same_problems_of_both_splits(folder):
-    questions = []
-    for split in ("greedy", "all"):
-        output = folder / f"capped-{split}.parquet"
-        flags = ["--benchmarks", "gsm8k", "--splits", split, "--output", str(output)]
-        assert evaluate(folder, *flags, "--vanilla", "--max_problems", "2") == 0
-        questions.append(set(read_scores(output).prompt))
-    assert questions[0] == questions[1] and len(questions[0]) == 2
-
-
-def test_long_completion_is_marked_and_said(folder, capsys):
-    output = folder / "long.parquet"
-    flags = ["--benchmarks", "svamp", "--splits", "greedy", "--output", str(output), "--vanilla"]
-    assert evaluate(folder, *flags, "--max_len", "20") == 0
+def test_long_completions_are_marked_and_long_prompts_of_pairs_left_out(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Dialogues of three turns have 22 tokens before the answer, those of one turn 11."""
+    words = ["--vanilla", "--output", tmp_path / "long.parquet", "--max_len"]
+    assert evaluate(folder, *data_flags(folder, "greedy"), *words, 20) == 0
     assert "6 of 6 completions are longer than 20 tokens" in capsys.readouterr().err
-    assert read_scores(output).truncated.all()
+    assert read_scores(tmp_path / "long.parquet").truncated.all()
+    assert evaluate(folder, *data_flags(folder, "pairs"), *words, 15) == 0
+    table = read_scores(tmp_path / "long.parquet")
+    kept = [row for row in dialogue_rows(8) if row["chosen"].count("Human") == 1]
+    assert (len(table), table.left_out) == (2 * len(kept), 8 - len(kept))
+    assert table.group.tolist() == [i // 2 for i in range(2 * len(kept))]
+    answers = [row["chosen"].rpartition("Assistant: ")[2] for row in kept]
+    assert table.completion is not None and table.completion[::2].tolist() == answers
+    assert table.truncated[::2].all()
+    said = capsys.readouterr().err
+    assert f"{8 - len(kept)} of 8 pairs left out" in said and "lost their end" in said
+
+
+OF_BENCHMARKS = ["--completions_data_path", "c", "--benchmarks", "gsm8k"]
 
 
 @pytest.mark.parametrize(
@@ -187,17 +252,21 @@ def test_long_completion_is_marked_and_said(folder, capsys):
         (["--benchmarks", ".."], "--benchmarks.0: String should match"),
         (["--benchmarks", "gsm8k", "--save_dir", "/sys/gcrm"], "greedy: cannot be written: "),
         (["--benchmarks", "gsm8k", "--reward_model_path", "./none"], "./none: no such folder"),
+        (["--dataset", "none.jsonl"], "none.jsonl: no such file"),
+        (["--dataset", "{}", "--max_len", "5"], "no prompt leaves room for an answer in max_len ="),
+        (["--dataset", "{}", "--benchmarks", "a"], "--benchmarks does nothing with --dataset"),
+        (["--dataset", "a.jsonl", "b/a.jsonl"], "two of --dataset are named 'a'"),
+        (["--dataset", "a.jsonl", "b.jsonl", "--output", "x"], "--output takes one dataset"),
+        ([], "give --completions_data_path and --benchmarks, or --dataset"),
+        ([*OF_BENCHMARKS, "--max_pairs", "3"], "--max_pairs does nothing without --dataset"),
     ],
 )
-def test_mistakes_end_in_one_line(folder, capsys, flags, message):
-    status = evaluate(folder, "--save_dir", str(folder / "refused"), "--vanilla", *flags)
-    said = capsys.readouterr().err
-    assert status == 1 and message in said and "Traceback" not in said
+def test_mistakes_end_in_one_line(
+    folder: Path, capsys: pytest.CaptureFixture[str], flags: list[str], message: str
+) -> None:
+    flags = [flag.format(folder / "heldout.jsonl") for flag in flags]
+    way_out = [] if "--output" in flags else ["--save_dir", str(folder / "refused")]
+    assert evaluate(folder, "--vanilla", *way_out, *flags) == 1
+    said = capsys.readouterr().err.strip()
+    assert message in said.splitlines()[-1] and "Traceback" not in said
     assert not (folder / "refused").exists()
-
-
-def test_goal_state_of_another_model_is_refused(folder, capsys):
-    np.save(folder / "narrow.npy", np.ones(31, np.float32))
-    flags = ["--goal_state_path", str(folder / "narrow.npy"), "--save_dir", str(folder / "refused")]
-    assert evaluate(folder, "--benchmarks", "gsm8k", *flags) == 1
-    assert "width 32" in capsys.readouterr().err

@@ -13,16 +13,14 @@ from gcrm.modeling.loading import new_reward_model
 from gcrm.modeling.reward_model import RewardModel
 from gcrm.represent import run
 from gcrm.scoring import goal_state
-from helpers.models import save_base_model
+from helpers.models import save_base_model, save_reward_model
 from helpers.training import write_pairs
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("represent")
-    model, tokenizer = new_reward_model(str(save_base_model(folder / "base")), "sdpa", seed=0)
-    model.save_pretrained(folder / "rm")
-    tokenizer.save_pretrained(folder / "rm")
+    save_reward_model(folder / "rm", save_base_model(folder / "base"))
     write_pairs(folder / "pairs.jsonl")
     return folder
 
@@ -192,7 +190,7 @@ def test_memory_does_not_grow_with_the_data(folder, monkeypatch, flags):
     """Eight times as many pairs, each of some 1,500 characters, take no more memory."""
     monkeypatch.setattr(goal_state, "COMPLETIONS_AT_ONCE", 16)
     peaks = []
-    for count in (64, 512):
+    for count in (32, 256):
         rows = [
             {
                 "question": f"tom has {i} apples . ? " + " " * 1000,
@@ -204,13 +202,14 @@ def test_memory_does_not_grow_with_the_data(folder, monkeypatch, flags):
         ]
         data = write_rows(folder / f"{count}.jsonl", rows)
         options = ("--dataset-path", data, "--tokens_per_batch", "512", *flags)
-        represent(folder, "warm", *options)  # what is loaded once is loaded
+        if not peaks:
+            represent(folder, "warm", *options)  # loads what is loaded once
         tracemalloc.start()
         status, _ = represent(folder, f"memory{count}", *options)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert status == 0
-    assert peaks[1] - peaks[0] < 100_000  # the 448 pairs more have 700,000 characters
+    assert peaks[1] - peaks[0] < 100_000  # the 224 pairs more have 350,000 characters
 
 
 def test_weights_that_are_no_numbers_give_no_goal_state(folder, tmp_path, capsys):

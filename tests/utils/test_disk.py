@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from stages.test_evaluate import write_completions
 
 from gcrm.cli import run_stage
 from gcrm.config.evaluate import EvaluateOptions
@@ -27,6 +26,7 @@ from gcrm.training.callbacks import last_checkpoint
 from gcrm.utils.disk import check_writable, disk_problem
 from gcrm.utils.errors import UserError
 from gcrm.utils.io import atomic_folder, atomic_path, write_jsonl
+from helpers.completions import write_completions
 from helpers.models import save_base_model
 from helpers.score_rows import score_file
 from helpers.training import train, write_pairs
