@@ -7,16 +7,17 @@ allocated. No host files: Slurm tells each node its number and the address of th
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
-from gcrm.config.base import Settings
-
 Count = Annotated[int, Field(ge=1)]
 Gpus = Annotated[int, Field(ge=0)]
+Computing = Literal["pretrain", "sample", "train", "represent", "evaluate"]
+COMPUTING: tuple[Computing, ...] = get_args(Computing)
+"""stages that compute with torch"""
 Parallel = Literal["train", "represent", "evaluate"]
-PARALLEL: tuple[Parallel, ...] = ("train", "represent", "evaluate")
+PARALLEL: tuple[Parallel, ...] = get_args(Parallel)
 """stages whose jobs may have several processes"""
 FIRST_PORT, PORTS = 20_000, 10_000
 """range of ports for the first node of a job; the job's number picks one, so that jobs can share a
@@ -24,59 +25,6 @@ node"""
 PATIENCE = "TORCH_ELASTIC_SHUTDOWN_TIMEOUT=3600"
 """time that torchrun leaves its processes after SIGTERM; its default of 30 s is too short to save a
 large model, and the cluster limits the job's time anyway"""
-
-
-class StageThreads(Settings):
-    """CPU threads of a process. They are fixed: results depend on them in their last digits."""
-
-    pretrain: Count = 1
-    """CPU threads of each process of a job of `pretrain`"""
-    sample: Count = 1
-    """CPU threads of each process of a job of `sample`"""
-    train: Count = 1
-    """CPU threads of each process of a job of `train`"""
-    represent: Count = 1
-    """CPU threads of each process of a job of `represent`"""
-    evaluate: Count = 1
-    """CPU threads of each process of a job of `evaluate`"""
-
-
-class StageGpus(Settings):
-    """GPUs of a job, over all its nodes; 0 computes on the CPU. By default a job takes one for each
-    process on a machine that has any, and asks a cluster for none."""
-
-    pretrain: Gpus | None = None
-    """GPUs of a job of `pretrain` (default: one for each process, where there are any)"""
-    sample: Gpus | None = None
-    """GPUs of a job of `sample` (default: one for each process, where there are any)"""
-    train: Gpus | None = None
-    """GPUs of a job of `train` (default: one for each process, where there are any)"""
-    represent: Gpus | None = None
-    """GPUs of a job of `represent` (default: one for each process, where there are any)"""
-    evaluate: Gpus | None = None
-    """GPUs of a job of `evaluate` (default: one for each process, where there are any)"""
-
-
-class StageProcesses(Settings):
-    """Processes of a job, over all its nodes; torchrun starts several."""
-
-    train: Count | None = None
-    """processes of a job of `train` (default: one for each of its GPUs, at least one)"""
-    represent: Count | None = None
-    """processes of a job of `represent` (default: one for each of its GPUs, at least one)"""
-    evaluate: Count | None = None
-    """processes of a job of `evaluate` (default: one for each of its GPUs, at least one)"""
-
-
-class StageNodes(Settings):
-    """Nodes of a cluster for a job, with equally many processes on each."""
-
-    train: Count = 1
-    """nodes of a job of `train`; several need Slurm"""
-    represent: Count = 1
-    """nodes of a job of `represent`; several need Slurm"""
-    evaluate: Count = 1
-    """nodes of a job of `evaluate`; several need Slurm"""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from gcrm.config.compare import CompareSettings
 from gcrm.config.cost import CostSettings
 from gcrm.config.download import Download, download_name
 from gcrm.config.evaluate import EvaluateSettings
-from gcrm.config.jobs import Job, StageGpus, StageNodes, StageProcesses, StageThreads
+from gcrm.config.jobs import Computing, Count, Gpus, Job, Parallel
 from gcrm.config.layout import CHECKPOINT, PAIRS, Split, completion_files, place
 from gcrm.config.metrics import MetricsSettings
 from gcrm.config.pair import PairSettings
@@ -110,14 +110,18 @@ class Config(Settings):
     """tables and figures"""
     track: TrackSettings = TrackSettings()
     """reports to wandb; no setting here retrains a model"""
-    threads: StageThreads = StageThreads()
-    """CPU threads of a process"""
-    gpus: StageGpus = StageGpus()
-    """GPUs of a job"""
-    processes: StageProcesses = StageProcesses()
-    """processes of a job"""
-    nodes: StageNodes = StageNodes()
-    """nodes of a job"""
+    threads: dict[Computing, Count] = {}
+    """CPU threads of a process of `pretrain`, `sample`, `train`, `represent` or `evaluate`
+    (default: 1 for each); results depend on them in their last digits"""
+    gpus: dict[Computing, Gpus | None] = {}
+    """GPUs of a job of the same stages, over all its nodes; 0 computes on the CPU (default: one for
+    each process on a machine that has any, none on a cluster)"""
+    processes: dict[Parallel, Count | None] = {}
+    """processes of a job of `train`, `represent` or `evaluate`, over all its nodes (default: one
+    for each GPU, at least one)"""
+    nodes: dict[Parallel, Count] = {}
+    """nodes of a job of the same three stages, with equally many processes on each; several need
+    Slurm (default: 1 for each)"""
     cost: CostSettings = CostSettings()
     """assumptions of the cost estimate; no result depends on them"""
 
@@ -221,11 +225,12 @@ class Config(Settings):
 
     def job(self, stage: str) -> Job:
         """What a job of a stage that computes with torch takes."""
-        gpus: int | None = getattr(self.gpus, stage)
+        key: Any = stage
+        gpus = self.gpus.get(key)
         return Job(
-            processes=getattr(self.processes, stage, 1) or max(1, gpus or 0),
-            nodes=getattr(self.nodes, stage, 1),
-            threads=getattr(self.threads, stage),
+            processes=self.processes.get(key) or max(1, gpus or 0),
+            nodes=self.nodes.get(key, 1),
+            threads=self.threads.get(key, 1),
             gpus=gpus,
         )
 
@@ -336,6 +341,17 @@ class Config(Settings):
     def path(self, what: str, wildcards: Mapping[str, object] | None = None) -> Path:
         """The path of a result or folder of the run; see `gcrm.config.layout.place`."""
         return place(self.folder, what, wildcards)
+
+    def measured_files(self, wildcards: Mapping[str, str]) -> list[Path]:
+        """The scores of a model on all splits of a benchmark or held-out set."""
+        splits = self.scored_splits(wildcards["benchmark"])
+        return [self.path("evaluate", {**wildcards, "split": split}) for split in splits]
+
+    def compared_files(self, name: str) -> list[Path]:
+        """The scores of all models on all splits of a benchmark or held-out set."""
+        return [
+            file for split in self.scored_splits(name) for file in self.score_files(name, split)
+        ]
 
     def score_files(self, name: str, split: str) -> list[Path]:
         """The scores of all variants and seeds; none where the benchmark has no such split."""

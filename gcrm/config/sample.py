@@ -9,21 +9,24 @@ from gcrm.config.base import Settings
 from gcrm.config.types import OutputFolder, Seed, Source
 
 
-class SampleSettings(Settings):
-    """How solutions are drawn from the base model (only for runs that make their own)."""
-
+class _Sampling(Settings):
     temperature: float = Field(1.0, gt=0)
     """softmax temperature of sampled solutions"""
     max_new_tokens: int = Field(32, gt=0)
     """longest solution, in tokens; an unfinished one has no answer and counts as wrong"""
     batch_size: int = Field(256, gt=0)
     """prompts that are decoded together"""
+
+
+class SampleSettings(_Sampling):
+    """How solutions are drawn from the base model (only for runs that make their own)."""
+
     num_samples: dict[str, Annotated[int, Field(ge=0)]] = {"gsm8k": 16, "math": 16, "preference": 8}
     """sampled solutions to each problem, beside the greedy one, by benchmark; `preference` is for
     the problems of preference pairs"""
 
 
-class SampleOptions(Settings):
+class SampleOptions(_Sampling):
     """Draw solutions from a base model and label them: output-greedy.jsonl, output-rs<k>.jsonl."""
 
     model: Source
@@ -33,13 +36,7 @@ class SampleOptions(Settings):
     save_dir: OutputFolder
     """folder for output-greedy.jsonl and output-rs<k>.jsonl"""
     num_samples: int = Field(0, ge=0)
-    """sampled solutions a problem, beside the greedy one"""
-    temperature: float = Field(1.0, gt=0)
-    """softmax temperature of the sampled solutions"""
-    max_new_tokens: int = Field(32, gt=0)
-    """longest solution, in tokens"""
-    batch_size: int = Field(256, gt=0)
-    """prompts decoded together"""
+    """sampled solutions to each problem, beside the greedy one"""
     data_seed: Seed = 0
     """seed of the draws"""
     trust_remote_code: bool = False

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 from gcrm.config.base import Settings, flags
+from gcrm.config.jobs import COMPUTING
 from gcrm.config.options import options, tracked_options
 from gcrm.config.run import Config
 from gcrm.lineage.fingerprint import describe
@@ -53,7 +54,7 @@ class Rules:
             return flags(self._job(stage, (*wildcards.items(),))[0])
 
         found: dict[str, object] = {name: option(name) for name in tracked_options(stage)}
-        if self._computes(stage):
+        if stage in COMPUTING:
             found["threads"] = self._config.job(stage).threads
         return found | {"code": describe(f"gcrm.{stage}"), "flags": all_flags} | more
 
@@ -64,23 +65,22 @@ class Rules:
             more: further flags, with fields of Snakemake and a blank at the end.
         """
         start = "exec python"
-        if self._computes(stage):
+        if stage in COMPUTING:
             threads = "OMP_NUM_THREADS={params.threads} MKL_NUM_THREADS={params.threads}"
             start = f"{threads} exec {{resources.launcher}}"
         return f"{start} -m gcrm.{stage} {{params.flags}} {more}--log-file {{log:q}}"
 
     def resources(self, stage: str, mem_mb: int, runtime: int) -> dict[str, object]:
-        """The resources of a stage that computes with torch.
+        """The resources of a rule.
 
         Args:
             mem_mb: memory of one process.
             runtime: minutes.
         """
+        if stage not in COMPUTING:
+            return {"mem_mb": mem_mb, "runtime": runtime}
         return self._config.job(stage).resources(mem_mb, self._gpus_here) | {"runtime": runtime}
 
     def log(self, stage: str, job: str) -> str:
         """The log of a job."""
         return str(self._config.folder / "logs" / stage / f"{job}.log")
-
-    def _computes(self, stage: str) -> bool:
-        return hasattr(self._config.threads, stage)

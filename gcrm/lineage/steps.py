@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from gcrm.config.jobs import COMPUTING
 from gcrm.config.layout import PAIRS, RESULTS, wildcards_of
 from gcrm.config.options import options
 from gcrm.config.run import Config
@@ -191,10 +192,9 @@ def _option_differences(step: Step, config: Config | None) -> Iterator[str]:
         return
     except ValueError:  # made outside of the run: the config says nothing about it
         return
-    now |= {"threads": getattr(config.threads, step.stage, None)}
     then = step.facts["options"] | {"threads": step.facts["threads"]}
-    if now["threads"] is None:
-        del now["threads"]
+    if step.stage in COMPUTING:
+        now["threads"] = config.job(step.stage).threads
     for key, value in now.items():
         if key not in NOT_COMPARED.get(step.stage, ()):
             yield from _difference(f"{step.stage}.{key}", then.get(key), value)

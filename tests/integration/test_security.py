@@ -66,7 +66,7 @@ def test_no_module_can_run_what_it_reads(path: Path) -> None:
 def test_rules_give_the_shell_quoted_values_only(path: Path) -> None:
     """Paths of rules as `{…:q}`, values of the config as `{params.flags}`, which `flags` quotes.
 
-    The launcher is made of numbers alone: see gcrm/config/launcher.py. So are threads and
+    The launcher is made of numbers alone: see gcrm/config/jobs.py. So are threads and
     checkpoints.
     """
     known = ("params.flags", "params.threads", "resources.launcher", "resources.max_checkpoints")

@@ -234,7 +234,7 @@ def test_a_training_on_two_nodes_is_that_of_one_process(
     train = jobs["rule_train_wildcards_only_0"]
     assert (train["NumNodes"], train["NumTasks"], train["CPUs/Task"]) == ("2", "2", "1")
     assert (train["TresPerJob"], train["TresPerNode"]) == ("gres:gpu:2", "gres:gpu:1")
-    evaluate = jobs["rule_evaluate_pairs_wildcards_only_0_held"]
+    evaluate = jobs["rule_evaluate_wildcards_only_0_held_pairs"]
     assert (evaluate["NumNodes"], evaluate["TresPerJob"]) == ("1", "gres:gpu:2")
     assert (evaluate["NumCPUs"], evaluate["MinMemoryNode"]) == ("2", "16000M")
     represent = jobs["rule_represent_wildcards_only_0"]

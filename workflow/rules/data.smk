@@ -22,8 +22,7 @@ rule prepare:
     conda:
         "../envs/gcrm.yaml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        **jobs.resources("prepare", mem_mb=4000, runtime=60),
     params:
         **jobs.params("prepare"),
     message:
@@ -108,8 +107,7 @@ if "preferences" in settings.made:
         conda:
             "../envs/gcrm.yaml"
         resources:
-            mem_mb=2000,
-            runtime=30,
+            **jobs.resources("pair", mem_mb=2000, runtime=30),
         params:
             **jobs.params("pair"),
         message:

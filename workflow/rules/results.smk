@@ -9,10 +9,7 @@ PUBLISHED = os.path.relpath(
 # Compute AUROC and votes of a benchmark, or preference accuracy of a held-out set, with intervals.
 rule metrics:
     input:
-        scores=lambda wildcards: [
-            settings.path("evaluate", {**wildcards, "split": split})
-            for split in settings.scored_splits(wildcards.benchmark)
-        ],
+        scores=lambda wildcards: settings.measured_files(wildcards),
     output:
         metrics=settings.path("metrics"),
         provenance=beside(settings.path("metrics")),
@@ -21,8 +18,7 @@ rule metrics:
     conda:
         "../envs/gcrm.yaml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        **jobs.resources("metrics", mem_mb=4000, runtime=60),
     params:
         **jobs.params("metrics"),
     message:
@@ -34,11 +30,7 @@ rule metrics:
 # Compare the variants on the same completions: paired differences, over seeds and problems.
 rule compare:
     input:
-        scores=lambda wildcards: [
-            file
-            for split in settings.scored_splits(wildcards.benchmark)
-            for file in settings.score_files(wildcards.benchmark, split)
-        ],
+        scores=lambda wildcards: settings.compared_files(wildcards.benchmark),
     output:
         comparisons=settings.path("compare"),
         provenance=beside(settings.path("compare")),
@@ -47,8 +39,7 @@ rule compare:
     conda:
         "../envs/gcrm.yaml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        **jobs.resources("compare", mem_mb=4000, runtime=60),
     params:
         **jobs.params("compare"),
     message:
@@ -69,12 +60,11 @@ rule report:
         training_logs=expand(
             rules.train.output.training_log, variant=settings.variants, seed=settings.seeds
         ),
-        tokenizers=expand(
-            f"{MODEL}/{{name}}",
-            variant=settings.variants,
-            seed=min(settings.seeds),
-            name=contents.FOR_TOKENS,
-        ),
+        tokenizers=[
+            str(settings.path("train", {"variant": variant, "seed": min(settings.seeds)}) / name)
+            for variant in settings.variants
+            for name in contents.FOR_TOKENS
+        ],
         data=rules.prepare.output.report,
         published=PUBLISHED,
     output:
@@ -98,8 +88,7 @@ rule report:
     conda:
         "../envs/gcrm.yaml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        **jobs.resources("report", mem_mb=4000, runtime=60),
     params:
         **jobs.params("report"),
     message:
@@ -124,8 +113,7 @@ rule track:
     conda:
         "../envs/gcrm.yaml"
     resources:
-        mem_mb=1000,
-        runtime=30,
+        **jobs.resources("track", mem_mb=1000, runtime=30),
     params:
         **jobs.params("track"),
     message:

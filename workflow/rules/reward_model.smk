@@ -94,8 +94,7 @@ rule export:
     conda:
         "../envs/gcrm.yaml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        **jobs.resources("export", mem_mb=4000, runtime=60),
     params:
         **jobs.params("export"),
     message:
