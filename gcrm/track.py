@@ -4,25 +4,27 @@ On wandb the metrics of a model are the summary of its training run, with the cu
 a run of their own. A training that was not tracked is reported now, with its curve.
 """
 
+import math
 from collections import defaultdict
-from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from gcrm.cli import run_stage
 from gcrm.config.track import TrackOptions, TrackSettings
 from gcrm.lineage.provenance import beside, write_provenance
-from gcrm.reporting.metrics_files import read_comparisons_file, read_metrics
-from gcrm.stats.places import estimates
+from gcrm.stats.estimates import read_all_estimates
 from gcrm.training.tracking import WandbRun, connection, init_of, run_id
 from gcrm.utils.io import Row, read_json, read_jsonl, write_jsonl
 
 
 def run(options: TrackOptions) -> None:
     """Write the numbers; report them."""
-    rows = [
-        *(metrics_row(read_metrics(path)) for path in options.metrics),
-        *(row for path in options.comparisons for row in comparison_rows(path)),
-    ]
+    rows = numbers(read_all_estimates(options.metrics), ["variant", "seed", "benchmark"])
+    compared = read_all_estimates(options.comparisons, "compare")
+    differences = compared[compared["baseline"].notna() & compared["seed"].isna()]
+    differences = differences.rename(columns={"baseline": "minus"})
+    rows += numbers(differences, ["variant", "minus", "benchmark"])
     write_jsonl(options.output, rows)
     write_provenance(
         beside(options.output),
@@ -34,33 +36,19 @@ def run(options: TrackOptions) -> None:
         _report(options, rows)
 
 
-def metrics_row(found: Row) -> Row:
-    """A line of the file: which model, on which benchmark, and its numbers by their places."""
-    origin = {key: found[key] for key in ("variant", "seed", "benchmark")}
-    return origin | {"numbers": numbers(found)}
+def numbers(estimates: pd.DataFrame, keys: list[str]) -> list[Row]:
+    """A line for each model or difference, by `keys`, with all estimates that have a value.
 
-
-def comparison_rows(path: Path) -> list[Row]:
-    """A line for each two variants that a file compares."""
-    found = read_comparisons_file(path)
-    return [
-        {
-            "variant": difference["variant"],
-            "minus": difference["baseline"],
-            "benchmark": found["benchmark"],
-            "numbers": numbers(difference),
-        }
-        for difference in found["differences"]
-    ]
-
-
-def numbers(found: Row) -> dict[str, float]:
-    """Every estimate that has a value by its place, as in {"auroc.reward": 0.71}."""
-    return {
-        ".".join(place): estimate["value"]
-        for place, estimate in estimates(found).items()
-        if estimate["value"] is not None
-    }
+    They are named as in {"auroc.reward": 0.71, "partial_auroc.reward@0.5": 0.66}. The points of
+    filter curves are left out.
+    """
+    curves = estimates["metric"].str.startswith("filter_curve.")
+    found: Any = estimates[estimates["value"].notna() & ~curves].astype(object)
+    lines: dict[tuple[Any, ...], dict[str, float]] = defaultdict(dict)
+    for row in found.to_dict("records"):
+        name = row["metric"] if math.isnan(row["at"]) else f"{row['metric']}@{row['at']:g}"
+        lines[tuple(row[key] for key in keys)][name] = row["value"]
+    return [dict(zip(keys, key, strict=True)) | {"numbers": line} for key, line in lines.items()]
 
 
 def _report(options: TrackOptions, rows: list[Row]) -> None:

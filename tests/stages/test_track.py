@@ -9,38 +9,44 @@ import pytest
 from gcrm import track
 from gcrm.cli import run_stage
 from gcrm.config.track import TrackOptions
+from gcrm.stats.estimates import estimates_frame, write_estimates
 
 
-def write(path: Path, content: Any) -> Path:
+def estimates(path: Path, stage: Any, rows: list[dict[str, Any]]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content))
+    write_estimates(path, estimates_frame(rows, stage))
     return path
-
-
-def estimate(value: float | None) -> dict[str, Any]:
-    return {"value": value, "interval": None if value is None else [0.0, 1.0], "n": 9}
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, Path]:
     """Metrics of a variant, a comparison, and a model with its curve."""
-    metrics = {
-        "variant": "vanilla",
-        "seed": 3,
-        "benchmark": "gsm8k",
-        "settings": {"percentiles": [0.5]},
-        "auroc": {"reward": estimate(0.7), "q_value": estimate(None)},
-        "partial_auroc": {"reward": {"0.5": estimate(0.6)}},
-        "voting": {"filter_curve": [estimate(0.1)], "reason": "no samples"},
-    }
-    difference = {"variant": "b", "baseline": "a", "auroc": {"reward": estimate(-0.25)}}
-    compared = {"benchmark": "gsm8k", "variants": {}, "differences": [difference]}
-    model = tmp_path / "models/vanilla/seed3"
-    write(model / "provenance.json", {"tracking_id": "abc", "options": {"max_len": 5}})
+    of = {"benchmark": "gsm8k", "split": "greedy", "n": 9}
+    model = of | {"variant": "vanilla", "seed": 3}
+    metrics = [
+        {"metric": "auroc.reward", "value": 0.7},
+        {"metric": "auroc.q_value", "reason": "no Q-values"},
+        {"metric": "partial_auroc.reward", "at": 0.5, "value": 0.6},
+        {"metric": "partial_auroc.reward", "at": 1.0, "value": 0.7},
+        {"metric": "filter_curve.majority@n", "at": -0.25, "value": 0.1},
+    ]
+    compared = of | {"variant": "b", "metric": "auroc.reward"}
+    comparisons = [
+        {"value": 0.5},  # averages, differences, and those of one seed
+        {"value": 0.5, "seed": 0},
+        {"value": -0.25, "baseline": "a"},
+        {"value": -0.5, "baseline": "a", "seed": 0},
+    ]
+    folder = tmp_path / "models/vanilla/seed3"
+    folder.mkdir(parents=True)
+    provenance = {"tracking_id": "abc", "options": {"max_len": 5}}
+    (folder / "provenance.json").write_text(json.dumps(provenance))
     return {
-        "metrics": write(tmp_path / "metrics.json", metrics),
-        "comparisons": write(tmp_path / "comparisons.json", compared),
-        "models_dir": model.parent.parent,
+        "metrics": estimates(tmp_path / "metrics.json", "metrics", [model | m for m in metrics]),
+        "comparisons": estimates(
+            tmp_path / "comparisons.json", "compare", [compared | c for c in comparisons]
+        ),
+        "models_dir": folder.parent.parent,
         "output": tmp_path / "tracking/metrics.jsonl",
     }
 
@@ -50,7 +56,7 @@ def run(files: dict[str, Path], *more: str) -> int:
     return run_stage(TrackOptions, track.run, [*words, *more])
 
 
-def test_every_number_is_there_with_its_place(files: dict[str, Path]) -> None:
+def test_every_number_is_there_by_its_name(files: dict[str, Path]) -> None:
     assert run(files) == 0
     rows = [json.loads(line) for line in files["output"].read_text().splitlines()]
     assert rows == [
@@ -58,7 +64,11 @@ def test_every_number_is_there_with_its_place(files: dict[str, Path]) -> None:
             "variant": "vanilla",
             "seed": 3,
             "benchmark": "gsm8k",
-            "numbers": {"auroc.reward": 0.7, "partial_auroc.reward.0.5": 0.6},
+            "numbers": {
+                "auroc.reward": 0.7,
+                "partial_auroc.reward@0.5": 0.6,
+                "partial_auroc.reward@1": 0.7,
+            },
         },
         {
             "variant": "b",
@@ -74,11 +84,11 @@ def test_every_number_is_there_with_its_place(files: dict[str, Path]) -> None:
 @pytest.mark.parametrize(
     ("file", "content", "problem"),
     [
-        ("metrics", "[]", "expected a JSON object"),
-        ("metrics", "null", "expected a JSON object"),
-        ("metrics", "{}", "does not name its variant"),
-        ("metrics", '{"variant": "a", "seed": 0, "benchmark": NaN}', "NaN is no number"),
-        ("comparisons", "{}", "no comparisons; expected a file that `compare` wrote"),
+        ("metrics", "{}", "not a table of estimates; `metrics` makes it anew"),
+        ("metrics", "null", "not a table of estimates"),
+        ("metrics", "[]", "does not name its variant"),
+        ("metrics", '[{"variant": "a"}]', "row 1: expected an object with the keys variant, seed"),
+        ("comparisons", '{"differences": []}', "not a table of estimates; `compare` makes it anew"),
     ],
 )
 def test_what_no_stage_wrote_is_told_in_one_line(
@@ -91,7 +101,7 @@ def test_what_no_stage_wrote_is_told_in_one_line(
     files[file].write_text(content)
     assert run(files) == 1
     told = capsys.readouterr().err.splitlines()[-1]
-    assert told.startswith(f"track: error: {files[file]}: ") and problem in told
+    assert told.startswith(f"track: error: {files[file]}") and problem in told
     assert not files["output"].exists()
 
 
@@ -119,7 +129,14 @@ def test_wandb_has_them_beside_the_training(
     model = [
         ("abc", "tiny/vanilla/seed3", {"max_len": 5}),
         ("log", [{"step": 1, "loss": 2}]),
-        ("summary", {"gsm8k/auroc.reward": 0.7, "gsm8k/partial_auroc.reward.0.5": 0.6}),
+        (
+            "summary",
+            {
+                "gsm8k/auroc.reward": 0.7,
+                "gsm8k/partial_auroc.reward@0.5": 0.6,
+                "gsm8k/partial_auroc.reward@1": 0.7,
+            },
+        ),
     ]
     assert told[:3] == model
     assert [what[1:] for what in told[3:]] == (
