@@ -144,15 +144,3 @@ def test_merging_adds_the_scaled_product():
     plain = merged(weights, rank=1, alpha=2)
     assert list(plain) == ["layer.weight", "layer.bias", "norm.weight"]
     assert plain["layer.weight"].tolist() == [[1 + 6, 12], [10, 1 + 20]]
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (["--lora_rank", "2", "--train_layers", "1"], "lora_rank and train_layers do not go"),
-        (["--lora_alpha", "8"], "lora_alpha does nothing without lora_rank"),
-    ],
-)
-def test_what_does_not_go_together_is_told(folder, capsys, flags, message):
-    status, _ = train(folder, "refused", *flags)
-    assert status == 1 and message in capsys.readouterr().err

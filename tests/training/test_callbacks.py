@@ -195,22 +195,24 @@ def change_threads(folder, flags, monkeypatch):
 
 @pytest.mark.parametrize("change", [change_setting, change_data, change_code, change_threads])
 def test_a_changed_training_starts_afresh(folder, signal_at, monkeypatch, capsys, change):
-    """And what it makes is what it would have made without the one before, which then goes; what
-    belongs to another model in the same folder of checkpoints stays."""
+    """It makes what it would have made without the one before, whose checkpoints go; what belongs
+    to another model in the same folder of checkpoints stays."""
     write_pairs(folder / "changed.jsonl")
     shared = folder / change.__name__
+    another = shared / "0123abcd-another" / "checkpoint-2"
+    another.mkdir(parents=True)
     flags = ["--max_epochs", "2", "--ckpt_path", str(shared)]
     flags += ["--dataset", str(folder / "changed.jsonl")]
-    for name in ("other", "stale"):
-        signal_at(2, signal.SIGTERM)
-        with pytest.raises(SystemExit):
-            train(folder, f"{change.__name__}-{name}", *flags)
+    signal_at(2, signal.SIGTERM)
+    with pytest.raises(SystemExit):
+        train(folder, f"{change.__name__}-stale", *flags)
     assert len(list(shared.glob("*/checkpoint-2"))) == 2
     flags = change(folder, flags, monkeypatch)
     capsys.readouterr()
     status, stale = train(folder, f"{change.__name__}-stale", *flags)
     assert status == 0 and "resuming" not in capsys.readouterr().err
-    assert len(list(shared.glob("*/checkpoint-2"))) == len(list(shared.iterdir())) == 1
+    assert list(shared.glob("*/checkpoint-2")) == [another]
+    assert list(shared.iterdir()) == [another.parent]
     status, fresh = train(folder, f"{change.__name__}-fresh", *flags)
     assert_same(stale, fresh)
 
