@@ -9,11 +9,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import gcrm
 from gcrm import cli
 from gcrm.config.base import Settings
+from gcrm.data.scores import ScoreTable, Split
+from gcrm.stats.compute import compute_metrics
+from helpers.score_rows import columns
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -22,6 +27,7 @@ PAGES = sorted(
     for path in ROOT.glob(pattern)
     if path.name == "README.md" or "results" not in path.parts or "published" in path.parts
 )
+SPLITS: tuple[Split, ...] = ("greedy", "all", "pairs")
 NO_STAGES = {"gpus", "trace"}
 """commands whose words are tested elsewhere: they have no options model"""
 SNAKEMAKE_FLAGS = {
@@ -154,6 +160,26 @@ def test_the_whole_public_api_is_documented() -> None:
     page = (ROOT / "docs" / "api.md").read_text()
     documented = {found.rpartition(".")[2] for found in re.findall(r"^::: (\S+)$", page, re.M)}
     assert documented >= set(gcrm.__all__)
+
+
+def test_every_metric_is_documented_and_every_documented_metric_is_computed() -> None:
+    text = (ROOT / "docs" / "data-formats.md").read_text()
+    pairs = columns(problems=20, per_problem=2)
+    pairs |= {"label": np.tile([True, False], 20), "group": np.repeat(np.arange(20), 2)}
+    del pairs["expected_answer"], pairs["predicted_answer"]
+    made = {
+        "greedy": columns(problems=40),
+        "all": columns(problems=40, per_problem=4),
+        "pairs": pairs | {"sample": np.zeros(40)},
+    }
+    tables: dict[str, ScoreTable] = {key: ScoreTable.of(key, made[key]) for key in SPLITS}
+    frame = compute_metrics(tables["greedy"], tables["all"])
+    frame = pd.concat([frame, compute_metrics(tables["pairs"])])
+    for split in SPLITS:
+        section = text.partition(f"(`{split}`)\n")[2].partition("\n### ")[0]
+        documented = set(re.findall(r"^\| `(\S+)`", section, flags=re.MULTILINE))
+        computed = set(frame[frame["split"] == split]["metric"])
+        assert documented == {name for name in computed if "_minus_" not in name}
 
 
 def test_the_site_builds_without_warnings(tmp_path: Path) -> None:
