@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from gcrm.config.base import Settings
 from gcrm.config.types import OutputFolder, Source
@@ -27,14 +27,16 @@ class ReportOptions(ReportSettings):
 
     run: str
     """name of the run"""
-    metrics: list[Path] = []
-    """metrics files of benchmarks: .../<variant>/seed<k>/<benchmark>.json"""
+    metrics: list[Path] = Field(min_length=1)
+    """metrics files of benchmarks and held-out preference sets:
+    .../<variant>/seed<k>/<benchmark>.json"""
     comparisons: list[Path] = []
-    """comparisons of the variants: .../<benchmark>.json; none where there is nothing to compare"""
-    heldout_metrics: list[Path] = []
-    """metrics files of held-out preference sets: .../<variant>/seed<k>/<held-out set>.json"""
-    heldout_comparisons: list[Path] = []
-    """comparisons of held-out preference sets: <set>.json"""
+    """comparisons of the variants: .../<benchmark>.json; needed with several seeds, since they
+    have the averages over seeds"""
+    filter_threshold: float = Field(0.0, ge=-1, le=1)
+    """the filter's threshold in `metrics`, for the page of solutions and the texts"""
+    skip_tokens: int = Field(5, ge=0)
+    """first tokens of a completion that the filter does not look at"""
     scores_dir: Path | None = None
     """folder of <variant>/seed<k>/<benchmark>/greedy/scores.parquet (default: fewer figures)"""
     models_dir: Path | None = None
@@ -42,14 +44,8 @@ class ReportOptions(ReportSettings):
     base_model: Source | None = None
     """what the reward models were made from; numbers published for it stand beside ours"""
     published: Path | None = None
-    """published numbers: JSON lines, see gcrm/reporting/published.py"""
+    """numbers published for the same base model: JSON lines, see gcrm/reporting/published.py"""
     data_report: Path | None = None
     """what `prepare` found in the data"""
     save_dir: OutputFolder
     """folder for report.md, figures/, tables/ and solutions.html"""
-
-    @model_validator(mode="after")
-    def _something_to_report(self) -> "ReportOptions":
-        if not (self.metrics or self.heldout_metrics):
-            raise ValueError("give --metrics, --heldout_metrics or both")
-        return self

@@ -1,9 +1,10 @@
 """Code and data as inputs of a rule: short hashes that change when the meaning does.
 
 The fingerprint of a module covers every module of the package that it can reach through imports,
-so that editing the plots never retrains a model. Comments, docstrings, blank lines and the width
-of indentation are left out; two spellings of the same program (a line broken elsewhere) may
-differ. Files are hashed by content, so that touching or moving them changes nothing.
+and the templates beside them, so that editing the plots never retrains a model. Comments,
+docstrings, blank lines and the width of indentation are left out; two spellings of the same program
+(a line broken elsewhere) may differ. Files are hashed by content, so that touching or moving them
+changes nothing.
 """
 
 import ast
@@ -34,9 +35,15 @@ def describe(module: str, package: Path = PACKAGE) -> str:
 
 def version(modules: dict[str, Path]) -> str:
     """Eight hexadecimal digits for the names and the meaning of the code of `modules`."""
+    hashes = {name: source_hash(path) for name, path in modules.items()}
+    for name, path in modules.items():
+        if path.name == "__init__.py":  # a package's templates lie beside its modules
+            hashes |= {
+                f"{name}/{file.name}": content_hash([file]) for file in path.parent.glob("*.j2")
+            }
     digest = hashlib.sha256()
-    for name, path in sorted(modules.items()):
-        digest.update(f"{name} {source_hash(path)}\n".encode())
+    for name, found in sorted(hashes.items()):
+        digest.update(f"{name} {found}\n".encode())
     return digest.hexdigest()[:8]
 
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 
 TABLE_FORMATS = ("html", "md", "tex", "csv")
 """To look at, to paste, to print, and with every number."""
-
-
 FOR_TOKENS = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 """Files of a reward model from which solutions are shown token by token: the first seed's."""
 SOLUTIONS = "solutions.html"
@@ -95,29 +93,29 @@ def _grouped(scope: Scope, part: Part) -> list[Part]:
     ]
 
 
+TABLES = (
+    ("auroc", "AUROC", ["benchmarks"]),
+    ("differences", "differences in AUROC", ["benchmarks", "compared"]),
+    ("partial_auroc", "AUROC of partial solutions", ["benchmarks"]),
+    ("correlation", "Q-values and partial rewards", ["benchmarks"]),
+    ("variants", "variants side by side", ["benchmarks"]),
+    ("preferences", "preference accuracy", ["heldout"]),
+    ("preference_differences", "differences in preferences", ["heldout", "compared"]),
+    ("votes", "votes", ["sampled"]),
+    ("filter", "what the filter changes", ["sampled"]),
+    ("vote_differences", "differences in votes", ["sampled", "compared"]),
+    ("official_votes", "votes as the authors count", ["sampled"]),
+)
+"""Kind and title of each table, and what a run needs to have for it: attributes of `Scope`."""
+
+
 def tables(scope: Scope) -> list[Part]:
     """The tables of a run."""
-    parts = []
-    if scope.benchmarks:
-        parts.append(Part("auroc", "Tables", "AUROC"))
-        if scope.compared:
-            parts.append(Part("differences", "Tables", "differences in AUROC"))
-        parts += [
-            Part("partial_auroc", "Tables", "AUROC of partial solutions"),
-            Part("correlation", "Tables", "Q-values and partial rewards"),
-            Part("variants", "Tables", "variants side by side"),
-        ]
-    if scope.heldout:
-        parts.append(Part("preferences", "Tables", "preference accuracy"))
-        if scope.compared:
-            parts.append(Part("preference_differences", "Tables", "differences in preferences"))
-    if scope.sampled:
-        parts.append(Part("votes", "Tables", "votes"))
-        parts.append(Part("filter", "Tables", "what the filter changes"))
-        if scope.compared:
-            parts.append(Part("vote_differences", "Tables", "differences in votes"))
-        parts.append(Part("official_votes", "Tables", "votes as the authors count"))
-    return parts
+    return [
+        Part(kind, "Tables", title)
+        for kind, title, needed in TABLES
+        if all(getattr(scope, name) for name in needed)
+    ]
 
 
 def figure_files(part: Part) -> list[str]:

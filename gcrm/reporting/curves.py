@@ -4,29 +4,30 @@ A table is read once, and what is kept of it is a few numbers a solution, so tha
 memory is that of the largest table.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gcrm.data.questions import question_key
 from gcrm.data.scores import Ragged, read_scores
-from gcrm.reporting.results import NORMAL
-from gcrm.stats.bootstrap import codes, sum_by
+from gcrm.reporting.contents import Part
+from gcrm.reporting.results import NORMAL, Results
+from gcrm.stats.bootstrap import sum_by
 from gcrm.utils.errors import UserError
 from gcrm.utils.io import read_jsonl
 
 Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Json = dict[str, Any]
+Course = tuple[Floats, Floats]
+"""Mean Q-values at each of `SHARES`, and half the width of their 95 % intervals (NaN for none)."""
+Curves = dict[str, tuple[Floats, Floats]]
+"""Steps and values of training curves, by what the log calls them."""
 
 SHARES = np.linspace(0, 1, 21)
 """Where in a solution its Q-values are averaged: from its first token (0) to its last but one (1).
 The state of the last one is of the goal's own kind, and its Q-value has another level than those
-before it. It is EOS, but for `parity: official`, which has none."""
+before it. It is EOS, except with `parity: official`, which has none."""
 MOST_POINTS = 100
 """Points of a training curve; longer logs are averaged in blocks."""
 TRAINING = {
@@ -46,17 +47,69 @@ class Condensed:
 
     Attributes:
         right, wrong: rewards of these solutions.
-        q_right, q_wrong: the mean Q-value at each of `SHARES`, as estimates with intervals over
-            problems; empty without such solutions or without Q-values.
+        q_right, q_wrong: the course of their Q-values, with intervals over problems; None without
+            such solutions or without Q-values.
         q_range: the 2nd and 98th percentile of all Q-values but those of last tokens; None without
             any.
     """
 
     right: Floats
     wrong: Floats
-    q_right: list[Json]
-    q_wrong: list[Json]
-    q_range: tuple[float, float] | None
+    q_right: Course | None = None
+    q_wrong: Course | None = None
+    q_range: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Material:
+    """What figures are made of.
+
+    Attributes:
+        label: the run, for headings.
+        results: its metrics.
+        scores: condensed score tables by variant, seed and benchmark; empty where not given.
+        training: training curves by variant and seed; empty where not given.
+    """
+
+    label: str
+    results: Results
+    scores: dict[str, dict[int, dict[str, Condensed]]] = field(default_factory=dict)
+    training: dict[str, dict[int, Curves]] = field(default_factory=dict)
+
+    def variants(self, part: Part) -> list[str]:
+        """The variants that a figure shows."""
+        return list(part.variants or self.results.variants)
+
+    def heading(self, text: str) -> str:
+        """The first words on a figure."""
+        return f"{self.label}\n{text}"
+
+
+def read_material(
+    label: str, results: Results, scores_dir: Path | None, models_dir: Path | None
+) -> Material:
+    """Read the score tables and training logs of all models of a run, as far as given.
+
+    Raises:
+        UserError: a file is missing, or cannot be used.
+    """
+    material = Material(label, results)
+    for variant in results.variants:
+        for seed in results.seeds(variant):
+            if scores_dir is not None and results.benchmarks():
+                material.scores.setdefault(variant, {})[seed] = {
+                    benchmark: condense(scores_file(scores_dir, variant, seed, benchmark))
+                    for benchmark in results.benchmarks()
+                }
+            if models_dir is not None:
+                log = models_dir / variant / f"seed{seed}" / "training_log.jsonl"
+                material.training.setdefault(variant, {})[seed] = training_curves(log)
+    return material
+
+
+def scores_file(folder: Path, variant: str, seed: int, benchmark: str) -> Path:
+    """The score table of a model's greedy solutions."""
+    return folder / variant / f"seed{seed}" / benchmark / "greedy" / "scores.parquet"
 
 
 def condense(path: Path) -> Condensed:
@@ -67,13 +120,12 @@ def condense(path: Path) -> Condensed:
     """
     table = read_scores(path, ["q_values"])
     labels, rewards = table.label, table.reward.astype(np.float64)
-    right, wrong, q_range = [], [], None
-    if table.q_values is not None:
-        problem, _ = codes([question_key(text) for text in table.prompt])
-        course = course_of(table.q_values)
-        right = mean_course(course[labels], problem[labels])
-        wrong = mean_course(course[~labels], problem[~labels])
-        q_range = _range(table.q_values)
+    if table.q_values is None:
+        return Condensed(rewards[labels], rewards[~labels])
+    course = course_of(table.q_values)
+    right = mean_course(course[labels], table.group[labels])
+    wrong = mean_course(course[~labels], table.group[~labels])
+    q_range = _range(table.q_values)
     return Condensed(rewards[labels], rewards[~labels], right, wrong, q_range)
 
 
@@ -90,11 +142,11 @@ def course_of(q_values: Ragged) -> NDArray[np.float32]:
     return np.asarray(q_values.values[q_values.offsets[:-1, None] + token], np.float32)
 
 
-def mean_course(course: NDArray[np.float32], problem: Ints) -> list[Json]:
-    """Mean over solutions at each share, with 95 % intervals over problems.
+def mean_course(course: NDArray[np.float32], problem: NDArray[np.integer]) -> Course | None:
+    """Mean over solutions at each share, with 95 % intervals over problems; None without any.
 
     The interval is the mean ± 1.96 standard errors, robust to solutions of one problem being alike
-    (linearised, as a mean of clusters of different sizes).
+    (linearised, as a mean of clusters of different sizes). One problem has none.
 
     Args:
         course: values of n solutions, (n, 21).
@@ -102,20 +154,23 @@ def mean_course(course: NDArray[np.float32], problem: Ints) -> list[Json]:
     """
     n = len(course)
     if not n:
-        return []
+        return None
     values = course.astype(np.float64)
-    means = values.mean(axis=0)
+    mean = values.mean(axis=0)
     _, cluster = np.unique(problem, return_inverse=True)
-    clusters = int(cluster.max()) + 1
-    estimates = []
-    for column, mean in zip(values.T, means, strict=True):
-        reach = 0.0
-        if clusters > 1:
-            residuals = sum_by(cluster, column - mean, clusters)
-            reach = NORMAL * np.sqrt((residuals**2).sum() * clusters / (clusters - 1)) / n
-        interval = [float(mean - reach), float(mean + reach)] if clusters > 1 else None
-        estimates.append({"value": float(mean), "interval": interval, "n": n})
-    return estimates
+    count = int(cluster.max()) + 1
+    if count == 1:
+        return mean, np.full_like(mean, np.nan)
+    residuals = np.stack([sum_by(cluster, column, count) for column in (values - mean).T])
+    return mean, NORMAL * np.sqrt((residuals**2).sum(axis=1) * count / (count - 1)) / n
+
+
+def mean_of_seeds(courses: Sequence[Course]) -> Course:
+    """Mean over seeds, with 95 % intervals over problems, which they share, and seeds."""
+    means, reaches = (np.stack(part) for part in zip(*courses, strict=True))
+    seeds = len(courses)
+    spread = NORMAL**2 * means.var(axis=0, ddof=1) / seeds if seeds > 1 else 0.0
+    return means.mean(axis=0), np.sqrt((reaches**2).mean(axis=0) + spread)
 
 
 def centred(models: Iterable[dict[str, Condensed]]) -> dict[str, tuple[Floats, Floats]]:
@@ -126,20 +181,21 @@ def centred(models: Iterable[dict[str, Condensed]]) -> dict[str, tuple[Floats, F
     """
     found: dict[str, list[tuple[Floats, Floats]]] = {}
     for model in models:
-        everything = [part for one in model.values() for part in (one.right, one.wrong)]
-        mean = np.concatenate(everything).mean()
+        mean = np.concatenate(
+            [part for one in model.values() for part in (one.right, one.wrong)]
+        ).mean()
         for benchmark, one in model.items():
             found.setdefault(benchmark, []).append((one.right - mean, one.wrong - mean))
     return {
         benchmark: (
-            np.concatenate([right for right, _ in parts]),
-            np.concatenate([wrong for _, wrong in parts]),
+            np.concatenate([right for right, _ in both]),
+            np.concatenate([w for _, w in both]),
         )
-        for benchmark, parts in found.items()
+        for benchmark, both in found.items()
     }
 
 
-def training_curves(path: Path) -> dict[str, tuple[Floats, Floats]]:
+def training_curves(path: Path) -> Curves:
     """Steps and values of each of `TRAINING` that a training log has.
 
     Raises:
@@ -160,8 +216,8 @@ def training_curves(path: Path) -> dict[str, tuple[Floats, Floats]]:
         if not np.isfinite(steps).all():
             raise UserError(f"{path}: {key} or its step is not a number; train it again")
         blocks = np.array_split(np.arange(len(points)), min(len(points), MOST_POINTS))
-        curves[key] = (
-            np.array([steps[block].mean() for block in blocks]),
-            np.array([values[block].mean() for block in blocks]),
+        mean_steps, mean_values = (
+            np.array([part[block].mean() for block in blocks]) for part in (steps, values)
         )
+        curves[key] = mean_steps, mean_values
     return curves

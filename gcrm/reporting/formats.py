@@ -1,54 +1,84 @@
-"""Tables of text: for the terminal, in Markdown, and as CSV, from the same cells."""
+"""Numbers and tables as text: for the terminal, Markdown, LaTeX (booktabs) and web pages."""
 
-import csv
-import io
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable
+from math import isnan
 
-Table = Sequence[Sequence[str]]
+from pandas import DataFrame
+
+from gcrm.reporting.templates import render
+
+NONE = "–"
+"""Stands for a number that is not there."""
+LATEX = str.maketrans(
+    {mark: f"\\{mark}" for mark in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"–": "--", "−": "$-$", "…": r"\ldots{}", "≥": r"$\geq$", "×": r"$\times$"}
+    # A row that begins with these would be taken for an option of the line break before it.
+    | {"[": "{[}", "*": "{*}"}
+)
 
 
-def number(estimate: dict[str, Any] | None, digits: int = 3, percent: bool = False) -> str:
+def number(
+    value: float | None,
+    low: float | None = None,
+    high: float | None = None,
+    digits: int = 3,
+    percent: bool = False,
+) -> str:
     """`0.731 [0.702, 0.760]`, without brackets where there is no interval; `–` for no value."""
-    if estimate is None or estimate.get("value") is None:
-        return "–"
+    if value is None or isnan(value):
+        return NONE
     scale, digits = (100.0, 1) if percent else (1.0, digits)
-    text = f"{estimate['value'] * scale:z.{digits}f}"  # z: never -0.0
-    if estimate.get("interval"):
-        low, high = (f"{end * scale:z.{digits}f}" for end in estimate["interval"])
-        text += f" [{low}, {high}]"
-    return text
+    text = f"{value * scale:z.{digits}f}"  # z: never -0.0
+    if low is None or high is None or isnan(low) or isnan(high):
+        return text
+    return f"{text} [{low * scale:z.{digits}f}, {high * scale:z.{digits}f}]"
 
 
 def p_value(p: float | None) -> str:
     """`0.034`, or `<0.001`; `–` for none."""
-    if p is None:
-        return "–"
+    if p is None or isnan(p):
+        return NONE
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def fixed_width(rows: Table) -> str:
-    """Columns for the terminal, all but the first aligned to the right; row 0 is the head."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [row[0].ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        lines.append("  ".join(cells).rstrip())
-    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
-    return "\n".join([lines[0], rule, *lines[1:]]) + "\n"
+def fixed_width(table: DataFrame, texts: int = 1, most: int = 40) -> str:
+    """For the terminal: columns of text, cells longer than `most` cut off."""
+    cut = _mapped(table, lambda cell: cell if len(cell) <= most else f"{cell[: most - 1]}…")
+    return _tabulate(cut, "simple", texts)
 
 
-def markdown(rows: Table, texts: int = 1) -> str:
-    """A Markdown table; row 0 is the head, the first `texts` columns are text, others numbers."""
-    escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-    lines = ["| " + " | ".join(row) + " |" for row in escaped]
-    rule = "|" + "|".join([" --- "] * texts + [" ---: "] * (len(rows[0]) - texts)) + "|"
-    return "\n".join([lines[0], rule, *lines[1:]]) + "\n"
+def markdown(table: DataFrame, texts: int = 1) -> str:
+    """A Markdown table whose first `texts` columns are words, others numbers."""
+    return _tabulate(_mapped(table, lambda cell: cell.replace("|", "\\|")), "pipe", texts)
 
 
-def comma_separated(rows: Sequence[Sequence[Any]]) -> str:
-    """CSV; row 0 is the head, None an empty cell."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
+def latex(table: DataFrame, texts: int, caption: str, label: str) -> str:
+    """A LaTeX table for the package booktabs; arguments as for `html`."""
+    styler = _mapped(table, lambda cell: cell.translate(LATEX)).style.hide(axis="index")
+    return "% needs \\usepackage{booktabs}\n" + styler.to_latex(
+        column_format="l" * texts + "r" * (len(table.columns) - texts),
+        caption=caption.translate(LATEX),
+        label=f"tab:{label}",
+        position_float="centering",
+        hrules=True,
+    )
+
+
+def html(table: DataFrame, texts: int, title: str) -> str:
+    """A page with one table, whose first `texts` columns are words; loads and runs nothing."""
+    styler = table.style.hide(axis="index").format(escape="html")
+    styler = styler.format_index(escape="html", axis="columns")
+    body = styler.set_uuid("table").to_html(exclude_styles=True)
+    return render("table.html.j2", title=title, table=body, texts=texts)
+
+
+def _tabulate(table: DataFrame, style: str, texts: int) -> str:
+    """A table of text whose first `texts` columns are words; `style` is a format of tabulate."""
+    align = ["left"] * texts + ["right"] * (len(table.columns) - texts)
+    return table.to_markdown(index=False, tablefmt=style, colalign=align, disable_numparse=True)
+
+
+def _mapped(table: DataFrame, change: Callable[[str], str]) -> DataFrame:
+    """The table with all cells and the names of its columns changed."""
+    return table.map(change).set_axis([change(name) for name in table.columns], axis="columns")

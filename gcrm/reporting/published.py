@@ -7,12 +7,17 @@ is printed. A claim that is no number of one benchmark ("up to …") is kept in 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from pandas import DataFrame
 from pydantic import ValidationError, model_validator
 
 from gcrm.config.base import Settings, explain
 from gcrm.utils.errors import UserError
 from gcrm.utils.io import numbered_rows
+
+if TYPE_CHECKING:
+    from gcrm.reporting.tables import Column
 
 
 class PublishedNumber(Settings):
@@ -47,25 +52,29 @@ class Published:
 
     numbers: Sequence[PublishedNumber] = ()
 
-    def of(self, measures: Sequence[str], benchmarks: Sequence[str]) -> list[PublishedNumber]:
-        """The numbers of these measures and benchmarks."""
-        return [
-            number
+    def cells(self, columns: Sequence["Column"], benchmarks: Sequence[str]) -> DataFrame:
+        """The numbers of these columns and benchmarks, as estimates of a variant of its own.
+
+        Each has the `title` and `text` of its cell, with the digits as printed, and `published_in`.
+        """
+        rows = [
+            {
+                "variant": f"{number.model} (published)",
+                "benchmark": number.benchmark,
+                "metric": column.metric,
+                "value": number.value,
+                "published_in": number.source,
+                "title": column.title,
+                "text": f"{(100 if column.percent else 1) * number.value:g}",
+            }
             for number in self.numbers
-            if number.measure in measures and number.benchmark in benchmarks
+            for column in columns
+            if number.value is not None
+            and number.measure == (column.title or "auroc")
+            and number.benchmark in benchmarks
         ]
-
-    def models(self, measures: str | Sequence[str], benchmarks: Sequence[str]) -> list[str]:
-        """The reward models that have such numbers, in the order of the file."""
-        wanted = [measures] if isinstance(measures, str) else measures
-        return list(dict.fromkeys(number.model for number in self.of(wanted, benchmarks)))
-
-    def cell(self, measure: str, model: str, benchmark: str, percent: bool = False) -> str:
-        """A number for a table, with its digits as printed; `–` for none."""
-        for number in self.of([measure], [benchmark]):
-            if number.model == model and number.value is not None:
-                return f"{100 * number.value:g}" if percent else f"{number.value:g}"
-        return "–"
+        names = ["variant", "benchmark", "metric", "value", "published_in", "title", "text"]
+        return DataFrame(rows, columns=names)
 
     def claims(self) -> list[str]:
         """What is claimed in words, each with its source."""

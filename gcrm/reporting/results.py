@@ -1,191 +1,201 @@
-"""The metrics of a run by variant, benchmark and seed, and averages over seeds.
+"""The numbers of a report: all metrics and comparisons files of a run in two tidy tables.
 
-The interval of an average takes in both problems and seeds. It is that of `compare`, where it has
-one. Elsewhere the part of the problems is that of the seeds' own intervals, which share their
-problems, and the part of the seeds is the standard error of their mean. It is added in squares,
-below and above the value by themselves.
+Averages over seeds, with intervals over problems and seeds, are those of `compare`. Means over
+benchmarks are made here.
 """
 
-import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from statistics import fmean, variance
-from typing import Any
+from typing import Literal
 
-from gcrm.reporting.comparison_tables import Comparisons, read_comparisons
-from gcrm.reporting.metrics_files import read_metrics
-from gcrm.stats.places import is_minus
+import numpy as np
+from pandas import DataFrame, Series, concat
+
+from gcrm.stats.bootstrap import holm
+from gcrm.stats.estimates import estimates_frame, read_all_estimates
 from gcrm.utils.errors import UserError
-
-Json = dict[str, Any]
 
 NORMAL = 1.959964
 """Half the width of a 95 % interval, in standard errors."""
-ANYTHING = (-math.inf, math.inf)
-SHARE, DIFFERENCE = (0.0, 1.0), (-1.0, 1.0)
-"""The least and the largest value of a share, and of a correlation or a difference of shares."""
+KEY = ["variant", "benchmark", "split", "metric", "at"]
+"""Columns that name an estimate of a variant."""
+CAN_BE_NEGATIVE = r"_minus_|change$|^correlation|^margin"
 
 
 @dataclass(frozen=True)
 class Results:
-    """The metrics of a run by (variant, benchmark) and seed, in the order of the files.
+    """All estimates of a run; columns as in `gcrm.stats.estimates`, and `p_holm`.
 
-    A held-out preference set is a benchmark here.
+    `p_holm` is `p` corrected over benchmarks (Holm): the family is one number of one variant, or
+    of one pair of variants. It is not corrected over numbers or pairs.
+
+    Attributes:
+        estimates: of every seed; of variants with several also averages, which have no seed.
+        differences: variant minus baseline, averaged over seeds (no seed) and of every seed.
     """
 
-    variants: list[str] = field(default_factory=list)
-    benchmarks: list[str] = field(default_factory=list)
-    by_cell: dict[tuple[str, str], dict[int, Json]] = field(default_factory=dict)
-    comparisons: Comparisons = field(default_factory=lambda: Comparisons({}))
+    estimates: DataFrame
+    differences: DataFrame
 
-    def each(self, variant: str, benchmark: str, *path: str) -> list[Json]:
-        """The estimate at `path` of each seed; without those that are not there."""
-        found = []
-        for metrics in self.by_cell.get((variant, benchmark), {}).values():
-            part: Any = metrics
-            for key in path:
-                part = part.get(key) if isinstance(part, dict) else None
-            if isinstance(part, dict):
-                found.append(part)
-        return found
+    @property
+    def variants(self) -> list[str]:
+        """The variants in the order of the files."""
+        return list(self.estimates["variant"].unique())
 
-    def mean(self, variant: str, benchmark: str, *path: str) -> Json | None:
-        """The estimate at `path`, averaged over seeds; None where no seed has a value."""
-        if len(self.seeds(variant)) > 1:
-            over_seeds = self.comparisons.over_seeds(variant, benchmark, *path)
-            if over_seeds is not None and over_seeds["value"] is not None:
-                return over_seeds
-        return average(self.each(variant, benchmark, *path), ends=ends_of(*path))
+    def benchmarks(self, split: str = "greedy") -> list[str]:
+        """The benchmarks with such completions, in the order of the files.
 
-    def over(self, variant: str, benchmarks: Iterable[str], *path: str) -> Json | None:
-        """The estimate at `path`, averaged over benchmarks, then over seeds.
-
-        None where one of the benchmarks has no value.
+        `greedy` has all benchmarks, `all` those with samples to vote, `pairs` the held-out sets.
         """
-        names = list(benchmarks)
-        by_seed = [
-            across(
-                [
-                    estimate
-                    for name in names
-                    for estimate in self.of_seed(variant, seed, name).each(variant, name, *path)
-                ]
-            )
-            for seed in self.seeds(variant)
-        ]
-        found = [one for one in by_seed if one is not None and one["n"] == len(names)]
-        return average(found, ends=ends_of(*path)) if names else None
-
-    def of_seed(self, variant: str, seed: int, benchmark: str) -> "Results":
-        """The metrics of one seed of one variant on one benchmark."""
-        metrics = self.by_cell.get((variant, benchmark), {}).get(seed)
-        cell = {} if metrics is None else {seed: metrics}
-        return Results([variant], [benchmark], {(variant, benchmark): cell})
+        return list(self.of(split)["benchmark"].unique())
 
     def seeds(self, variant: str) -> list[int]:
-        """All seeds of a variant, in order."""
-        cells = (each for (name, _), each in self.by_cell.items() if name == variant)
-        return sorted({seed for cell in cells for seed in cell})
+        """The seeds of a variant, in order."""
+        seeds = self.estimates.loc[self.estimates["variant"] == variant, "seed"]
+        return _numbers(seeds)
 
-    def any_variant(self, benchmark: str, *path: str) -> Json | None:
-        """An estimate that does not depend on the reward model: that of the first that has it."""
-        found = (self.each(variant, benchmark, *path) for variant in self.variants)
-        return next((estimates[0] for estimates in found if estimates), None)
+    @property
+    def several(self) -> list[str]:
+        """The variants with several seeds."""
+        return [name for name in self.variants if len(self.seeds(name)) > 1]
 
-    def sampled(self) -> list[str]:
-        """The benchmarks with votes over samples."""
-        return [name for name in self.benchmarks if self.any_variant(name, "voting", "majority")]
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """The (variant, baseline) that are compared."""
+        pairs = self.differences[["variant", "baseline"]].drop_duplicates()
+        return list(pairs.itertuples(index=False, name=None))
 
-    def settings(self, name: str) -> list[Any]:
-        """The values that a setting of `metrics` has in the files, each once."""
-        found: list[Any] = []
-        for cell in self.by_cell.values():
-            for metrics in cell.values():
-                value = metrics["settings"][name]
-                found += [value] if value not in found else []
-        return found
+    @cached_property
+    def means(self) -> DataFrame:
+        """One row for each estimate: the average over seeds, or that of the only seed.
+
+        `above_length` says whether a score is above the length, be shorter or longer better: the
+        lower ends of both differences are above 0.
+        """
+        rows = self.estimates
+        rows = rows[rows["seed"].isna() | ~rows["variant"].isin(self.several)]
+        gaps = rows[rows["metric"].str.contains(r"_minus_(?:length|longer)$")]
+        scores = gaps["metric"].str.replace(r"_minus_\w+$", "", regex=True)
+        lows = gaps.assign(metric=scores).groupby(KEY, dropna=False)["low"].agg(["min", "count"])
+        lows["above_length"] = (lows["min"] > 0) & (lows["count"] == 2)
+        joined = rows.merge(lows["above_length"].reset_index(), on=KEY, how="left")
+        return joined.assign(above_length=joined["above_length"].eq(True))
+
+    def of(self, split: str, seeds: bool = False) -> DataFrame:
+        """The rows of `means` of a split; with `seeds`, those of `estimates`."""
+        rows = self.estimates if seeds else self.means
+        return rows[rows["split"] == split]
+
+    def shares(self, prefix: str) -> list[float]:
+        """The values of `at` of the metrics whose names begin so, in order."""
+        rows = self.estimates[self.estimates["metric"].str.startswith(prefix)]
+        return sorted(rows["at"].dropna().unique())
 
 
-def ends_of(*path: str) -> tuple[float, float]:
-    """The least and the largest value that the number at this place of a metrics file can have."""
-    if path[0] == "margin":
-        return ANYTHING
-    if path[0] == "q_value_correlation" or path[-1] == "difference" or is_minus(path):
-        return DIFFERENCE
-    return SHARE
+def over_benchmarks(results: Results, benchmarks: Sequence[str], split: str) -> DataFrame:
+    """Means of all metrics over benchmarks and seeds, with 95 % intervals.
 
+    Benchmarks have different problems, so the squares of their half-widths add up; seeds share
+    their problems, so the half-width of their mean is that of one seed. The spread of the seeds'
+    means adds 1.96 standard errors of their mean. Ends stay within the range of the metric.
 
-def average(estimates: Sequence[Json], ends: tuple[float, float] = ANYTHING) -> Json | None:
-    """Mean over seeds, with an interval over problems and seeds; None without a value.
-
-    Args:
-        ends: the interval does not go beyond these.
+    Returns:
+        variant, metric, at, value, low, high and n, the number of benchmarks. There is no row
+        where no seed has a value on every benchmark.
     """
-    valid = [estimate for estimate in estimates if estimate.get("value") is not None]
-    if not valid:
-        return None
-    values = [estimate["value"] for estimate in valid]
-    interval = None
-    if all(estimate["interval"] for estimate in valid):
-        seeds = NORMAL**2 * variance(values) / len(values) if len(values) > 1 else 0.0
-        below, above = (fmean(reach**2 for reach in side) for side in _reaches(valid))
-        interval = [
-            max(ends[0], fmean(values) - math.sqrt(below + seeds)),
-            min(ends[1], fmean(values) + math.sqrt(above + seeds)),
-        ]
-    return {"value": fmean(values), "interval": interval, "n": valid[0]["n"]}
-
-
-def across(estimates: Sequence[Json]) -> Json | None:
-    """Mean over benchmarks, whose problems are independent; `n` is the number with a value."""
-    valid = [estimate for estimate in estimates if estimate.get("value") is not None]
-    if not valid:
-        return None
-    value, interval = fmean(estimate["value"] for estimate in valid), None
-    if all(estimate["interval"] for estimate in valid):
-        below, above = (math.hypot(*side) / len(valid) for side in _reaches(valid))
-        interval = [value - below, value + above]
-    return {"value": value, "interval": interval, "n": len(valid)}
-
-
-def _reaches(estimates: Sequence[Json]) -> tuple[list[float], list[float]]:
-    """How far each interval reaches below and above its value."""
-    return (
-        [estimate["value"] - estimate["interval"][0] for estimate in estimates],
-        [estimate["interval"][1] - estimate["value"] for estimate in estimates],
+    rows = results.of(split, seeds=True)
+    rows = rows[rows["seed"].notna() & rows["value"].notna() & rows["benchmark"].isin(benchmarks)]
+    rows = rows.assign(
+        below=(rows["value"] - rows["low"]) ** 2, above=(rows["high"] - rows["value"]) ** 2
     )
+    name, count = ["variant", "metric", "at"], len(benchmarks)
+    groups = rows.groupby([*name, "seed"], dropna=False, sort=False)
+    seeds = groups[["value", "below", "above"]].mean()
+    seeds = seeds[groups.size() == count].reset_index()
+    seeds[["below", "above"]] /= count
+    by_name = seeds.groupby(name, dropna=False, sort=False)
+    means = by_name[["value", "below", "above"]].mean()
+    spread = (NORMAL**2 * by_name["value"].var() / by_name.size()).fillna(0)
+    found = means.assign(
+        low=means["value"] - np.sqrt(means["below"] + spread),
+        high=means["value"] + np.sqrt(means["above"] + spread),
+        n=count,
+    ).reset_index()
+    least = np.where(found["metric"].str.contains(CAN_BE_NEGATIVE), -1.0, 0.0)
+    found["low"] = found["low"].clip(lower=Series(least, found.index))
+    return found.assign(high=found["high"].clip(upper=1)).drop(columns=["below", "above"])
 
 
-def read_results(paths: Sequence[Path], comparisons: Sequence[Path] = ()) -> Results:
+def read_results(metrics: Sequence[Path], comparisons: Sequence[Path] = ()) -> Results:
     """Read metrics files, and the comparisons of their models.
 
     Raises:
-        UserError: a file is missing or no such file, or two are of the same model and benchmark, or
-            comparisons are of other seeds than the metrics.
+        UserError: a file is missing or no such file; two are of the same model and benchmark, or
+            of the same benchmark; comparisons are of other seeds than the metrics, or are missing
+            for a variant with several seeds.
     """
-    results = replace(_read_metrics(paths), comparisons=read_comparisons(comparisons))
-    for benchmark, content in results.comparisons.by_benchmark.items():
-        for variant, found in content["variants"].items():
-            if (seeds := results.seeds(variant)) != sorted(found["seeds"]):
-                raise UserError(
-                    f"--comparisons: {benchmark}: {variant} has seeds {found['seeds']}, in its "
-                    f"metrics {seeds}; run `compare` on the scores of all"
-                )
-    return results
+    estimates = _read(metrics, "metrics")
+    compared = _read(comparisons, "compare")
+    of_variants = compared[compared["baseline"].isna()].drop(columns="baseline")
+    several = list(_check_seeds(estimates, of_variants))
+    averages = of_variants[of_variants["seed"].isna() & of_variants["variant"].isin(several)]
+    rows = concat([estimates, averages], ignore_index=True)
+    for name in ("benchmark", "variant"):
+        places = {value: place for place, value in enumerate(estimates[name].unique())}
+        rows = rows.iloc[np.argsort(rows[name].map(places), kind="stable")]
+    return Results(
+        with_holm(rows.reset_index(drop=True)),
+        with_holm(compared[compared["baseline"].notna()]),
+    )
 
 
-def _read_metrics(paths: Sequence[Path]) -> Results:
-    variants: list[str] = []
-    benchmarks: list[str] = []
-    by_cell: dict[tuple[str, str], dict[int, Json]] = {}
+def _read(paths: Sequence[Path], stage: Literal["metrics", "compare"]) -> DataFrame:
+    """The rows of files, none of which repeats what another is of."""
+    frames, seen = [estimates_frame([], stage)], set()
     for path in paths:
-        metrics = read_metrics(path)
-        variant, benchmark, seed = (metrics[key] for key in ("variant", "benchmark", "seed"))
-        cell = by_cell.setdefault((variant, benchmark), {})
-        if seed in cell:
-            raise UserError(f"{path}: second file for {variant}, seed {seed}, {benchmark}")
-        cell[seed] = metrics
-        variants += [variant] if variant not in variants else []
-        benchmarks += [benchmark] if benchmark not in benchmarks else []
-    return Results(variants, benchmarks, by_cell)
+        frames.append(read_all_estimates([path], stage))
+        first = frames[-1].iloc[0]
+        what = first["benchmark"]
+        if stage == "metrics":
+            what = f"{first['variant']}, seed {first['seed']}, {what}"
+        if what in seen:
+            raise UserError(f"{path}: second file for {what}")
+        seen.add(what)
+    return concat(frames, ignore_index=True)
+
+
+def _check_seeds(estimates: DataFrame, compared: DataFrame) -> Iterator[str]:
+    """The variants with several seeds, whose averages are all there."""
+    for variant, rows in estimates.groupby("variant", sort=False):
+        seeds = _numbers(rows["seed"])
+        of_variant = compared[compared["variant"] == variant]
+        for benchmark in rows["benchmark"].unique():
+            found = of_variant[of_variant["benchmark"] == benchmark]
+            theirs = _numbers(found["seed"])
+            if not found.empty and theirs != (seeds if len(seeds) > 1 else []):
+                has = f"seeds {theirs}" if theirs else "one seed"
+                raise UserError(
+                    f"--comparisons: {benchmark}: {variant} has {has}, in its metrics {seeds}; "
+                    "run `compare` on the scores of all"
+                )
+            if found.empty and len(seeds) > 1:
+                raise UserError(
+                    f"--comparisons: no file for {benchmark}, and {variant} has seeds {seeds}; "
+                    "run `compare` on the scores of all: it averages over seeds"
+                )
+        if len(seeds) > 1:
+            yield str(variant)
+
+
+def _numbers(seeds: Series) -> list[int]:
+    return sorted(int(seed) for seed in seeds.dropna().unique())
+
+
+def with_holm(rows: DataFrame) -> DataFrame:
+    """Tidy estimates, with `p_holm`: p corrected over benchmarks."""
+    family = [name for name in (*KEY, "baseline", "seed") if name in rows and name != "benchmark"]
+    tested = rows[rows["p"].notna()].groupby(family, dropna=False)["p"]
+    corrected = tested.transform(lambda p: holm(list(p)))
+    return rows.assign(p_holm=corrected.astype(float).reindex(rows.index))

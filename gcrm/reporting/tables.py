@@ -1,40 +1,22 @@
-"""The tables that a report may have: of each, what is read, and what its CSV file holds."""
+"""The tables of a report: each is a pivot of tidy estimates, whose CSV file holds these rows."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from gcrm.reporting.cells import (
-    ABOVE_LENGTH,
-    Cells,
-    auroc_table,
-    correlation_table,
-    partial_table,
-    variants_table,
-    votes_table,
-)
-from gcrm.reporting.comparison_tables import AUROC, comparison_rows, comparison_table
-from gcrm.reporting.comparison_tables import VOTES as VOTE_DIFFERENCES
+from pandas import DataFrame, Index, MultiIndex, concat, isna
+
 from gcrm.reporting.contents import Scope
-from gcrm.reporting.filter_table import filter_table
-from gcrm.reporting.preference_tables import (
-    preference_differences,
-    preference_rows,
-    preference_table,
-)
+from gcrm.reporting.formats import NONE, number, p_value
 from gcrm.reporting.published import Published
-from gcrm.reporting.results import Results
-from gcrm.reporting.rows import (
-    OFFICIAL_VOTES,
-    VOTES,
-    auroc_rows,
-    correlation_rows,
-    filter_rows,
-    official_rows,
-    partial_rows,
-    variant_rows,
-    vote_rows,
+from gcrm.reporting.results import Results, over_benchmarks
+
+ABOVE_LENGTH = (
+    "* better than length alone (shorter or longer): the 95 % intervals of both differences "
+    "are above 0"
 )
+LENGTH = "length alone"
+NOTHING = Published()
 
 
 @dataclass(frozen=True)
@@ -42,33 +24,358 @@ class Numbers:
     """All numbers of a report.
 
     Attributes:
-        results: the metrics of benchmarks, with the comparisons of variants.
-        heldout: the metrics of held-out preference sets.
+        results: the metrics, and the comparisons of variants.
         published: what is published for the same base model.
         in_distribution: the benchmarks whose problems are like those of the preference pairs.
     """
 
-    results: Results = field(default_factory=Results)
-    heldout: Results = field(default_factory=Results)
-    published: Published = field(default_factory=Published)
+    results: Results
+    published: Published = NOTHING
     in_distribution: Sequence[str] = ()
-
-    @property
-    def models(self) -> list[tuple[str, int]]:
-        """The variant and seed of each reward model, in the order of the files."""
-        source = self.results if self.results.benchmarks else self.heldout
-        return [(variant, seed) for variant in source.variants for seed in source.seeds(variant)]
 
     @property
     def scope(self) -> Scope:
         """What there is to report on."""
         return Scope(
-            variants=self.results.variants or self.heldout.variants,
-            benchmarks=bool(self.results.benchmarks),
-            sampled=bool(self.results.sampled()),
-            heldout=bool(self.heldout.benchmarks),
-            compared=any(each.comparisons.pairs() for each in (self.results, self.heldout)),
+            variants=self.results.variants,
+            benchmarks=bool(self.results.benchmarks()),
+            sampled=bool(self.results.benchmarks("all")),
+            heldout=bool(self.results.benchmarks("pairs")),
+            compared=bool(self.results.pairs),
         )
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: which metric it shows, and how.
+
+    Attributes:
+        at: the threshold or share of the tokens; None for all that the metric has.
+        star: mark what is above the length alone.
+        signed: a difference, with its sign and its corrected p.
+    """
+
+    title: str
+    metric: str
+    at: float | None = None
+    digits: int = 3
+    percent: bool = False
+    interval: bool = True
+    star: bool = False
+    signed: bool = False
+
+    def text(self, row: Any) -> str:
+        """An estimate, a row of a data frame, as it stands in a cell."""
+        low, high = (row.low, row.high) if self.interval else (None, None)
+        text = number(row.value, low, high, self.digits, self.percent)
+        if self.signed and row.value > 0:
+            text = f"+{text}"
+        if self.signed and not isna(row.p_holm):
+            p = p_value(row.p_holm)
+            text += f", p {p if p.startswith('<') else f'= {p}'}"
+        return text + " *" * bool(self.star and row.above_length)
+
+
+AUROC = Column("", "auroc.reward", star=True)
+PREFERENCE = Column("", "pairwise_accuracy.reward", percent=True, star=True)
+VOTES = [
+    Column("one sample", "pass@1", percent=True),
+    Column("majority", "majority@n", percent=True),
+    Column("Q-filtered", "filtered.majority@n", percent=True),
+    Column("tokens saved", "filtered.tokens_saved", percent=True),
+    Column("Q-filtered, chosen t", "chosen_filter.majority@n", percent=True),
+    Column("tokens saved, chosen t", "chosen_filter.tokens_saved", percent=True),
+    Column("weighted by reward", "rm_majority@n", percent=True),
+    Column("best of n", "rm_best@n", percent=True),
+    Column("any of n", "pass@n", percent=True),
+]
+MAIN_VOTES = VOTES[1:4]
+OFFICIAL_VOTES = [
+    Column("majority", "official.majority@n", percent=True),
+    Column("Q-filtered", "official.filtered.majority@n", percent=True),
+    Column("correct before", "official.filtered.correct_before", percent=True),
+    Column("correct after", "official.filtered.correct_after", percent=True),
+    Column("tokens saved", "official.filtered.tokens_saved", percent=True),
+]
+FILTERED = [
+    Column("votes right: change", "change", percent=True, signed=True),
+    Column("tokens saved", "tokens_saved", percent=True),
+    Column("samples dropped", "samples_dropped", percent=True),
+    Column("correct samples before", "correct_before", percent=True),
+    Column("correct samples after", "correct_after", percent=True),
+]
+DIFFERENCES = {
+    "greedy": [
+        Column("reward", "auroc.reward", signed=True),
+        Column("reward, half the tokens", "partial_auroc.reward", 0.5, signed=True),
+        Column("Q-value, half the tokens", "partial_auroc.q_value", 0.5, signed=True),
+        Column("Q-value, last token", "partial_auroc.q_value", 1, signed=True),
+    ],
+    "all": [replace(VOTES[i], signed=True) for i in (2, 4, 5, 6, 7)],
+    "pairs": [
+        replace(column, percent=True, signed=True)
+        for column in (
+            Column("reward", "pairwise_accuracy.reward"),
+            Column("reward, half the tokens", "partial_pairwise_accuracy.reward", 0.5),
+            Column("Q-value, half the tokens", "partial_pairwise_accuracy.q_value", 0.5),
+            Column("Q-value, last token", "pairwise_accuracy.q_value"),
+        )
+    ],
+}
+"""Columns of the tables of differences by split; those that no file has are left out."""
+
+
+def cells(rows: DataFrame, columns: Iterable[Column]) -> DataFrame:
+    """The estimates that columns show, each with the `title` and `text` of its cell."""
+    found = [rows.head(0).assign(title="", text="")]
+    for column in columns:
+        chosen = rows[rows["metric"] == column.metric]
+        if column.at is not None:
+            chosen = chosen[chosen["at"] == column.at]
+        texts = [column.text(row) for row in chosen.itertuples(index=False)]
+        found.append(chosen.assign(title=column.title, text=texts))
+    return concat(found, ignore_index=True)
+
+
+def pivot(found: DataFrame, titles: Sequence[str], **by: Sequence[str]) -> DataFrame:
+    """A table of the texts of cells: a row for each combination of `by`, a column for each title.
+
+    Of several texts for a cell, such as those of all variants, it shows the first. Combinations
+    that no estimate has have no row.
+
+    Args:
+        by: columns of `found`, and their values in the order of the rows.
+    """
+    texts = found.drop_duplicates([*by, "title"]).set_index([*by, "title"])["text"]
+    table = texts.astype(object).unstack().reindex(columns=Index(titles, dtype=object))
+    order = MultiIndex.from_product(list(by.values())) if len(by) > 1 else Index(*by.values())
+    table = table.loc[[key for key in order if key in table.index]]
+    return table.astype(object).fillna(NONE).reset_index(names=list(by), allow_duplicates=True)
+
+
+def side_by_side(
+    results: Results, split: str, variants: Sequence[str], published: Published = NOTHING
+) -> DataFrame:
+    """Benchmark × variant: AUROC, or of held-out sets preference accuracy, beside the length's.
+
+    Published numbers have columns of their own, where there are any.
+    """
+    if split == "pairs":
+        score, name, length = PREFERENCE, "held-out set", "shorter is better"
+        first = [Column("pairs", "num_pairs", digits=0)]
+    else:
+        score, name, length = AUROC, "benchmark", LENGTH
+        first = [
+            Column("n", "num_completions", digits=0),
+            Column("correct %", "correct", percent=True, interval=False),
+        ]
+    alone = score.metric.replace("reward", "length")
+    first.append(replace(score, title=length, metric=alone, star=False))
+    rows, names = results.of(split), results.benchmarks(split)
+    theirs = published.cells([score], names)
+    scores = concat([cells(rows[rows["variant"].isin(variants)], [score]), theirs])
+    scores = scores.assign(title="variant " + scores["variant"])  # one may be called `n`
+    titles = [*variants, *theirs["variant"].unique()]
+    table = pivot(
+        concat([cells(rows, first), scores]),
+        [*(column.title for column in first), *(f"variant {title}" for title in titles)],
+        benchmark=names,
+    )
+    heads = [name, *(head.removeprefix("variant ") for head in table.columns[1:])]
+    return table.set_axis(heads, axis="columns")
+
+
+def by_variant(
+    results: Results, split: str, columns: Sequence[Column], published: Published = NOTHING
+) -> DataFrame:
+    """A row for each benchmark and variant, then published ones; the columns that are asked for."""
+    names = results.benchmarks(split)
+    found = concat([cells(results.of(split), columns), published.cells(columns, names)])
+    variants = list(found["variant"].unique())
+    return pivot(found, _titles(columns), benchmark=names, variant=variants)
+
+
+def _titles(columns: Sequence[Column]) -> list[str]:
+    return [column.title for column in columns]
+
+
+def compact(results: Results, split: str, benchmarks: Sequence[str]) -> DataFrame:
+    """Variant × benchmark: `side_by_side` without intervals, for many variants; length first."""
+    score = replace(PREFERENCE if split == "pairs" else AUROC, interval=False)
+    alone = replace(score, metric=score.metric.replace("reward", "length"), star=False)
+    rows = results.of(split)
+    found = concat([cells(rows, [alone]).assign(variant=LENGTH), cells(rows, [score])])
+    found = found.assign(title=found["benchmark"])
+    return pivot(found, benchmarks, variant=[LENGTH, *results.variants])
+
+
+def every_seed(results: Results) -> DataFrame:
+    """AUROC of every seed, for variants with several."""
+    rows = results.of("greedy", seeds=True)
+    rows = rows[rows["seed"].notna() & rows["variant"].isin(results.several)]
+    found = cells(rows, [replace(AUROC, star=False)])
+    found = found.assign(title=found["benchmark"], seed=found["seed"].astype(str))
+    seeds = sorted(found["seed"].unique(), key=int)
+    return pivot(found, results.benchmarks(), variant=results.variants, seed=seeds)
+
+
+def half_table(results: Results) -> DataFrame:
+    """Benchmark and variant: AUROC after half of the tokens, beside that of the whole length."""
+    columns = [
+        Column("reward so far", "partial_auroc.reward", 0.5, star=True),
+        Column("Q-value", "partial_auroc.q_value", 0.5, star=True),
+    ]
+    table = by_variant(results, "greedy", columns)
+    length = cells(results.of("greedy"), [Column("", "auroc.length")])
+    first = length.drop_duplicates("benchmark").set_index("benchmark")["text"]
+    table.insert(2, f"{LENGTH}, at the end", table["benchmark"].map(first))
+    return table
+
+
+def partial_table(results: Results) -> DataFrame:
+    """Benchmark, score and variant × share of the tokens: AUROC without intervals."""
+    shares = results.shares("partial_auroc.")
+    scores = {"partial rewards": "reward", "Q-values": "q_value"}
+    columns = {
+        score: [Column(f"{p:g}", f"partial_auroc.{name}", p, interval=False) for p in shares]
+        for score, name in scores.items()
+    }
+    rows = results.of("greedy")
+    found = concat([cells(rows, columns[score]).assign(score=score) for score in scores])
+    by = {"benchmark": results.benchmarks(), "score": [*scores], "variant": results.variants}
+    return pivot(found, [f"{share:g}" for share in shares], **by)
+
+
+def correlation_columns(results: Results, title: str = "{:g}", **how: Any) -> list[Column]:
+    """The Pearson correlation of Q-value and partial reward after each share of the tokens."""
+    shares = results.shares("correlation.")
+    return [Column(title.format(p), "correlation.pearson", p, digits=2, **how) for p in shares]
+
+
+def variant_means(numbers: Numbers) -> DataFrame:
+    """Means over groups of benchmarks of what stands side by side; `benchmarks` is the group."""
+    results = numbers.results
+    names, inside = results.benchmarks(), numbers.in_distribution
+    groups = {"all": names}
+    parts = [[name for name in names if (name in inside) == within] for within in (True, False)]
+    if all(parts):
+        groups |= zip(("in distribution", "out of distribution"), parts, strict=True)
+    means = [
+        over_benchmarks(results, part, "greedy").assign(benchmarks=group)
+        for group, part in groups.items()
+    ]
+    sampled = over_benchmarks(results, results.benchmarks("all"), "all")
+    rows = concat([*means, sampled.assign(benchmarks="with samples")], ignore_index=True)
+    shown = [AUROC.metric, "correlation.pearson", *(column.metric for column in VOTES)]
+    rows = rows[rows["metric"].isin(shown)]
+    return rows[
+        ["variant", "benchmarks", *(name for name in rows if name not in ("variant", "benchmarks"))]
+    ]
+
+
+def variants_table(numbers: Numbers) -> DataFrame:
+    """Variant × means over benchmarks: AUROC, correlation with Q-values, votes."""
+    means = variant_means(numbers)
+    group = means["benchmarks"]
+    parts = [name for name in group.unique() if name.endswith("distribution")] or ["all"]
+    aurocs = [
+        replace(AUROC, title=f"AUROC {part}".removesuffix(" all"), star=False) for part in parts
+    ]
+    correlations = correlation_columns(numbers.results, "corr. at {:g}", interval=False)
+    votes = MAIN_VOTES if numbers.results.benchmarks("all") else []
+    found = [
+        cells(means[group == part], [column]) for part, column in zip(parts, aurocs, strict=True)
+    ]
+    found += [
+        cells(means[group == "all"], correlations),
+        cells(means[group == "with samples"], votes),
+    ]
+    titles = _titles([*aurocs, *correlations, *votes])
+    return pivot(concat(found), titles, variant=numbers.results.variants)
+
+
+def filter_table(results: Results) -> DataFrame:
+    """Benchmark and filter: the change against the vote of all samples, and what is spared."""
+    rows = results.of("all")
+    names, variants = results.benchmarks("all"), results.variants
+    kind, _, metric = (part for _, part in rows["metric"].str.partition(".").items())
+    rows = rows.assign(kind=kind, metric=metric)
+    rows = rows[rows["kind"].isin(["filtered", "chosen_filter", "length_filter"])]
+    thresholds = [f"{at:g}" for at in results.shares("filtered.")]
+    given = rows["kind"] == "filtered"
+    found = cells(
+        rows.assign(threshold=rows["at"].map("{:g}".format).where(given, "chosen")), FILTERED
+    )
+    # The same for all models.
+    found["variant"] = found["variant"].mask(found["kind"] == "length_filter", LENGTH)
+    table = pivot(
+        found,
+        _titles(FILTERED),
+        benchmark=names,
+        variant=[*variants, LENGTH],
+        threshold=[*thresholds, "chosen"],
+    )
+    return table.rename(columns={"variant": "filter"})
+
+
+def details_table(results: Results) -> DataFrame:
+    """Held-out set and variant: the Q-value, the margin, and what was cut off or left out."""
+    columns = [
+        Column("reward", "pairwise_accuracy.reward", percent=True),
+        Column("reward − shorter", "pairwise_accuracy.reward_minus_length", percent=True),
+        Column("reward − longer", "pairwise_accuracy.reward_minus_longer", percent=True),
+        Column("Q-value", "pairwise_accuracy.q_value", percent=True),
+        Column("margin", "margin"),
+    ]
+    counts = [
+        Column("ties", "num_ties", digits=0),
+        Column("cut off", "num_truncated", digits=0),
+        Column("left out", "num_left_out", digits=0),
+    ]
+    seeds = results.of("pairs", seeds=True)
+    counted = cells(seeds[seeds["seed"].notna()], counts)
+    # Each seed's count, where they differ.
+    joined = counted.groupby(["benchmark", "variant", "title"], sort=False)["text"].agg(
+        lambda texts: ", ".join(texts if texts.nunique() > 1 else texts.unique())
+    )
+    found = concat([cells(results.of("pairs"), columns), joined.reset_index()])
+    names, titles = results.benchmarks("pairs"), _titles([*columns, *counts])
+    table = pivot(found, titles, benchmark=names, variant=results.variants)
+    return table.rename(columns={"benchmark": "held-out set"})
+
+
+def differences_table(results: Results, split: str, only: Sequence[str] = ()) -> DataFrame:
+    """Benchmark and pair of variants: the differences, each with interval and corrected p.
+
+    Columns and rows without any number are left out.
+
+    Args:
+        only: titles of the columns (default: all).
+    """
+    rows = results.differences
+    rows = rows[(rows["split"] == split) & rows["seed"].isna() & rows["value"].notna()]
+    found = cells(
+        rows, [each for each in DIFFERENCES[split] if each.title in (only or [each.title])]
+    )
+    return _of_pairs(results, found, list(found["title"].unique()), split)
+
+
+def seed_differences_table(results: Results) -> DataFrame:
+    """The difference in AUROC of every seed, by benchmark and pair of variants."""
+    rows = results.differences
+    found = cells(rows[rows["seed"].notna()], [replace(DIFFERENCES["greedy"][0], interval=False)])
+    found = found.assign(title="seed " + found["seed"].astype(str))
+    return _of_pairs(results, found, list(found["title"].unique()), "greedy")
+
+
+def _of_pairs(results: Results, found: DataFrame, titles: list[str], split: str) -> DataFrame:
+    pairs = found["variant"] + "\0" + found["baseline"]
+    order = ["\0".join(pair) for pair in results.pairs]
+    table = pivot(found.assign(pair=pairs), titles, benchmark=results.benchmarks(split), pair=order)
+    for place, name in enumerate(("variant", "baseline")):
+        table.insert(1 + place, name, table["pair"].str.split("\0").str[place])
+    head = "held-out set" if split == "pairs" else "benchmark"
+    return table.drop(columns="pair").rename(columns={"benchmark": head})
 
 
 @dataclass(frozen=True)
@@ -77,81 +384,106 @@ class TableKind:
 
     Attributes:
         caption: one line, for LaTeX and HTML.
-        cells: what is read; row 0 is the head.
-        rows: what the CSV file holds; row 0 is the head.
+        cells: what is read.
+        rows: what the CSV file holds: tidy estimates.
         texts: the first columns that are words and not numbers.
     """
 
     caption: str
-    cells: Callable[[Numbers], Cells]
-    rows: Callable[[Numbers], list[list[Any]]]
+    cells: Callable[[Numbers], DataFrame]
+    rows: Callable[[Numbers], DataFrame]
     texts: int = 1
 
 
+def _estimates(
+    split: str, metrics: str, published: Sequence[Column] = ()
+) -> Callable[..., DataFrame]:
+    """The estimates of all seeds whose metric matches a pattern, then published numbers."""
+
+    def rows(numbers: Numbers) -> DataFrame:
+        results = numbers.results
+        found = results.of(split, seeds=True)
+        found = found[found["metric"].str.match(metrics)]
+        theirs = numbers.published.cells(published, results.benchmarks(split))
+        return concat([found, theirs.drop(columns=["title", "text"])]) if published else found
+
+    return rows
+
+
+def _differences(split: str) -> Callable[[Numbers], DataFrame]:
+    def rows(numbers: Numbers) -> DataFrame:
+        found = numbers.results.differences
+        return found[(found["split"] == split) & found["value"].notna()]
+
+    return rows
+
+
+HOLM = "95 % intervals, p corrected over benchmarks (Holm)"
 TABLES: dict[str, TableKind] = {
     "auroc": TableKind(
         f"AUROC of the final reward, 95 % intervals ({ABOVE_LENGTH})",
-        lambda given: auroc_table(given.results, given.results.variants, given.published),
-        lambda given: auroc_rows(given.results, given.published),
+        lambda given: side_by_side(
+            given.results, "greedy", given.results.variants, given.published
+        ),
+        _estimates("greedy", r"auroc\.|num_|correct$", [AUROC]),
     ),
     "differences": TableKind(
-        "Differences of variants in AUROC, 95 % intervals, p corrected over benchmarks (Holm)",
-        lambda given: comparison_table(given.results.comparisons, AUROC),
-        lambda given: comparison_rows(given.results.comparisons, votes=False),
+        f"Differences of variants in AUROC, {HOLM}",
+        lambda given: differences_table(given.results, "greedy"),
+        _differences("greedy"),
         texts=3,
     ),
     "partial_auroc": TableKind(
         "AUROC after a share of the tokens",
         lambda given: partial_table(given.results),
-        lambda given: partial_rows(given.results),
+        _estimates("greedy", r"partial_auroc\."),
         texts=3,
     ),
     "correlation": TableKind(
         "Correlation of Q-values with partial rewards after a share of the tokens, 95 % intervals",
-        lambda given: correlation_table(given.results),
-        lambda given: correlation_rows(given.results),
+        lambda given: by_variant(given.results, "greedy", correlation_columns(given.results)),
+        _estimates("greedy", r"correlation\."),
         texts=2,
     ),
     "variants": TableKind(
         "Variants side by side: means over benchmarks, 95 % intervals, votes in %",
-        lambda given: variants_table(given.results, given.in_distribution),
-        lambda given: variant_rows(given.results, given.in_distribution),
+        variants_table,
+        variant_means,
     ),
     "preferences": TableKind(
         f"Preference accuracy on held-out pairs, %, 95 % intervals ({ABOVE_LENGTH})",
-        lambda given: preference_table(given.heldout, given.heldout.variants),
-        lambda given: preference_rows(given.heldout),
+        lambda given: side_by_side(given.results, "pairs", given.results.variants),
+        _estimates("pairs", ""),
     ),
     "preference_differences": TableKind(
         "Differences of variants in preference accuracy, %, 95 % intervals, p corrected over "
         "held-out sets (Holm)",
-        lambda given: preference_differences(given.heldout),
-        lambda given: comparison_rows(given.heldout.comparisons),
+        lambda given: differences_table(given.results, "pairs"),
+        _differences("pairs"),
         texts=3,
     ),
     "votes": TableKind(
         "Votes over samples, % of problems right, 95 % intervals",
-        lambda given: votes_table(given.results, VOTES),
-        lambda given: vote_rows(given.results),
+        lambda given: by_variant(given.results, "all", VOTES),
+        _estimates("all", r"(?!official\.|filter_curve\.)"),
         texts=2,
     ),
     "filter": TableKind(
-        "What a filter changes, %, 95 % intervals, p corrected over benchmarks (Holm)",
+        f"What a filter changes, %, {HOLM}",
         lambda given: filter_table(given.results),
-        lambda given: filter_rows(given.results),
+        _estimates("all", r"(filtered|chosen_filter|length_filter|filter_curve)\."),
         texts=3,
     ),
     "vote_differences": TableKind(
-        "Differences of variants in votes and tokens saved, %, 95 % intervals, p corrected over "
-        "benchmarks (Holm)",
-        lambda given: comparison_table(given.results.comparisons, VOTE_DIFFERENCES, percent=True),
-        lambda given: comparison_rows(given.results.comparisons, votes=True),
+        f"Differences of variants in votes and tokens saved, %, {HOLM}",
+        lambda given: differences_table(given.results, "all"),
+        _differences("all"),
         texts=3,
     ),
     "official_votes": TableKind(
         "Votes over samples as the authors count them, %, 95 % intervals",
-        lambda given: votes_table(given.results, OFFICIAL_VOTES, given.published),
-        lambda given: official_rows(given.results, given.published),
+        lambda given: by_variant(given.results, "all", OFFICIAL_VOTES, given.published),
+        _estimates("all", r"official\.", OFFICIAL_VOTES),
         texts=2,
     ),
 }

@@ -28,9 +28,10 @@ def test_it_ends_with_the_table(small_run: tuple[Path, str]) -> None:
     assert summary.strip() in screen
     for word in ("vanilla", "contrastive", "gsm8k", "svamp", "dialogues", "synthetic stand-in"):
         assert word in summary
-    assert "## Differences of variants" in (report / "report.md").read_text()
+    assert "## Differences between variants" in (report / "report.md").read_text()
     pairs = pd.read_csv(report / "tables/preferences.csv")
-    assert set(pairs["heldout"]) == {"dialogues"} and set(pairs["n"].dropna()) == {12}
+    assert set(pairs["benchmark"]) == {"dialogues"}
+    assert set(pairs.loc[pairs["metric"] == "pairwise_accuracy.reward", "n"]) == {12}
     assert (report / "figures/auroc.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -27,8 +27,8 @@ README = (ROOT / "README.md").read_text()
 # Declared and used, but imported by others on our behalf.
 USED_WITHOUT_IMPORT = {
     "accelerate": "transformers.Trainer cannot run without it",
-    "jinja2": "transformers renders chat templates with it",
     "snakemake": "a command: make reproduce",
+    "tabulate": "pandas writes Markdown tables with it",
 }
 
 

@@ -117,6 +117,16 @@ def test_the_description_names_module_number_and_version(package: Path) -> None:
     assert describe("pack.stage", package) == before
 
 
+def test_templates_beside_the_modules_that_are_reached_count(package: Path) -> None:
+    def versions() -> list[str]:
+        return [describe(f"pack.{module}", package) for module in ("stage", "plots")]
+
+    (package / "tools/page.html.j2").write_text("<p>")
+    stage, plots = versions()
+    (package / "tools/page.html.j2").write_text("<b>")
+    assert versions()[0] != stage and versions()[1] == plots
+
+
 def test_an_unknown_module_is_an_error(package: Path) -> None:
     with pytest.raises(ModuleNotFoundError, match=r"no module pack\.nothing"):
         closure("pack.nothing", package)

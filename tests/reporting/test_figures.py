@@ -10,12 +10,15 @@ import pytest
 from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from pandas import DataFrame, concat
 
-from gcrm.reporting.figures.auroc import Point, auroc_figure
 from gcrm.reporting.figures.lines import Line, Panel, line_figure
-from gcrm.reporting.figures.rewards import Rewards, reward_figure
+from gcrm.reporting.figures.points import Points, draw_points
+from gcrm.reporting.figures.rewards import reward_figure
 from gcrm.reporting.figures.style import RIGHT, WRONG, looks
-from gcrm.reporting.figures.votes import Filtering, Votes, vote_figure
+from gcrm.reporting.figures.votes import vote_figure
+from gcrm.stats.estimates import estimates_frame
+from helpers.estimates import estimates
 
 BENCHMARKS = "gsm8k math gsm-hard mawps asdiv algebra222 svamp".split()
 HEADING = "some-run (synthetic stand-in)\nWhat this figure is about, at the length of most headings"
@@ -60,34 +63,30 @@ def texts(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return found
 
 
-def share(value: float, width: float = 0.05) -> dict[str, Any]:
-    return {"value": value, "interval": [value - width, value + width], "n": 9}
-
-
 def auroc(stem: Path, variants: list[str]) -> None:
     generator = np.random.default_rng(0)
-    points = {
-        name: [
-            Point(v, (v - 0.08, v + 0.08), (v - 0.02, v + 0.02))
-            for v in generator.uniform(0.4, 0.8, 7)
-        ]
-        for name in variants
-    }
-    points[variants[0]][2] = Point(0.6, None)
-    for row in points.values():
-        row[5] = Point(None, None)
-    auroc_figure(stem, HEADING, BENCHMARKS, points, [0.5, None, 0.7, 0.6, 0.5, 0.4, 0.3])
+    points = DataFrame(
+        [(name, benchmark) for benchmark in BENCHMARKS for name in variants],
+        columns=["variant", "benchmark"],
+    )
+    points["value"] = generator.uniform(0.4, 0.8, len(points))
+    points.loc[points["benchmark"] == "algebra222", "value"] = np.nan
+    points = points.assign(low=points["value"] - 0.08, high=points["value"] + 0.08)
+    points.loc[0, ["low", "high"]] = np.nan
+    seeds = concat([points.assign(value=points["value"] + shift) for shift in (-0.02, 0.02)])
+    lengths = dict(zip(BENCHMARKS, [0.5, 0.3, 0.7, 0.6, 0.5, 0.4], strict=False))
+    draw_points(stem, HEADING, Points(points, lengths, "AUROC", seeds))
 
 
 def lines(stem: Path, variants: list[str], panels: int = 7) -> None:
-    look, x = looks(variants), list(range(0, 101, 10))
+    look, x = looks(variants), np.arange(0, 101, 10)
     generator = np.random.default_rng(0)
     content = []
     for benchmark in (BENCHMARKS * 2)[:panels]:
         rows = []
         for name in variants:
             y = generator.uniform(0.4, 0.8, 11)
-            rows.append(Line(name, look[name], x, list(y), list(y - 0.05), list(y + 0.05)))
+            rows.append(Line(name, look[name], x, y, y - 0.05, y + 0.05))
         content.append(Panel(benchmark, rows, level=0.5, by_length=0.3))
     content[-1] = Panel(content[-1].title, [])
     line_figure(stem, HEADING, content, "tokens so far, %", "AUROC", "chance")
@@ -95,28 +94,32 @@ def lines(stem: Path, variants: list[str], panels: int = 7) -> None:
 
 def rewards(stem: Path, _: list[str]) -> None:
     generator = np.random.default_rng(0)
-    content = [
-        Rewards(f"{name}  AUROC 0.68", generator.normal(1, 2, 50), generator.normal(size=30))
-        for name in BENCHMARKS
-    ]
-    content[0] = Rewards("one class", np.array([1.0]), np.empty(0))
-    reward_figure(stem, HEADING, content)
+    content = {
+        f"{name}  AUROC 0.68": (generator.normal(1, 2, 50), generator.normal(size=30))
+        for name in BENCHMARKS[1:]
+    }
+    reward_figure(stem, HEADING, {"one class": (np.array([1.0]), np.empty(0))} | content)
 
 
 def votes(stem: Path, variants: list[str]) -> None:
-    look = looks(variants)
-    curve = [(0.0, 0.42), (0.1, 0.41), (0.2, 0.38), (0.1, 0.36), (0.0, 0.42)]
-    filters = [
-        Filtering(name, look[name], [curve], (share(0.1), share(0.4)), (share(0.15), share(0.41)))
-        for name in variants
-    ]
-    bare = [Filtering(variants[0], look[variants[0]], [[]], None, None)]
-    content = [
-        Votes("gsm8k", share(0.42), filters),
-        Votes("math", share(0.4), bare),
-        Votes("asdiv", share(0.3), []),
-    ]
-    vote_figure(stem, HEADING, content, "0")
+    curve = {-0.5: (0.0, 0.42), 0.0: (0.1, 0.41), 0.5: (0.08, 0.38), 0.8: (0.2, 0.36), 1: (0, 0.42)}
+    spots = {"filtered": (0.1, 0.4), "chosen_filter": (0.15, 0.41)}
+    means, curves = [], []
+    for benchmark in ("gsm8k", "math", "asdiv"):  # asdiv has no Q-values
+        for name in variants:
+            where = {"variant": name, "benchmark": benchmark, "split": "all"}
+            numbers: dict[str, Any] = {"majority@n": (0.42, 0.35, 0.5)}
+            if benchmark == "gsm8k":
+                for kind, (saved, right) in spots.items():
+                    numbers[f"{kind}.tokens_saved"] = (saved, saved - 0.05, saved + 0.05)
+                    numbers[f"{kind}.majority@n"] = (right, right - 0.05, right + 0.05)
+            means += estimates(numbers, **where)
+            for at, (saved, right) in curve.items() if benchmark != "asdiv" else ():
+                points = {"tokens_saved": saved, "majority@n": right}
+                named = {f"filter_curve.{key} at {at}": value for key, value in points.items()}
+                curves += estimates(named, **where)
+    frames = estimates_frame(means), estimates_frame(curves)
+    vote_figure(stem, HEADING, *frames, variants, "0")
 
 
 FIGURES = {"auroc": auroc, "lines": lines, "rewards": rewards, "votes": votes}
@@ -124,8 +127,8 @@ FIGURES = {"auroc": auroc, "lines": lines, "rewards": rewards, "votes": votes}
 
 @pytest.mark.parametrize("variants", [["vanilla", "contrastive"], MANY], ids=["two", "many"])
 @pytest.mark.parametrize("kind", FIGURES)
-def test_no_text_is_cut_off_or_over_another(
-    tmp_path: Path, texts: list[Any], kind: str, variants: list[str]
+def test_nothing_is_cut_off_or_over_another(
+    tmp_path: Path, texts: list[Any], drawn: list[Figure], kind: str, variants: list[str]
 ) -> None:
     FIGURES[kind](tmp_path / "figure", variants)
     assert len(texts) > 10
@@ -136,23 +139,16 @@ def test_no_text_is_cut_off_or_over_another(
         across = min(first.x1, second.x1) - max(first.x0, second.x0)
         along = min(first.y1, second.y1) - max(first.y0, second.y0)
         assert across < 2 or along < 2, f"{one!r} and {other!r} overlap"
-
-
-@pytest.mark.parametrize("variants", [["vanilla", "contrastive"], MANY], ids=["two", "many"])
-@pytest.mark.parametrize("kind", FIGURES)
-def test_the_legend_covers_no_panel(
-    tmp_path: Path, drawn: list[Figure], kind: str, variants: list[str]
-) -> None:
-    FIGURES[kind](tmp_path / "figure", variants)
     figure = drawn[-1]
     (legend,) = figure.legends
     names = [text.get_text() for text in legend.get_texts()]
     assert len(names) == len(set(names))
     if kind in ("lines", "votes"):
         assert names[: len(variants)] == variants
-    figure.draw_without_rendering()
     for axes in figure.axes:
         assert not axes.get_window_extent().overlaps(legend.get_window_extent())
+    heading = figure.get_suptitle()
+    assert heading.endswith(", 95 % intervals") == (kind == "lines" and len(variants) == 2)
 
 
 def test_the_same_figure_is_the_same_bytes(tmp_path: Path) -> None:
@@ -169,17 +165,28 @@ def test_what_has_a_colour_differs_without_it(tmp_path: Path) -> None:
     assert RIGHT.dashes != WRONG.dashes and RIGHT.marker != WRONG.marker
 
 
-def test_intervals_are_named_where_they_are_shown(tmp_path: Path, drawn: list[Figure]) -> None:
-    lines(tmp_path / "two", ["vanilla", "contrastive"])
-    assert drawn[-1].get_suptitle().endswith(", 95 % intervals")
-    lines(tmp_path / "many", MANY)
-    assert "intervals" not in drawn[-1].get_suptitle()
-
-
 def test_one_panel_with_one_point_is_a_figure(tmp_path: Path) -> None:
     look = looks(["v"])["v"]
-    content = [Panel("gsm8k", [Line("v", look, [0.0], [0.5], [0.5], [0.5])])]
+    content = [Panel("gsm8k", [Line("v", look, *np.array([[0.0], [0.5], [0.5], [0.5]]))])]
     line_figure(tmp_path / "figure", "heading", content, "x")
     assert (tmp_path / "figure.svg").read_text().startswith("<?xml")
-    reward_figure(tmp_path / "equal", "heading", [Rewards("a", np.ones(3), np.ones(2))])
+    reward_figure(tmp_path / "equal", "heading", {"a": (np.ones(3), np.ones(2))})
     assert (tmp_path / "equal.png").stat().st_size > 1000
+
+
+def test_a_curve_of_votes_goes_one_way(tmp_path: Path, drawn: list[Figure]) -> None:
+    """It leaves out thresholds that save less than a lower one."""
+    votes(tmp_path / "votes", ["v"])
+    curves = [line for line in drawn[-1].axes[0].get_lines() if len(line.get_xdata()) > 2]
+    assert [list(line.get_xdata()) for line in curves] == [pytest.approx([0, 10, 20])]
+    assert list(curves[0].get_ydata()) == pytest.approx([42, 41, 36])
+
+
+def test_a_line_has_a_band_where_it_has_intervals(tmp_path: Path, drawn: list[Figure]) -> None:
+    look = looks(["v"])["v"]
+    for ends in ([0.5, 0.6], [np.nan, np.nan]):
+        line = Line(
+            "v", look, np.array([0, 1]), np.array([0.5, 0.6]), np.array(ends), np.array(ends)
+        )
+        line_figure(tmp_path / "figure", "heading", [Panel("gsm8k", [line])], "x")
+        assert len(drawn[-1].axes[0].collections) == np.isfinite(ends).all()

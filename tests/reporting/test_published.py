@@ -6,9 +6,6 @@ from pathlib import Path
 import pytest
 
 from gcrm.reporting.published import Published, read_published
-from gcrm.reporting.results import Results
-from gcrm.reporting.rows import OFFICIAL_VOTES, auroc_rows, official_rows, vote_rows
-from gcrm.reporting.tables import auroc_table, votes_table
 from gcrm.utils.errors import UserError
 from helpers.workflow_runs import ROOT
 
@@ -31,44 +28,10 @@ def test_another_base_model_has_nothing(tmp_path: Path) -> None:
     assert len(read_published(path, "/models/base").numbers) == 2
 
 
-def test_numbers_have_a_column_for_their_benchmarks_only(tmp_path: Path) -> None:
-    published = read_published(write(tmp_path / "p.jsonl", NUMBER, CLAIM), "org/base")
-    estimate = {"value": 0.7, "interval": [0.6, 0.8], "n": 9}
-    metrics = {"auroc": {"reward": estimate}}
-    results = Results(
-        ["ours"], ["gsm8k", "math"], {("ours", "gsm8k"): {0: metrics}, ("ours", "math"): {}}
-    )
-    head, gsm8k, math = auroc_table(results, ["ours"], published)
-    assert head[-2:] == ["ours", "theirs (published)"]
-    assert gsm8k[-2:] == ["0.700 [0.600, 0.800]", "0.81"]
-    assert math[-1] == "–"
-    assert auroc_rows(results, published)[-1] == [
-        *("theirs (published)", None, "gsm8k", "reward", 0.81),
-        *(None, None, None, None, "paper, table 1"),
-    ]
-    other = Results(["ours"], ["math"], {("ours", "math"): {0: metrics}})
-    assert auroc_table(other, ["ours"], published)[0][-1] == "ours"
+def test_claims_and_sources_are_named_once(tmp_path: Path) -> None:
+    published = read_published(write(tmp_path / "p.jsonl", NUMBER, NUMBER, CLAIM), "org/base")
     assert published.claims() == ["up to 0.09 more (paper, abstract)"]
     assert published.sources() == ["paper, table 1"]
-
-
-def test_votes_are_compared_as_the_authors_count() -> None:
-    majority = {"measure": "majority", "value": 0.846}
-    published = Published(read_rows({**NUMBER, **majority}))
-    share = {"value": 0.8, "interval": None, "n": 9}
-    voting = {"majority": {"accuracy": share}, "official": {"majority": {"accuracy": share}}}
-    results = Results(["ours"], ["gsm8k"], {("ours", "gsm8k"): {0: {"voting": voting}}})
-    rows = votes_table(results, OFFICIAL_VOTES, published)
-    assert rows[1][:3] == ["gsm8k", "ours", "80.0"]
-    assert rows[2][:3] == ["gsm8k", "theirs (published)", "84.6"]
-    assert official_rows(results, published)[-1][5] == 0.846
-    assert len(vote_rows(results)) == 2  # the head, and ours
-
-
-def read_rows(*rows: dict) -> list:
-    from gcrm.reporting.published import PublishedNumber
-
-    return [PublishedNumber(**row) for row in rows]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """`python -m gcrm.report`: everything that it writes, from metrics, scores and training logs."""
 
-import csv
 import json
 import re
 import shutil
@@ -9,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pandas import DataFrame, isna, read_csv
 
 from gcrm.cli import run_stage
 from gcrm.compare import run as run_compare
@@ -18,21 +18,21 @@ from gcrm.config.report import ReportOptions
 from gcrm.metrics import run as run_metrics
 from gcrm.report import run
 from gcrm.reporting import contents
-from gcrm.reporting.cells import variants_table
 from gcrm.reporting.contents import FOR_TOKENS
-from gcrm.reporting.figure_content import FIGURES
+from gcrm.reporting.figures import FIGURES
 from gcrm.reporting.formats import number
 from gcrm.reporting.results import read_results
-from gcrm.reporting.summary import summary
 from gcrm.reporting.tables import TABLES, Numbers
-from gcrm.reporting.text import Content, report_text
+from gcrm.reporting.text import Content, report_text, summary
+from gcrm.stats.estimates import read_estimates, write_estimates
 from helpers.models import make_byte_tokenizer
-from helpers.score_rows import columns, pair_metrics, score_file, write_columns
+from helpers.score_rows import columns, pair_metrics, pick, score_file, write_columns
 from helpers.workflow_runs import ROOT
 
 VARIANTS = ("vanilla", "contrastive")
 BENCHMARKS = ("gsm8k", "math", "mawps")
 WHOLE = contents.Scope(VARIANTS, benchmarks=True, sampled=True, compared=True, heldout=True)
+MODELS = [(variant, seed) for variant in VARIANTS for seed in (0, 1)]
 
 
 def same_solutions(path: Path, model: int, per_problem: int = 1) -> Path:
@@ -40,75 +40,66 @@ def same_solutions(path: Path, model: int, per_problem: int = 1) -> Path:
     scores = columns(per_problem=per_problem, seed=model)
     given = columns(per_problem=per_problem)
     keys = ("prompt", "expected_answer", "completion", "predicted_answer", "label")
-    write_columns(path, scores | {key: given[key] for key in keys})
-    return path
+    return write_columns(path, scores | {key: given[key] for key in keys})
+
+
+def compare(folder: Path, benchmark: str, split: str, samples: str = "none") -> None:
+    """The comparisons of all models, in the order of VARIANTS."""
+    scores, sampled = (
+        [
+            path
+            for variant in VARIANTS
+            for path in sorted(folder.glob(f"scores/{variant}/*/{benchmark}/{one}/*.parquet"))
+        ]
+        for one in (split, samples)
+    )
+    output = folder / "comparisons" / f"{benchmark}.json"
+    given = {"output": output, "bootstrap_resamples": 50}
+    run_compare(CompareOptions(scores=scores, sample_scores=sampled, **given))
 
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two variants, two seeds, three benchmarks; samples for gsm8k; one class only in mawps."""
+    """Two variants, two seeds, three benchmarks and a held-out set.
+
+    There are samples for gsm8k; mawps has one class only.
+    """
     folder = tmp_path_factory.mktemp("run")
-    for name, variant in enumerate(VARIANTS):
-        for seed in (0, 1):
-            model = folder / "models" / variant / f"seed{seed}"
-            make_byte_tokenizer().save_pretrained(model)
-            lines = [
-                {"step": step, "preference_loss": 0.7 - 0.01 * step, "accuracy": 0.5}
-                for step in range(1, 9)
-            ]
-            text = "".join(json.dumps(line) + "\n" for line in lines)
-            (model / "training_log.jsonl").write_text(text)
-            for benchmark in BENCHMARKS:
-                scores = folder / "scores" / variant / f"seed{seed}" / benchmark
-                greedy = same_solutions(scores / "greedy/scores.parquet", 2 * name + seed)
-                if benchmark == "mawps":
-                    wrong = {"label": np.zeros(40, bool)}
-                    write_columns(greedy, columns() | wrong)
-                samples = None
-                if benchmark == "gsm8k":
-                    samples = same_solutions(scores / "all/scores.parquet", 2 * name + seed, 4)
-                output = folder / "metrics" / variant / f"seed{seed}" / f"{benchmark}.json"
-                run_metrics(
-                    MetricsOptions(
-                        scores=greedy, sample_scores=samples, output=output, bootstrap_resamples=50
-                    )
-                )
+    for place, (variant, seed) in enumerate(MODELS):
+        model = folder / "models" / variant / f"seed{seed}"
+        make_byte_tokenizer().save_pretrained(model)
+        steps = range(1, 9)
+        log = [{"step": i, "preference_loss": 0.7 - 0.01 * i, "accuracy": 0.5} for i in steps]
+        (model / "training_log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in log))
+        scores, metrics = (
+            folder / kind / variant / f"seed{seed}" for kind in ("scores", "metrics")
+        )
+        for benchmark in BENCHMARKS:
+            greedy = same_solutions(scores / benchmark / "greedy/scores.parquet", place)
+            if benchmark == "mawps":
+                write_columns(greedy, columns() | {"label": np.zeros(40, bool)})
+            samples = None
+            if benchmark == "gsm8k":
+                samples = same_solutions(scores / benchmark / "all/scores.parquet", place, 4)
+            output = metrics / f"{benchmark}.json"
+            given = {"output": output, "bootstrap_resamples": 50}
+            run_metrics(MetricsOptions(scores=greedy, sample_scores=samples, **given))
+        pairs = scores / "dialogues/pairs/scores.parquet"
+        pairs.parent.mkdir(parents=True)
+        made = pair_metrics(metrics / "dialogues.json", seed, lift=3.0 * (variant != "vanilla"))
+        made.with_suffix(".parquet").rename(pairs)
     for benchmark in BENCHMARKS:
-        scores, samples = (
-            [
-                path
-                for variant in VARIANTS
-                for path in sorted(folder.glob(f"scores/{variant}/*/{benchmark}/{split}/*.parquet"))
-            ]
-            for split in ("greedy", "all")
-        )
-        run_compare(
-            CompareOptions(
-                scores=scores,
-                sample_scores=samples,
-                output=folder / "comparisons" / f"{benchmark}.json",
-                bootstrap_resamples=50,
-            )
-        )
-    pairs = []
-    for variant in VARIANTS:
-        for seed in ("seed0", "seed1"):
-            metrics = folder / "metrics" / variant / seed / "dialogues.json"
-            pair_metrics(metrics, int(seed[-1]))
-            pairs.append(folder / "scores" / variant / seed / "dialogues/pairs/scores.parquet")
-            pairs[-1].parent.mkdir(parents=True)
-            metrics.with_suffix(".parquet").rename(pairs[-1])
-    output = folder / "comparisons" / "dialogues.json"
-    run_compare(CompareOptions(scores=pairs, output=output, bootstrap_resamples=50))
+        compare(folder, benchmark, "greedy", "all")
+    compare(folder, "dialogues", "pairs")
     return folder
 
 
-def metrics_of(folder: Path) -> list[Path]:
+def metrics_of(folder: Path, *benchmarks: str, seeds: tuple[int, ...] = (0, 1)) -> list[Path]:
     return [
         folder / "metrics" / variant / f"seed{seed}" / f"{benchmark}.json"
-        for variant in VARIANTS
-        for seed in (0, 1)
-        for benchmark in BENCHMARKS
+        for variant, seed in MODELS
+        if seed in seeds
+        for benchmark in benchmarks or (*BENCHMARKS, "dialogues")
     ]
 
 
@@ -116,14 +107,17 @@ def options(folder: Path, save_dir: Path, **changes: Any) -> ReportOptions:
     given: dict[str, Any] = {
         "run": "tiny",
         "metrics": metrics_of(folder),
-        "comparisons": [folder / "comparisons" / f"{benchmark}.json" for benchmark in BENCHMARKS],
-        "heldout_metrics": sorted(folder.glob("metrics/*/*/dialogues.json"), reverse=True),
-        "heldout_comparisons": [folder / "comparisons/dialogues.json"],
+        "comparisons": sorted(folder.glob("comparisons/*[a-z0-9].json")),
         "scores_dir": folder / "scores",
         "models_dir": folder / "models",
         "save_dir": save_dir,
     }
+    given["comparisons"] = [path for path in given["comparisons"] if "provenance" not in path.name]
     return ReportOptions(**(given | changes))
+
+
+ALONE: dict[str, Any] = {"comparisons": [], "scores_dir": None, "models_dir": None}
+"""Metrics alone make a report."""
 
 
 @pytest.fixture(scope="module")
@@ -135,25 +129,42 @@ def report(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def content(paths: list[Path], **changes: Any) -> Content:
-    """What there is to tell, without the figures, which take their time."""
+    """What there is to say, without the figures, which take their time."""
     given = ReportOptions(
         run="tiny", metrics=paths, save_dir=Path("results/tiny/report"), **changes
     )
-    numbers = Numbers(read_results(paths, given.comparisons))
+    numbers = Numbers(read_results(paths, given.comparisons), in_distribution=["gsm8k"])
     return Content(given, "tiny", numbers, [], False)
+
+
+def table(report: Path, name: str) -> DataFrame:
+    return read_csv(report / "tables" / f"{name}.csv")
+
+
+def cells(report: Path, name: str) -> list[list[str]]:
+    """The cells of a Markdown table, the head first."""
+    lines = (report / f"tables/{name}.md").read_text().splitlines()[2:]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return [rows[0], *rows[2:]]
+
+
+def text_of(estimate: Any, percent: bool = False) -> str:
+    return number(estimate.value, estimate.low, estimate.high, percent=percent)
 
 
 # --- the files -------------------------------------------------------------------------------
 
 
 def test_figures_of_a_variant_that_is_gone_go(tmp_path: Path, run_folder: Path) -> None:
-    model = run_folder / "metrics" / "vanilla" / "seed0" / "gsm8k.json"
-    other = run_folder / "metrics" / "contrastive" / "seed0" / "gsm8k.json"
+    model, other = metrics_of(run_folder, "gsm8k", seeds=(0,))
     for metrics in ([model, other], [model]):
-        given = ReportOptions(
-            run="tiny", metrics=metrics, save_dir=tmp_path, scores_dir=run_folder / "scores"
+        run(
+            options(
+                run_folder,
+                tmp_path,
+                **(ALONE | {"metrics": metrics}) | {"scores_dir": run_folder / "scores"},
+            )
         )
-        run(given)
         figures = {file.name for file in (tmp_path / "figures").iterdir()}
         assert "q_values_vanilla.svg" in figures
         assert ("q_values_contrastive.png" in figures) == (other in metrics)
@@ -196,21 +207,20 @@ def test_made_benchmarks_are_marked_everywhere(report: Path) -> None:
 
 
 def test_the_report_is_the_same_bytes_every_time(
-    run_folder: Path, report: Path, tmp_path: Path
+    run_folder: Path, report: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("gcrm.report.figures", lambda scope: [])  # they have a test of their own
     run(options(run_folder, tmp_path, synthetic=True, in_distribution=["gsm8k"]))
-    for path in report.rglob("*"):
-        # The summary says where it lies, and provenance when it was made.
-        if path.is_file() and path.name not in ("provenance.json", "summary.txt"):
-            assert (tmp_path / path.relative_to(report)).read_bytes() == path.read_bytes(), path
+    files = [*report.glob("tables/*"), report / contents.SOLUTIONS]
+    assert len(files) > 40
+    for path in files:
+        assert (tmp_path / path.relative_to(report)).read_bytes() == path.read_bytes(), path
 
 
 def test_provenance_names_all_that_was_read(report: Path, run_folder: Path) -> None:
     inputs = json.loads((report / "provenance.json").read_text())["inputs"]
-    read = {str(path) for path in run_folder.glob("metrics/*/*/*.json")} - {
-        str(path) for path in run_folder.glob("metrics/*/*/*.provenance.json")
-    }
-    read |= {str(run_folder / "comparisons" / f"{n}.json") for n in (*BENCHMARKS, "dialogues")}
+    given = options(run_folder, report)
+    read = {*map(str, given.metrics), *map(str, given.comparisons)}
     read |= {str(path) for path in run_folder.glob("scores/*/*/*/greedy/scores.parquet")}
     read |= {str(path) for path in run_folder.glob("models/*/*/training_log.jsonl")}
     read |= {str(p) for name in FOR_TOKENS for p in run_folder.glob(f"models/*/seed0/{name}")}
@@ -219,19 +229,17 @@ def test_provenance_names_all_that_was_read(report: Path, run_folder: Path) -> N
 
 
 def test_metrics_alone_make_a_report(run_folder: Path, tmp_path: Path) -> None:
-    paths = [path for path in metrics_of(run_folder) if "seed0" in path.parts]
-    more: dict[str, Any] = {"comparisons": [], "heldout_metrics": [], "heldout_comparisons": []}
-    run(options(run_folder, tmp_path, metrics=paths, scores_dir=None, models_dir=None, **more))
+    paths = metrics_of(run_folder, *BENCHMARKS, seeds=(0,))
+    run(options(run_folder, tmp_path, **(ALONE | {"metrics": paths})))
     made = {path.stem for path in tmp_path.glob("figures/*.svg")}
     assert made == {"auroc", "partial_auroc_reward", "partial_auroc_q_value", "votes"}
     assert not (tmp_path / contents.SOLUTIONS).exists()
     text = (tmp_path / "report.md").read_text()
-    assert "### Every seed" not in text
-    assert "synthetic" not in text
+    assert "### Every seed" not in text and "synthetic" not in text
 
 
 @pytest.mark.parametrize("variant", ["v", "beta-0.25"])
-def test_without_q_values_and_samples_there_is_less_to_tell(tmp_path: Path, variant: str) -> None:
+def test_without_q_values_and_samples_there_is_less_to_say(tmp_path: Path, variant: str) -> None:
     model = f"{variant}/seed0"
     scores = score_file(
         tmp_path / f"scores/{model}/gsm8k/greedy/scores.parquet", with_q_values=False
@@ -240,14 +248,13 @@ def test_without_q_values_and_samples_there_is_less_to_tell(tmp_path: Path, vari
     run_metrics(MetricsOptions(scores=scores, output=output, bootstrap_resamples=20))
     make_byte_tokenizer().save_pretrained(tmp_path / f"models/{model}")
     (tmp_path / f"models/{model}/training_log.jsonl").write_text("")
-    alone = {"metrics": [output], "comparisons": [], "heldout_metrics": []}
-    run(options(tmp_path, tmp_path / "report", heldout_comparisons=[], **alone))
+    run(options(tmp_path, tmp_path / "report", metrics=[output]))
     declared = contents.figures(contents.Scope([variant], benchmarks=True))
     made = {
         str(path.relative_to(tmp_path / "report")) for path in tmp_path.glob("report/figures/*")
     }
     assert made == {file for part in declared for file in contents.figure_files(part)}
-    assert (tmp_path / "report" / contents.SOLUTIONS).is_file()
+    assert "has no Q-values" in (tmp_path / "report" / contents.SOLUTIONS).read_text()
     assert "## Votes" not in (tmp_path / "report/report.md").read_text()
 
 
@@ -257,17 +264,21 @@ def test_partial_solutions_are_drawn_beside_the_length(report: Path) -> None:
         assert "<!-- length alone (shorter is better), at the end -->" in drawn
 
 
-def test_lines_of_many_variants_are_parted_among_figures(tmp_path: Path) -> None:
+def many(folder: Path, source: Path, names: list[str]) -> list[Path]:
+    """The same metrics as of several variants."""
+    paths = []
+    for name in names:
+        paths.append(folder / name / "seed0" / source.name)
+        paths[-1].parent.mkdir(parents=True, exist_ok=True)
+        write_estimates(paths[-1], read_estimates(source).assign(variant=name))
+    return paths
+
+
+def test_lines_of_many_variants_are_parted_among_figures(tmp_path: Path, run_folder: Path) -> None:
     """With the first variant in each of them, and no other twice."""
     names = [f"v{i}" for i in range(12)]
-    metrics = []
-    for name in names:
-        scores = score_file(tmp_path / f"scores/{name}/seed0/gsm8k/greedy/scores.parquet")
-        metrics.append(tmp_path / f"metrics/{name}/seed0/gsm8k.json")
-        run_metrics(MetricsOptions(scores=scores, output=metrics[-1], bootstrap_resamples=20))
-    given = {"comparisons": [], "heldout_metrics": [], "heldout_comparisons": []}
-    where = {"metrics": metrics, "scores_dir": None, "models_dir": None}
-    run(options(tmp_path, tmp_path / "report", **given, **where))
+    metrics = many(tmp_path, metrics_of(run_folder, "math")[0], names)
+    run(options(tmp_path, tmp_path / "report", **(ALONE | {"metrics": metrics})))
     made = {path.stem for path in tmp_path.glob("report/figures/*.svg")}
     kinds = ("partial_auroc_reward", "partial_auroc_q_value")
     assert made == {"auroc", *(f"{kind}_{i}" for kind in kinds for i in (1, 2, 3))}
@@ -291,105 +302,52 @@ def test_lines_of_many_variants_are_parted_among_figures(tmp_path: Path) -> None
 # --- what they say ---------------------------------------------------------------------------
 
 
-def test_the_table_has_the_mean_over_seeds_and_each_seed(report: Path, run_folder: Path) -> None:
+def test_the_table_has_the_average_of_compare_and_each_seed(report: Path, run_folder: Path) -> None:
     text = (report / "report.md").read_text()
-    paths = [run_folder / f"metrics/vanilla/seed{seed}/gsm8k.json" for seed in (0, 1)]
-    first, second = (json.loads(path.read_text())["auroc"]["reward"] for path in paths)
-    assert f"{(first['value'] + second['value']) / 2:.3f} [" in text
-    for estimate in (first, second):
-        assert number(estimate) in text
+    for path in metrics_of(run_folder, "gsm8k"):
+        assert text_of(pick(read_estimates(path), "auroc.reward")) in text
+    compared = read_estimates(run_folder / "comparisons/gsm8k.json", "compare")
+    mean = pick(compared, "auroc.reward", variant="vanilla", baseline=None, seed=None)
+    assert text_of(mean) in text
     assert "Averages over 2 seeds" in text and "Fewer than 5 seeds" in text
-    assert "| mawps | 40 | 0.0 | – | – | – |" in text
+    assert cells(report, "auroc")[3] == ["mawps", "40", "0.0", "–", "–", "–"]
     assert "mawps: no AUROC: all 40 solutions are incorrect" in text
     assert "### As the authors count" in text
 
 
 def test_the_csv_files_have_every_number(report: Path, run_folder: Path) -> None:
-    rows = list(csv.DictReader((report / "tables/auroc.csv").open()))
-    # models, benchmarks, scores; averages over seeds, but of mawps
-    assert len(rows) == 4 * 3 * 4 + 2 * 2 * 4
-    row = next(r for r in rows if r["benchmark"] == "math" and r["score"] == "reward")
-    expected = json.loads((run_folder / "metrics/vanilla/seed0/math.json").read_text())
-    assert float(row["value"]) == expected["auroc"]["reward"]["value"]
-    assert [float(row["low"]), float(row["high"])] == expected["auroc"]["reward"]["interval"]
-    votes = {"gcrm": [], "official": []}
-    for name in ("votes", "filter", "official_votes"):
-        for row in csv.DictReader((report / f"tables/{name}.csv").open()):
-            votes[row["rules"]].append(row)
+    """Every seed's estimate is in one of them as the metrics file has it, averages are beside."""
+    names = "auroc partial_auroc correlation votes filter official_votes preferences".split()
+    rows = [row for name in names for row in table(report, name).itertuples()]
+    key = ("variant", "seed", "benchmark", "split", "metric", "at", "value", "low", "high", "p")
+
+    def values(row: Any) -> tuple:
+        return tuple(None if isna(getattr(row, name)) else getattr(row, name) for name in key)
+
+    written = {values(row) for row in rows}
     for path in metrics_of(run_folder):
-        metrics = json.loads(path.read_text())
-        voting = metrics.get("voting", {})
-        official = numbers(voting.pop("official", {}))
-        model = (metrics["variant"], str(metrics["seed"]), metrics["benchmark"])
-        for rules, expected in (("gcrm", numbers(voting)), ("official", official)):
-            rows = [
-                row
-                for row in votes[rules]
-                if (row["variant"], row["seed"], row["benchmark"]) == model
-            ]
-            found = [float(row["value"]) for row in rows if row["value"]]
-            found += [float(row["p"]) for row in rows if row["p"]]
-            assert sorted(found) == pytest.approx(sorted(expected))
-    partial = list(csv.DictReader((report / "tables/partial_auroc.csv").open()))
-    assert len(partial) == (4 * 3 + 2 * 2) * 2 * 11 * 3  # each also above both lengths
-    correlations = list(csv.DictReader((report / "tables/correlation.csv").open()))
-    assert len(correlations) == (4 * 3 + 2 * 3) * 4 * 2
-    compared = json.loads((run_folder / "comparisons/gsm8k.json").read_text())["variants"]
-    averages = [row for row in partial if row["benchmark"] == "gsm8k" and not row["seed"]]
-    assert len(averages) == 2 * 2 * 11 * 3
-    for row in averages:
-        found = compared[row["variant"]]["partial_auroc"][row["score"]][row["percentile"]]
-        assert float(row["value"]) == found["value"]
-        assert [float(row["low"]), float(row["high"])] == found["interval"]
-
-
-def numbers(part: Any) -> list[float]:
-    """All values and p of a section of a metrics file."""
-    if isinstance(part, dict) and "value" in part:
-        return [one for one in (part["value"], part.get("p")) if one is not None]
-    if isinstance(part, dict):
-        return [one for inner in part.values() for one in numbers(inner)]
-    if isinstance(part, list):
-        return [one for inner in part for one in numbers(inner)]
-    return [part] if isinstance(part, int | float) else []
+        expected = {values(row) for row in read_estimates(path).itertuples()}
+        assert expected <= written, path
+    compared = read_estimates(run_folder / "comparisons/gsm8k.json", "compare")
+    averages = compared[compared["baseline"].isna() & compared["seed"].isna()]
+    assert {values(row) for row in averages.itertuples()} <= written
+    assert {row.run for row in rows} == {"tiny (synthetic stand-in)"}
 
 
 def test_what_a_filter_changes_is_tested(report: Path, run_folder: Path) -> None:
-    """Over seeds as `compare` has it, corrected over benchmarks; and a control by length."""
-    rows = (report / "tables/filter.md").read_text().splitlines()
-    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[2:]]
-    head, body = cells[0], cells[2:]
+    """Over seeds as `compare` has it; and a control by length."""
+    head, *body = cells(report, "filter")
     assert head[:4] == ["benchmark", "filter", "threshold", "votes right: change"]
     assert [row[:3] for row in body] == [
-        ["gsm8k", "vanilla", "0"],
-        ["gsm8k", "vanilla", "chosen"],
-        ["gsm8k", "contrastive", "0"],
-        ["gsm8k", "contrastive", "chosen"],
+        *(["gsm8k", name, threshold] for name in VARIANTS for threshold in ("0", "chosen")),
         ["gsm8k", "length alone", "chosen"],
     ]
-    found = json.loads((run_folder / "comparisons/gsm8k.json").read_text())["variants"]
-    for row, section in ((body[2], "filtered"), (body[3], "filter_chosen")):
-        change = found["contrastive"]["voting"][section]["difference"]
-        assert row[3].lstrip("+") == f"{number(change, percent=True)}, p = {change['p']:.3f}"
-    metrics = json.loads(metrics_of(run_folder)[0].read_text())["voting"]["length_filter_chosen"]
-    assert body[4][4] == number(metrics["tokens_saved"], percent=True)
-
-
-def test_variants_stand_side_by_side_by_means_over_benchmarks(run_folder: Path) -> None:
-    paths = [p for p in metrics_of(run_folder) if "seed0" in p.parts and p.stem != "mawps"]
-    results = read_results(paths)
-    head, vanilla, contrastive = variants_table(results, ["math"])
-    assert head[:3] == ["variant", "AUROC in distribution", "AUROC out of distribution"]
-    assert head[-3:] == ["majority", "Q-filtered", "tokens saved"]
-    math, gsm8k = (
-        number(results.mean("vanilla", name, "auroc", "reward")) for name in ("math", "gsm8k")
-    )
-    assert vanilla[1:3] == [math, gsm8k]
-    assert contrastive[0] == "contrastive"
-    everything = variants_table(results, [])
-    assert everything[0][1] == "AUROC"
-    both = [results.mean("vanilla", name, "auroc", "reward") for name in ("math", "gsm8k")]
-    assert everything[1][1].startswith(f"{np.mean([one['value'] for one in both if one]):.3f} ")
+    compared = read_estimates(run_folder / "comparisons/gsm8k.json", "compare")
+    for row, kind in ((body[2], "filtered"), (body[3], "chosen_filter")):
+        where = {"variant": "contrastive", "baseline": None, "seed": None}
+        at = 0.0 if kind == "filtered" else None
+        change = pick(compared, f"{kind}.change", at, **where)
+        assert row[3].lstrip("+") == f"{text_of(change, percent=True)}, p = {change.p:.3f}"
 
 
 def test_what_prepare_found_is_in_the_report(tmp_path: Path, run_folder: Path) -> None:
@@ -397,86 +355,87 @@ def test_what_prepare_found_is_in_the_report(tmp_path: Path, run_folder: Path) -
         "made": True,
         "training": {"pretrain": {"rows": 1000}, "/home/me/pairs.jsonl": {"rows": 7}},
         "benchmarks": {"gsm8k": {"problems": 40, "shared_with_training": 2, "shared": ["q"]}},
+        "heldout": {"hh.jsonl": {"rows": 60, "questions": 59, "shared_with_training": 7}},
     }
     (tmp_path / "data.json").write_text(json.dumps(found))
-    text = report_text(content(metrics_of(run_folder), data_report=tmp_path / "data.json"))
-    assert "| gsm8k | 40 | 2 |" in text
+    paths = metrics_of(run_folder, "math", seeds=(0,))
+    text = report_text(content(paths, data_report=tmp_path / "data.json"))
+    assert re.search(r"\| gsm8k +\| +40 \| +2 \|", text)
+    assert re.search(r"\| hh.jsonl +\| +59 \| +7 \|", text)
     assert "- pretrain: 1000 rows" in text
     assert "- pairs.jsonl: 7 rows" in text
     assert "/home" not in text
-    assert "- pairs.jsonl: 7 rows" in text
-    assert "/home" not in text
 
 
-def test_a_star_needs_more_than_length_either_way(tmp_path: Path, run_folder: Path) -> None:
-    metrics = json.loads(metrics_of(run_folder)[0].read_text())
-    for longer, starred in ((0.01, True), (-0.01, False)):
-        metrics["auroc"]["reward_minus_length"] |= {"value": 0.2, "interval": [0.1, 0.3]}
-        metrics["auroc"]["reward_minus_longer"] |= {"value": 0.2, "interval": [longer, 0.3]}
-        (tmp_path / "m.json").write_text(json.dumps(metrics))
-        text = summary(content([tmp_path / "m.json"]))
-        row = next(line for line in text.splitlines() if line.startswith("gsm8k"))
-        assert row.endswith("*") == starred
-
-
-def test_after_half_of_the_tokens_a_star_needs_as_much(tmp_path: Path, run_folder: Path) -> None:
-    metrics = json.loads(metrics_of(run_folder)[0].read_text())
-    early = metrics["partial_auroc"]
-    early["q_value"]["0.5"] = {"value": 0.7, "interval": [0.6, 0.8], "n": 40}
-    early["q_value_minus_length"]["0.5"] |= {"value": 0.2, "interval": [0.1, 0.3]}
-    for longer, starred in ((0.01, True), (-0.01, False)):
-        early["q_value_minus_longer"]["0.5"] |= {"value": 0.2, "interval": [longer, 0.3]}
-        (tmp_path / "m.json").write_text(json.dumps(metrics))
-        text = report_text(content([tmp_path / "m.json"]))
-        assert ("0.700 [0.600, 0.800] * |" in text) == starred
-        assert "After half of the tokens" in text
-    for curve in early.values():
-        del curve["0.5"]
-    (tmp_path / "m.json").write_text(json.dumps(metrics))
-    assert "After half" not in report_text(content([tmp_path / "m.json"]))
-
-
-# --- differences of variants -----------------------------------------------------------------
-
-
-def test_differences_of_variants_have_a_section_and_tables(report: Path, run_folder: Path) -> None:
-    compared = run_folder / "comparisons" / "gsm8k.json"
-    [found] = json.loads(compared.read_text())["differences"]
-    text = (report / "report.md").read_text()
-    assert "## Differences of variants" in text and "Fewer than five" in text
-    difference = found["auroc"]["reward"]
-    low, high = difference["interval"]
-    assert f"{difference['value']:+.3f} [{low:.3f}, {high:.3f}], p = " in text
-    rows = list(csv.DictReader((report / "tables/differences.csv").open()))
-    assert not [row for row in rows if row["measure"].startswith("voting")]
-    [value] = [
-        float(row["value"])
-        for row in rows
-        if (row["benchmark"], row["measure"], row["seed"]) == ("gsm8k", "auroc.reward", "")
-    ]
-    assert value == difference["value"]
-    votes = list(csv.DictReader((report / "tables/vote_differences.csv").open()))
-    assert votes and all(row["measure"].startswith("voting") for row in votes)
-    provenance = json.loads((report / "provenance.json").read_text())
-    assert str(compared) in provenance["inputs"]
-
-
-def test_averages_over_seeds_are_those_of_compare(report: Path, run_folder: Path) -> None:
-    compared = json.loads((run_folder / "comparisons" / "gsm8k.json").read_text())
-    over_seeds = compared["variants"]["vanilla"]["auroc"]["reward"]
-    low, high = over_seeds["interval"]
-    cell = f"{over_seeds['value']:.3f} [{low:.3f}, {high:.3f}]"
-    assert cell in (report / "report.md").read_text()
-    assert cell not in report_text(content(metrics_of(run_folder)))
-
-
-def test_comparisons_of_other_seeds_are_refused(
-    tmp_path: Path, run_folder: Path, capsys: pytest.CaptureFixture[str]
+def test_differences_between_variants_have_a_section_and_tables(
+    report: Path, run_folder: Path
 ) -> None:
-    paths = [str(path) for path in metrics_of(run_folder) if path.parent.name == "seed0"]
-    words = ["--metrics", *paths, "--save_dir", str(tmp_path)]
-    words += ["--comparisons", str(run_folder / "comparisons/gsm8k.json")]
-    assert "gsm8k: vanilla has seeds [0, 1], in its metrics [0]" in refused(capsys, *words)
+    text = (report / "report.md").read_text()
+    assert "## Differences between variants" in text and "Fewer than five" in text
+    assert "### Differences in preference accuracy" in text
+    for benchmark, metric, name, percent in (
+        ("gsm8k", "auroc.reward", "differences", False),
+        ("dialogues", "pairwise_accuracy.reward", "preference_differences", True),
+    ):
+        compared = read_estimates(run_folder / f"comparisons/{benchmark}.json", "compare")
+        found = pick(compared, metric, baseline="vanilla", seed=None)
+        sign = "+" if found.value > 0 else ""
+        assert f"| {sign}{text_of(found, percent)}, p " in re.sub(" +", " ", text)
+        assert found.value in set(table(report, name)["value"])
+    assert set(table(report, "differences")["split"]) == {"greedy"}
+    assert set(table(report, "vote_differences")["split"]) == {"all"}
+    assert set(table(report, "preference_differences")["benchmark"]) == {"dialogues"}
+
+
+def test_what_is_far_above_length_has_a_star(report: Path, run_folder: Path) -> None:
+    head, row = cells(report, "preferences")
+    assert head == ["held-out set", "pairs", "shorter is better", *VARIANTS]
+    assert not row[3].endswith("*") and row[4].endswith(" *")
+    [line] = [
+        line
+        for line in (report / "summary.txt").read_text().splitlines()
+        if line.startswith("dialogues") and line.count("[") == 3
+    ]
+    assert line.split("  ")[-1].strip() == row[4]
+
+
+# --- held-out sets, with and without benchmarks ----------------------------------------------
+
+
+def test_a_report_of_held_out_sets_alone(tmp_path: Path, run_folder: Path) -> None:
+    published = tmp_path / "published.jsonl"
+    claim = {"base_model": "org/base", "source": "paper, abstract", "claim": "2.3 % better"}
+    published.write_text(json.dumps(claim))
+    given = ALONE | {"metrics": metrics_of(run_folder, "dialogues", seeds=(0,))}
+    folder = tmp_path / "report"
+    run(options(run_folder, folder, published=published, base_model="org/base", **given))
+    files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert files == {
+        *("report.md", "summary.txt", "provenance.json"),
+        *(f"tables/preferences.{kind}" for kind in ("html", "md", "tex", "csv")),
+        *(f"figures/preferences.{kind}" for kind in ("svg", "png")),
+    }
+    text = (folder / "report.md").read_text()
+    assert "## Preference accuracy" in text and "AUROC" not in text
+    assert "- 2.3 % better (paper, abstract)" in text
+    lines = (folder / "summary.txt").read_text().splitlines()
+    assert str(folder / "tables") in lines[-2] and str(folder / "figures") in lines[-1]
+    assert max(map(len, lines[:-3])) <= 110
+
+
+def test_published_claims_are_for_their_base_model_alone(tmp_path: Path, run_folder: Path) -> None:
+    published = ROOT / "workflow/published.jsonl"
+    paths = metrics_of(run_folder, "math", seeds=(0,))
+    run(
+        options(
+            run_folder,
+            tmp_path,
+            **(ALONE | {"metrics": paths}),
+            published=published,
+            base_model="org/other",
+        )
+    )
+    assert "ublished" not in (tmp_path / "report.md").read_text()
 
 
 # --- the summary -----------------------------------------------------------------------------
@@ -485,7 +444,8 @@ def test_comparisons_of_other_seeds_are_refused(
 def test_the_summary_is_short_and_says_where_all_is(report: Path) -> None:
     lines = (report / "summary.txt").read_text().splitlines()
     assert lines[0] == "Goal-conditioned reward models: tiny (synthetic stand-in)"
-    assert lines[2].startswith("AUROC")
+    assert lines[2].startswith("AUROC of the final reward")
+    assert any(line.startswith("Held-out pairs") for line in lines)
     assert len(lines) < 36
     assert max(map(len, lines[:-4])) <= 110
     for line, name in zip(
@@ -495,17 +455,14 @@ def test_the_summary_is_short_and_says_where_all_is(report: Path) -> None:
 
 
 def test_the_summary_of_many_variants_stays_short(tmp_path: Path, run_folder: Path) -> None:
-    paths = []
-    for variant in range(9):
-        for path in metrics_of(run_folder)[:3]:
-            metrics = json.loads(path.read_text()) | {"variant": f"ablation-number-{variant}" * 2}
-            paths.append(tmp_path / f"{variant}-{path.name}")
-            paths[-1].write_text(json.dumps(metrics))
+    names = [f"ablation-number-{i}" * 2 for i in range(9)]
+    sources = metrics_of(run_folder, seeds=(0,))[:4]
+    paths = [path for source in sources for path in many(tmp_path, source, names)]
     lines = summary(content(paths)).splitlines()
-    assert len(lines) < 40
+    assert len(lines) < 52
     assert max(map(len, lines[:-3])) <= 110
-    assert sum(line.startswith("ablation-number-") for line in lines) == 2 * 9
-    assert any(line.startswith("length alone") for line in lines)
+    assert sum(line.startswith("ablation-number-") for line in lines) == 3 * 9
+    assert sum(line.startswith("length alone") for line in lines) == 2
 
 
 # --- mistakes --------------------------------------------------------------------------------
@@ -516,32 +473,41 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     return capsys.readouterr().err.strip().splitlines()[-1]
 
 
+@pytest.mark.parametrize("option", ["--metrics", "--comparisons"])
 @pytest.mark.parametrize(
     ("text", "message"),
-    [
-        (None, "no such file; `metrics` makes it"),
-        ("{", "not valid JSON"),
-        ("{}", "does not name its variant"),
-        ("[]", "expected a JSON object"),
-        ('{"variant": ["a"], "seed": 0, "benchmark": "b"}', "does not name its variant"),
-        ('{"variant": "a", "seed": 0}', "does not name its variant"),
-    ],
+    [(None, "no such file; `{}` makes it"), ("{", "not valid JSON"), ("{}", "not a table")],
 )
 def test_mistakes_are_one_clear_line(
-    tmp_path: Path, text: str | None, message: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    run_folder: Path,
+    option: str,
+    text: str | None,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     path = tmp_path / "gsm8k.json"
     if text is not None:
         path.write_text(text)
-    assert message in refused(capsys, "--metrics", str(path), "--save_dir", str(tmp_path))
+    words = [option, str(path), "--save_dir", str(tmp_path)]
+    if option == "--comparisons":
+        words += ["--metrics", str(metrics_of(run_folder)[0])]
+    stage = {"--metrics": "metrics", "--comparisons": "compare"}[option]
+    assert message.format(stage) in refused(capsys, *words)
 
 
-def test_the_same_model_twice_is_refused(
+def test_mistakes_among_the_files_are_one_clear_line(
     tmp_path: Path, run_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    words = ["--save_dir", str(tmp_path), "--metrics"]
+    assert "metrics" in refused(capsys, *words[:2])
     path = str(metrics_of(run_folder)[0])
-    told = refused(capsys, "--metrics", path, path, "--save_dir", str(tmp_path))
-    assert "second file for vanilla, seed 0, gsm8k" in told
+    assert "second file for vanilla, seed 0, gsm8k" in refused(capsys, *words, path, path)
+    seeds = [str(path) for path in metrics_of(run_folder, "gsm8k")]
+    assert "run `compare` on the scores of all" in refused(capsys, *words, *seeds)
+    compared = ["--comparisons", str(run_folder / "comparisons/gsm8k.json")]
+    told = refused(capsys, *words, seeds[0], *compared)
+    assert "gsm8k: vanilla has seeds [0, 1], in its metrics [0]" in told
 
 
 def test_missing_scores_and_logs_are_one_clear_line(

@@ -1,13 +1,13 @@
 """How the rewards of right and of wrong solutions are distributed."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gcrm.reporting.contents import Part
+from gcrm.reporting.curves import Floats, Material, centred
 from gcrm.reporting.figures.style import RIGHT, WRONG, legend, name_axes, note, panels
 
 COLUMNS = 4
@@ -16,28 +16,34 @@ OUTSIDE = 0.5
 """Percent of the rewards at either end that are put into the first and last bin."""
 
 
-@dataclass(frozen=True)
-class Rewards:
-    """Rewards of the right and of the wrong solutions of one benchmark."""
+def rewards(material: Material, part: Part, stem: Path) -> None:
+    """Rewards of right and of wrong solutions of one variant."""
+    rows = material.results.of("greedy")
+    rows = rows[(rows["metric"] == "auroc.reward") & (rows["variant"] == part.of)]
+    reached = rows.set_index("benchmark")["value"].dropna().map("  AUROC {:.2f}".format)
+    content = {
+        benchmark + reached.get(benchmark, ""): both
+        for benchmark, both in centred(material.scores[part.of].values()).items()
+    }
+    reward_figure(stem, material.heading(f"{part.of}: rewards of the solutions"), content)
 
-    title: str
-    right: NDArray[np.float64]
-    wrong: NDArray[np.float64]
 
+def reward_figure(stem: Path, heading: str, content: Mapping[str, tuple[Floats, Floats]]) -> None:
+    """Draw `<stem>.svg` and `<stem>.png`: a panel for each benchmark, on one scale of rewards.
 
-def reward_figure(stem: Path, heading: str, content: Sequence[Rewards]) -> None:
-    """Draw `<stem>.svg` and `<stem>.png`: a panel for each benchmark, on one scale of rewards."""
-    everything = np.concatenate([part for one in content for part in (one.right, one.wrong)])
+    Args:
+        content: rewards of the right and of the wrong solutions, by the title of the panel.
+    """
+    everything = np.concatenate([part for both in content.values() for part in both])
     low, high = np.percentile(everything, [OUTSIDE, 100 - OUTSIDE])
     if low == high:
         low, high = low - 0.5, high + 0.5
     edges = np.linspace(low, high, BINS + 1)
-    titles = [one.title for one in content]
-    with panels(stem, heading, titles, COLUMNS, same_y=False) as (figure, cells):
-        for axes, one in zip(cells, content, strict=True):
-            _histogram(axes, one.right, edges, "right solutions")
-            _histogram(axes, one.wrong, edges, "wrong solutions")
-            if not len(one.right) + len(one.wrong):
+    with panels(stem, heading, list(content), COLUMNS, same_y=False) as (figure, cells):
+        for axes, (right, wrong) in zip(cells, content.values(), strict=True):
+            _histogram(axes, right, edges, right=True)
+            _histogram(axes, wrong, edges, right=False)
+            if not len(right) + len(wrong):
                 note(axes, "no solutions")
             axes.set_yticks([])
             axes.set_ylim(bottom=0)
@@ -47,10 +53,9 @@ def reward_figure(stem: Path, heading: str, content: Sequence[Rewards]) -> None:
         legend(figure, ["right solutions", "wrong solutions"])
 
 
-def _histogram(axes: Any, values: NDArray[np.float64], edges: Any, label: str) -> None:
+def _histogram(axes: Any, values: Floats, edges: Floats, right: bool) -> None:
     if not len(values):
         return
-    right = label.startswith("right")
     look = RIGHT if right else WRONG
     density, _ = np.histogram(np.clip(values, edges[0], edges[-1]), edges, density=True)
     axes.stairs(
@@ -62,5 +67,5 @@ def _histogram(axes: Any, values: NDArray[np.float64], edges: Any, label: str) -
         linestyle=look.dashes,
         linewidth=1.2,
         hatch=None if right else "////",
-        label=label,
+        label=f"{'right' if right else 'wrong'} solutions",
     )

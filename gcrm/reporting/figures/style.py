@@ -16,6 +16,8 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 DASHES = ("-", (0, (5, 2)), (0, (5, 2, 1, 2)), (0, (1.2, 1.6)), (0, (8, 2, 1, 2, 1, 2)))
 GREY = "#6B6B6B"
+CHANCE: Any = {"color": GREY, "linewidth": 0.9, "linestyle": (0, (2, 2)), "zorder": 1}
+"""The line that says what guessing, or voting without a filter, reaches."""
 ROW = 0.17
 """Inches that a row of a legend takes."""
 MOST_INTERVALS = 3
@@ -151,3 +153,9 @@ def _columns(labels: Sequence[str], width: float) -> int:
 def note(axes: Any, text: str) -> None:
     """Say in an empty panel why it is empty."""
     axes.text(0.5, 0.5, text, ha="center", va="center", color=GREY, transform=axes.transAxes)
+
+
+def ends(row: Any) -> list[list[float]]:
+    """How far the interval of an estimate reaches below and above its value, for error bars."""
+    reach = [row.value - row.low, row.high - row.value]
+    return [[max(one, 0) if one == one else 0] for one in reach]

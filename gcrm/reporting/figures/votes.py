@@ -1,83 +1,109 @@
 """What dropping samples by their Q-values costs and saves: accuracy against tokens saved."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gcrm.reporting.figures.style import GREY, MOST_INTERVALS, Look, legend, name_axes, note, panels
+from pandas import DataFrame
+
+from gcrm.reporting.contents import Part
+from gcrm.reporting.curves import Material
+from gcrm.reporting.figures.style import (
+    CHANCE,
+    GREY,
+    MOST_INTERVALS,
+    Look,
+    ends,
+    legend,
+    looks,
+    name_axes,
+    note,
+    panels,
+)
 
 COLUMNS = 2
-
-Estimate = dict[str, Any]
-Spot = tuple[Estimate, Estimate]
-"""Tokens saved and accuracy, as shares, each with its interval."""
+SPOTS = {"filtered": False, "chosen_filter": True}
+"""Thresholds that are marked, and whether they were chosen on other problems."""
 
 
-@dataclass(frozen=True)
-class Filtering:
-    """One variant's filter: its curve over the thresholds, and two thresholds of it."""
-
-    variant: str
-    look: Look
-    curves: Sequence[Sequence[tuple[float, float]]]
-    """(tokens saved, accuracy) from the lowest threshold to the highest, for each seed"""
-    fixed: Spot | None
-    chosen: Spot | None
+def votes(material: Material, part: Part, stem: Path) -> None:
+    """Accuracy of the filtered vote against tokens saved."""
+    results, shown = material.results, material.variants(part)
+    each = results.of("all", seeds=True)
+    curves = each[each["metric"].str.startswith("filter_curve.") & each["seed"].notna()]
+    thresholds = " or ".join(f"{at:g}" for at in results.shares("filtered."))
+    heading = material.heading("Majority vote of the samples that Q-values keep")
+    vote_figure(stem, heading, results.of("all"), curves, shown, thresholds)
 
 
-@dataclass(frozen=True)
-class Votes:
-    """A benchmark: the accuracy of the unfiltered vote, and the filters of the variants."""
+def vote_figure(
+    stem: Path,
+    heading: str,
+    means: DataFrame,
+    curves: DataFrame,
+    variants: Sequence[str],
+    threshold: str,
+) -> None:
+    """Draw `<stem>.svg` and `<stem>.png`: a panel for each benchmark; all in %.
 
-    title: str
-    unfiltered: Estimate
-    filters: Sequence[Filtering]
-
-
-def vote_figure(stem: Path, heading: str, content: Sequence[Votes], threshold: str) -> None:
-    """Draw `<stem>.svg` and `<stem>.png`: a panel for each benchmark; all in %."""
-    titles = [one.title for one in content]
-    bars = max(len(one.filters) for one in content) <= MOST_INTERVALS
-    with panels(stem, heading, titles, COLUMNS, same_y=False, same_x=False, panel=(3.5, 2.4)) as (
+    Args:
+        means: tidy estimates: `majority@n`, and of filters `majority@n` and `tokens_saved`.
+        curves: `filter_curve.*` of each seed.
+        variants: those that are shown.
+        threshold: the given one, for the legend.
+    """
+    scale = 100
+    means = means.assign(**{name: scale * means[name] for name in ("value", "low", "high")})
+    curves = curves.assign(value=scale * curves["value"])
+    titles = list(means["benchmark"].unique())
+    bars = len(variants) <= MOST_INTERVALS
+    size = 3.5, 2.4
+    with panels(stem, heading, titles, COLUMNS, same_y=False, same_x=False, panel=size) as (
         figure,
         cells,
     ):
-        for axes, one in zip(cells, content, strict=True):
-            level = 100 * one.unfiltered["value"]
-            axes.axhline(
-                level, color=GREY, linewidth=0.9, linestyle=(0, (2, 2)), label="all samples vote"
-            )
-            for each in one.filters:
-                _filter(axes, each, bars)
-            if not one.filters:
+        for axes, benchmark in zip(cells, titles, strict=True):
+            here = means[means["benchmark"] == benchmark]
+            level = here.loc[here["metric"] == "majority@n", "value"].iloc[0]
+            axes.axhline(level, **CHANCE, label="all samples vote")
+            there = curves[curves["benchmark"] == benchmark]
+            drawn = [
+                _filter(axes, name, look, here[here["variant"] == name], there, bars)
+                for name, look in looks(variants).items()
+            ]
+            if not any(drawn):
                 note(axes, "no Q-values")
         cells[0].plot([], [], **_spot(GREY, "o", False), label=f"threshold {threshold}")
         label = "chosen on other problems" + ", 95 % intervals" * bars
         cells[0].plot([], [], **_spot(GREY, "o", True), label=label)
         name_axes(cells, COLUMNS, "tokens saved, %", "right by majority, %")
-        legend(figure, [each.variant for one in content for each in one.filters])
+        legend(figure, variants)
 
 
-def _filter(axes: Any, one: Filtering, bars: bool) -> None:
-    look = one.look
+def _filter(
+    axes: Any, variant: str, look: Look, means: DataFrame, curves: DataFrame, bars: bool
+) -> bool:
+    """A variant's curves over the thresholds, and its two marked thresholds; whether it has any."""
+    curves = curves[(curves["variant"] == variant) & curves["value"].notna()]
     line: Any = {"color": look.colour, "linestyle": look.dashes}
-    axes.plot([], [], **line, marker=look.marker, label=one.variant)
-    for curve in one.curves:
-        saved = [100 * x for x, _ in curve]
-        accuracy = [100 * y for _, y in curve]
-        # Past the top whole problems are exempt, since none of their samples would be left.
-        top = saved.index(max(saved)) + 1 if saved else 0
-        axes.plot(saved[top - 1 :], accuracy[top - 1 :], **line, linewidth=0.6, alpha=0.45)
-        axes.plot(saved[:top], accuracy[:top], **line)
-    if one.fixed is not None:
-        (x, _), (y, _) = map(_bar, one.fixed)
-        axes.plot(x, y, **_spot(look.colour, look.marker, False))
-    if one.chosen is not None:
-        (x, x_bar), (y, y_bar) = map(_bar, one.chosen)
-        axes.plot(x, y, **_spot(look.colour, look.marker, True))
-        if bars:
-            axes.errorbar(x, y, y_bar, x_bar, color=look.colour, elinewidth=0.9, capsize=2)
+    for _, seed in curves.groupby("seed"):
+        points = seed.pivot(index="at", columns="metric", values="value").sort_index()
+        saved = points["filter_curve.tokens_saved"]
+        # A higher threshold can save less: a problem that would lose all its samples is exempt.
+        more = points[saved > saved.cummax().shift(fill_value=-1)]
+        axes.plot(more["filter_curve.tokens_saved"], more["filter_curve.majority@n"], **line)
+    rows = {row.metric: row for row in means[means["value"].notna()].itertuples()}
+    for kind, chosen in SPOTS.items():
+        x, y = (rows.get(f"{kind}.{name}") for name in ("tokens_saved", "majority@n"))
+        if x is None or y is None:
+            continue
+        axes.plot(x.value, y.value, **_spot(look.colour, look.marker, chosen))
+        if chosen and bars:
+            style: Any = {"color": look.colour, "elinewidth": 0.9, "capsize": 2}
+            axes.errorbar(x.value, y.value, ends(y), ends(x), **style)
+    if len(curves):
+        axes.plot([], [], **line, marker=look.marker, label=variant)
+    return len(curves) > 0
 
 
 def _spot(colour: str, marker: str, chosen: bool) -> dict[str, Any]:
@@ -91,10 +117,3 @@ def _spot(colour: str, marker: str, chosen: bool) -> dict[str, Any]:
         "markeredgewidth": 0.6 if chosen else 1.5,
         "zorder": 4 if chosen else 5,
     }
-
-
-def _bar(estimate: Estimate) -> tuple[float, list[list[float]]]:
-    """A share in %, and how far its interval reaches below and above."""
-    value = estimate["value"]
-    low, high = estimate["interval"] or (value, value)
-    return 100 * value, [[100 * max(value - low, 0)], [100 * max(high - value, 0)]]

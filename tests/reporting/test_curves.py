@@ -15,8 +15,10 @@ from gcrm.reporting.curves import (
     condense,
     course_of,
     mean_course,
+    mean_of_seeds,
     training_curves,
 )
+from gcrm.reporting.results import NORMAL
 from gcrm.stats.bootstrap import Bootstrap, interval, ratio_replicates, sum_by
 from gcrm.utils.errors import UserError
 from helpers.score_rows import columns, score_file, write_columns
@@ -36,21 +38,33 @@ def test_the_mean_course_and_its_interval_are_those_of_a_bootstrap_over_problems
     of_problem = generator.normal(0, 1, (80, 1))
     course = (of_problem[problem] + generator.normal(0, 0.3, (400, 21))).astype(np.float32)
     found = mean_course(course, problem)
-    assert len(found) == len(SHARES)
+    assert found is not None and found[0].shape == found[1].shape == SHARES.shape
+    means, reach = found
     _, cluster = np.unique(problem, return_inverse=True)
     bootstrap = Bootstrap(cluster, 4000, 0)
     for share in (0, 7, 20):
         above = sum_by(cluster, course[:, share], bootstrap.problems)
         below = sum_by(cluster, np.ones(400), bootstrap.problems)
         expected = interval(ratio_replicates(above, below, bootstrap))
-        assert found[share]["value"] == pytest.approx(course[:, share].mean(), abs=1e-6)
-        assert found[share]["interval"] == pytest.approx(expected, abs=0.02)
+        assert means[share] == pytest.approx(course[:, share].mean(), abs=1e-6)
+        ends = [means[share] - reach[share], means[share] + reach[share]]
+        assert ends == pytest.approx(expected, abs=0.02)
 
 
 def test_one_problem_has_no_interval() -> None:
-    (first, *_) = mean_course(np.ones((2, 21), np.float32), np.array([3, 3]))
-    assert first == {"value": 1.0, "interval": None, "n": 2}
-    assert mean_course(np.ones((0, 21), np.float32), np.array([], np.int64)) == []
+    found = mean_course(np.ones((2, 21), np.float32), np.array([3, 3]))
+    assert found is not None and found[0][0] == 1 and np.isnan(found[1]).all()
+    assert mean_course(np.ones((0, 21), np.float32), np.array([], np.int64)) is None
+
+
+def test_the_mean_of_seeds_by_hand() -> None:
+    """They share their problems, so one seed's interval stays; and their spread is added."""
+    one, other = (np.array([0.6]), np.array([0.1])), (np.array([0.8]), np.array([0.2]))
+    value, reach = mean_of_seeds([one, other])
+    # Two seeds at 0.7 ± 0.1: variance 0.02, of their mean 0.01, times 1.96 squared.
+    assert value == pytest.approx(0.7)
+    assert reach == pytest.approx(np.sqrt((0.1**2 + 0.2**2) / 2 + NORMAL**2 * 0.01))
+    assert mean_of_seeds([one]) == one
 
 
 def test_condensing_keeps_right_and_wrong_apart(tmp_path: Path) -> None:
@@ -61,20 +75,20 @@ def test_condensing_keeps_right_and_wrong_apart(tmp_path: Path) -> None:
     np.testing.assert_allclose(found.right, table["reward"][right], rtol=1e-6)
     np.testing.assert_allclose(found.wrong, table["reward"][~right], rtol=1e-6)
     first = [values[0] for values, good in zip(table["q_values"], right, strict=True) if good]
-    assert found.q_right[0]["value"] == pytest.approx(np.mean(first), abs=1e-6)
-    assert found.q_right[0]["n"] == right.sum()
+    assert found.q_right is not None
+    assert found.q_right[0][0] == pytest.approx(np.mean(first), abs=1e-6)
     assert found.q_range is not None and -1 <= found.q_range[0] < found.q_range[1] <= 1
 
 
 def test_scores_without_a_goal_state_have_no_course(tmp_path: Path) -> None:
     found = condense(score_file(tmp_path / "scores.parquet", with_q_values=False))
-    assert (found.q_right, found.q_wrong, found.q_range) == ([], [], None)
+    assert (found.q_right, found.q_wrong, found.q_range) == (None, None, None)
 
 
 def test_rewards_of_several_seeds_are_put_together_around_their_means() -> None:
     def model(shift: float) -> dict[str, Condensed]:
-        one = Condensed(np.array([2.0]) + shift, np.array([0.0]) + shift, [], [], None)
-        other = Condensed(np.array([1.0]) + shift, np.empty(0), [], [], None)
+        one = Condensed(np.array([2.0]) + shift, np.array([0.0]) + shift)
+        other = Condensed(np.array([1.0]) + shift, np.empty(0))
         return {"a": one, "b": other}
 
     found = centred([model(0), model(100)])

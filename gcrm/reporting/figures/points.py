@@ -1,0 +1,161 @@
+"""What rewards reach by benchmark and variant, beside what length alone reaches.
+
+AUROC on a benchmark, or accuracy on a held-out preference set; chance is 0.5 in both.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pandas import DataFrame, concat, isna
+
+from gcrm.reporting.contents import Part
+from gcrm.reporting.curves import Material
+from gcrm.reporting.figures.style import (
+    CHANCE,
+    GREY,
+    Look,
+    drawing,
+    ends,
+    legend,
+    looks,
+    name_axes,
+    note,
+    panels,
+)
+
+COLUMNS = 4
+SIDE_BY_SIDE = 4
+"""Variants that a reader compares within a benchmark; with more, each benchmark has a panel."""
+
+
+def auroc(material: Material, part: Part, stem: Path) -> None:
+    """AUROC of the final reward."""
+    heading = material.heading("AUROC of the final reward against correctness, 95 % intervals")
+    _beside_length(material, "greedy", "auroc", stem, heading, "AUROC")
+
+
+def preferences(material: Material, part: Part, stem: Path) -> None:
+    """Preference accuracy on held-out sets."""
+    heading = material.heading(
+        "Held-out pairs with the higher reward on the chosen side, 95 % intervals"
+    )
+    _beside_length(material, "pairs", "pairwise_accuracy", stem, heading, "preference accuracy")
+
+
+def _beside_length(
+    material: Material, split: str, metric: str, stem: Path, heading: str, measure: str
+) -> None:
+    results = material.results
+    rows, each = results.of(split), results.of(split, seeds=True)
+    lengths = rows[rows["metric"] == f"{metric}.length"].drop_duplicates("benchmark")
+    each = each[(each["metric"] == f"{metric}.reward") & each["variant"].isin(results.several)]
+    points = rows[rows["metric"] == f"{metric}.reward"]
+    known = lengths.set_index("benchmark")["value"].dropna().to_dict()
+    draw_points(stem, heading, Points(points, known, measure, each[each["seed"].notna()]))
+
+
+@dataclass(frozen=True)
+class Points:
+    """What rewards reach.
+
+    Attributes:
+        means: variant, benchmark, value, low and high; no value where there is none.
+        lengths: what minus the length reaches on each benchmark.
+        measure: what is measured, for the axis.
+        seeds: variant, benchmark and value of single seeds, of variants with several.
+    """
+
+    means: DataFrame
+    lengths: Mapping[Any, float]
+    measure: str
+    seeds: DataFrame
+
+
+def draw_points(stem: Path, heading: str, points: Points) -> None:
+    """Draw `<stem>.svg` and `<stem>.png`: each variant on each benchmark."""
+    draw = _together if points.means["variant"].nunique() <= SIDE_BY_SIDE else _in_panels
+    draw(stem, heading, points)
+
+
+def _together(stem: Path, heading: str, points: Points) -> None:
+    variants, benchmarks = (list(points.means[name].unique()) for name in ("variant", "benchmark"))
+    look, count = looks(variants), len(variants)
+    width = max(6.2, (0.75 + 0.1 * count) * len(benchmarks) + 0.9)
+    with drawing(stem, heading, (width, 3.4)) as figure:
+        axes = figure.add_subplot()
+        for place, benchmark in enumerate(benchmarks):
+            rows = points.means[points.means["benchmark"] == benchmark]
+            for row in rows.itertuples():
+                shift = (variants.index(row.variant) - (count - 1) / 2) * min(0.22, 0.7 / count)
+                _point(axes, place + shift, row, look[row.variant], points.seeds, upright=True)
+            if rows["value"].isna().all():
+                text = "one class\nonly"
+                axes.text(place, 0.5, text, ha="center", va="bottom", color=GREY, size=7)
+        at = [place for place, name in enumerate(benchmarks) if name in points.lengths]
+        lengths = [points.lengths[benchmarks[place]] for place in at]
+        ends = [place - 0.4 for place in at], [place + 0.4 for place in at]
+        axes.hlines(lengths, *ends, GREY, linewidth=1.4, label="length alone")
+        axes.axhline(0.5, **CHANCE, label="chance")
+        drawn = concat([points.means["low"], points.means["high"], points.seeds["value"]])
+        reached = [*drawn.dropna(), *lengths]
+        axes.set_ylim(min([0.48, *reached]) - 0.03, max([0.72, *reached]) + 0.03)
+        axes.set_xlim(-0.6, len(benchmarks) - 0.4)
+        axes.set_xticks(range(len(benchmarks)), benchmarks)
+        axes.tick_params(axis="x", length=0)
+        axes.set_ylabel(points.measure)
+        axes.grid(visible=False, axis="x")
+        legend(figure, variants)
+
+
+def _in_panels(stem: Path, heading: str, points: Points) -> None:
+    """A panel for each benchmark, a line for each variant."""
+    variants, benchmarks = (list(points.means[name].unique()) for name in ("variant", "benchmark"))
+    look = looks(variants)
+    size = 1.95, 0.5 + 0.17 * len(variants)
+    with panels(stem, heading, benchmarks, COLUMNS, panel=size) as (figure, cells):
+        for axes, benchmark in zip(cells, benchmarks, strict=True):
+            axes.axvline(0.5, **CHANCE, label="chance")
+            if benchmark in points.lengths:
+                length = points.lengths[benchmark]
+                axes.axvline(length, color=GREY, linewidth=1.4, label="length alone")
+            rows = points.means[points.means["benchmark"] == benchmark]
+            if rows["value"].isna().all():
+                note(axes, "one class only")
+            for row in rows.itertuples():
+                place = variants.index(row.variant)
+                _point(axes, place, row, look[row.variant], points.seeds, upright=False)
+            axes.set_yticks(range(len(variants)), variants)
+            axes.set_ylim(len(variants) - 0.4, -0.6)
+            axes.grid(visible=False, axis="y")
+        name_axes(cells, COLUMNS, points.measure, "")
+        legend(figure)
+
+
+def _point(axes: Any, place: float, row: Any, look: Look, seeds: DataFrame, upright: bool) -> None:
+    """A value with its interval, and the seeds beside it, or below."""
+    if isna(row.value):
+        return
+    same = (seeds["variant"] == row.variant) & (seeds["benchmark"] == row.benchmark)
+    each = list(seeds.loc[same, "value"].dropna())
+    axes.errorbar(
+        *((place, row.value) if upright else (row.value, place)),
+        **{"yerr" if upright else "xerr": ends(row)},
+        color=look.colour,
+        marker=look.marker,
+        linestyle="none",
+        markersize=5.5 if upright else 4.5,
+        markeredgecolor="black",
+        markeredgewidth=0.4,
+        elinewidth=1.4,
+        capsize=2.5 if upright else 0,
+        label=row.variant if upright else None,
+        zorder=3,
+    )
+    beside = [place + (0.075 if upright else 0.25)] * len(each)
+    colour = look.colour if upright else GREY
+    dots: Any = {"s": 6 if upright else 4, "linewidths": 0, "zorder": 3}
+    axes.scatter(*((beside, each) if upright else (each, beside)), color=colour, **dots)
+    if each:
+        axes.scatter([], [], color=GREY, label="single seeds", **dots)

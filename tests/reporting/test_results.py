@@ -1,0 +1,181 @@
+"""The numbers of a report: averages over seeds from `compare`, means over benchmarks, Holm."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gcrm.reporting.results import NORMAL, Results, over_benchmarks, read_results
+from gcrm.stats.estimates import estimates_frame
+from gcrm.utils.errors import UserError
+from helpers.estimates import comparisons_file, estimates, metrics_file
+
+AUROC = "auroc.reward"
+
+
+def two_seeds(folder: Path, **of_average: Any) -> Results:
+    """Variant v with 0.6 and 0.8, and what `compare` makes of it."""
+    metrics = [
+        metrics_file(folder / "metrics", estimates({AUROC: (value, 0.5, 0.9)}, seed=seed))
+        for seed, value in enumerate((0.6, 0.8))
+    ]
+    rows = estimates({AUROC: (0.7, 0.4, 0.95)}, seed=None, **of_average)
+    rows += [row for seed in (0, 1) for row in estimates({AUROC: 0.6 + seed / 5}, seed=seed)]
+    return read_results(metrics, [comparisons_file(folder / "comparisons", rows)])
+
+
+def test_averages_over_seeds_are_those_of_compare(tmp_path: Path) -> None:
+    results = two_seeds(tmp_path)
+    [mean] = results.means.to_dict("records")
+    assert (mean["value"], mean["low"], mean["high"]) == (0.7, 0.4, 0.95)
+    assert list(results.estimates["value"]) == [0.6, 0.8, 0.7]  # every seed, then the average
+    assert (results.seeds("v"), results.several) == ([0, 1], ["v"])
+
+
+def test_one_seed_keeps_its_own_interval(tmp_path: Path) -> None:
+    path = metrics_file(tmp_path, estimates({AUROC: (0.6, 0.5, 0.8)}))
+    compared = comparisons_file(tmp_path, estimates({AUROC: (0.6, 0.1, 0.9)}, seed=None))
+    for comparisons in ([], [compared]):
+        [mean] = read_results([path], comparisons).means.to_dict("records")
+        assert (mean["value"], mean["low"], mean["high"]) == (0.6, 0.5, 0.8)
+
+
+def test_several_seeds_need_comparisons(tmp_path: Path) -> None:
+    paths = [metrics_file(tmp_path, estimates({AUROC: 0.6}, seed=seed)) for seed in (0, 1)]
+    with pytest.raises(UserError, match=r"no file for b, and v has seeds \[0, 1\]; run `compare`"):
+        read_results(paths)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "seeds", "message"),
+    [
+        ([0, 1], [0], r"b: v has seeds \[0, 1\], in its metrics \[0\]; run `compare`"),
+        ([0, 2], [0, 1], r"b: v has seeds \[0, 2\], in its metrics \[0, 1\]"),
+        ([], [0, 1], r"b: v has one seed, in its metrics \[0, 1\]"),
+    ],
+)
+def test_comparisons_of_other_seeds_are_refused(
+    tmp_path: Path, theirs: list[int], seeds: list[int], message: str
+) -> None:
+    paths = [metrics_file(tmp_path, estimates({AUROC: 0.6}, seed=seed)) for seed in seeds]
+    rows = [row for seed in [None, *theirs] for row in estimates({AUROC: 0.6}, seed=seed)]
+    with pytest.raises(UserError, match=message):
+        read_results(paths, [comparisons_file(tmp_path, rows)])
+
+
+def test_two_files_of_the_same_are_refused(tmp_path: Path) -> None:
+    path = metrics_file(tmp_path, estimates({AUROC: 0.6}))
+    with pytest.raises(UserError, match="second file for v, seed 0, b"):
+        read_results([path, path])
+    compared = comparisons_file(tmp_path, estimates({AUROC: 0.6}, seed=None))
+    with pytest.raises(UserError, match="second file for b"):
+        read_results([path], [compared, compared])
+
+
+def test_p_is_corrected_over_the_benchmarks_that_have_a_value(tmp_path: Path) -> None:
+    metrics, comparisons = [], []
+    for name, p in {"gsm8k": 0.01, "math": 0.03, "mawps": 0.04, "svamp": None}.items():
+        values = {AUROC: 0.1 if p else None, "margin": 0.1}
+        metrics.append(metrics_file(tmp_path, estimates({AUROC: 0.6}, benchmark=name)))
+        rows = estimates(values, benchmark=name, seed=None, baseline="old", p=p)
+        rows += estimates({AUROC: 0.1}, benchmark=name, seed=None, baseline="older", p=1.0)
+        comparisons.append(comparisons_file(tmp_path, rows))
+    results = read_results(metrics, comparisons)
+    found = results.differences[results.differences["metric"] == AUROC]
+    corrected = found.set_index(["baseline", "benchmark"])["p_holm"]
+    # 0.01, 0.03, 0.04 of three: 0.03, 0.06, 0.06; the other pair is a family of its own.
+    assert list(corrected["old"].fillna(-1)) == pytest.approx([0.03, 0.06, 0.06, -1])
+    assert list(corrected["older"]) == [1] * 4
+    assert results.pairs == [("v", "old"), ("v", "older")]
+
+
+@pytest.mark.parametrize(
+    ("longer", "above"), [((0.2, 0.01, 0.3), True), ((0.2, -0.01, 0.3), False), (None, False)]
+)
+def test_above_length_means_shorter_and_longer(
+    tmp_path: Path, longer: tuple[float, float, float] | None, above: bool
+) -> None:
+    score = "partial_auroc.q_value"
+    numbers = {f"{score} at 0.5": 0.7, f"{score}_minus_length at 0.5": (0.2, 0.1, 0.3)}
+    numbers |= {f"{score}_minus_longer at 0.5": longer, f"{score} at 1": 0.7, AUROC: 0.7}
+    means = read_results([metrics_file(tmp_path, estimates(numbers))]).means
+    assert means["above_length"].sum() == above
+    assert not above or list(means.loc[means["above_length"], "at"]) == [0.5]
+
+
+# --- means over benchmarks -------------------------------------------------------------------
+
+
+def over(folder: Path, by_seed: dict[int, dict[str, Any]], metric: str = AUROC) -> Any:
+    """The mean over the benchmarks a and b of values by seed and benchmark."""
+    rows = [
+        metrics_file(folder, estimates({metric: value}, seed=seed, benchmark=benchmark))
+        for seed, values in by_seed.items()
+        for benchmark, value in values.items()
+    ]
+    averages = [
+        [
+            row
+            for seed in [None, *by_seed]
+            if len(by_seed) > 1
+            for row in estimates({metric: 0.5}, seed=seed, benchmark=benchmark)
+        ]
+        for benchmark in ("a", "b")
+    ]
+    comparisons = [comparisons_file(folder, each) for each in averages if each]
+    found = over_benchmarks(read_results(rows, comparisons), ["a", "b"], "greedy")
+    return found.to_dict("records")
+
+
+def test_a_mean_over_benchmarks_by_hand(tmp_path: Path) -> None:
+    """Benchmarks have different problems: half-widths add in squares, each end by itself."""
+    [mean] = over(tmp_path, {0: {"a": (0.6, 0.3, 0.7), "b": (0.8, 0.4, 0.9)}})
+    assert (mean["value"], mean["n"]) == (pytest.approx(0.7), 2)
+    assert mean["low"] == pytest.approx(0.7 - 0.5 / 2)
+    assert mean["high"] == pytest.approx(0.7 + np.sqrt(0.02) / 2)
+
+
+def test_seeds_share_their_problems_and_add_their_spread(tmp_path: Path) -> None:
+    each = {seed: dict.fromkeys("ab", (v, v - 0.1, v + 0.1)) for seed, v in ((0, 0.6), (1, 0.8))}
+    [mean] = over(tmp_path, each)
+    reach = np.sqrt(2 * 0.1**2 / 4 + NORMAL**2 * 0.02 / 2)
+    assert (mean["value"], mean["low"]) == pytest.approx((0.7, 0.7 - reach))
+
+
+def test_a_mean_needs_all_benchmarks(tmp_path: Path) -> None:
+    [mean] = over(tmp_path / "1", {0: {"a": 0.6, "b": 0.8}, 1: {"a": 0.7, "b": None}})
+    assert mean["value"] == pytest.approx(0.7)  # seed 0 alone has both
+    assert over(tmp_path / "2", {0: {"a": 0.6, "b": None}}) == []
+
+
+@pytest.mark.parametrize(
+    ("metric", "least"), [("pass@1", 0), ("auroc.reward_minus_length", -1), ("correlation.x", -1)]
+)
+def test_intervals_end_where_values_do(tmp_path: Path, metric: str, least: float) -> None:
+    wide = dict.fromkeys("ab", (0.0, -9.0, 9.0))
+    [mean] = over(tmp_path, {0: wide}, metric)
+    assert (mean["low"], mean["high"]) == (least, 1)
+
+
+def test_the_interval_holds_for_other_problems_and_seeds() -> None:
+    """A model of what happens: seeds differ, and all seeds share the luck of their problems."""
+    generator = np.random.default_rng(0)
+    width, runs = NORMAL * 0.02, 400
+    luck = generator.normal(0, 0.02, (runs, 1, 2))
+    values = generator.normal(0.6, 0.05, (runs, 5, 1)) + luck
+    rows = [
+        row
+        for seed in range(5)
+        for place, benchmark in enumerate("ab")
+        for row in estimates(
+            {str(run): (v, v - width, v + width) for run, v in enumerate(values[:, seed, place])},
+            seed=seed,
+            benchmark=benchmark,
+        )
+    ]
+    results = Results(estimates_frame(rows), estimates_frame([], "compare"))
+    means = over_benchmarks(results, ["a", "b"], "greedy")
+    assert len(means) == runs
+    assert 0.88 < ((means["low"] < 0.6) & (means["high"] > 0.6)).mean() < 0.97
+    assert (abs(means["value"] - 0.6) < width / np.sqrt(2)).mean() < 0.85
