@@ -126,11 +126,11 @@ class TokenValues:
             name: np.zeros(num_tokens.sum(), np.float32) for name in names
         }
 
-    def place(self, row: int) -> slice:
+    def span(self, row: int) -> slice:
         """Where the tokens of a completion are."""
         return slice(self._ends[row] - self.num_tokens[row], self._ends[row])
 
-    def places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    def token_indices(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """The indices of all tokens of these completions, in their order."""
         spans = zip(self._ends[rows], self.num_tokens[rows], strict=True)
         return np.concatenate([np.arange(end - length, end) for end, length in spans])
@@ -138,7 +138,7 @@ class TokenValues:
     def scores(self, encoded: Sequence[Encoded]) -> Scores:
         """The scores of the completions, once all are scored."""
         rows = {
-            name: [array[self.place(row)] for row in range(len(self.num_tokens))]
+            name: [array[self.span(row)] for row in range(len(self.num_tokens))]
             for name, array in self.arrays.items()
         }
         return Scores(
@@ -255,7 +255,7 @@ class RewardModel:
             for row, index in enumerate(indices):
                 span = slice(encoded[index].start, len(encoded[index].input_ids))
                 for name, array in values.arrays.items():
-                    array[values.place(index)] = found[name][row, span]
+                    array[values.span(index)] = found[name][row, span]
             yield indices
 
     def batches(

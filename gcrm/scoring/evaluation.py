@@ -70,7 +70,7 @@ def evaluate(options: EvaluateOptions) -> None:
     """
     tables = [*(_pairs(options) if options.dataset else _solutions(options))]
     for table in tables:
-        _check_place(options, scores_path(options, table))
+        _check_folder(options, scores_path(options, table))
     with Scorer(options) as scorer:
         for table in tables:
             rows, encoded = encode(table, scorer.reward_model.encoder)
@@ -183,7 +183,7 @@ def scores_path(options: EvaluateOptions, table: Unscored) -> Path:
     return options.save_dir / model / table.name / table.split / "scores.parquet"
 
 
-def _check_place(options: EvaluateOptions, path: Path) -> None:
+def _check_folder(options: EvaluateOptions, path: Path) -> None:
     """Refuse to replace the scores of another model: many models are called seed0.
 
     Raises:

@@ -91,7 +91,7 @@ class Unfinished:
         discard(parts_of(self._result), self._result)
 
 
-class ScoredParts:
+class PartialScores:
     """The values of scored completions, written part by part.
 
     Args:
@@ -108,13 +108,13 @@ class ScoredParts:
         for arrays in self._files.read("[0-9]*"):
             try:
                 rows = arrays["rows"]
-                places = self._values.places(rows)
+                indices = self._values.token_indices(rows)
                 found = {name: arrays[name] for name in self._values.arrays}
             except (KeyError, IndexError):  # not a part of this table
                 continue
-            if all(len(values) == len(places) for values in found.values()):
+            if all(len(values) == len(indices) for values in found.values()):
                 for name, values in found.items():
-                    self._values.arrays[name][places] = values
+                    self._values.arrays[name][indices] = values
                 done[rows] = True
         return done
 
@@ -132,7 +132,7 @@ class ScoredParts:
         """
         if self._pending:
             rows = np.array(self._pending, np.int64)
-            places = self._values.places(rows)
-            parts = {name: values[places] for name, values in self._values.arrays.items()}
-            self._files.write(str(rows[0]), {"rows": rows, **parts})
+            indices = self._values.token_indices(rows)
+            scores = {name: values[indices] for name, values in self._values.arrays.items()}
+            self._files.write(str(rows[0]), {"rows": rows, **scores})
         self._pending = []

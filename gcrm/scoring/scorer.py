@@ -13,7 +13,7 @@ from gcrm.config.evaluate import EvaluateOptions
 from gcrm.lineage.provenance import FILE, read_provenance, sha256
 from gcrm.modeling.reward_model import RewardModel, Scores
 from gcrm.modeling.tokenization import Encoded
-from gcrm.scoring.resume import ScoredParts, Unfinished
+from gcrm.scoring.resume import PartialScores, Unfinished
 from gcrm.utils.disk import check_writable
 from gcrm.utils.distributed import join
 from gcrm.utils.errors import UserError
@@ -47,7 +47,7 @@ class Scorer(AbstractContextManager["Scorer"]):
         self._name = short_name(options.reward_model_path)
         self._claims = ExitStack()
         self._begun: list[Unfinished] = []
-        self._parts: ScoredParts | None = None  # of the last table
+        self._partial: PartialScores | None = None  # of the last table
 
     def score(self, encoded: Sequence[Encoded], what: str, path: Path) -> Scores:
         """Score completions; every process is given the same and returns all scores.
@@ -60,14 +60,14 @@ class Scorer(AbstractContextManager["Scorer"]):
         """
         check_writable(path.parent)
         self._claims.enter_context(claim(path))
-        if self._parts is not None:
-            self._parts.save()
+        if self._partial is not None:
+            self._partial.save()
         values = self.reward_model.no_values(encoded)
         self._begun.append(self._unfinished(encoded, path))
-        self._parts = ScoredParts(self._begun[-1], values)
+        self._partial = PartialScores(self._begun[-1], values)
         done = torch.zeros(len(encoded), dtype=torch.int32)
         if self.processes.first:  # the other processes get its values below, in the sum
-            done += torch.from_numpy(self._parts.restore())
+            done += torch.from_numpy(self._partial.restore())
         self.processes.add_up(done)
         if number := int(done.sum()):
             say(f"evaluate {what}: resuming: {number} of {len(encoded)} completions are scored")
@@ -77,7 +77,7 @@ class Scorer(AbstractContextManager["Scorer"]):
         shared = self.processes.share(batches)
         scored = self.reward_model.score_batches(encoded, shared, values)
         for turn, indices in enumerate(scored):
-            self._parts.add(indices)
+            self._partial.add(indices)
             progress.advance(sum(map(len, self.processes.turn(batches, turn))))
         for flat in values.arrays.values():
             self.processes.add_up(torch.from_numpy(flat))  # 0 where another process has scored

@@ -19,7 +19,7 @@ from gcrm.lineage import resume as resumption
 from gcrm.modeling.reward_model import RewardModel, TokenValues
 from gcrm.represent import run as run_represent
 from gcrm.scoring import resume
-from gcrm.scoring.resume import ScoredParts, Unfinished
+from gcrm.scoring.resume import PartialScores, Unfinished
 from gcrm.utils.locks import claim
 from helpers.completions import write_completions
 from helpers.dialogues import write_dialogues
@@ -57,7 +57,7 @@ def test_what_is_saved_comes_back_in_its_place(
     tokens, order, sizes = drawn
     home = tmp_path_factory.mktemp("parts")
     values = values_of(tokens, fill=True)
-    first = ScoredParts(files(home), values)
+    first = PartialScores(files(home), values)
     assert not first.restore().any()
     saved: list[int] = []
     for size in sizes:
@@ -66,7 +66,7 @@ def test_what_is_saved_comes_back_in_its_place(
         first.save()
         saved += rows
     again = values_of(tokens)
-    done = ScoredParts(files(home), again).restore()
+    done = PartialScores(files(home), again).restore()
     assert set(np.flatnonzero(done)) == set(saved)
     for name, array in values.arrays.items():
         scored = np.where(np.repeat(done, tokens), array, 0)
@@ -79,13 +79,13 @@ def test_a_part_is_written_when_its_time_has_come(
     now = [1000.0]
     monkeypatch.setattr(resume.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(resume, "SECONDS", 20.0)
-    some = ScoredParts(files(tmp_path), values_of([1] * 9))
+    some = PartialScores(files(tmp_path), values_of([1] * 9))
     for row in range(8):
         now[0] += 5.0
         some.add([row])
     written = sorted(file.name for file in tmp_path.rglob("*.npz"))
     assert written == ["0.npz", "4.npz"]
-    assert ScoredParts(files(tmp_path), values_of([1] * 9)).restore().sum() == 8
+    assert PartialScores(files(tmp_path), values_of([1] * 9)).restore().sum() == 8
 
 
 ONE = np.array([1])
@@ -109,7 +109,7 @@ def test_what_is_no_part_is_left_out(tmp_path: Path, content: bytes | dict[str, 
     else:
         unfinished.write("0", content)
     values = values_of([1, 1, 1])
-    assert not ScoredParts(unfinished, values).restore().any()
+    assert not PartialScores(unfinished, values).restore().any()
     assert not any(array.any() for array in values.arrays.values())
 
 
