@@ -19,6 +19,9 @@ PAIRS = {
     "pairwise_accuracy.length": "shorter",
     "pairwise_accuracy.longer": "longer",
     "margin": "margin [95 %]",
+    "num_ties": "ties",
+    "num_truncated": "cut off",
+    "num_left_out": "left out",
 }
 CURVES = {
     "partial_auroc": "AUROC of {} of the tokens so far",
@@ -48,16 +51,6 @@ def describe(model: str, metrics: pd.DataFrame) -> str:
     if len(pairs):
         title = "% of pairs with the chosen side above"
         parts += [f"{model}: {title}", _table(pairs, PAIRS)]
-        for benchmark, found in pairs.groupby("benchmark", sort=False):
-            ties, cut, left_out = (
-                int(found.set_index("metric")["value"][f"num_{name}"])
-                for name in ("ties", "truncated", "left_out")
-            )
-            if ties or cut or left_out:
-                parts.append(
-                    f"{benchmark}: {ties} pairs with equal rewards, {cut} with a side cut off, "
-                    f"{left_out} left out (prompt too long)"
-                )
     parts += _curves(metrics)
     for benchmark, found in metrics[metrics["split"] == "all"].groupby("benchmark", sort=False):
         parts += ["", f"{benchmark}: votes over samples, % of problems right", _votes(found)]

@@ -149,7 +149,7 @@ def _matched(
     Raises:
         UserError: models have scored different completions.
     """
-    first: dict[str, Completions] = {}
+    first: list[Completions] = []
     shared: SharedPairs | None = None
     splits: list[Split] = []
     for model, sources in models.items():
@@ -157,27 +157,18 @@ def _matched(
         found = [table.split for table in tables]
         splits = splits or found
         if found != splits:
-            raise UserError(
-                f"{names[0]}: split {found[0]}, where the other models have {splits[0]}"
-            )
+            raise UserError(f"{names[0]}: splits {found}, where the other models have {splits}")
         if found == ["pairs"]:
             if shared is None:
-                named = {_name(other, files[0]): files for other, files in models.items()}
+                every = {_name(other, files[0]): files for other, files in models.items()}
                 shared = SharedPairs(
-                    (n, read_tables(files, TEXTS)[0]) for n, files in named.items()
+                    (n, read_tables(files, TEXTS)[0]) for n, files in every.items()
                 )
             yield model, [shared.in_order(tables[0])]
-            continue
-        for split, table, name in zip(found, tables, names, strict=True):
-            if split not in first:
-                first[split] = Completions(table, name)
-        yield (
-            model,
-            [
-                first[table.split].in_order(table, name)
-                for table, name in zip(tables, names, strict=True)
-            ],
-        )
+        else:
+            own = list(zip(tables, names, strict=True))
+            first = first or [Completions(table, name) for table, name in own]
+            yield model, [one.in_order(*table) for one, table in zip(first, own, strict=True)]
 
 
 def _name(model: Model, source: Source) -> str:

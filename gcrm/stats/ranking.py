@@ -5,7 +5,7 @@ shorter (`_minus_length`) or longer (`_minus_longer`) better. Partial scores, th
 far, are compared with the length of the whole completion, which is known at its end only.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from gcrm.stats.bootstrap import (
 from gcrm.stats.registry import NO_PERCENTILES, NO_Q_VALUES, Estimate, Scored, metric
 
 Score = tuple[str, float | None]
-"""name of a score, and the share of the tokens after which it is taken (None: all)"""
+"""metric of a score, and the share of the tokens after which it is taken (None: all)"""
 LENGTHS = ("length", "longer")
 
 
@@ -72,17 +72,17 @@ def _compared(kind: str) -> tuple[str, ...]:
 def aurocs(scored: Scored) -> Iterator[Estimate]:
     """Chance that a correct solution scores above an incorrect one, ties at a half."""
     labels, n = scored.table.label, len(scored.table)
-    scores, lacking = _scores(scored), _lacking(scored, "auroc")
+    scores, reasons = _scores(scored, "auroc")
     if labels.all() or not labels.any():
         kind = "correct" if labels.all() else "incorrect"
         reason = f"all {n} solutions are {kind}: AUROC needs both"
-        lacking |= {_name("auroc", score): reason for score in scores}
+        reasons |= {name: reason for name, _ in scores}
     else:
         columns = np.stack(list(scores.values()))
         values = np.array([auroc(column, labels) for column in columns], np.float64)
         replicates = auroc_replicates(columns, labels, scored.bootstrap)
-        yield from _estimates("auroc", scores, values, replicates, n)
-    yield from _without(scored, lacking)
+        yield from _with_baselines("auroc", scores, values, replicates, n)
+    yield from _without(scored, reasons)
 
 
 @metric("pairs", "all", compared=_compared("pairwise_accuracy"))
@@ -92,25 +92,20 @@ def pairwise_accuracy(scored: Scored) -> Iterator[Estimate]:
     Of a preference pair it is 1 where the chosen side scores higher, 0.5 where both are equal;
     of sampled solutions, the share of (correct, incorrect) couples of a problem in that order.
     """
-    table, kind = scored.table, "pairwise_accuracy"
-    scores, lacking = _scores(scored), _lacking(scored, kind)
-    scores["longer", None] = table.num_tokens.astype(np.float64)
-    if table.q_values is None:
-        lacking[f"{kind}.q_value"] = NO_Q_VALUES
-    else:
-        scores["q_value", None] = table.q_values.at_percentile(1.0)
+    table = scored.table
+    scores, reasons = _scores(scored, "pairwise_accuracy")
     _, first, group = np.unique(table.group, return_index=True, return_inverse=True)
-    within = [within_group_auroc(score, table.label, group) for score in scores.values()]
+    within = np.stack([within_group_auroc(x, table.label, group) for x in scores.values()])
     both = np.isfinite(within[0])
     if both.any():
-        accuracy = np.stack(within)[:, both]
-        problem = scored.bootstrap.problem[first[both]]
+        accuracy, problem = within[:, both], scored.bootstrap.problem[first[both]]
+        values = accuracy.mean(axis=1)
         replicates = group_mean_replicates(accuracy, problem, scored.bootstrap)
-        yield from _estimates(kind, scores, accuracy.mean(axis=1), replicates, accuracy.shape[1])
+        yield from _with_baselines("pairwise_accuracy", scores, values, replicates, both.sum())
     else:
         reason = "no problem has both correct and incorrect solutions"
-        lacking |= {_name(kind, score): reason for score in scores}
-    yield from _without(scored, lacking)
+        reasons |= {name: reason for name, _ in scores}
+    yield from _without(scored, reasons)
 
 
 @metric("pairs")
@@ -158,49 +153,36 @@ def group_mean_replicates(values: Floats, problem: Ints, bootstrap: Bootstrap) -
         return np.asarray(sums[:-1] / sums[-1])
 
 
-def _scores(scored: Scored) -> dict[Score, NDArray[Any]]:
-    """Rewards and lengths; and, but for sampled solutions, scores of the tokens so far."""
-    table = scored.table
-    scores: dict[Score, NDArray[Any]] = {
-        ("reward", None): table.reward,
-        ("length", None): -table.num_tokens.astype(np.float64),
-    }
-    if table.split != "all":
-        for name, column in (("reward", table.partial_rewards), ("q_value", table.q_values)):
-            if column is not None:
-                percentiles = scored.settings.percentiles
-                scores |= {(name, p): column.at_percentile(p) for p in percentiles}
-    return scores
-
-
-def _lacking(scored: Scored, kind: str) -> dict[str, str]:
-    """Why curves of a kind are not there, by metric."""
+def _scores(scored: Scored, kind: str) -> tuple[dict[Score, NDArray[Any]], dict[str, str]]:
+    """The scores that are ranked, and reasons for those that are not there, by metric."""
     table, percentiles = scored.table, scored.settings.percentiles
+    num_tokens = table.num_tokens.astype(np.float64)
+    scores: dict[Score, NDArray[Any]] = {
+        (f"{kind}.reward", None): table.reward,
+        (f"{kind}.length", None): -num_tokens,
+    }
+    reasons: dict[str, str] = {}
+    if kind == "pairwise_accuracy":
+        scores[f"{kind}.longer", None] = num_tokens
+        if table.q_values is None:
+            reasons[f"{kind}.q_value"] = NO_Q_VALUES
+        else:
+            scores[f"{kind}.q_value", None] = table.q_values.at_percentile(1.0)
     if table.split == "all":
-        return {}
-    lacking = (
-        {}
-        if percentiles
-        else dict.fromkeys((f"partial_{kind}.reward", f"partial_{kind}.q_value"), NO_PERCENTILES)
-    )
-    if table.partial_rewards is None:
-        lacking[f"partial_{kind}.reward"] = "there are no partial rewards"
-    if table.q_values is None:
-        lacking[f"partial_{kind}.q_value"] = NO_Q_VALUES
-    return lacking
+        return scores, reasons
+    for name, column, reason in (
+        (f"partial_{kind}.reward", table.partial_rewards, "there are no partial rewards"),
+        (f"partial_{kind}.q_value", table.q_values, NO_Q_VALUES),
+    ):
+        if column is None or not percentiles:
+            reasons[name] = reason if column is None else NO_PERCENTILES
+        else:
+            scores |= {(name, p): column.at_percentile(p) for p in percentiles}
+    return scores, reasons
 
 
-def _name(kind: str, score: Score) -> str:
-    name, at = score
-    return f"{kind}.{name}" if at is None else f"partial_{kind}.{name}"
-
-
-def _estimates(
-    kind: str,
-    scores: Mapping[Score, Any],
-    values: Floats,
-    replicates: Floats,
-    n: int,
+def _with_baselines(
+    kind: str, scores: Iterable[Score], values: Floats, replicates: Floats, n: int
 ) -> Iterator[Estimate]:
     """Estimates of scores, and of their differences from the length.
 
@@ -208,24 +190,21 @@ def _estimates(
         values, replicates: of each score, shapes (m,) and (m, R).
     """
     found = dict(zip(scores, zip(values.tolist(), replicates, strict=True), strict=True))
-    length, of_length = found["length", None]
-    baselines = (("length", length, of_length), ("longer", 1 - length, 1 - of_length))
+    length, of_length = found[f"{kind}.length", None]
     for (name, at), (value, resampled) in found.items():
-        full_name, own = _name(kind, (name, at)), name not in LENGTHS
-        yield Estimate(full_name, value, resampled, n, at)
-        if own:
-            for baseline, base, of_base in baselines:
-                yield Estimate(
-                    f"{full_name}_minus_{baseline}", value - base, resampled - of_base, n, at
-                )
+        yield Estimate(name, value, resampled, int(n), at)
+        if not name.endswith(LENGTHS):
+            shorter, longer = resampled - of_length, resampled - (1 - of_length)
+            yield Estimate(f"{name}_minus_length", value - length, shorter, int(n), at)
+            yield Estimate(f"{name}_minus_longer", value - (1 - length), longer, int(n), at)
 
 
-def _without(scored: Scored, lacking: Mapping[str, str]) -> Iterator[Estimate]:
-    """Rows without a number, for reasons by metric."""
-    for full_name, reason in lacking.items():
-        kind, _, name = full_name.rpartition(".")
-        minus = [f"{name}_minus_{length}" for length in LENGTHS if name not in LENGTHS]
-        yield from scored.missing(kind, [name, *minus], reason)
+def _without(scored: Scored, reasons: Mapping[str, str]) -> Iterator[Estimate]:
+    """Rows without a number, for scores and their differences from the length."""
+    for name, reason in reasons.items():
+        kind, _, score = name.rpartition(".")
+        minus = () if score in LENGTHS else (f"{score}_minus_{length}" for length in LENGTHS)
+        yield from scored.missing(kind, [score, *minus], reason)
 
 
 # --- correlation ---

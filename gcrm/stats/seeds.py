@@ -123,12 +123,3 @@ def two_sided_p(replicates: Floats) -> float | None:
         return None
     rarer = min(int((valid <= ZERO).sum()), int((valid >= -ZERO).sum()))
     return min(1.0, 2 * (1 + rarer) / (1 + len(valid)))
-
-
-def seeds_note(count: int) -> str | None:
-    """What to say of an interval over so few seeds; None where they are enough."""
-    if count >= ENOUGH:
-        return None
-    if count == 1:
-        return "one seed: the interval is over problems, and says nothing of other seeds"
-    return f"{count} seeds: fewer than five say little about other seeds"

@@ -109,8 +109,9 @@ def test_pairs_are_printed_too(tmp_path: Path, capsys: pytest.CaptureFixture[str
     words = ["--model_name", "m", "--eval_results_dir", tmp_path / "eval", "--benchmarks", "hh"]
     assert metrics(*words) == 0
     printed = capsys.readouterr().out
-    assert "hh     2  75.0 [50.0, 100.0]" in printed
-    assert "hh: 1 pairs with equal rewards, 0 with a side cut off, 5 left out" in printed
+    # pairs, accuracy, Q-value, shorter, longer, margin, ties, cut off, left out
+    assert re.search(r"hh +2 +75.0 \[50.0, 100.0\] +- +25.0 +75.0 .*\] +1 +0 +5\n", printed)
+    assert max(map(len, printed.splitlines())) <= 110
 
 
 def test_one_class_prints_the_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

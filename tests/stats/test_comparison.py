@@ -240,7 +240,9 @@ def test_models_with_other_rows_or_splits_are_refused() -> None:
     fewer = scores(1).take(np.arange(29))
     with pytest.raises(UserError, match="b, seed 0: scores other completions than a, seed 0: 1 of"):
         compare({("a", 0): [scores(1)], ("b", 0): [fewer]}, FAST)
-    with pytest.raises(UserError, match="b, seed 0: split pairs, where the other models have gree"):
+    with pytest.raises(
+        UserError, match=r"b, seed 0: splits \['pairs'\], where the other models have"
+    ):
         compare({("a", 0): [scores(1)], ("b", 0): [pairs("b", 0)]}, FAST)
 
 

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from gcrm.stats.bootstrap import interval
 from gcrm.stats.registry import Estimate
-from gcrm.stats.seeds import difference, over_seeds, seed_weights, seeds_note, two_sided_p
+from gcrm.stats.seeds import difference, over_seeds, seed_weights, two_sided_p
 
 R = 4_000
 
@@ -116,9 +116,3 @@ def test_p_is_where_the_interval_would_reach_zero(replicates: np.ndarray) -> Non
 def test_resamples_of_one_class_do_not_count_in_p() -> None:
     assert two_sided_p(np.array([np.nan, 1.0, 1.0, 1.0])) == 2 * 1 / 4
     assert two_sided_p(np.array([np.nan])) is None
-
-
-def test_few_seeds_are_said_to_be_few() -> None:
-    assert "one seed" in (seeds_note(1) or "")
-    assert "fewer than five" in (seeds_note(4) or "")
-    assert seeds_note(5) is None
