@@ -50,32 +50,47 @@ def generate(
     encoded = {prompt: encoder.prompt_ids(prompt) for prompt in dict.fromkeys(prompts)}
     _check(model, encoded.values(), max_new_tokens)
     ends = _end_ids(model, tokenizer)
-    pad = ends[0]  # masked; it has an embedding, which a tokenizer's own pad may lack
-    order = sorted(range(len(prompts)), key=lambda i: len(encoded[prompts[i]]))
     sampling: dict[str, Any]
     if temperature is None:
         sampling = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
     else:
         sampling = {"do_sample": True, "temperature": temperature, "top_p": 1.0, "top_k": 0}
-    decode: Any = model.generate  # its declared type fits no declared model
+    order = sorted(range(len(prompts)), key=lambda i: len(encoded[prompts[i]]))
     solutions: dict[int, Generated] = {}
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
-        ids, mask = _left_padded([encoded[prompts[i]] for i in batch], pad)
-        written = decode(
-            input_ids=ids.to(model.device),
-            attention_mask=mask.to(model.device),
-            max_new_tokens=max_new_tokens,
-            eos_token_id=ends,
-            pad_token_id=pad,
-            **sampling,
-        )
-        for i, row in zip(batch, written[:, ids.shape[1] :].tolist(), strict=True):
-            length = next((n for n, token in enumerate(row) if token in ends), None)
-            text = tokenizer.decode(row[:length], skip_special_tokens=True)
+        rows = [encoded[prompts[i]] for i in batch]
+        for i, ids in zip(batch, _decode(model, rows, ends, max_new_tokens, sampling), strict=True):
+            length = next((n for n, token in enumerate(ids) if token in ends), None)
+            text = tokenizer.decode(ids[:length], skip_special_tokens=True)
             solutions[i] = Generated(str(text), finished=length is not None)
         advance(1)
     return [solutions[i] for i in range(len(prompts))]
+
+
+def _decode(
+    model: PreTrainedModel,
+    prompts: Sequence[list[int]],
+    ends: list[int],
+    max_new_tokens: int,
+    sampling: dict[str, Any],
+) -> list[list[int]]:
+    """The token ids that the model writes after each prompt of a batch."""
+    pad = ends[0]  # masked; it has an embedding, which a tokenizer's own pad may lack
+    missing = [max(map(len, prompts)) - len(row) for row in prompts]
+    ids = [[pad] * count + row for count, row in zip(missing, prompts, strict=True)]
+    mask = [[0] * count + [1] * len(row) for count, row in zip(missing, prompts, strict=True)]
+    generate: Any = model.generate  # its declared type fits no declared model
+    written = generate(
+        input_ids=torch.tensor(ids, device=model.device),
+        attention_mask=torch.tensor(mask, device=model.device),
+        max_new_tokens=max_new_tokens,
+        eos_token_id=ends,
+        pad_token_id=pad,
+        **sampling,
+    )
+    continued: list[list[int]] = written[:, len(ids[0]) :].tolist()
+    return continued
 
 
 def _check(model: PreTrainedModel, prompts: Collection[list[int]], max_new_tokens: int) -> None:
@@ -104,11 +119,3 @@ def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list
     if ids is None:
         ids = tokenizer.eos_token_id
     return list(ids) if isinstance(ids, list | tuple) else [ids]
-
-
-def _left_padded(rows: Sequence[list[int]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and mask, (rows, longest)."""
-    missing = [max(map(len, rows)) - len(row) for row in rows]
-    ids = [[pad] * count + row for count, row in zip(missing, rows, strict=True)]
-    mask = [[0] * count + [1] * len(row) for count, row in zip(missing, rows, strict=True)]
-    return torch.tensor(ids), torch.tensor(mask)

@@ -118,25 +118,7 @@ def pretrain(
     with tempfile.TemporaryDirectory() as scratch:
         trainer = Trainer(
             model=model,
-            args=TrainingArguments(
-                output_dir=scratch,
-                max_steps=settings.steps,
-                per_device_train_batch_size=settings.batch_size,
-                train_sampling_strategy="sequential",  # `_order` has mixed them
-                learning_rate=settings.learning_rate,
-                lr_scheduler_type="cosine",
-                warmup_steps=min(50, settings.steps // 10),
-                adam_beta2=0.98,
-                weight_decay=0.01,
-                max_grad_norm=1.0,
-                logging_steps=min(50, settings.steps),
-                save_strategy="no",
-                report_to="none",
-                disable_tqdm=True,
-                dataloader_pin_memory=False,
-                remove_unused_columns=False,
-                seed=seed,
-            ),
+            args=_arguments(settings, seed, scratch),
             train_dataset=rows,
             data_collator=DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=IGNORED),
             callbacks=[progress],
@@ -144,6 +126,28 @@ def pretrain(
         trainer.remove_callback(PrinterCallback)
         result = trainer.train()
     return {"train_loss": result.training_loss, "loss": progress.loss, "too_long": too_long}
+
+
+def _arguments(settings: PretrainSettings, seed: int, scratch: str) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=scratch,
+        max_steps=settings.steps,
+        per_device_train_batch_size=settings.batch_size,
+        train_sampling_strategy="sequential",  # `_order` has mixed them
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=min(50, settings.steps // 10),
+        adam_beta2=0.98,
+        weight_decay=0.01,
+        max_grad_norm=1.0,
+        logging_steps=min(50, settings.steps),
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+        remove_unused_columns=False,
+        seed=seed,
+    )
 
 
 def _encode(

@@ -178,7 +178,7 @@ def test_a_run_fetches_first_and_knows_what_it_needs(site: Site, tmp_path: Path)
     assert "HTTP 404 Not Found" in failed.stdout + failed.stderr
     done = snakemake(project, "--cores", "1", *args, no_proxy="127.0.0.1")
     assert done.returncode == 0, done.stderr
-    assert "cost: not known, for the size of owner/model is not" in done.stderr
+    assert "cost: unknown, because the size of owner/model is" in done.stderr
     assert len(read_jsonl(project / "results/web/preferences/authors.jsonl")) == 21
     assert not (project / "results/web/preferences/rebuilt.jsonl").exists()
 
