@@ -16,6 +16,7 @@ _API = {
     "compare": "gcrm.stats.comparison.compare",
     "compute_metrics": "gcrm.stats.compute.compute_metrics",
     "contrastive_loss": "gcrm.training.contrastive.contrastive_loss",
+    "goal_state": "gcrm.scoring.goal_state.goal_state",
     "load_preferences": "gcrm.data.preferences.load_preferences",
     "read_scores": "gcrm.data.scores.read_scores",
 }

@@ -171,7 +171,7 @@ class TrainSettings(Settings):
         for name in SET_BY_PARITY:
             if getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(
-                    f"parity: official takes no {name}, which the authors' code has not; "
+                    f"parity: official takes no {name}, which the authors' code does not have; "
                     "remove one of them"
                 )
         if self.contrastive_strategy == "cosine_single":

@@ -1,16 +1,17 @@
 """The goal state: the mean state in which good completions end (section 3 of the paper)."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gcrm.config.represent import RepresentOptions
 from gcrm.data.attributes import Selection, select
-from gcrm.data.preferences import Preference
+from gcrm.data.preferences import Preference, Prompt
 from gcrm.lineage.provenance import write_provenance
 from gcrm.modeling.reward_model import RewardModel
 from gcrm.modeling.tokenization import Encoded
@@ -163,6 +164,30 @@ def state_of(hidden: Tensor, one: Encoded, goal_token: str) -> Tensor:
         digest = hashlib.sha256(str(one.input_ids).encode()).digest()
         last -= int.from_bytes(digest[:8]) % one.num_tokens
     return hidden[last].double()
+
+
+def goal_state(
+    reward_model: RewardModel, completions: Iterable[tuple[Prompt, str]]
+) -> NDArray[np.float32]:
+    """The mean state at the last token of (prompt, completion) pairs, (hidden_size,).
+
+    `RewardModel.from_pretrained` takes it as `goal_state`. Completions that are too long are left
+    out.
+
+    Raises:
+        UserError: no completion fits into the reward model's max_len.
+    """
+    encoder = reward_model.encoder
+    encoded = [one for one in encoder.encode_for_goal_state(completions) if one is not None]
+    if not encoded:
+        raise UserError(f"no completion fits into {encoder.max_len} tokens")
+    work = reward_model.forward(encoded, reward_model.batches(encoded))
+    total = torch.zeros(reward_model.model.config.get_text_config().hidden_size).double()
+    for indices, hidden, _ in work:
+        for row, index in enumerate(indices):
+            total += state_of(hidden[row], encoded[index], "last").cpu()
+    mean: NDArray[np.float32] = (total / len(encoded)).float().numpy()
+    return mean
 
 
 def _check_counts(

@@ -27,20 +27,13 @@ def training_arguments(
         UserError: batches and processes do not go together.
     """
     processes = _processes()
-    accumulate, rest = divmod(options.train_batch_size, options.micro_train_batch_size * processes)
-    if rest:
-        raise UserError(
-            f"train_batch_size ({options.train_batch_size}) must be a multiple of "
-            f"micro_train_batch_size ({options.micro_train_batch_size}) times the number of "
-            f"processes ({processes})"
-        )
     on_cpu = hardware.device == "cpu"
     arguments = TrainingArguments(
         output_dir=str(_checkpoint_folder(options, zero, on_cpu)),
         run_name=short_name(options.save_path),
         per_device_train_batch_size=options.micro_train_batch_size,
         per_device_eval_batch_size=options.micro_train_batch_size,
-        gradient_accumulation_steps=accumulate,
+        gradient_accumulation_steps=_micro_batches(options, processes),
         num_train_epochs=options.max_epochs,
         learning_rate=options.learning_rate,
         lr_scheduler_type="cosine",
@@ -62,7 +55,6 @@ def training_arguments(
         eval_steps=max(options.eval_steps, 1),
         report_to=[],  # see callbacks.TrainingCurve
         seed=options.seed,
-        remove_unused_columns=False,
         ddp_find_unused_parameters=False,
         disable_tqdm=True,
         log_level="error",
@@ -70,6 +62,18 @@ def training_arguments(
     # One process uses one device; torchrun starts a process for each GPU.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments
+
+
+def _micro_batches(options: TrainOptions, processes: int) -> int:
+    """Micro-batches of each process in an optimiser step."""
+    number, rest = divmod(options.train_batch_size, options.micro_train_batch_size * processes)
+    if rest:
+        raise UserError(
+            f"train_batch_size ({options.train_batch_size}) must be a multiple of "
+            f"micro_train_batch_size ({options.micro_train_batch_size}) times the number of "
+            f"processes ({processes})"
+        )
+    return number
 
 
 def _processes() -> int:

@@ -66,7 +66,7 @@ def train_reward_model(options: TrainOptions) -> None:
 
     check_writable(options.save_path)
     trainer = RewardTrainer(
-        model, tokenizer, encoded, options, encode_pairs(heldout, encoder), args=arguments
+        model, tokenizer, encoded, options, arguments, encode_pairs(heldout, encoder)
     )
     checkpoints = Path(str(arguments.output_dir))
     curve = TrainingCurve(options, training=checkpoints.name)

@@ -16,6 +16,7 @@ from transformers import (
     PreTrainedTokenizerBase,
     PrinterCallback,
     Trainer,
+    TrainingArguments,
 )
 
 from gcrm.config.train import TrainSettings
@@ -136,12 +137,18 @@ class WholeSteps(SortedWithinSteps):
 class RewardTrainer(Trainer):
     """Trains a reward model on pairs; everything but the loss and the order is the library's.
 
+        pairs = load_preferences(["pairs.jsonl"])
+        model, tokenizer = new_reward_model("base", "sdpa", seed=0)
+        settings = TrainSettings(reward_model_strategy="contrastive", train_batch_size=8)
+        encoded = encode_pairs(pairs, Encoder(tokenizer, max_len=2048))
+        RewardTrainer(model, tokenizer, encoded, settings, TrainingArguments(...)).train()
+
     Args:
         model, tokenizer: see `gcrm.modeling.loading.new_reward_model`.
         pairs: see `encode_pairs`.
-        settings: the objective and the batch sizes.
+        settings: the objective and the batch sizes, which are those of `args`, too.
         heldout: pairs for the Trainer's evaluation.
-        options: of `transformers.Trainer`, such as `args`.
+        options: more options of `transformers.Trainer`.
     """
 
     def __init__(
@@ -150,14 +157,17 @@ class RewardTrainer(Trainer):
         tokenizer: PreTrainedTokenizerBase,
         pairs: Sequence[EncodedPair],
         settings: TrainSettings,
+        args: TrainingArguments,
         heldout: Sequence[EncodedPair] = (),
         **options: Any,
     ):
         official = settings.parity == "official"  # the authors pad on the left, and with EOS
         pad_id: Any = tokenizer.eos_token_id if official else tokenizer.pad_token_id
         shortest = min(pairs, key=lambda pair: pair.length)
+        args.remove_unused_columns = False  # or the Trainer drops what it does not know
         super().__init__(
             model,
+            args,
             train_dataset=[*pairs, replace(shortest, counts=False)],
             eval_dataset=list(heldout) or None,
             data_collator=partial(collate, pad_id=pad_id, side="left" if official else "right"),
@@ -197,16 +207,8 @@ class RewardTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """This batch's share of the mean loss over the pairs of the optimiser step."""
-        rewards, chosen, rejected = self.forward(model, inputs)
-        pairs = len(inputs["labels"])
-        hidden = self.watch.hidden
-        terms = self.objective(
-            rewards=(rewards[:pairs], rewards[pairs:]),
-            hidden=(hidden[:pairs], hidden[pairs:]),
-            spans=(chosen, rejected),
-            margin=inputs["margin"],
-            rng=self._step_rng(),
-        )
+        rewards, hidden, spans = self.forward(model, inputs)
+        terms = self.objective(rewards, hidden, spans, inputs["margin"], self._step_rng())
         counted = inputs["labels"] > 0
         for name, values in terms.logged.items():
             new = torch.stack([values.detach().where(counted, 0).sum(), counted.sum().float()])
@@ -228,13 +230,15 @@ class RewardTrainer(Trainer):
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad():
             rewards, _, _ = self.forward(model, inputs)
-        pairs = len(inputs["labels"])
-        difference = rewards[:pairs] - rewards[pairs:]
+        difference = rewards[0] - rewards[1]
         loss = self.objective.preference(difference - inputs["margin"]).mean()
         return loss, difference, inputs["labels"]
 
-    def forward(self, model: Any, inputs: Batch) -> tuple[Tensor, Spans, Spans]:
-        """Final rewards (2 * pairs,), and the spans of the chosen and rejected completions."""
+    def forward(
+        self, model: Any, inputs: Batch
+    ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], tuple[Spans, Spans]]:
+        """Of the chosen and of the rejected sides: final rewards (pairs,), last hidden states
+        (pairs, longest, hidden_size), and where the completions lie."""
         watch = self.watch
         model(
             input_ids=inputs["input_ids"],
@@ -242,8 +246,12 @@ class RewardTrainer(Trainer):
             use_cache=False,
         )
         pairs, start, end = len(inputs["labels"]), inputs["start"], inputs["end"]
-        rewards = watch.rewards.gather(1, end[:, None] - 1).squeeze(1)
-        return rewards, Spans(start[:pairs], end[:pairs]), Spans(start[pairs:], end[pairs:])
+        rewards, hidden = watch.rewards.gather(1, end[:, None] - 1).squeeze(1), watch.hidden
+        return (
+            (rewards[:pairs], rewards[pairs:]),
+            (hidden[:pairs], hidden[pairs:]),
+            (Spans(start[:pairs], end[:pairs]), Spans(start[pairs:], end[pairs:])),
+        )
 
     def _step_rng(self) -> np.random.Generator:
         """Randomness as a function of (seed, step, micro-batch, rank): a resumed run draws what an

@@ -33,7 +33,8 @@ def rewards_of_first(trainer: RewardTrainer, encoded: list[EncodedPair]) -> np.n
         batch = collate([EncodedPair(side, side)], pad_id=0)
         inputs = {key: value.to(trainer.args.device) for key, value in batch.items()}
         with torch.no_grad():
-            rewards.append(trainer.forward(trainer.model_wrapped, inputs)[0][:1].cpu().numpy())
+            (reward, _), *_ = trainer.forward(trainer.model_wrapped, inputs)
+        rewards.append(reward.cpu().numpy())
     found = np.concatenate(rewards)
     if not np.isfinite(found).all():
         raise UserError(

@@ -74,7 +74,7 @@ def test_batches_are_checked_as_they_will_be_used() -> None:
         ),
         (
             {"variants": {"v": {"parity": "official", "center_rewards": 0.1}}},
-            "variants.v: parity: official takes no center_rewards, which the authors' code has not",
+            "variants.v: parity: official takes no center_rewards, which the authors' code does",
         ),
         (
             {"variants": {"v": {"parity": "official", "contrastive_strategy": "cosine_single"}}},

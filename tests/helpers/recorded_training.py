@@ -27,8 +27,8 @@ compute_loss, objective = RewardTrainer.compute_loss, Objective.__call__
 losses = []
 
 
-def recorded_objective(self, **inputs):
-    terms = objective(self, **inputs)
+def recorded_objective(self, *inputs):
+    terms = objective(self, *inputs)
     losses[:] = terms.loss.tolist()
     return terms
 

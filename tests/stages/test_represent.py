@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+import gcrm
 from gcrm.cli import run_stage
 from gcrm.config.represent import RepresentOptions
 from gcrm.modeling.loading import new_reward_model
 from gcrm.modeling.reward_model import RewardModel
 from gcrm.represent import run
 from gcrm.scoring import goal_state
+from gcrm.utils.errors import UserError
 from helpers.models import save_base_model, save_reward_model
 from helpers.training import write_pairs
 
@@ -45,6 +47,17 @@ def test_is_the_mean_last_state_of_the_chosen_completions(folder):
         with torch.no_grad():
             total += rm.model.model(torch.tensor([ids])).last_hidden_state[0, -1].double().numpy()
     np.testing.assert_allclose(goal_state[0], total / len(rows), atol=1e-5)
+
+
+def test_the_public_function_gives_the_same(folder):
+    _, path = represent(folder, "by-stage")
+    rm = RewardModel.from_pretrained(folder / "rm")
+    pairs = gcrm.load_preferences([str(folder / "pairs.jsonl")])
+    mean = gcrm.goal_state(rm, ((pair.prompt, pair.chosen) for pair in pairs))
+    np.testing.assert_allclose(mean, np.load(path)[0], rtol=0, atol=1e-7)
+    rm = RewardModel.from_pretrained(folder / "rm", goal_state=mean, max_len=12)
+    with pytest.raises(UserError, match="no completion fits into 12 tokens"):
+        gcrm.goal_state(rm, [("tom has", "apples " * 20)])
 
 
 def test_same_bytes_again_and_provenance_beside_it(folder):

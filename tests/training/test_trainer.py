@@ -77,10 +77,9 @@ def test_the_public_api_trains(tmp_path):
         use_cpu=True,
         report_to=[],
         save_strategy="no",
-        remove_unused_columns=False,
     )
     encoded = encode_pairs(pairs, Encoder(tokenizer, 64))
-    trainer = RewardTrainer(model, tokenizer, encoded, settings, encoded[:4], args=arguments)
+    trainer = RewardTrainer(model, tokenizer, encoded, settings, arguments, encoded[:4])
     trainer.train()
     losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
     assert len(losses) == 12 and losses[-1] < losses[0]
