@@ -93,7 +93,7 @@ def _value(file: Path, number: str) -> Any:
         UserError: the file has no such number.
     """
     if file.suffix != ".json":
-        raise UserError(f"{file}: numbers are named in .json files only; leave out {number!r}")
+        raise UserError(f"{file}: only .json files have numbers by name; leave out {number!r}")
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

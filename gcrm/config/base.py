@@ -1,4 +1,4 @@
-"""What all settings share: strict keys, documented fields, inputs that stay, readable errors."""
+"""The base of all settings: strict keys, documented fields, safe paths, readable errors."""
 
 import difflib
 import json
@@ -23,7 +23,7 @@ from gcrm.config.types import Role, holds_paths, parts_of, role_of
 
 
 class Settings(BaseModel):
-    """Base of all settings. The docstring under a field is its help text, with unit and range."""
+    """Base of all settings. The docstring under a field is its help text, with unit and default."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
@@ -32,7 +32,7 @@ class Settings(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _can_be_a_path(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuse what a path cannot be, before an empty one is taken for the folder of now."""
+        """Refuse texts that are no paths; pydantic takes an empty one for the current folder."""
         for text in value if isinstance(value, list | tuple) else [value]:
             if isinstance(text, str | Path) and "\0" in str(text):
                 raise ValueError("must not hold the character NUL")
@@ -46,16 +46,16 @@ class Settings(BaseModel):
         for (name, path, role), (other, read, its) in product(given, given):
             if role.reads or not its.reads:
                 continue
-            # Beside completions in their folders, say, there is room for folders of results.
+            # A folder of completions, for example, may also hold folders of results.
             if path == read and (role is Role.FILE or its is Role.SOURCE):
                 raise ValueError(f"{name} is {other}, too: {path} would be lost; give another path")
-            # A model, or data, counts by all that is in its folder.
+            # The hash of a model or data set covers all files in its folder.
             if its is Role.SOURCE and read in path.parents and read.is_dir():
                 raise ValueError(f"{name} lies in {other}, which it would change: {path}")
         return self
 
     def paths(self) -> Iterator[tuple[str, Path, Role]]:
-        """The paths that are given: name of the option, path, and what the stage does with it."""
+        """The given paths: name of the option, path, and what the stage does with it."""
         for name, field in type(self).model_fields.items():
             role = role_of(field)
             value = getattr(self, name)
@@ -67,7 +67,7 @@ class Settings(BaseModel):
 
 
 def split_commas(value: Any) -> Any:
-    """`a,b` and `a b` are the same list, as in the original commands."""
+    """Take `a,b` for the list `a b`, as the original commands do."""
     if isinstance(value, str):
         value = [value]
     match value:
@@ -79,9 +79,11 @@ def split_commas(value: Any) -> Any:
 def flags(settings: Settings, **options: object) -> str:
     """The command-line flags, quoted for a shell, that give a stage these settings.
 
-    Only what differs from the defaults is named, in alphabetical order, so that the same settings
-    always give the same text; `options` adds the paths and names that a rule knows. Secrets are
-    left out: a command line is no place for them.
+    Only values that differ from the defaults are given, in alphabetical order, so that the same
+    settings always give the same text. Secrets are left out: others can read a command line.
+
+    Args:
+        options: further options, or other values; None leaves one out.
     """
     secrets = {name for name, value in settings if isinstance(value, SecretStr)}
     chosen = settings.model_dump(mode="json", exclude_defaults=True, exclude=secrets) | options
@@ -101,7 +103,7 @@ def flags(settings: Settings, **options: object) -> str:
 
 
 def explain(error: ValidationError, where: str, model: type[BaseModel]) -> str:
-    """All that is wrong, a line each: `where: key: what is wrong, and what is expected`."""
+    """One line for each error: `where: key: what is wrong, and what is expected`."""
     lines = []
     for problem in error.errors():
         path = [str(part) for part in problem["loc"]]
@@ -118,11 +120,11 @@ def explain(error: ValidationError, where: str, model: type[BaseModel]) -> str:
 
 
 def _nearest(path: list[str], model: type[BaseModel]) -> str:
-    """Which known key the unknown one at `path` may be meant for."""
+    """The known key that is most like the unknown one at `path`, or all known ones."""
     *parents, name = path
     for parent in parents:
         field = model.model_fields.get(parent)
-        if field is None:  # the key of a mapping: its values are of the model found before it
+        if field is None:  # a key of a mapping, whose values are of the model found before
             continue
         kinds = (field.annotation, *parts_of(field.annotation))
         inner = [kind for kind in kinds if _is_model(kind)]

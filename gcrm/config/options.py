@@ -17,6 +17,8 @@ from gcrm.config.train import NO_MATTER
 from gcrm.config.types import Role, role_of
 from gcrm.utils.errors import UserError
 
+OF_SOLUTIONS = {"filter_threshold", "skip_tokens", "correlation_percentiles"}
+"""settings of `metrics` that do not concern held-out pairs"""
 Given = dict[str, Any]
 Wildcards = Mapping[str, str]
 
@@ -203,31 +205,28 @@ def _export(config: Config, wildcards: Wildcards, result: Path) -> Given:
 
 
 def _metrics(config: Config, wildcards: Wildcards, result: Path) -> Given:
-    benchmark = wildcards["benchmark"]
-    return _set(config.metrics) | {
-        "scores": config.path(
-            "evaluate", {**wildcards, "split": config.scored_splits(benchmark)[0]}
-        ),
-        "sample_scores": (
-            config.path("evaluate", {**wildcards, "split": "all"})
-            if "all" in config.scored_splits(benchmark)
-            else None
-        ),
+    first, *samples = config.measured_files(wildcards)
+    return _statistics(config, wildcards["benchmark"]) | {
+        "scores": first,
+        "sample_scores": samples[0] if samples else None,
         "output": result,
     }
 
 
 def _compare(config: Config, wildcards: Wildcards, result: Path) -> Given:
     benchmark = wildcards["benchmark"]
-    return (
-        _set(config.metrics)
-        | _set(config.compare)
-        | {
-            "scores": config.score_files(benchmark, config.scored_splits(benchmark)[0]),
-            "sample_scores": config.score_files(benchmark, "all"),
-            "output": result,
-        }
-    )
+    return {
+        **_statistics(config, benchmark),
+        **_set(config.compare),
+        "scores": config.score_files(benchmark, config.scored_splits(benchmark)[0]),
+        "sample_scores": config.score_files(benchmark, "all"),
+        "output": result,
+    }
+
+
+def _statistics(config: Config, benchmark: str) -> Given:
+    """The settings of `metrics` that concern a benchmark, or a held-out set of pairs."""
+    return _set(config.metrics, leave_out=OF_SOLUTIONS if benchmark in config.heldout else None)
 
 
 def _report(config: Config, wildcards: Wildcards, result: Path) -> Given:

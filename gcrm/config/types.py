@@ -1,4 +1,4 @@
-"""Kinds of options: names, seeds, and paths, with what a stage does with them."""
+"""Types of options: names, seeds, and paths with their role in a stage."""
 
 import os
 from enum import Enum
@@ -11,11 +11,11 @@ from pydantic.fields import FieldInfo
 from gcrm.utils.io import duplicates
 
 LONGEST_NAME = 200
-"""bytes of the name of a result; file systems take 255, and temporary names are longer"""
+"""longest name of a result, in bytes; file systems allow 255, and temporary names are longer"""
 
 
 class Role(Enum):
-    """What a stage does with a path. One that is given no role is read."""
+    """What a stage does with a path. Without a role it reads the path."""
 
     READ = "reads it"
     SOURCE = "reads a model or data whole: a path, or a name on the hub"
@@ -48,7 +48,7 @@ def _folder(path: Path) -> Path:
         raise ValueError("is a file; expected a folder")
     if os.path.islink(path) and not os.path.exists(path):
         raise ValueError(f"is a link to {os.readlink(path)}, which is not there")
-    # What belongs to a folder (its lock, its checkpoints) lies beside it, under its name.
+    # Its lock and its checkpoints lie beside a folder, under its name.
     return _named(path if path.name not in ("", "..") else Path(os.path.realpath(path)))
 
 
@@ -73,20 +73,20 @@ def _unique(values: list[Any]) -> list[Any]:
 
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
-"""of a run, a variant or a benchmark: a part of paths, which cannot lead out of its folder"""
+"""name of a run, a variant or a benchmark; it is a part of paths and cannot leave their folder"""
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1), BeforeValidator(_no_bool)]
-"""of random numbers; numpy takes no larger ones"""
+"""seed of random numbers; numpy takes no larger ones"""
 Source = Annotated[str, Role.SOURCE, AfterValidator(_given)]
 """a model or data: a path, or a name on the hub"""
 Unique = AfterValidator(_unique)
-"""of a list: no value is there twice"""
+"""marks a list without duplicates"""
 OutputFile = Annotated[Path, Role.FILE, AfterValidator(_file)]
 OutputFolder = Annotated[Path, Role.FOLDER, AfterValidator(_folder)]
 OutputParent = Annotated[Path, Role.PARENT, AfterValidator(_folder)]
 
 
 def role_of(field: FieldInfo) -> Role | None:
-    """What a stage does with the paths of a field; None for a field that holds none."""
+    """What a stage does with the paths of a field; None for a field without paths."""
     marks = [*field.metadata, *parts_of(field.annotation)]
     if role := next((mark for mark in marks if isinstance(mark, Role)), None):
         return role
@@ -99,5 +99,5 @@ def holds_paths(field: FieldInfo) -> bool:
 
 
 def parts_of(annotation: Any) -> list[Any]:
-    """All that an annotation is made of: list[Annotated[str, x]] of Annotated…, str and x."""
+    """All parts of an annotation: Annotated[str, x], str and x for list[Annotated[str, x]]."""
     return [part for arg in get_args(annotation) for part in (arg, *parts_of(arg))]

@@ -1,10 +1,9 @@
-"""Code and data as inputs of a rule: short hashes that change when the meaning does.
+"""Fingerprints of code and data: short hashes that change with the meaning.
 
-The fingerprint of a module covers every module of the package that it can reach through imports,
-and the templates beside them, so that editing the plots never retrains a model. Comments,
-docstrings, blank lines and the width of indentation are left out; two spellings of the same program
-(a line broken elsewhere) may differ. Files are hashed by content, so that touching or moving them
-changes nothing.
+The fingerprint of a module covers all modules of the package that it can import, and the templates
+beside them, so that editing a plot never retrains a model. Comments, docstrings, blank lines and the
+width of indentation do not count. Other line breaks may count. Files are hashed by content, not by
+time or path.
 """
 
 import ast
@@ -21,12 +20,12 @@ IGNORED = (tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER)
 
 
 def code_version(module: str) -> str:
-    """The version of the code that a module can reach."""
+    """The version of a module and of the modules that it can import."""
     return version(closure(module))
 
 
 def describe(module: str, package: Path = PACKAGE) -> str:
-    """The version of a module's code in words, as `snakemake -n` shows it when it has changed."""
+    """The version of a module's code in words, as `snakemake -n` shows a changed one."""
     reached = closure(module, package)
     others = len(reached) - 1
     imported = f" and {others} module{'s' if others > 1 else ''} it imports" if others else ""
@@ -50,9 +49,8 @@ def version(modules: dict[str, Path]) -> str:
 def closure(module: str, package: Path = PACKAGE) -> dict[str, Path]:
     """Name and file of `module` and of all of the package's modules that it can import.
 
-    Imports inside functions count; those under `if TYPE_CHECKING:` never run and do not. A parent
-    package is loaded with each of its modules, but functions in its `__init__` (lazy loading of an
-    API) only run for those who ask, so that only its top-level imports are followed.
+    Imports inside functions count; those under `if TYPE_CHECKING:` do not. Of a parent package only
+    the top-level imports count, since functions in its `__init__` load the API on request.
 
     Raises:
         ModuleNotFoundError: the package has no such module.
@@ -73,7 +71,7 @@ def closure(module: str, package: Path = PACKAGE) -> dict[str, Path]:
         for parts in (other.split(".") for other in wanted):
             waiting += [(".".join(parts[:depth]), False) for depth in range(1, len(parts) + 1)]
             if len(parts) > 1 and _file_of(".".join(parts), package) is None:
-                # A name that a module or a package's __init__ gives, with what it loads for that.
+                # A name in a module or an __init__, and the modules that are loaded for it.
                 waiting.append((".".join(parts[:-1]), True))
     return found
 
@@ -82,8 +80,7 @@ def closure(module: str, package: Path = PACKAGE) -> dict[str, Path]:
 def source_hash(path: Path) -> str:
     """Hash of a Python file's tokens without comments, bare strings and blank lines.
 
-    A bare string is a statement that is nothing but a string: the docstring of a module, class,
-    function or attribute. It has no effect on what the program computes.
+    A bare string is a statement of its own, such as a docstring.
     """
     digest = hashlib.sha256()
     for statement in _statements(path.read_text(encoding="utf-8")):

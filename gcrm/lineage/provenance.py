@@ -1,4 +1,6 @@
-"""Where a result comes from: a JSON file beside it, so that the result stays bit-identical."""
+"""Provenance: a JSON file beside a result with its options, inputs, code and machine.
+
+The result itself has no date in it, so that it stays bit-identical."""
 
 import hashlib
 import importlib.metadata
@@ -24,12 +26,12 @@ from gcrm.utils.io import write_json
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "deepspeed", "datasets", "numpy")
 FILE = "provenance.json"
-"""in a folder that a stage made as a whole; see `beside` for single files"""
+"""name of the file in a folder that a stage makes; see `beside` for single files"""
 STARTED = time.time()
 
 
 def beside(result: Path) -> Path:
-    """The provenance file of a stage that makes a single file: <file>.provenance.json."""
+    """The provenance file of a single file: <file>.provenance.json."""
     return result.with_name(f"{result.name}.{FILE}")
 
 
@@ -40,14 +42,14 @@ def write_provenance(
     outputs: Iterable[Path] = (),
     **extra: Any,
 ) -> None:
-    """Write what made a result: options, inputs with SHA-256, code, versions, machine.
+    """Record how a result was made: options, inputs with SHA-256, code, versions, machine.
 
     Args:
         path: the provenance file, beside the result.
         options: the options of the stage (secrets are masked by their type).
-        inputs: files and folders that were read; names that are neither (hub ids) are kept as such.
-        outputs: the files that were made, with which a result shows whether it is still as it was;
-            named as seen from the folder of `path`.
+        inputs: files and folders that were read, and hub ids.
+        outputs: the files that were made; their SHA-256 shows later whether they were changed. They
+            are recorded relative to the folder of `path`.
         extra: further facts, such as the number of pairs that were dropped.
     """
     torch = sys.modules.get("torch")  # only a stage that computes with torch has loaded it
@@ -72,7 +74,7 @@ def write_provenance(
 
 
 def check_folders(options: Settings, stage: str) -> None:
-    """Refuse to write into a folder of another stage's, whose provenance would be lost.
+    """Refuse to write into a folder of another stage, whose provenance would be lost.
 
     Raises:
         UserError: it holds the provenance of another stage.
@@ -92,7 +94,7 @@ class _Git(BaseModel):
 
 
 class _Provenance(BaseModel):
-    """What a provenance file holds, at the least; others bring files of the same name."""
+    """The least content of a provenance file; other programs use the same name for theirs."""
 
     model_config = ConfigDict(extra="allow", strict=True)
     command: str = Field(pattern=r"^[a-z]+$")
@@ -108,7 +110,7 @@ class _Provenance(BaseModel):
 
 
 def read_provenance(path: Path) -> dict[str, Any] | None:
-    """A provenance file of ours; None for any other file."""
+    """The content of a provenance file of gcrm; None for any other file."""
     try:
         facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         stage = _Provenance.model_validate(facts).command
@@ -120,13 +122,13 @@ def read_provenance(path: Path) -> dict[str, Any] | None:
 def sha256(path: Path) -> str | None:
     """Digest of a file, or of a folder's files with their names; None for what is no local path.
 
-    Provenance itself does not count in a folder: it has the date.
+    Provenance files in a folder are left out, since they contain the date.
     """
     if path.is_file():
         try:
             with path.open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError:  # it has just gone, or is not for us to read
+        except OSError:  # it was removed just now, or is not readable
             return None
     if path.is_dir():
         digest = hashlib.sha256()
@@ -139,7 +141,7 @@ def sha256(path: Path) -> str | None:
 
 
 def git_state() -> dict[str, Any] | None:
-    """Commit of the code and whether it was changed since; None outside a git checkout."""
+    """Commit of the code, and whether it has been changed since; None outside a git checkout."""
     here = Path(__file__).parent.parent
     try:
         run = [
@@ -155,7 +157,7 @@ def git_state() -> dict[str, Any] | None:
 
 @cache
 def versions_now() -> dict[str, str]:
-    """Python and the libraries that results depend on."""
+    """Versions of Python and of the libraries that results depend on."""
     found = {"python": platform.python_version()}
     for library in ("gcrm", *LIBRARIES):
         try:

@@ -1,8 +1,8 @@
-"""Unfinished work on disk, which the next run of an interrupted stage takes up.
+"""Unfinished work on disk, from which the next run of an interrupted stage resumes.
 
 It lies in folders that Snakemake does not know, since it would delete them with the failed job. The
-name of such a folder says whose work it is, and with what settings, data, code and libraries it was
-begun: work that was begun otherwise is never taken up, and goes when the result is there.
+name of such a folder is a hash of the result, settings, data, code and libraries, so that no job
+with others resumes from it. When the result is finished, all its folders are removed.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from gcrm.utils.io import write_json
 from gcrm.utils.paths import files_of
 
 SEAL = "whole.json"
-"""written last into a folder of unfinished work: what files it has, and their sizes"""
+"""written last into a folder of unfinished work: its files and their sizes"""
 
 
 def unfinished(
@@ -30,12 +30,12 @@ def unfinished(
     sources: Iterable[Path | str],
     *others: Any,
 ) -> Path:
-    """The folder in `parent` of what was begun of `result`, just as it is to be made now.
+    """The folder in `parent` for unfinished work on `result`, with just these settings and data.
 
     Args:
-        settings: those that the result depends on, as JSON has them.
+        settings: that the result depends on, as JSON values.
         sources: models and data; files count by their content.
-        others: what else the result depends on, down to its last digits: threads, say.
+        others: what else the last digits of the result depend on, such as threads.
     """
     files = [file for source in sources for file in files_of(str(source)) if file.is_file()]
     code = code_version(f"gcrm.{stage}")
@@ -46,12 +46,12 @@ def unfinished(
 
 
 def parts_of(result: Path) -> Path:
-    """The folder beside a result for what was begun of it."""
+    """The folder beside a result for unfinished work on it."""
     return result.with_name(f"{result.name}.parts")
 
 
 def discard(parent: Path, result: Path) -> None:
-    """Remove what was begun of `result`, in whatever way; others' work in `parent` stays."""
+    """Remove all unfinished work on `result`; that on other results in `parent` stays."""
     for folder in parent.glob(f"{_owner(parent, result)}*"):
         for checkpoint in folder.glob("*/"):
             remove(checkpoint)
@@ -61,12 +61,12 @@ def discard(parent: Path, result: Path) -> None:
 
 
 def _owner(parent: Path, result: Path) -> str:
-    """Seen from each other, so that both can be moved together."""
+    """A hash of the relative path, so that folder and result can be moved together."""
     return hashlib.sha256(os.path.relpath(result, parent).encode()).hexdigest()[:8] + "-"
 
 
 def seal(folder: Path) -> None:
-    """Mark a folder as whole, once all of it is on the disk."""
+    """Mark a folder as complete, once all of it is on the disk."""
     sizes = {}
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
         with file.open("rb") as content:
@@ -76,7 +76,7 @@ def seal(folder: Path) -> None:
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether a folder was sealed and all its files are still there, of the same size."""
+    """Whether a folder was sealed, and all its files still have the same size."""
     try:
         sizes = json.loads((folder / SEAL).read_text(encoding="utf-8"))
         return all((folder / name).stat().st_size == size for name, size in sizes.items())
@@ -85,6 +85,6 @@ def is_whole(folder: Path) -> bool:
 
 
 def remove(folder: Path) -> None:
-    """Remove a sealed folder; halfway through, it is no longer one."""
+    """Remove a sealed folder; its seal goes first, so that half a folder never counts."""
     (folder / SEAL).unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)

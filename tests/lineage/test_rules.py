@@ -38,7 +38,7 @@ def stages(jobs: set[str]) -> set[str]:
         ({"track": {"wandb_project": "p", "wandb_tags": ["new"]}}, {"track"}),
         ({"compare": {"baseline": "contrastive"}}, {"compare"}),
         ({"metrics": {"filter_threshold": 0.2}}, {"compare", "metrics", "report"}),
-        ({"metrics": {"correlation_percentiles": [0.5]}}, {"metrics"}),
+        ({"metrics": {"correlation_percentiles": [0.5]}}, {"compare", "metrics"}),
         ({"threads": {"evaluate": 2}}, {"evaluate"}),
         ({"processes": {"evaluate": 2}, "gpus": {"sample": 0}}, set()),
         ({"report": {"title": "new"}}, {"report"}),
