@@ -36,9 +36,8 @@ def options(config: Config, stage: str, wildcards: Wildcards) -> Settings:
         pydantic.ValidationError: a path does not fit, such as a result that would replace an input.
     """
     check_wildcards(config, wildcards)
-    result = config.path(stage, wildcards)
-    given = OF_STAGE[stage](config, wildcards, result)
-    return options_model(stage)(**_in_old_words(config, stage, wildcards, given))
+    given = OF_STAGE[stage](config, wildcards, config.path(stage, wildcards))
+    return options_model(stage)(**given)
 
 
 def options_model(stage: str) -> type[Settings]:
@@ -275,16 +274,3 @@ def _set(settings: Settings | None, leave_out: set[str] | None = None) -> Given:
     if settings is None:
         return {}
     return settings.model_dump(exclude_defaults=True, exclude=leave_out)
-
-
-def _in_old_words(config: Config, stage: str, wildcards: Wildcards, given: Given) -> Given:
-    """Options of stages that still have separate ones for pairs; goes with those."""
-    fields = options_model(stage).model_fields
-    if "heldout_metrics" in fields:
-        held = {path for path in given["metrics"] if path.stem in config.heldout}
-        given["heldout_metrics"] = [path for path in given["metrics"] if path in held]
-        given["metrics"] = [path for path in given["metrics"] if path not in held]
-        pairs = {path for path in given["comparisons"] if path.stem in config.heldout}
-        given["heldout_comparisons"] = [path for path in given["comparisons"] if path in pairs]
-        given["comparisons"] = [path for path in given["comparisons"] if path not in pairs]
-    return {name: value for name, value in given.items() if name in fields}

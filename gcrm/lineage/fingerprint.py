@@ -1,9 +1,9 @@
 """Fingerprints of code and data: short hashes that change with the meaning.
 
 The fingerprint of a module covers all modules of the package that it can import, and the templates
-beside them, so that editing a plot never retrains a model. Comments, docstrings, blank lines and the
-width of indentation do not count. Other line breaks may count. Files are hashed by content, not by
-time or path.
+beside them, so that editing a plot never retrains a model. Comments, docstrings, blank lines and
+the width of indentation do not count. Other line breaks may count. Files are hashed by content, not
+by time or path.
 """
 
 import ast
