@@ -4,7 +4,7 @@ Averages over seeds, with intervals over problems and seeds, are those of `compa
 benchmarks are made here.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,8 @@ NORMAL = 1.959964
 """Half the width of a 95 % interval, in standard errors."""
 KEY = ["variant", "benchmark", "split", "metric", "at"]
 """Columns that name an estimate of a variant."""
+REWARDS = ("auroc.reward", "pairwise_accuracy.reward")
+ROUNDING = 1e-9
 CAN_BE_NEGATIVE = r"_minus_|change$|^correlation|^margin"
 
 
@@ -133,14 +135,16 @@ def read_results(metrics: Sequence[Path], comparisons: Sequence[Path] = ()) -> R
 
     Raises:
         UserError: a file is missing or no such file; two are of the same model and benchmark, or
-            of the same benchmark; comparisons are of other seeds than the metrics, or are missing
-            for a variant with several seeds.
+            of the same benchmark; comparisons are of other seeds or scores than the metrics, or
+            are missing for a variant with several seeds.
     """
     estimates = _read(metrics, "metrics")
     compared = _read(comparisons, "compare")
     of_variants = compared[compared["baseline"].isna()].drop(columns="baseline")
-    several = list(_check_seeds(estimates, of_variants))
-    averages = of_variants[of_variants["seed"].isna() & of_variants["variant"].isin(several)]
+    _check_comparisons(estimates, of_variants)
+    seeds = estimates.groupby("variant")["seed"].nunique()
+    several = of_variants["variant"].map(seeds) > 1
+    averages = of_variants[of_variants["seed"].isna() & several]
     rows = concat([estimates, averages], ignore_index=True)
     for name in ("benchmark", "variant"):
         places = {value: place for place, value in enumerate(estimates[name].unique())}
@@ -166,27 +170,40 @@ def _read(paths: Sequence[Path], stage: Literal["metrics", "compare"]) -> DataFr
     return concat(frames, ignore_index=True)
 
 
-def _check_seeds(estimates: DataFrame, compared: DataFrame) -> Iterator[str]:
-    """The variants with several seeds, whose averages are all there."""
-    for variant, rows in estimates.groupby("variant", sort=False):
-        seeds = _numbers(rows["seed"])
-        of_variant = compared[compared["variant"] == variant]
-        for benchmark in rows["benchmark"].unique():
-            found = of_variant[of_variant["benchmark"] == benchmark]
-            theirs = _numbers(found["seed"])
-            if not found.empty and theirs != (seeds if len(seeds) > 1 else []):
-                has = f"seeds {theirs}" if theirs else "one seed"
-                raise UserError(
-                    f"--comparisons: {benchmark}: {variant} has {has}, in its metrics {seeds}; "
-                    "run `compare` on the scores of all"
-                )
-            if found.empty and len(seeds) > 1:
-                raise UserError(
-                    f"--comparisons: no file for {benchmark}, and {variant} has seeds {seeds}; "
-                    "run `compare` on the scores of all: it averages over seeds"
-                )
-        if len(seeds) > 1:
-            yield str(variant)
+def _check_comparisons(estimates: DataFrame, compared: DataFrame) -> None:
+    """Check that comparisons are of the same models as the metrics.
+
+    Raises:
+        UserError: they are of other seeds or scores, or are missing for several seeds.
+    """
+    advice = "run `compare` on the scores of all"
+    model = ["benchmark", "variant"]
+    seeds = {key: _numbers(rows["seed"]) for key, rows in estimates.groupby(model, sort=False)}
+    found = {key: _numbers(rows["seed"]) for key, rows in compared.groupby(model, sort=False)}
+    for (benchmark, variant), theirs in found.items():
+        ours = seeds.get((benchmark, variant), [])
+        if theirs != (ours if len(ours) != 1 else []) or not ours:
+            has = f"seeds {theirs}" if theirs else "one seed"
+            raise UserError(
+                f"--comparisons: {benchmark}: {variant} has {has}, in its metrics {ours}; {advice}"
+            )
+    for (benchmark, variant), ours in seeds.items():
+        if len(ours) > 1 and (benchmark, variant) not in found:
+            raise UserError(
+                f"--comparisons: no file for {benchmark}, and {variant} has seeds {ours}; "
+                f"{advice}: it averages over seeds"
+            )
+    mean, average = (
+        rows[rows["metric"].isin(REWARDS)].groupby(KEY[:4])["value"].mean()
+        for rows in (estimates, compared[compared["seed"].isna()])
+    )
+    for key, distance in (mean - average).abs().items():
+        if distance > ROUNDING:
+            benchmark, variant = key[1], key[0]
+            raise UserError(
+                f"--comparisons: {benchmark}: {variant} is of other scores than in its metrics; "
+                f"{advice}"
+            )
 
 
 def _numbers(seeds: Series) -> list[int]:

@@ -113,12 +113,12 @@ DIFFERENCES = {
     ],
     "all": [replace(VOTES[i], signed=True) for i in (2, 4, 5, 6, 7)],
     "pairs": [
-        replace(column, percent=True, signed=True)
-        for column in (
-            Column("reward", "pairwise_accuracy.reward"),
-            Column("reward, half the tokens", "partial_pairwise_accuracy.reward", 0.5),
-            Column("Q-value, half the tokens", "partial_pairwise_accuracy.q_value", 0.5),
-            Column("Q-value, last token", "pairwise_accuracy.q_value"),
+        Column(title, metric, at, percent=True, signed=True)
+        for title, metric, at in (
+            ("reward", "pairwise_accuracy.reward", None),
+            ("reward, half the tokens", "partial_pairwise_accuracy.reward", 0.5),
+            ("Q-value, half the tokens", "partial_pairwise_accuracy.q_value", 0.5),
+            ("Q-value, last token", "pairwise_accuracy.q_value", None),
         )
     ],
 }
@@ -153,9 +153,7 @@ def pivot(found: DataFrame, titles: Sequence[str], **by: Sequence[str]) -> DataF
     return table.astype(object).fillna(NONE).reset_index(names=list(by), allow_duplicates=True)
 
 
-def side_by_side(
-    results: Results, split: str, variants: Sequence[str], published: Published = NOTHING
-) -> DataFrame:
+def side_by_side(results: Results, split: str, published: Published = NOTHING) -> DataFrame:
     """Benchmark × variant: AUROC, or of held-out sets preference accuracy, beside the length's.
 
     Published numbers have columns of their own, where there are any.
@@ -173,14 +171,10 @@ def side_by_side(
     first.append(replace(score, title=length, metric=alone, star=False))
     rows, names = results.of(split), results.benchmarks(split)
     theirs = published.cells([score], names)
-    scores = concat([cells(rows[rows["variant"].isin(variants)], [score]), theirs])
+    scores = concat([cells(rows, [score]), theirs])
     scores = scores.assign(title="variant " + scores["variant"])  # one may be called `n`
-    titles = [*variants, *theirs["variant"].unique()]
-    table = pivot(
-        concat([cells(rows, first), scores]),
-        [*(column.title for column in first), *(f"variant {title}" for title in titles)],
-        benchmark=names,
-    )
+    titles = [*_titles(first), *scores["title"].unique()]
+    table = pivot(concat([cells(rows, first), scores]), titles, benchmark=names)
     heads = [name, *(head.removeprefix("variant ") for head in table.columns[1:])]
     return table.set_axis(heads, axis="columns")
 
@@ -422,9 +416,7 @@ HOLM = "95 % intervals, p corrected over benchmarks (Holm)"
 TABLES: dict[str, TableKind] = {
     "auroc": TableKind(
         f"AUROC of the final reward, 95 % intervals ({ABOVE_LENGTH})",
-        lambda given: side_by_side(
-            given.results, "greedy", given.results.variants, given.published
-        ),
+        lambda given: side_by_side(given.results, "greedy", given.published),
         _estimates("greedy", r"auroc\.|num_|correct$", [AUROC]),
     ),
     "differences": TableKind(
@@ -452,7 +444,7 @@ TABLES: dict[str, TableKind] = {
     ),
     "preferences": TableKind(
         f"Preference accuracy on held-out pairs, %, 95 % intervals ({ABOVE_LENGTH})",
-        lambda given: side_by_side(given.results, "pairs", given.results.variants),
+        lambda given: side_by_side(given.results, "pairs"),
         _estimates("pairs", ""),
     ),
     "preference_differences": TableKind(

@@ -118,7 +118,7 @@ def report_text(content: Content) -> str:
         tables={part.title: table_files(part) for part in tables(content.numbers.scope)},
         solutions_page=SOLUTIONS,
     )
-    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+    return _without_gaps(text)
 
 
 def _markdown(table: DataFrame, texts: int) -> str:
@@ -144,6 +144,11 @@ def summary(content: Content) -> str:
         tables=bool(tables(content.numbers.scope)),
         solutions_page=SOLUTIONS,
     )
+    return _without_gaps(text)
+
+
+def _without_gaps(text: str) -> str:
+    """With one empty line at most between paragraphs: parts of a template may be left out."""
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
@@ -155,7 +160,7 @@ def _scores(content: Content, split: str) -> str:
         if split == "pairs"
         else "AUROC of the final reward"
     )
-    whole = fixed_width(side_by_side(results, split, results.variants), most=24)
+    whole = fixed_width(side_by_side(results, split), most=24)
     if _width(whole) <= WIDTH:
         return f"{heading}, with 95 % intervals\n{whole}"
     blocks = _blocks(results.benchmarks(split), lambda some: compact(results, split, some))

@@ -64,6 +64,23 @@ def test_comparisons_of_other_seeds_are_refused(
         read_results(paths, [comparisons_file(tmp_path, rows)])
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"value": 0.61}, "b: v is of other scores than in its metrics"),
+        ({"variant": "w"}, r"b: w has one seed, in its metrics \[\]"),
+        ({"benchmark": "c"}, r"c: v has one seed, in its metrics \[\]"),
+    ],
+)
+def test_comparisons_of_other_models_are_refused(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    path = metrics_file(tmp_path, estimates({AUROC: 0.6}))
+    compared = comparisons_file(tmp_path, estimates({AUROC: 0.6}, **({"seed": None} | changes)))
+    with pytest.raises(UserError, match=message):
+        read_results([path], [compared])
+
+
 def test_two_files_of_the_same_are_refused(tmp_path: Path) -> None:
     path = metrics_file(tmp_path, estimates({AUROC: 0.6}))
     with pytest.raises(UserError, match="second file for v, seed 0, b"):
@@ -119,7 +136,7 @@ def over(folder: Path, by_seed: dict[int, dict[str, Any]], metric: str = AUROC) 
             row
             for seed in [None, *by_seed]
             if len(by_seed) > 1
-            for row in estimates({metric: 0.5}, seed=seed, benchmark=benchmark)
+            for row in estimates({"correct": 0.5}, seed=seed, benchmark=benchmark)
         ]
         for benchmark in ("a", "b")
     ]

@@ -57,7 +57,7 @@ def test_variants_stand_side_by_side_beside_the_length() -> None:
     rows = of("math", "n", **REWARD) + of("math", "new", above=True, **REWARD)
     rows += of("mawps", "n", **{"auroc.reward": None, "auroc.length": None})
     found = results(rows)
-    assert listed(side_by_side(found, "greedy", ["n", "new"])) == [
+    assert listed(side_by_side(found, "greedy")) == [
         ["benchmark", "n", "correct %", "length alone", "n", "new"],
         [
             *("math", "40", "50.0", "0.500 [0.400, 0.600]"),
