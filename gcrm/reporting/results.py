@@ -197,13 +197,12 @@ def _check_comparisons(estimates: DataFrame, compared: DataFrame) -> None:
         rows[rows["metric"].isin(REWARDS)].groupby(KEY[:4])["value"].mean()
         for rows in (estimates, compared[compared["seed"].isna()])
     )
-    for key, distance in (mean - average).abs().items():
-        if distance > ROUNDING:
-            benchmark, variant = key[1], key[0]
-            raise UserError(
-                f"--comparisons: {benchmark}: {variant} is of other scores than in its metrics; "
-                f"{advice}"
-            )
+    distance = (mean - average).abs()
+    for variant, benchmark, *_ in distance.index[distance > ROUNDING]:
+        raise UserError(
+            f"--comparisons: {benchmark}: {variant} is of other scores than in its metrics; "
+            f"{advice}"
+        )
 
 
 def _numbers(seeds: Series) -> list[int]:
