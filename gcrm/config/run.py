@@ -4,7 +4,7 @@ The methods say which files a run makes or brings; the rules only ask them. `gcr
 makes a `Config` of what Snakemake read; nothing here reads data or imports torch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -362,6 +362,15 @@ class Config(Settings):
             self.path("evaluate", {**wildcards, "variant": variant, "seed": seed})
             for variant in self.variants
             for seed in self.seeds
+        ]
+
+    def model_files(self, names: Iterable[str], seed: int | None = None) -> list[Path]:
+        """Files of all reward models, or of those of one seed."""
+        return [
+            self.path("train", {"variant": variant, "seed": one}) / name
+            for variant in self.variants
+            for one in (self.seeds if seed is None else [seed])
+            for name in names
         ]
 
     def metrics_files(self) -> list[Path]:

@@ -6,6 +6,8 @@ The rule declares these files, and the stage writes them. Nothing here loads dat
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from gcrm.config.run import Config
+
 TABLE_FORMATS = ("html", "md", "tex", "csv")
 """To look at, to paste, to print, and with every number."""
 FOR_TOKENS = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
@@ -58,6 +60,26 @@ class Scope:
     sampled: bool = False
     heldout: bool = False
     compared: bool = False
+
+
+def scope_of(config: Config) -> Scope:
+    """What a run has to report on."""
+    return Scope(
+        variants=list(config.variants),
+        benchmarks=bool(config.benchmarks),
+        sampled=any("all" in config.splits(benchmark) for benchmark in config.benchmarks),
+        heldout=bool(config.heldout),
+        compared=len(config.variants) > 1,
+    )
+
+
+def report_files(scope: Scope) -> list[tuple[str, Part]]:
+    """The files of figures, tables and the page of solutions, below the report's folder."""
+    found = [(file, part) for part in figures(scope) for file in figure_files(part)]
+    found += [(file, part) for part in tables(scope) for file in table_files(part)]
+    if scope.benchmarks:
+        found.append((SOLUTIONS, Part("solutions", "Q-values", "solutions, token by token")))
+    return found
 
 
 def figures(scope: Scope) -> list[Part]:

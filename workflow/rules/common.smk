@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import time
 from pathlib import Path
 
 # The package beside this workflow comes before an installed one. Jobs run the same Python and the
@@ -21,6 +22,7 @@ for variable, folder in first.items():
 from gcrm.config.layout import CHECKPOINT
 from gcrm.config.loading import check_keys, check_launchers, load
 from gcrm.config.options import check_target
+from gcrm.cost import estimate_line
 from gcrm.data.checks import check_inputs
 from gcrm.lineage.provenance import FILE, beside
 from gcrm.lineage.rules import Rules
@@ -31,6 +33,7 @@ from gcrm.utils.gpus import visible_gpus
 from gcrm.utils.logging import printable_lines
 from gcrm.utils.processes import end_stages_with_this_process
 
+STARTED = time.time()
 end_stages_with_this_process()
 
 config_name = ", ".join(
@@ -64,15 +67,6 @@ if GPUS_HERE and "gpu" not in workflow.global_resources:
     workflow.register_resource("gpu", GPUS_HERE)
 jobs = Rules(settings, GPUS_HERE)
 
-# What there is to report on; it decides which tables and figures there are.
-SCOPE = contents.Scope(
-    variants=list(settings.variants),
-    benchmarks=bool(settings.benchmarks),
-    sampled=any("all" in settings.splits(benchmark) for benchmark in settings.benchmarks),
-    heldout=bool(settings.heldout),
-    compared=len(settings.variants) > 1,
-)
-
 
 def one_of(names):
     """A regular expression for exactly these names."""
@@ -86,19 +80,11 @@ wildcard_constraints:
     split="greedy|all|pairs",
 
 
-def shown(parts, files_of_part):
-    """The files of parts of the report, marked for Snakemake's own report: of figures the SVG."""
-    return [
-        (
-            f"{RESULTS}/report/{name}"
-            if name.endswith(".png")
-            else report(
-                f"{RESULTS}/report/{name}",
-                caption=f"../report/{part.kind}.rst",
-                category=part.category,
-                labels=contents.labels(part, name),
-            )
-        )
-        for part in parts
-        for name in files_of_part(part)
-    ]
+def shown(name, part):
+    """A file of the report, marked for Snakemake's own report, which shows the SVG of a figure."""
+    path = f"{RESULTS}/report/{name}"
+    if name.endswith(".png"):
+        return path
+    caption = f"../report/{part.kind}.rst"
+    labels = contents.labels(part, name)
+    return report(path, caption=caption, category=part.category, labels=labels)

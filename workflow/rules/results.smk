@@ -57,31 +57,14 @@ rule report:
         scores=[
             file for name in settings.benchmarks for file in settings.score_files(name, "greedy")
         ],
-        training_logs=expand(
-            rules.train.output.training_log, variant=settings.variants, seed=settings.seeds
-        ),
-        tokenizers=[
-            str(settings.path("train", {"variant": variant, "seed": min(settings.seeds)}) / name)
-            for variant in settings.variants
-            for name in contents.FOR_TOKENS
-        ],
+        training_logs=settings.model_files(["training_log.jsonl"]),
+        tokenizers=settings.model_files(contents.FOR_TOKENS, seed=min(settings.seeds)),
         data=rules.prepare.output.report,
         published=PUBLISHED,
     output:
         report=f"{RESULTS}/report/report.md",
         summary=f"{RESULTS}/report/summary.txt",
-        figures=shown(contents.figures(SCOPE), contents.figure_files),
-        tables=shown(contents.tables(SCOPE), contents.table_files),
-        solutions=(
-            report(
-                f"{RESULTS}/report/{contents.SOLUTIONS}",
-                caption="../report/solutions.rst",
-                category="Q-values",
-                labels={"figure": "solutions, token by token", "of": "all variants"},
-            )
-            if SCOPE.benchmarks
-            else []
-        ),
+        parts=[shown(*file) for file in contents.report_files(contents.scope_of(settings))],
         provenance=f"{RESULTS}/report/{FILE}",
     log:
         jobs.log("report", "report"),
