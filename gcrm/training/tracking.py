@@ -7,6 +7,7 @@ import hashlib
 import json
 import netrc
 import os
+import sys
 from collections.abc import Iterable
 from queue import SimpleQueue
 from threading import Thread
@@ -73,7 +74,9 @@ def connection(key: SecretStr | None = None) -> dict[str, Any]:
         "finish_timeout": PATIENCE,
     }
     if key is not None:
-        return settings | {"api_key": key.get_secret_value()}
+        secret = key.get_secret_value()
+        sys.argv[:] = [word.replace(secret, "***") for word in sys.argv]  # which wandb keeps
+        return settings | {"api_key": secret}
     if "WANDB_MODE" not in os.environ and not _has_key():
         say("wandb: no key (WANDB_API_KEY or `wandb login`): kept offline in ./wandb")
         return settings | {"mode": "offline"}

@@ -187,6 +187,7 @@ def test_wandb_itself_works_offline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The real one: it takes these settings, keeps the key out of its files, and says nothing."""
+    monkeypatch.setattr(sys, "argv", ["train", "--use_wandb", KEY, f"--use-wandb={KEY}"])
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     monkeypatch.setenv("WANDB_MODE", "offline")
     given = options(tmp_path, wandb_project="p", use_wandb=KEY)
