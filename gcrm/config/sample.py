@@ -10,6 +10,8 @@ from gcrm.config.types import OutputFolder, Seed, Source
 
 
 class _Sampling(Settings):
+    """How solutions are decoded."""
+
     temperature: float = Field(1.0, gt=0)
     """softmax temperature of sampled solutions"""
     max_new_tokens: int = Field(32, gt=0)

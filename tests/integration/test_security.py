@@ -13,7 +13,10 @@ import torch
 import wandb as installed_wandb
 
 from gcrm.cli import run_stage
+from gcrm.config import loading
+from gcrm.config.layout import RESULTS
 from gcrm.config.sample import SampleOptions
+from gcrm.lineage.rules import Rules
 from gcrm.modeling.loading import load_language_model, load_reward_model, new_reward_model
 from gcrm.modeling.tokenization import Encoder
 from gcrm.sample import run as sample
@@ -21,7 +24,7 @@ from gcrm.utils.errors import UserError
 from gcrm.utils.logging import printable_line
 from helpers.models import make_tokenizer, save_base_model
 from helpers.training import write_pairs
-from helpers.workflow_runs import ROOT
+from helpers.workflow_runs import ROOT, SMALL
 
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 RUNNERS = {
@@ -63,20 +66,25 @@ def test_no_module_can_run_what_it_reads(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", snakefiles(), ids=lambda path: path.name)
-def test_rules_give_the_shell_quoted_values_only(path: Path) -> None:
-    """Paths of rules as `{…:q}`, values of the config as `{params.flags}`, which `flags` quotes.
-
-    The launcher is made of numbers alone: see gcrm/config/jobs.py. So are threads and
-    checkpoints.
-    """
-    known = ("params.flags", "params.threads", "resources.launcher", "resources.max_checkpoints")
+def test_rules_take_their_commands_from_one_place(path: Path) -> None:
+    """Paths that a rule adds are fields `{…:q}`."""
     text = path.read_text(encoding="utf-8")
     assert not re.search(r"\b(eval|exec)\(|pickle|\brun:|\bscript:", text)
-    commands = re.findall(r"^ +shell:\n((?: +\"[^\n]*\n)+)", text, re.MULTILINE)
+    commands = re.findall(r"^ +shell:\n +jobs\.shell\((.*)\)$", text, re.MULTILINE)
     assert len(commands) == text.count("shell:")
-    for command in commands:
-        for field in re.findall(r"\{([^{}]+)\}", command):
-            assert field in known or field.endswith(":q"), field
+    for field in re.findall(r"\{([^{}]+)\}", " ".join(commands)):
+        assert field.endswith(":q"), field
+
+
+@pytest.mark.parametrize("stage", RESULTS)
+def test_the_shell_gets_quoted_values_only(stage: str) -> None:
+    """Values of the config are in `{params.flags}`, which `flags` quotes.
+
+    The launcher is made of numbers alone: see gcrm/config/jobs.py. So are threads.
+    """
+    command = Rules(loading.load(SMALL, "small.yaml")).shell(stage)
+    fields = set(re.findall(r"\{([^{}]+)\}", command))
+    assert fields - {"params.threads", "resources.launcher"} == {"params.flags", "log:q"}
 
 
 @pytest.fixture(scope="module")
