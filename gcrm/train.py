@@ -1,4 +1,4 @@
-"""Train a reward model on preference pairs: `python -m gcrm.train`."""
+"""Stage `train`: trains a reward model on preference pairs."""
 
 from gcrm.cli import run_stage
 from gcrm.config.train import TrainOptions

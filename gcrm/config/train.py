@@ -26,7 +26,7 @@ CONTRASTIVE_ONLY = (
     "positives",
     "temperature",
 )
-"""settings of `train` that a vanilla model does without"""
+"""settings of `train` that have no effect on a vanilla model"""
 SET_BY_PARITY = (
     "source_late_share",
     "goal_late_share",
@@ -34,75 +34,79 @@ SET_BY_PARITY = (
     "temperature",
     "center_rewards",
 )
-"""settings of `train` that the authors' code does not have, or has fixed"""
+"""settings of `train` that the authors' code lacks or fixes"""
 
 NO_MATTER = {"save_path", "ckpt_path", "curve_path", "use_wandb", "max_checkpoints"} | set(
     TrackSettings.model_fields
 )
-"""options of `train` that change nothing of what is trained"""
+"""options of `train` that do not affect the trained weights"""
 
 
 class TrainSettings(Settings):
     """Objective, schedule and hardware of a reward model."""
 
     reward_model_strategy: Literal["vanilla", "contrastive"] = "vanilla"
-    """vanilla: Bradley-Terry loss; contrastive: plus the goal-conditioned term"""
+    """vanilla: Bradley-Terry loss; contrastive: Bradley-Terry loss plus the contrastive term"""
     contrastive_strategy: Literal["cosine", "cosine_single", "cosine_avg"] = "cosine"
-    """what sources are compared with: cosine: goals at random tokens (the paper's RS);
-    cosine_single: one goal a completion (SGS); cosine_avg: the mean of the goals, and that of the
-    rejected states (AVG)"""
+    """which goal states sources are compared with: cosine: a later state of the chosen completion
+    and states of the rejected one, at random tokens (the paper's method, SGS); cosine_single: one
+    goal state per completion, shared by all sources; cosine_avg: the mean goal state of each
+    completion (the paper's AVG takes the mean over the batch)"""
     contrastive_loss_beta: float = Field(0.5, ge=0)
     """weight of the contrastive term"""
     sim_samples: int = Field(16, gt=0)
-    """pairs of a source and a later goal state, drawn from each chosen completion"""
+    """positive pairs of a source and a later goal state, drawn from each chosen completion"""
     unsim_samples: int = Field(16, gt=0)
-    """states drawn from the chosen and from the rejected completion; all pairs are negatives"""
+    """sources drawn from the chosen and goal states from the rejected completion; every
+    combination is a negative pair"""
     source_state_percentile: Share = 0.0
-    """sources come from the first (1 - p) share of the chosen completion; 0 is anywhere"""
+    """draw sources from the first (1 - p) share of the chosen completion; 0: anywhere"""
     goal_state_percentile: Share = 0.0
-    """goals, and rejected states, come from the first (1 - p) share of their completion; 0 is
+    """draw positive and negative goal states from the first (1 - p) share of their completion; 0:
     anywhere"""
     source_late_share: LateShare = 1.0
-    """sources come from this last share of the chosen completion; 1 is anywhere"""
+    """draw sources from the last part of the chosen completion, of this share; 1: anywhere"""
     goal_late_share: LateShare = 1.0
-    """goals, and rejected states, come from this last share of their completion; 1 is anywhere"""
+    """draw positive and negative goal states from the last part of their completion, of this
+    share; 1: anywhere"""
     positives: Literal["future", "cross"] = "future"
-    """future: a source is compared with goals behind it; cross: all sources with all goals, some
-    of which precede them"""
+    """future: compare each source with later goal states; cross: compare all sources with all goal
+    states, including earlier ones"""
     temperature: float = Field(1.0, gt=0)
     """cosines are divided by this before the sigmoid"""
     preference_loss: Literal["log_sigmoid", "log_exp"] = "log_sigmoid"
-    """the Bradley-Terry loss as -log sigmoid(d) or as log(1 + exp(-d)), d the difference of the
-    rewards: the same function, up to rounding; both names exist in the original commands"""
+    """form of the Bradley-Terry loss of the reward difference d: -log sigmoid(d), or
+    log(1 + exp(-d)); both are the same function up to rounding, and both names exist in the
+    original commands"""
     center_rewards: float = Field(0.0, ge=0)
     """weight of the mean of (r_chosen + r_rejected)^2, which keeps rewards near 0"""
     value_head_strategy: Literal["linear", "mlp"] = "linear"
-    """reward head: linear: one layer without bias, as standard checkpoints have; mlp: four layers,
-    which gcrm alone can load"""
+    """reward head: linear: one layer without bias, as in standard checkpoints; mlp: four layers,
+    which only gcrm can load"""
     train_layers: int | None = Field(None, ge=0)
-    """train only this many last layers, the final norm and the head (default: everything)"""
+    """train only the last n layers, the final norm and the head (default: all layers)"""
     lora_rank: int = Field(0, ge=0)
-    """train LoRA matrices of this rank, and the head, instead of all weights; 0: all weights"""
+    """train LoRA matrices of this rank and the head; 0: train all weights"""
     lora_alpha: int = Field(16, gt=0)
-    """what LoRA's matrices add to the weights is multiplied by lora_alpha / lora_rank"""
+    """LoRA updates are scaled by lora_alpha / lora_rank"""
     parity: Literal["none", "official"] = "none"
-    """official: the arithmetic and the encodings of the paper's own code, its prompt included; the
-    checkpoint remembers it, and represent and evaluate follow"""
+    """official: the arithmetic, encodings and prompt of the authors' code; the checkpoint stores
+    this setting, and represent and evaluate follow it"""
 
     train_batch_size: int = Field(64, gt=0)
-    """preference pairs an optimiser step, over all devices"""
+    """preference pairs per optimiser step, over all devices"""
     micro_train_batch_size: int = Field(1, gt=0)
-    """preference pairs a forward pass on one device"""
+    """preference pairs per forward pass on one device"""
     max_epochs: int = Field(1, gt=0)
     """passes over the pairs"""
     max_len: int = Field(2048, gt=1)
-    """longest prompt with completion, in tokens; a longer pair is dropped, and counted"""
+    """longest prompt with completion, in tokens; longer pairs are dropped and counted"""
     max_pairs: int | None = Field(None, gt=0)
     """cap on the pairs, chosen by hash of the prompt (default: all)"""
     learning_rate: float = Field(9e-6, gt=0)
-    """peak learning rate of AdamW, cosine to 0 after the warm-up"""
+    """peak learning rate of AdamW; it falls to 0 as a cosine after the warm-up"""
     warmup_ratio: Share = 0.03
-    """share of the steps in which the learning rate rises from 0"""
+    """share of the steps used for a linear warm-up"""
     adam_betas: tuple[Decay, Decay] = (0.9, 0.95)
     """decay rates of AdamW's moments"""
     weight_decay: float = Field(0.0, ge=0)
@@ -111,28 +115,27 @@ class TrainSettings(Settings):
     """gradients are clipped to this norm"""
 
     bf16: bool = False
-    """compute in bfloat16 where the device can; elsewhere fp32, and said so"""
+    """compute in bfloat16 if the device supports it; otherwise in fp32, with a message"""
     flash_attn: bool = False
-    """flash attention 2 where installed and a GPU is there; elsewhere sdpa, and said so"""
+    """use flash attention 2 if installed and there is a GPU; otherwise sdpa, with a message"""
     gradient_checkpointing: bool = False
     """recompute activations in the backward pass: less memory, a third more time"""
     zero_stage: int = Field(0, ge=0, le=3)
-    """DeepSpeed ZeRO stage, 0 to 3, by config/deepspeed/zero<stage>.json; 0: without DeepSpeed"""
+    """DeepSpeed ZeRO stage, configured by config/deepspeed/zero<stage>.json; 0: no DeepSpeed"""
     deepspeed_config: Path | None = None
-    """DeepSpeed configuration of your own (JSON), in place of that of a zero_stage"""
+    """your own DeepSpeed configuration (JSON), instead of a zero_stage"""
 
     logging_steps: int = Field(1, gt=0)
-    """steps between two lines of the training log"""
+    """steps between lines of the training log"""
     save_steps: Steps = -1
-    """steps between two checkpoints to resume from; -1: none but the one that SIGTERM, SIGHUP and
-    Ctrl-C leave"""
+    """steps between checkpoints to resume from; -1: only on SIGTERM, SIGHUP and Ctrl-C"""
     max_checkpoints: int = Field(2, gt=0)
-    """the newest checkpoints that are kept; there is one more while it is written, and none when
-    the model is trained"""
+    """number of newest checkpoints to keep, one more while it is written; all are removed when
+    training is complete"""
     eval_steps: Steps = -1
-    """steps between two measurements of held-out preference accuracy; -1: none"""
+    """steps between measurements of held-out preference accuracy; -1: never"""
     heldout_share: float = Field(0.05, gt=0, lt=1)
-    """share of the prompts, by hash, held out for eval_steps where no eval_dataset is given"""
+    """share of the prompts, chosen by hash, held out for eval_steps if there is no eval_dataset"""
 
     @model_validator(mode="after")
     def _batches_divide(self) -> "TrainSettings":
@@ -146,11 +149,11 @@ class TrainSettings(Settings):
     @model_validator(mode="after")
     def _one_kind_of_training(self) -> "TrainSettings":
         if self.lora_rank and self.train_layers is not None:
-            raise ValueError("lora_rank and train_layers do not go together; give one of them")
+            raise ValueError("lora_rank and train_layers exclude each other; give one of them")
         if not self.lora_rank and "lora_alpha" in self.model_fields_set:
-            raise ValueError("lora_alpha does nothing without lora_rank; remove it")
+            raise ValueError("lora_alpha has no effect without lora_rank; remove it")
         if self.zero_stage and self.deepspeed_config is not None:
-            raise ValueError("a deepspeed_config has a stage of its own; remove zero_stage")
+            raise ValueError("deepspeed_config sets the stage itself; remove zero_stage")
         return self
 
     @model_validator(mode="after")
@@ -159,7 +162,7 @@ class TrainSettings(Settings):
             late, percentile = f"{state}_late_share", f"{state}_state_percentile"
             if getattr(self, late) != 1 and getattr(self, percentile) != 0:
                 raise ValueError(
-                    f"{late} keeps the last share of a completion and {percentile} the first; "
+                    f"{late} keeps the last part of a completion and {percentile} the first part; "
                     "give one of them"
                 )
         return self
@@ -171,11 +174,13 @@ class TrainSettings(Settings):
         for name in SET_BY_PARITY:
             if getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(
-                    f"parity: official takes no {name}, which the authors' code does not have; "
+                    f"parity: official does not support {name}, which the authors' code lacks; "
                     "remove one of them"
                 )
         if self.contrastive_strategy == "cosine_single":
-            raise ValueError("parity: official takes the contrastive_strategy cosine or cosine_avg")
+            raise ValueError(
+                "parity: official supports only the contrastive_strategy cosine or cosine_avg"
+            )
         return self
 
 
@@ -185,10 +190,10 @@ class TrainOptions(TrainSettings, TrackSettings):
     pretrain: Source
     """base model: hub id, folder or .gguf file"""
     dataset: Annotated[list[Source], BeforeValidator(split_commas), Field(min_length=1)]
-    """preference data: .jsonl or .parquet file, `datasets` folder, or hub id; several are mixed; a
-    number `margin` in every row is subtracted from the difference of the rewards"""
+    """preference data: .jsonl or .parquet file, `datasets` folder, or hub id; several are mixed;
+    a number `margin` in every row is subtracted from the reward difference"""
     dataset_probs: Annotated[list[float] | None, BeforeValidator(split_commas)] = None
-    """share of each dataset in the mixture, adding to 1 (default: all rows of all)"""
+    """share of each dataset in the mixture; must add to 1 (default: use all rows)"""
     eval_dataset: Annotated[list[Source] | None, BeforeValidator(split_commas)] = None
     """held-out preference data for eval_steps (default: heldout_share of the dataset)"""
     save_path: OutputFolder
@@ -196,12 +201,12 @@ class TrainOptions(TrainSettings, TrackSettings):
     ckpt_path: OutputParent | None = None
     """folder for checkpoints to resume from (default: <save_path>.checkpoints)"""
     curve_path: OutputFile | None = None
-    """JSON lines file of the training as it goes, which outlives a failed job (default:
-    <save_path>.curve.jsonl)"""
+    """JSON lines file of the training log, written during training and kept if the job fails
+    (default: <save_path>.curve.jsonl)"""
     seed: Seed = 0
-    """seed of the head's first values, the order of pairs and the sampling of states"""
+    """seed of the head's initial weights, the order of pairs and the sampling of states"""
     use_wandb: SecretStr | None = None
-    """key of wandb; never logged or saved"""
+    """wandb API key; never logged or saved"""
     trust_remote_code: bool = False
     """run code that comes with a model from the hub"""
 
@@ -212,10 +217,10 @@ class TrainOptions(TrainSettings, TrackSettings):
 
 
 def check_shares(probs: list[float] | None, sources: list[str]) -> None:
-    """See that the shares of a mixture are those of its sources.
+    """Check the shares of a mixture of sources.
 
     Raises:
-        ValueError: they are not as many, not positive, or do not add to 1.
+        ValueError: their number differs, one is not positive, or they do not add to 1.
     """
     if probs is None:
         return

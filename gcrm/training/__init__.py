@@ -1,1 +1,1 @@
-"""From preference pairs to a reward model on disk."""
+"""Training a reward model on preference pairs."""

@@ -1,4 +1,4 @@
-"""Arguments of the Trainer: batches, schedule, DeepSpeed, and where checkpoints lie."""
+"""Arguments of the transformers Trainer: batches, schedule, DeepSpeed, checkpoint folder."""
 
 import os
 import socket
@@ -18,22 +18,31 @@ from gcrm.utils.paths import short_name
 def training_arguments(
     options: TrainOptions, hardware: Hardware, zero: Path | None
 ) -> TrainingArguments:
-    """The options as arguments of the Trainer.
+    """Translate the options into arguments of the Trainer.
 
     Args:
-        zero: DeepSpeed's configuration, if there is one.
+        zero: DeepSpeed configuration file, if any.
 
     Raises:
-        UserError: batches and processes do not go together.
+        UserError: train_batch_size is not a multiple of micro-batches times processes.
     """
-    processes = _processes()
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    accumulation, rest = divmod(
+        options.train_batch_size, options.micro_train_batch_size * processes
+    )
+    if rest:
+        raise UserError(
+            f"train_batch_size ({options.train_batch_size}) must be a multiple of "
+            f"micro_train_batch_size ({options.micro_train_batch_size}) times the number of "
+            f"processes ({processes})"
+        )
     on_cpu = hardware.device == "cpu"
     arguments = TrainingArguments(
-        output_dir=str(_checkpoint_folder(options, zero, on_cpu)),
+        output_dir=str(_checkpoint_folder(options, zero, processes, on_cpu)),
         run_name=short_name(options.save_path),
         per_device_train_batch_size=options.micro_train_batch_size,
         per_device_eval_batch_size=options.micro_train_batch_size,
-        gradient_accumulation_steps=_micro_batches(options, processes),
+        gradient_accumulation_steps=accumulation,
         num_train_epochs=options.max_epochs,
         learning_rate=options.learning_rate,
         lr_scheduler_type="cosine",
@@ -59,48 +68,28 @@ def training_arguments(
         disable_tqdm=True,
         log_level="error",
     )
-    # One process uses one device; torchrun starts a process for each GPU.
+    # One process uses one device; torchrun starts one process per GPU.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments
 
 
-def _micro_batches(options: TrainOptions, processes: int) -> int:
-    """Micro-batches of each process in an optimiser step."""
-    number, rest = divmod(options.train_batch_size, options.micro_train_batch_size * processes)
-    if rest:
-        raise UserError(
-            f"train_batch_size ({options.train_batch_size}) must be a multiple of "
-            f"micro_train_batch_size ({options.micro_train_batch_size}) times the number of "
-            f"processes ({processes})"
-        )
-    return number
-
-
-def _processes() -> int:
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def _checkpoint_folder(options: TrainOptions, zero: Path | None, on_cpu: bool) -> Path:
-    """The folder for the checkpoints of exactly this training, by which it resumes."""
+def _checkpoint_folder(
+    options: TrainOptions, zero: Path | None, processes: int, on_cpu: bool
+) -> Path:
+    """The checkpoint folder of this training; other settings, data or code have another one."""
     parent = options.ckpt_path or options.save_path.with_name(
         f"{options.save_path.name}.checkpoints"
     )
     settings = options.model_dump(mode="json", exclude=NO_MATTER)
     sources: list[Path | str] = [options.pretrain, *options.dataset, *(options.eval_dataset or [])]
     sources += [] if zero is None else [zero]
-    return unfinished(
-        parent,
-        options.save_path,
-        "train",
-        settings,
-        sources,
-        *(_processes(), torch.get_num_threads(), on_cpu),
-    )
+    hardware = processes, torch.get_num_threads(), on_cpu
+    return unfinished(parent, options.save_path, "train", settings, sources, *hardware)
 
 
 def start_deepspeed(on_cpu: bool) -> None:
-    """Connect DeepSpeed's processes, before DeepSpeed derives their number from a model."""
-    if "RANK" not in os.environ:  # started without a launcher
+    """Initialise DeepSpeed's process group; without a launcher, a group of one process."""
+    if "RANK" not in os.environ:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -114,6 +103,6 @@ def start_deepspeed(on_cpu: bool) -> None:
     import deepspeed
 
     if on_cpu:
-        # Or DeepSpeed compiles this operation, which takes a compiler and more than a minute.
+        # Otherwise DeepSpeed compiles this operation: it needs a compiler and over a minute.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(dist_backend="gloo" if on_cpu else "nccl", verbose=False)

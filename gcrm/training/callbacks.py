@@ -1,8 +1,8 @@
-"""What the Trainer calls while it trains: stop on a signal, checkpoints, the curve, the progress.
+"""Trainer callbacks: stopping on a signal, checkpoints, the training curve, the progress line.
 
-Clusters send SIGTERM some time before they kill a job whose time is over or whose node is needed;
-Ctrl-C sends SIGINT, a lost connection SIGHUP. A training then leaves a checkpoint. After a kill,
-the next one resumes from the last complete checkpoint.
+Clusters send SIGTERM before they kill a job at its time limit or preempt it; Ctrl-C sends SIGINT, a
+lost connection SIGHUP. On these signals, training saves a checkpoint and stops. After a hard kill,
+the next attempt resumes from the last complete checkpoint.
 """
 
 import json
@@ -34,14 +34,14 @@ from gcrm.utils.io import write_jsonl
 from gcrm.utils.logging import Progress
 from gcrm.utils.paths import short_name
 
-HEEDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 
 class StopOnSignal(TrainerCallback):
-    """Ends a training after the step in which one of these signals came, with a checkpoint.
+    """Saves a checkpoint and ends training after the step in which a stop signal arrives.
 
     Attributes:
-        stopped: the signal that ended it; 0 where none came, or too late to matter.
+        stopped: the signal that ended training; 0 for none, or if it arrived in the last step.
     """
 
     def __init__(self) -> None:
@@ -50,15 +50,15 @@ class StopOnSignal(TrainerCallback):
 
     @property
     def status(self) -> int:
-        """Exit status, by shells' convention: not 0, so that Snakemake tries the job again."""
+        """Exit status by shell convention; it is not 0, so Snakemake retries the job."""
         return 128 + self.stopped
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Within the block these signals do not end this process, except for a second Ctrl-C."""
-        before = {number: signal.getsignal(number) for number in HEEDED}
+        """Within the block, stop signals do not end this process; a second Ctrl-C does."""
+        before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
         for number, handler in before.items():
-            if handler != signal.SIG_IGN:  # as under nohup, and after `&` in a script
+            if handler != signal.SIG_IGN:  # ignored under nohup, and after `&` in a script
                 signal.signal(number, self._receive)
         try:
             yield
@@ -72,13 +72,14 @@ class StopOnSignal(TrainerCallback):
                 raise KeyboardInterrupt
             if os.environ.get("RANK", "0") == "0":
                 with suppress(OSError):
-                    os.write(2, b"train: stopping after this step; Ctrl-C again: now, unsaved\n")
+                    message = b"train: stopping after this step; Ctrl-C again stops now, unsaved\n"
+                    os.write(2, message)
         self._received = number
 
     def on_step_end(
         self, args: Any, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Save and stop: all processes at the same step, whichever of them got the signal."""
+        """Save and stop at the same step in all processes, whichever of them got the signal."""
         if state.global_step < state.max_steps:
             self.stopped = _highest(self._received, args.device)
             if self.stopped:
@@ -86,7 +87,7 @@ class StopOnSignal(TrainerCallback):
 
 
 def _highest(number: int, device: torch.device) -> int:
-    """The highest of the processes' numbers; each waits here for the others."""
+    """The maximum over all processes; a barrier."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return number
     numbers = torch.tensor(number, device=device)
@@ -95,10 +96,9 @@ def _highest(number: int, device: torch.device) -> int:
 
 
 class Checkpoints(TrainerCallback):
-    """Seals each checkpoint once all processes have written it, and removes older ones.
+    """Marks each checkpoint as complete once all processes have written it; removes older ones.
 
-    The library can remove older ones itself, but it takes an incomplete one, left by a kill, for a
-    checkpoint.
+    The Trainer's own rotation would count an incomplete checkpoint, left by a kill.
     """
 
     def __init__(self, most: int) -> None:
@@ -109,7 +109,7 @@ class Checkpoints(TrainerCallback):
         self._prune(args, state)
 
     def on_save(self, args: Any, state: TrainerState, control: Any, **_: Any) -> None:
-        """Called in every process, after its part of the saving."""
+        """Called in every process after it has saved its part."""
         _highest(0, args.device)
         if state.is_world_process_zero:
             seal(Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}")
@@ -131,24 +131,24 @@ def last_checkpoint(folder: Path) -> str | None:
 
 
 def _complete(folder: Path) -> list[Path]:
-    """The complete checkpoints in `folder`, in the order of their steps."""
+    """The complete checkpoints in `folder`, in step order."""
     found = [path for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if is_whole(path)]
     return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
 
 
 class TrainingCurve(TrainerCallback):
-    """Writes each line of the log to a local file, which outlives the job, and to wandb if asked.
+    """Writes each line of the log to a local file and, on request, to wandb.
 
-    A resumed training first writes the lines up to its checkpoint, which the checkpoint has. So no
-    step is repeated and none is lost, even if the last attempt was cut off in the middle of a line.
+    A resumed training first rewrites the lines up to its checkpoint from the checkpoint's log. No
+    step is repeated or lost, even if the previous attempt was killed in the middle of a line.
 
     Args:
-        training: tells this training from those with other settings, data or code.
+        training: identifies this training by its settings, data and code.
     """
 
     def __init__(self, options: TrainOptions, training: str):
         self.options = options
-        # One run on wandb for all attempts at this training, in this folder.
+        # All attempts at this training, in this folder, are one wandb run.
         self.id = run_id(options.save_path.resolve(), training)
         self.path = options.curve_path or options.save_path.with_name(
             f"{options.save_path.name}.curve.jsonl"
@@ -156,7 +156,7 @@ class TrainingCurve(TrainerCallback):
         self.wandb: WandbRun | None = None
 
     def on_train_begin(self, args: Any, state: TrainerState, control: Any, **_: Any) -> None:
-        """Begin the file, and a run on wandb if asked for.
+        """Start the file and, on request, the wandb run.
 
         Raises:
             UserError: the file cannot be written.
@@ -172,7 +172,7 @@ class TrainingCurve(TrainerCallback):
             self.wandb.log(rows)
 
     def on_log(self, args: Any, state: TrainerState, control: Any, **_: Any) -> None:
-        """Add the line; raises as `on_train_begin`."""
+        """Append the line; raises as `on_train_begin`."""
         if not state.is_world_process_zero:
             return
         rows = without_timings(state.log_history[-1:])
@@ -182,30 +182,30 @@ class TrainingCurve(TrainerCallback):
             self.wandb.log(rows)
 
     def on_train_end(self, args: Any, state: TrainerState, control: Any, **_: Any) -> None:
-        """End the run on wandb: as completed, if this was the last step."""
+        """End the wandb run; it counts as completed if this was the last step."""
         self.finish(completed=state.global_step >= state.max_steps)
 
     def finish(self, completed: bool) -> None:
-        """End the run on wandb, if there is one."""
+        """End the wandb run, if any."""
         if self.wandb is not None:
             self.wandb.finish(exit_code=int(not completed))
             self.wandb = None
 
 
 class ProgressLine(TrainerCallback):
-    """Says how far training is, and the last logged loss."""
+    """Reports progress with the last logged loss and accuracy."""
 
     def __init__(self) -> None:
         self.progress: Progress | None = None
         self.note = ""
 
     def on_train_begin(self, args: Any, state: TrainerState, control: Any, **_: Any) -> None:
-        """Start counting at the step that is resumed from."""
+        """Count the remaining steps."""
         name = args.run_name or "model"
         self.progress = Progress(f"train {name}", state.max_steps - state.global_step)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-        """Remember the loss and the accuracy."""
+        """Keep the loss and the accuracy for the progress line."""
         if logs and "loss" in logs:
             self.note = f"loss {logs['loss']:.3f}, accuracy {logs['accuracy']:.2f}"
 

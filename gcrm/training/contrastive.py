@@ -1,7 +1,10 @@
-"""The contrastive term of the objective: which states are drawn, and how they are compared.
+"""The contrastive term of the objective (section 3.2 of the paper): sampling of states, and loss.
 
-Section 3 of the paper: a state of the chosen completion should point towards the states that follow
-it, and away from the states of the rejected completion.
+A source state of the chosen completion should be similar to later states of that completion (the
+goal states), and dissimilar to states of the rejected completion (the negative goal states). The
+paper calls this SGS; it draws one source and one goal state of each pair, its code and the default
+here draw 16. AVG averages goal states: over the batch in the paper, within one completion here. RS,
+goal states from completions of other prompts, is not implemented.
 """
 
 from dataclasses import dataclass
@@ -12,18 +15,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Part = tuple[float, float]
-"""Part of a completion, from one share to another: (0, 1) is all of it, (0.75, 1) its last quarter.
-"""
+"""Begin and end as shares of a completion: (0, 1) is all of it, (0.75, 1) the last quarter."""
 WHOLE: Part = (0.0, 1.0)
 
 
 @dataclass(frozen=True)
 class Spans:
-    """Where the completions lie in a batch of padded sequences.
+    """Positions of the completions in a batch of padded sequences.
 
     Attributes:
-        start: index of each completion's first token, (batch,) int64.
-        end: index after its last token, (batch,) int64.
+        start: position of each completion's first token, (batch,) int64.
+        end: position after its last token, (batch,) int64.
     """
 
     start: Tensor
@@ -32,7 +34,7 @@ class Spans:
 
 @dataclass(frozen=True)
 class Draws:
-    """Which tokens of each pair are compared, as positions in the padded sequences, int64.
+    """The drawn tokens of each pair, as positions in the padded sequences, int64.
 
     Attributes:
         source: in the chosen completion, (pairs, sim_samples).
@@ -61,15 +63,14 @@ def draw_states(
     """Draw the states of a batch of pairs.
 
     Sources and goals are sorted pairs u1 < u2 of uniform numbers, mapped to their parts of the
-    completion. A goal that is not after its source moves to the token after it; only a completion
-    of one token, its EOS, is compared with itself.
+    completion. A goal that is not after its source moves to the next token. In a completion of one
+    token, the EOS, source and goal are the same token.
 
     Args:
-        rng: the only randomness: the same generator gives the same draws.
-        source_part, goal_part: where sources and goals come from. The states of the rejected
-            completion are goals, too.
-        single_goal: one goal for all sources of a pair, and one rejected state. Each source and
-            the goal are still distributed as u1 and u2.
+        rng: the only source of randomness.
+        source_part, goal_part: the parts that sources and (also negative) goals are drawn from.
+        single_goal: draw one goal for all sources of a pair, and one negative goal. Each source
+            and the goal are still distributed as u1 and u2.
     """
     pairs, goals = len(chosen.start), 1 if single_goal else unsim_samples
     if single_goal:
@@ -80,7 +81,7 @@ def draw_states(
     source = _positions(chosen, earlier, source_part)
     goal = _positions(chosen, later, goal_part)
     last = (chosen.end - 1)[:, None]
-    # No token follows the last one, so it can be no source.
+    # No token follows the last one, so it cannot be a source.
     source = torch.minimum(source, torch.maximum(last - 1, chosen.start[:, None]))
     latest = source.amax(dim=1, keepdim=True) if single_goal else source
     goal = torch.minimum(torch.maximum(goal, latest + 1), last)
@@ -93,7 +94,7 @@ def draw_states(
 
 
 def _positions(spans: Spans, uniform: np.ndarray, part: Part) -> Tensor:
-    """Token positions for uniform numbers in [0, 1) within a part of each completion."""
+    """Map uniform numbers in [0, 1) to token positions within a part of each completion."""
     tokens = (spans.end - spans.start)[:, None]
     low, high = part
     share = torch.from_numpy(low + uniform * (high - low)).to(tokens.device)
@@ -103,7 +104,7 @@ def _positions(spans: Spans, uniform: np.ndarray, part: Part) -> Tensor:
 
 @dataclass(frozen=True)
 class ContrastiveTerm:
-    """The contrastive loss of each pair, (pairs,), and the mean cosines behind it, for the log."""
+    """The contrastive loss and, for the log, the mean cosines of each pair; all (pairs,)."""
 
     loss: Tensor
     positive_cosine: Tensor
@@ -120,17 +121,17 @@ def contrastive_loss(
 ) -> ContrastiveTerm:
     """-log mean sigmoid(cos(h_s, h_g+) / t) - log(1 - mean sigmoid(cos(h_s', h_g-) / t)), per pair.
 
-    The negative mean is over all combinations of the drawn chosen and rejected states. Logs are
-    taken per pair, so the loss depends on neither micro-batches nor ranks. Where all cosines are 0,
-    the loss is 2 log 2 = 1.39.
+    The negative mean is over all combinations of a source and a negative goal. The log is taken per
+    pair, so the loss does not depend on micro-batches or ranks; the paper averages over the batch
+    first. If all cosines are 0, the loss is 2 log 2 = 1.39.
 
     Args:
         chosen, rejected: last hidden states, (pairs, tokens, hidden_size), fp32.
-        draws: which of them are compared; see `draw_states`.
-        average: compare with the mean of the goals, and of the rejected states (AVG). Without
-            `cross`, the mean is over the goals after each source.
-        cross: positives are all sources with all goals, instead of each source with its own.
-        temperature: cosines are divided by it before the sigmoid.
+        draws: the states to compare; see `draw_states`.
+        average: compare with the mean goal state and the mean negative goal state of a completion
+            (AVG). Without `cross`, the mean is over the goals after each source.
+        cross: compare all sources with all goals, instead of each source with its own goal.
+        temperature: divides the cosines before the sigmoid.
     """
     source = F.normalize(_states(chosen, draws.source), dim=-1)
     goal = _states(chosen, draws.goal)
@@ -158,13 +159,13 @@ def _states(hidden: Tensor, positions: Tensor) -> Tensor:
 
 
 def _mean_of_later(goal: Tensor, draws: Draws) -> Tensor:
-    """For each source the mean of the goals after it, its own included."""
+    """For each source, the mean of its own goal and all other goals after it."""
     own = torch.eye(draws.goal.shape[1], dtype=torch.bool, device=goal.device)
     after = (draws.goal[:, None, :] > draws.source[:, :, None]) | own
     return after.to(goal.dtype) @ goal / after.sum(dim=-1, keepdim=True)
 
 
 def _log_mean_sigmoid(values: Tensor) -> Tensor:
-    """log of the mean of sigmoid(values) over all but the first dimension; never log(0)."""
+    """log of the mean of sigmoid(values) over all but the first dimension; never -inf."""
     flat = F.logsigmoid(values).flatten(1)
     return flat.logsumexp(dim=1) - float(np.log(flat.shape[1]))

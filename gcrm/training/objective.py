@@ -16,9 +16,9 @@ from gcrm.training.official import official_contrastive
 def preference_loss(
     difference: Tensor, kind: Literal["log_sigmoid", "log_exp"] = "log_sigmoid"
 ) -> Tensor:
-    """-log sigmoid(d) = log(1 + exp(-d)) of r_chosen - r_rejected - margin, per pair: (pairs,).
+    """-log sigmoid(d) = log(1 + exp(-d)) of d = r_chosen - r_rejected - margin, (pairs,).
 
-    The two kinds differ in rounding alone; neither overflows.
+    The two kinds differ only in rounding; neither overflows.
     """
     if kind == "log_exp":
         return torch.logaddexp(torch.zeros_like(difference), -difference)
@@ -31,7 +31,7 @@ class Terms:
 
     Attributes:
         loss: (pairs,); training minimises the mean over all pairs of an optimiser step.
-        logged: values of single pairs for the log, (pairs,) each.
+        logged: values for the log, (pairs,) each.
     """
 
     loss: Tensor
@@ -39,7 +39,7 @@ class Terms:
 
 
 class Objective:
-    """The terms that the settings ask for, weighted and added."""
+    """The weighted sum of the terms that the settings select."""
 
     def __init__(self, settings: TrainSettings):
         self.settings = settings
@@ -56,14 +56,14 @@ class Objective:
         margin: Tensor,
         rng: np.random.Generator,
     ) -> Terms:
-        """The terms of a batch; each tuple is (of the chosen side, of the rejected side).
+        """The terms of a batch; each tuple is (chosen side, rejected side).
 
         Args:
             rewards: final rewards, (pairs,).
             hidden: last hidden states, (pairs, tokens, hidden_size), fp32.
-            spans: where the completions lie.
+            spans: positions of the completions.
             margin: how much higher the chosen reward should be, (pairs,); 0 without margins.
-            rng: draws the states that are compared.
+            rng: for drawing states.
         """
         difference = rewards[0] - rewards[1]
         loss = self.preference(difference - margin)
@@ -73,7 +73,7 @@ class Objective:
             "margin": difference,
         }
         if self.settings.center_rewards:
-            # Eisenstein et al. 2023, arXiv 2312.09244: rewards are only defined up to a constant.
+            # Eisenstein et al. 2023, arXiv 2312.09244. Rewards are defined only up to a constant.
             logged["center_loss"] = (rewards[0] + rewards[1]) ** 2
             loss = loss + self.settings.center_rewards * logged["center_loss"]
         if self.settings.reward_model_strategy == "contrastive":
@@ -119,5 +119,5 @@ class Objective:
 
 
 def _part(percentile: float, late_share: float) -> Part:
-    """The first (1 - percentile) share, or the last `late_share`; settings have one of the two."""
+    """The first (1 - percentile) share, or the last `late_share`; at most one of them is set."""
     return (1 - late_share, 1.0) if late_share < 1 else (0.0, 1 - percentile)

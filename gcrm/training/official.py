@@ -1,9 +1,9 @@
-"""`parity: official`: the arithmetic of the paper's own code, where it differs from ours.
+"""`parity: official`: the arithmetic of the authors' code, where it differs from the default.
 
-Why ours is the default: the authors count positions from the end of a left-padded sequence by the
-length of the completion tokenised alone, so that a truncated completion reaches into the padding;
-they compare all sources with all goals, some of which precede them; and they average over the whole
-micro-batch before the log, so that the loss depends on its size.
+It is not the default for three reasons. Positions are counted from the end of a left-padded
+sequence with the length of the completion tokenised alone, so a truncated completion reaches into
+the padding. All sources are compared with all goals, including earlier ones. The mean over the
+whole micro-batch is taken before the log, so the loss depends on the size of the micro-batch.
 """
 
 import numpy as np
@@ -23,7 +23,7 @@ def official_positions(tokens: Tensor, width: int, uniform: Tensor, percentile: 
         tokens: n, tokens of each completion tokenised alone, without EOS, (pairs,).
         width: length of the padded sequences.
         uniform: u in [0, 1), (pairs, samples) float32.
-        percentile: p, which keeps the first (1 - p) share of the completion.
+        percentile: p; positions are drawn from the first (1 - p) share of the completion.
     """
     share = (percentile - 1) * uniform + 1
     distance = torch.floor(share * tokens[:, None].float() + 1).long().clamp(0, width - 1)
@@ -42,13 +42,13 @@ def official_contrastive(
 ) -> ContrastiveTerm:
     """-log mean sigmoid(cos(h_s, h_g)) - log(1 - mean sigmoid(cos(h_s', h_r))).
 
-    Both means are over the samples of all pairs of the micro-batch, whose loss each pair gets.
+    Both means are over all pairs of the micro-batch; every pair gets this one loss.
 
     Args:
-        hidden: last hidden states of the chosen and of the rejected sides, left-padded,
+        hidden: last hidden states of the chosen and the rejected sides, left-padded,
             (pairs, tokens, hidden_size).
-        tokens: n of the chosen and of the rejected completions, see `official_positions`.
-        average: goals, and rejected states, are averaged first (cosine_avg).
+        tokens: n of the chosen and the rejected completions; see `official_positions`.
+        average: average the goal states, and the negative ones, of each pair first (cosine_avg).
     """
     pairs = len(hidden[0])
 
@@ -77,5 +77,5 @@ def official_contrastive(
 
 
 def _cosines(left: Tensor, right: Tensor) -> Tensor:
-    """All of `left` with all of `right`: (pairs, left samples, right samples)."""
+    """Cosines of all of `left` with all of `right`: (pairs, left samples, right samples)."""
     return F.normalize(left, dim=-1) @ F.normalize(right, dim=-1).transpose(1, 2)

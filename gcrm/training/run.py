@@ -1,7 +1,7 @@
-"""Train a reward model: from preference pairs to a standard checkpoint on disk.
+"""Training of a reward model, from preference pairs to a standard checkpoint on disk.
 
-Read it from top to bottom: read the pairs, load the base model with a new head, encode, train,
-check what was learnt, save.
+The steps, in order: read the pairs, load the base model with a new head, tokenise, train, check the
+rewards, save.
 """
 
 import hashlib
@@ -25,7 +25,6 @@ from gcrm.modeling.reward_model import encoder_for
 from gcrm.modeling.tokenization import PLAIN_TEMPLATE, Encoder
 from gcrm.training.arguments import start_deepspeed, training_arguments
 from gcrm.training.callbacks import Checkpoints, StopOnSignal, TrainingCurve, last_checkpoint
-from gcrm.training.model_card import model_card
 from gcrm.training.tracking import without_timings
 from gcrm.training.trainer import EncodedPair, RewardTrainer, encode_pairs
 from gcrm.training.verify import check_saved, rewards_of_first
@@ -36,11 +35,11 @@ from gcrm.utils.logging import say
 
 
 def train_reward_model(options: TrainOptions) -> None:
-    """Train, save, load again and compare. See `TrainOptions`.
+    """Train and save a reward model; load it again and compare its rewards.
 
     Raises:
         UserError: data or base model cannot be used, or no pair fits into max_len.
-        SystemExit: a signal ended the training, and what was reached is saved.
+        SystemExit: a signal ended the training, after saving a checkpoint.
     """
     hardware = choose_hardware(options.bf16, options.flash_attn)
     zero = zero_file(options)
@@ -84,7 +83,7 @@ def train_reward_model(options: TrainOptions) -> None:
 def _hold_out(
     pairs: list[Preference], options: TrainOptions
 ) -> tuple[list[Preference], list[Preference]]:
-    """Pairs to train on and to measure on, which share no prompt."""
+    """Split into training and held-out pairs, which share no prompt."""
     if options.eval_steps < 1:
         return pairs, []
     if options.eval_dataset:
@@ -105,37 +104,36 @@ def _hold_out(
 def _max_len(options: TrainOptions, model: PreTrainedModel) -> int:
     context = getattr(model.config.get_text_config(), "max_position_embeddings", options.max_len)
     if context < options.max_len:
-        say(f"train: max_len is {context}, the context of the base model, not {options.max_len}")
+        say(f"train: max_len {options.max_len} is lowered to {context}, the base model's context")
     return int(min(options.max_len, context))
 
 
 def _check_pairs(
     pairs: list[Preference], encoded: list[EncodedPair], encoder: Encoder, options: TrainOptions
 ) -> None:
-    """See that there are pairs to train on; say which were dropped, and what margins they have."""
+    """Check that there are enough pairs; report dropped pairs and margins."""
     if not encoded:
         raise UserError(
             f"{', '.join(options.dataset)}: no pair fits into max_len = {encoder.max_len} tokens"
         )
     if options.parity == "official" and len(encoded) < options.train_batch_size:
         raise UserError(
-            f"parity: official drops the last incomplete batch, and {len(encoded)} pairs are none "
-            f"of train_batch_size = {options.train_batch_size}; lower it"
+            f"parity: official drops the last incomplete batch, and {len(encoded)} pairs do not "
+            f"fill one batch of train_batch_size = {options.train_batch_size}; lower it"
         )
     if too_long := len(pairs) - len(encoded):
         say(
             f"train: {too_long} of {len(pairs)} pairs dropped: longer than {encoder.max_len} tokens"
         )
-    margins = [pair.margin for pair in pairs if pair.margin is not None]
-    if margins:
+    if margins := [pair.margin for pair in pairs if pair.margin is not None]:
         say(
             f"train: the data has margins ({min(margins):g} to {max(margins):g}): they are "
-            "subtracted from the difference of the rewards"
+            "subtracted from the reward difference"
         )
 
 
 def _train(trainer: RewardTrainer, curve: TrainingCurve, max_checkpoints: int) -> None:
-    """Train to the end, from the last checkpoint if there is one."""
+    """Train to the end, from the last checkpoint if any."""
     stop = StopOnSignal()
     for callback in (curve, stop, Checkpoints(max_checkpoints)):
         trainer.add_callback(callback)
@@ -148,12 +146,12 @@ def _train(trainer: RewardTrainer, curve: TrainingCurve, max_checkpoints: int) -
         except Exception:
             curve.finish(completed=False)
             raise
-        if stop.stopped:  # torchrun ends the other processes as soon as one is gone
+        if stop.stopped:  # torchrun kills the other processes when one exits
             trainer.accelerator.wait_for_everyone()
     if stop.stopped:
         step, steps = trainer.state.global_step, trainer.state.max_steps
         name = signal.Signals(stop.stopped).name
-        say(f"train: stopped by {name}, saved at step {step} of {steps}: run it again to resume")
+        say(f"train: stopped by {name}, saved at step {step} of {steps}; run again to resume")
         raise SystemExit(stop.status)
 
 
@@ -165,7 +163,7 @@ def _facts(
     encoder: Encoder,
     rewards: np.ndarray,
 ) -> dict[str, Any]:
-    """What `reward_model.json` says of the model."""
+    """The content of `reward_model.json`."""
     return {
         "base_model": options.pretrain,
         "max_len": encoder.max_len,
@@ -177,14 +175,14 @@ def _facts(
         "reward_mean": float(rewards.mean()),
         "reward_std": float(rewards.std()),
         "parity": options.parity,
-        "objective": options.model_dump(mode="json", include=_objective(options)),
+        "objective": options.model_dump(mode="json", include=_effective_settings(options)),
         "margins": any(pair.margin for pair in encoded),
         "seed": options.seed,
     }
 
 
-def _objective(options: TrainOptions) -> set[str]:
-    """Names of the settings of the objective and of the trained weights that have an effect."""
+def _effective_settings(options: TrainOptions) -> set[str]:
+    """Names of the settings that affect the objective or select the trained weights."""
     names = {"reward_model_strategy", "preference_loss", "center_rewards", "value_head_strategy"}
     names |= {"train_layers", "parity"}
     if options.lora_rank:
@@ -203,7 +201,7 @@ def _save(
     options: TrainOptions,
     tracking_id: str,
 ) -> None:
-    """Write the checkpoint and its side files, whole or not at all, and check it."""
+    """Write the checkpoint and its side files atomically, and check it."""
     if options.lora_rank:
         weights = merged(weights, options.lora_rank, options.lora_alpha)
     with atomic_folder(options.save_path, last="config.json") as folder:
@@ -211,7 +209,7 @@ def _save(
         trainer.tokenizer.save_pretrained(folder)
         write_json(folder / FACTS, facts)
         write_jsonl(folder / "training_log.jsonl", without_timings(trainer.state.log_history))
-        (folder / "README.md").write_text(model_card(facts, options), encoding="utf-8")
+        (folder / "README.md").write_text(_model_card(facts, options), encoding="utf-8")
         check_saved(folder, encoded, rewards)
         write_provenance(
             folder / "provenance.json",
@@ -221,3 +219,22 @@ def _save(
             **facts,
             tracking_id=tracking_id,
         )
+
+
+def _model_card(facts: dict[str, Any], options: TrainOptions) -> str:
+    """The README of the checkpoint, in the hub's format for model cards."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(  # noqa: S701 -- Markdown, not HTML
+        loader=PackageLoader("gcrm.training", ""),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("model_card.md.j2").render(
+        facts=facts,
+        options=options,
+        mlp=options.value_head_strategy == "mlp",
+        official=options.parity == "official",
+    )

@@ -1,6 +1,6 @@
 """Training curves and final metrics on wandb, in this process.
 
-Tracking never costs a result: where wandb fails or hangs, one line says so and the work goes on.
+If wandb fails or hangs, one line reports it and the job continues.
 """
 
 import hashlib
@@ -21,18 +21,18 @@ from gcrm.utils.io import Row
 from gcrm.utils.logging import say
 
 FROM_RUN = "GCRM_TRACK"
-"""environment variable by which a pipeline run gives its `track` settings to its jobs; as options
-of `train` they would retrain models when a tag changes"""
+"""environment variable that passes the `track` settings of a pipeline run to its jobs; as options
+of `train`, a changed tag would retrain models"""
 PATIENCE = 60
-"""seconds that wandb has to start, and to upload what is left at the end"""
+"""time limit for wandb to start, and to upload the rest at the end, in seconds"""
 TIMINGS = ("runtime", "per_second")
 
 
 def settings_of(options: TrackSettings, name: str) -> TrackSettings:
-    """The settings of a job: its options or, without any, those of the pipeline run around it.
+    """The settings of a job: its own options, or those of the pipeline run that started it.
 
     Args:
-        name: of the job, as in vanilla/seed0.
+        name: name of the job, such as vanilla/seed0.
     """
     if options.wandb_project is None and FROM_RUN in os.environ:
         run = TrackSettings(**json.loads(os.environ[FROM_RUN]))
@@ -41,16 +41,16 @@ def settings_of(options: TrackSettings, name: str) -> TrackSettings:
 
 
 def run_id(*identity: object) -> str:
-    """An id for wandb: the same for all attempts at the same work."""
+    """A wandb run id, equal for all attempts at the same job."""
     return hashlib.sha256(" ".join(map(str, identity)).encode()).hexdigest()[:16]
 
 
 def init_of(settings: TrackSettings, id: str, kind: str, config: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of `wandb.init`. A job that is tried again with the same id continues its run.
+    """Arguments of `wandb.init`. A retried job with the same id continues its run.
 
     Args:
-        kind: what the run is, by which wandb can group.
-        config: settings that wandb shows beside the run.
+        kind: wandb's job type, for grouping.
+        config: settings that wandb shows with the run.
     """
     return {
         "project": settings.wandb_project or "gcrm",
@@ -66,8 +66,8 @@ def init_of(settings: TrackSettings, id: str, kind: str, config: dict[str, Any])
 
 
 def connection(key: SecretStr | None = None) -> dict[str, Any]:
-    """Settings of wandb's own: its limits of time and, where there is no key, offline, said so."""
-    os.environ.setdefault("WANDB_SILENT", "true")  # or it tells which key it has loaded
+    """wandb's own settings: time limits and, without a key, offline mode, which is reported."""
+    os.environ.setdefault("WANDB_SILENT", "true")  # otherwise wandb prints where its key is from
     settings: dict[str, Any] = {
         "console": "off",
         "init_timeout": PATIENCE,
@@ -75,10 +75,11 @@ def connection(key: SecretStr | None = None) -> dict[str, Any]:
     }
     if key is not None:
         secret = key.get_secret_value()
-        sys.argv[:] = [word.replace(secret, "***") for word in sys.argv]  # which wandb keeps
+        # wandb records the command line.
+        sys.argv[:] = [word.replace(secret, "***") for word in sys.argv]
         return settings | {"api_key": secret}
     if "WANDB_MODE" not in os.environ and not _has_key():
-        say("wandb: no key (WANDB_API_KEY or `wandb login`): kept offline in ./wandb")
+        say("wandb: no key (WANDB_API_KEY or `wandb login`): keeping the run offline in ./wandb")
         return settings | {"mode": "offline"}
     return settings
 
@@ -94,9 +95,9 @@ def _has_key() -> bool:
 
 
 def without_timings(log: Iterable[Row]) -> list[Row]:
-    """A Trainer's log without timings and without its last line, a summary: equal in equal runs.
+    """A Trainer's log without timings and the final summary line: equal for equal runs.
 
-    Keys are sorted, as those of a checkpoint are.
+    Keys are sorted, as in a checkpoint.
     """
     return [
         {key: row[key] for key in sorted(row) if not any(word in key for word in TIMINGS)}
@@ -106,10 +107,11 @@ def without_timings(log: Iterable[Row]) -> list[Row]:
 
 
 class WandbRun:
-    """One run on wandb, reported by a thread, so that only `finish` waits for wandb.
+    """One wandb run, reported by a thread; only `finish` waits for wandb.
 
     Args:
-        init: see `init_of`. connection: see `connection`.
+        init: see `init_of`.
+        connection: see `connection`.
     """
 
     def __init__(self, init: dict[str, Any], connection: dict[str, Any]):
@@ -121,21 +123,21 @@ class WandbRun:
         self._thread.start()
 
     def log(self, rows: Iterable[Row]) -> None:
-        """Add lines of a Trainer's log; steps that an earlier attempt has reported are skipped."""
+        """Add lines of a Trainer's log; steps that an earlier attempt reported are skipped."""
         for row in rows:
             self._rows.put(row)
 
     def finish(self, summary: dict[str, float] | None = None, exit_code: int = 0) -> bool:
-        """End the run, with final numbers by name; whether wandb has it all.
+        """End the run with its final metrics; returns whether everything reached wandb.
 
         Args:
-            exit_code: 0 if the work was completed.
+            exit_code: 0 if the job was completed.
         """
         self._summary, self._exit_code = summary or {}, exit_code
         self._rows.put(None)
-        self._thread.join(PATIENCE + 10)  # wandb's own limit comes first
+        self._thread.join(PATIENCE + 10)  # wandb's own limit applies first
         if self._thread.is_alive():
-            self._give_up(f"no end after {PATIENCE} s")
+            self._give_up(f"no response after {PATIENCE} s")
         return not self._failed
 
     def _report(self, init: dict[str, Any], connection: dict[str, Any]) -> None:
@@ -149,16 +151,16 @@ class WandbRun:
                     run.log(values, step=row["step"])
             run.summary.update(self._summary)
             run.finish(exit_code=self._exit_code)
-        except (Exception, SystemExit) as error:  # a thread has no other way to tell
+        except (Exception, SystemExit) as error:  # nothing else reports errors of a thread
             self._give_up(f"{type(error).__name__}: {error}".partition("\n")[0][:300])
 
     def _give_up(self, problem: str) -> None:
         if not self._failed:
             self._failed = True
-            say(f"wandb: WARNING: cannot report ({problem}); the work goes on without it")
+            say(f"wandb: WARNING: cannot report ({problem}); the job continues without wandb")
 
 
 def _name(key: str) -> str:
-    """The Trainer's names on wandb: eval_accuracy is eval/accuracy, loss is train/loss."""
+    """A Trainer's name as wandb shows it: eval_accuracy is eval/accuracy, loss is train/loss."""
     held_out = key.removeprefix("eval_")
     return f"train/{key}" if held_out == key else f"eval/{held_out}"

@@ -1,4 +1,4 @@
-"""The transformers Trainer with our loss, our order of pairs, and our log."""
+"""The transformers Trainer with the reward-model loss, order of pairs, and log."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -33,22 +33,22 @@ Batch = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class EncodedPair:
-    """A preference pair as tokens, and how much higher its chosen reward should be."""
+    """A tokenised preference pair; its chosen reward should be higher by `margin`."""
 
     chosen: Encoded
     rejected: Encoded
     margin: float = 0.0
     counts: bool = True
-    """false for a copy that only fills a batch up"""
+    """false for a filler, a copy that only completes a batch"""
 
     @property
     def length(self) -> int:
-        """Tokens of the longer side, prompt included: what the pair costs in a padded batch."""
+        """Tokens of the longer side, prompt included: the width of the pair in a padded batch."""
         return max(len(self.chosen.input_ids), len(self.rejected.input_ids))
 
 
 def encode_pairs(pairs: Sequence[Preference], encoder: Encoder) -> list[EncodedPair]:
-    """The pairs whose sides both fit into the encoder's `max_len`, in their order."""
+    """The pairs of which both sides fit into the encoder's `max_len`, in order."""
     sides = encoder.encode_fitting(
         (pair.prompt, side) for pair in pairs for side in (pair.chosen, pair.rejected)
     )
@@ -62,15 +62,15 @@ def encode_pairs(pairs: Sequence[Preference], encoder: Encoder) -> list[EncodedP
 def collate(
     pairs: Sequence[EncodedPair], pad_id: int, side: Literal["left", "right"] = "right"
 ) -> Batch:
-    """One batch: the chosen sides of all pairs, then the rejected ones.
+    """One batch: the chosen sides of all pairs, then the rejected sides.
 
     Args:
-        side: where the padding goes.
+        side: side of the padding.
 
     Returns:
-        input_ids, attention_mask (2 * pairs, longest); start, end (2 * pairs,), where each
-        completion lies; margin (pairs,) float32; labels (pairs,), by which the Trainer counts the
-        pairs of a step: 1, or -100 for one that does not count.
+        input_ids, attention_mask (2 * pairs, longest); start, end (2 * pairs,) of each completion;
+        margin (pairs,) float32; labels (pairs,), 1 or -100 for a filler, with which the Trainer
+        counts the pairs of a step.
     """
     sides = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
     batch = pad(sides, pad_id, side)
@@ -87,12 +87,12 @@ def collate(
 
 
 class SortedWithinSteps(Sampler[int]):
-    """A random order of the pairs, by length within each optimiser step.
+    """A random order of the pairs, sorted by length within each optimiser step.
 
-    A step's loss is the mean over its pairs, whatever their order, so sorting only saves padding in
-    its micro-batches. Several processes take micro-batches in turn. To give each as many in the
-    last step, the order ends with the index len(lengths), of a pair that does not count, up to a
-    multiple of `fill_to`.
+    The loss of a step is the mean over its pairs in any order; sorting saves padding in the
+    micro-batches. Several processes take micro-batches in turn. To give all processes equally many
+    in the last step, the order ends with fillers, the index len(lengths), up to a multiple of
+    `fill_to`.
     """
 
     def __init__(self, lengths: Sequence[int], pairs_per_step: int, seed: int, fill_to: int = 1):
@@ -111,20 +111,20 @@ class SortedWithinSteps(Sampler[int]):
         yield from [len(order)] * self.fillers
 
     def shuffled(self) -> list[int]:
-        """The order of this epoch, without the sorting."""
+        """The order of this epoch, not sorted."""
         rng = np.random.default_rng([self.seed, self.epoch])
         order: list[int] = rng.permutation(len(self.lengths)).tolist()
         return order
 
     def set_epoch(self, epoch: int) -> None:
-        """Called before each epoch, also after a resume."""
+        """Called before each epoch, also when resuming."""
         self.epoch = epoch
 
 
 class WholeSteps(SortedWithinSteps):
-    """`parity: official`: a random order, unsorted, without the last incomplete step of an epoch.
+    """`parity: official`: a random order without the incomplete last step of an epoch.
 
-    The authors' means over micro-batches depend on which pairs are together, so nothing is sorted.
+    It is not sorted: the authors' means over micro-batches depend on which pairs are together.
     """
 
     def __len__(self) -> int:
@@ -135,7 +135,7 @@ class WholeSteps(SortedWithinSteps):
 
 
 class RewardTrainer(Trainer):
-    """Trains a reward model on pairs; everything but the loss and the order is the library's.
+    """Trains a reward model on pairs: the transformers Trainer with another loss and order.
 
         pairs = load_preferences(["pairs.jsonl"])
         model, tokenizer = new_reward_model("base", "sdpa", seed=0)
@@ -146,9 +146,9 @@ class RewardTrainer(Trainer):
     Args:
         model, tokenizer: see `gcrm.modeling.loading.new_reward_model`.
         pairs: see `encode_pairs`.
-        settings: the objective and the batch sizes, which are those of `args`, too.
+        settings: the objective and the batch sizes, which must agree with `args`.
         heldout: pairs for the Trainer's evaluation.
-        options: more options of `transformers.Trainer`.
+        options: further options of `transformers.Trainer`.
     """
 
     def __init__(
@@ -161,10 +161,10 @@ class RewardTrainer(Trainer):
         heldout: Sequence[EncodedPair] = (),
         **options: Any,
     ):
-        official = settings.parity == "official"  # the authors pad on the left, and with EOS
+        official = settings.parity == "official"  # the authors pad on the left, with EOS
         pad_id: Any = tokenizer.eos_token_id if official else tokenizer.pad_token_id
         shortest = min(pairs, key=lambda pair: pair.length)
-        args.remove_unused_columns = False  # or the Trainer drops what it does not know
+        args.remove_unused_columns = False  # otherwise the Trainer drops columns it does not know
         super().__init__(
             model,
             args,
@@ -177,8 +177,8 @@ class RewardTrainer(Trainer):
             **options,
         )
         self.remove_callback(PrinterCallback)
-        # compute_loss divides by the number of pairs in the whole step, so the Trainer must not
-        # divide by the number of micro-batches again.
+        # compute_loss divides by the number of pairs in the whole step; the Trainer must not divide
+        # by the number of micro-batches as well.
         self.model_accepts_loss_kwargs = True
         self.settings = settings
         self.objective: Objective = Objective(settings)
@@ -189,8 +189,8 @@ class RewardTrainer(Trainer):
 
     @cached_property
     def watch(self) -> HeadWatch:
-        """Made at the first forward pass: DeepSpeed has then wrapped the model, and its hook on the
-        head, which gathers the weight again for the backward pass, comes before ours."""
+        """Created at the first forward pass, when DeepSpeed has wrapped the model: its hook on the
+        head, which gathers the weight for the backward pass, must run before this one."""
         return HeadWatch(self.reward_model)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
@@ -226,7 +226,7 @@ class RewardTrainer(Trainer):
         prediction_loss_only: bool,
         ignore_keys: list[str] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Reward differences of held-out pairs; the loss is the preference loss alone."""
+        """The preference loss and reward differences of held-out pairs."""
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad():
             rewards, _, _ = self.forward(model, inputs)
@@ -237,8 +237,8 @@ class RewardTrainer(Trainer):
     def forward(
         self, model: Any, inputs: Batch
     ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], tuple[Spans, Spans]]:
-        """Of the chosen and of the rejected sides: final rewards (pairs,), last hidden states
-        (pairs, longest, hidden_size), and where the completions lie."""
+        """Final rewards (pairs,), last hidden states (pairs, longest, hidden_size), and positions
+        of the completions; each of the chosen, then of the rejected sides."""
         watch = self.watch
         model(
             input_ids=inputs["input_ids"],
@@ -254,8 +254,8 @@ class RewardTrainer(Trainer):
         )
 
     def _step_rng(self) -> np.random.Generator:
-        """Randomness as a function of (seed, step, micro-batch, rank): a resumed run draws what an
-        uninterrupted one draws."""
+        """A generator seeded by (seed, step, micro-batch, rank): a resumed run draws the same
+        states as an uninterrupted one."""
         step, micro = self._at
         micro = micro + 1 if step == self.state.global_step else 0
         self._at = (self.state.global_step, micro)
@@ -265,7 +265,7 @@ class RewardTrainer(Trainer):
         """Add the means over the pairs of all processes since the last line.
 
         Raises:
-            UserError: the loss is NaN or infinite, and would stay so.
+            UserError: the loss is NaN or infinite.
         """
         if "loss" in logs:
             for name, sums in self._sums.items():
@@ -275,13 +275,13 @@ class RewardTrainer(Trainer):
             if not math.isfinite(logs["loss"]):
                 raise UserError(
                     f"the loss is {logs['loss']} at step {self.state.global_step}: lower "
-                    "learning_rate, or see whether the base model's weights are whole"
+                    "learning_rate, or check the base model's weights"
                 )
         super().log(logs, start_time)
 
 
 def accuracy_and_margin(prediction: EvalPrediction) -> dict[str, float]:
-    """Share of held-out pairs whose chosen side has the higher reward; equal rewards are half."""
+    """Share of held-out pairs with the higher chosen reward, ties as 0.5; mean reward margin."""
     margins = np.asarray(prediction.predictions)
     return {
         "accuracy": float(((margins > 0) + 0.5 * (margins == 0)).mean()),

@@ -1,4 +1,4 @@
-"""The saved reward model against the one in memory: both score the same completions."""
+"""Check of a saved reward model: it must give the same rewards as the model in memory."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from gcrm.training.trainer import EncodedPair, RewardTrainer, collate
 from gcrm.utils.errors import UserError
 
 PAIRS_TO_CHECK = 8
-"""training pairs that the saved checkpoint scores again, and whose rewards give its reward mean"""
+"""training pairs for the check; the mean of their rewards is stored with the model"""
 
 
 def _sides(encoded: list[EncodedPair]) -> list[Encoded]:
@@ -22,14 +22,14 @@ def _sides(encoded: list[EncodedPair]) -> list[Encoded]:
 
 
 def rewards_of_first(trainer: RewardTrainer, encoded: list[EncodedPair]) -> np.ndarray:
-    """Rewards of both sides of the first pairs by the model in memory, (2 * pairs,).
+    """Rewards of both sides of the first pairs from the model in memory, (2 * pairs,).
 
     Raises:
         UserError: a reward is NaN or infinite.
     """
     trainer.model_wrapped.eval()
     rewards = []
-    for side in _sides(encoded):  # one by one, so that nothing is padded
+    for side in _sides(encoded):  # one at a time, without padding
         batch = collate([EncodedPair(side, side)], pad_id=0)
         inputs = {key: value.to(trainer.args.device) for key, value in batch.items()}
         with torch.no_grad():
@@ -38,15 +38,15 @@ def rewards_of_first(trainer: RewardTrainer, encoded: list[EncodedPair]) -> np.n
     found = np.concatenate(rewards)
     if not np.isfinite(found).all():
         raise UserError(
-            "training ended with rewards that are no finite numbers: lower learning_rate, or see "
-            "whether the base model's weights are whole"
+            "training ended with rewards that are not finite: lower learning_rate, or check the "
+            "base model's weights"
         )
     return found
 
 
 def check_saved(folder: Path, encoded: list[EncodedPair], rewards: np.ndarray) -> None:
     """Load the checkpoint as a user would, and compare its rewards with those in memory."""
-    unset_hf_deepspeed_config()  # or ZeRO-3 would split the loaded model, too
+    unset_hf_deepspeed_config()  # otherwise ZeRO-3 would split the loaded model, too
     model, tokenizer = load_reward_model(str(folder), torch.float32, "sdpa")
     with torch.no_grad():
         again = np.concatenate(

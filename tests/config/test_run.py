@@ -70,15 +70,15 @@ def test_batches_are_checked_as_they_will_be_used() -> None:
         ),
         (
             {"variants": {"v": {"goal_late_share": 0.5, "goal_state_percentile": 0.5}}},
-            "variants.v: goal_late_share keeps the last share of a completion and goal_state_perc",
+            "variants.v: goal_late_share keeps the last part of a completion and goal_state_perc",
         ),
         (
             {"variants": {"v": {"parity": "official", "center_rewards": 0.1}}},
-            "variants.v: parity: official takes no center_rewards, which the authors' code does",
+            "variants.v: parity: official does not support center_rewards, which the authors' code",
         ),
         (
             {"variants": {"v": {"parity": "official", "contrastive_strategy": "cosine_single"}}},
-            "variants.v: parity: official takes the contrastive_strategy cosine or cosine_avg",
+            "variants.v: parity: official supports only the contrastive_strategy cosine or cosi",
         ),
         (
             {"represent": {"attributes": ["a", "a"]}},

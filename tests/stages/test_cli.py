@@ -205,7 +205,7 @@ def test_a_file_with_a_comma_is_one(tmp_path):
         ("--center_rewards -1", "--center_rewards: Input should be greater than or equal to 0"),
         ("--train_layers -1", "--train_layers: Input should be greater than or equal to 0"),
         ("--source_late_share 0.5 --source_state_percentile 0.5", "give one of them"),
-        ("--parity official --temperature 2", "parity: official takes no temperature"),
+        ("--parity official --temperature 2", "parity: official does not support temperature"),
         ("--contrastive_strategy dot", "--contrastive_strategy: Input should be 'cosine'"),
         ("--dataset_probs 0.5 0.5", "dataset_probs has 2 numbers for 1 datasets"),
         ("--dataset_probs 0.5", "dataset_probs must be positive and add to 1"),

@@ -1,4 +1,4 @@
-"""Training through the command: the loss it minimises, what it saves, and what it refuses."""
+"""Stage `train`: the minimised loss, the checkpoint, and error messages."""
 
 import json
 
@@ -29,7 +29,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(folder):
-    """Call it with flags: the model that they train, which is trained once."""
+    """A function that returns the model trained with these flags; each is trained once."""
     models = {}
 
     def model(*flags):
@@ -50,13 +50,13 @@ def rows_of(path):
 
 
 def margins_of(model, rows):
-    """Rewards of the correct completions less those of the incorrect ones."""
+    """Rewards of the correct completions minus those of the incorrect ones."""
     rm = RewardModel.from_pretrained(model)
     rewards = [rm.score(row["question"], [row["correct"], row["incorrect"]]).reward for row in rows]
     return np.array([chosen - rejected for chosen, rejected in rewards])
 
 
-def test_saves_a_standard_checkpoint_with_its_side_files(trained):
+def test_checkpoint_is_standard_with_its_side_files(trained):
     folder = trained(*CONTRASTIVE)
     model, info = AutoModelForSequenceClassification.from_pretrained(
         folder, output_loading_info=True
@@ -70,12 +70,12 @@ def test_saves_a_standard_checkpoint_with_its_side_files(trained):
     assert not [name for name in names if name.endswith((".bin", ".pt", ".partial"))]
 
 
-def test_learns_to_prefer_the_chosen_completion(folder, trained):
+def test_model_learns_to_prefer_the_chosen_completion(folder, trained):
     margins = margins_of(trained("--max_epochs", "8"), rows_of(folder / "pairs.jsonl"))
     assert np.mean(margins > 0) > 0.9
 
 
-def test_same_seed_same_weights_other_seed_others(folder, trained):
+def test_weights_depend_on_the_seed_alone(folder, trained):
     first = trained(*CONTRASTIVE)
     _, again = train(folder, "again", *CONTRASTIVE)
     weights = (first / "model.safetensors").read_bytes()
@@ -85,7 +85,7 @@ def test_same_seed_same_weights_other_seed_others(folder, trained):
     assert (other / "model.safetensors").read_bytes() != weights
 
 
-def test_micro_batches_change_nothing_for_vanilla(trained):
+def test_micro_batches_do_not_change_a_vanilla_model(trained):
     """Also with a last step of 24 - 2 * 10 = 4 pairs, in micro-batches of 5 and 2."""
     batch = ("--train_batch_size", "10", "--micro_train_batch_size")
     whole = trained(*batch, "10")
@@ -104,7 +104,7 @@ def test_eval_steps_measure_accuracy_on_a_share_of_the_pairs(trained):
     assert len(accuracies) == -(-facts["pairs"] // 8)
 
 
-def test_the_last_accuracy_on_an_eval_dataset_is_that_of_the_trained_model(folder, trained):
+def test_last_accuracy_on_an_eval_dataset_is_that_of_the_saved_model(folder, trained):
     path = write_pairs(folder / "all.jsonl")
     model = trained("--eval_steps", "3", "--eval_dataset", str(path))
     last = [line for line in log_of(model) if "eval_accuracy" in line][-1]
@@ -113,14 +113,14 @@ def test_the_last_accuracy_on_an_eval_dataset_is_that_of_the_trained_model(folde
     assert last["eval_margin"] == pytest.approx(np.mean(margins), abs=1e-4)
 
 
-def test_several_datasets_are_mixed_by_their_shares(folder, trained):
+def test_datasets_are_mixed_by_their_shares(folder, trained):
     write_pairs(folder / "more.jsonl", count=30, wrong=5)
     both = f"{folder / 'pairs.jsonl'},{folder / 'more.jsonl'}"
     model = trained("--dataset", both, "--dataset_probs", "0.25,0.75")
     assert facts_of(model)["pairs"] == 40  # 30 are three quarters of 40
 
 
-def test_too_long_pairs_are_dropped_and_counted(folder, trained, capsys):
+def test_long_pairs_are_dropped_and_counted(folder, trained, capsys):
     long = {"question": "tom", "correct": "apples " * 80, "incorrect": "now"}
     text = (folder / "pairs.jsonl").read_text() + json.dumps(long) + "\n"
     (folder / "long.jsonl").write_text(text)
@@ -129,7 +129,7 @@ def test_too_long_pairs_are_dropped_and_counted(folder, trained, capsys):
     assert facts_of(model)["pairs_too_long"] == 1
 
 
-def test_hardware_that_is_missing_is_said_and_replaced(trained, capsys):
+def test_missing_hardware_is_reported_and_replaced(trained, capsys):
     trained("--bf16", "--flash_attn", "--gradient_checkpointing")
     said = capsys.readouterr().err
     if not torch.cuda.is_available():
@@ -147,12 +147,12 @@ def test_hardware_that_is_missing_is_said_and_replaced(trained, capsys):
         (["--eval_steps", "1", "--heldout_share", "0.0001"], "too few to hold out"),
         (["--value_head_strategy", "cubic"], "linear"),
         (["--train_layers", "3"], "train_layers is 3, but LlamaForSequenceClassification"),
-        (["--lora_rank", "2", "--train_layers", "1"], "lora_rank and train_layers do not go"),
-        (["--lora_alpha", "8"], "lora_alpha does nothing without lora_rank"),
-        (["--parity", "official", "--train_batch_size", "32"], "24 pairs are none of train_batch"),
+        (["--lora_rank", "2", "--train_layers", "1"], "lora_rank and train_layers exclude each"),
+        (["--lora_alpha", "8"], "lora_alpha has no effect without lora_rank"),
+        (["--parity", "official", "--train_batch_size", "32"], "24 pairs do not fill one batch of"),
     ],
 )
-def test_mistakes_end_in_one_line(folder, capsys, flags, message):
+def test_mistakes_are_reported_in_one_line(folder, capsys, flags, message):
     status, model = train(folder, "refused", *flags)
     said = capsys.readouterr().err
     assert status == 1
@@ -161,8 +161,7 @@ def test_mistakes_end_in_one_line(folder, capsys, flags, message):
 
 
 @pytest.mark.parametrize("logging_steps", ["1", "1000"])
-def test_a_loss_that_is_no_number_ends_training_at_once(folder, capsys, logging_steps):
-    """Or hours of it would end in a model of NaN."""
+def test_non_finite_loss_ends_training_at_once(folder, capsys, logging_steps):
     broken = folder / "broken base"
     model = AutoModelForCausalLM.from_pretrained(folder / "base")
     with torch.no_grad():
@@ -173,13 +172,13 @@ def test_a_loss_that_is_no_number_ends_training_at_once(folder, capsys, logging_
     status, model = train(folder, "not a number", *flags)
     said = capsys.readouterr().err
     assert status == 1 and "Traceback" not in said
-    assert "lower learning_rate, or see whether the base model's weights are whole" in said
+    assert "lower learning_rate, or check the base model's weights" in said
     assert not list(model.glob("*"))
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_every_objective_trains_and_is_scored_as_it_was_saved(trained, name):
-    """The stage itself compares the saved model's rewards with those of the trained one."""
+def test_every_objective_trains_and_scores(trained, name):
+    """The stage itself compares the rewards of the saved model with those of the trained one."""
     flags = OBJECTIVES[name]
     model = trained(*CONTRASTIVE, *flags)
     settings, card = facts_of(model)["objective"], (model / "README.md").read_text()
@@ -193,12 +192,12 @@ def test_every_objective_trains_and_is_scored_as_it_was_saved(trained, name):
         assert -1 <= line["positive_cosine"] <= 1 and -1 <= line["negative_cosine"] <= 1
     scores = RewardModel.from_pretrained(model).score("tom has 3 apples .", ["answer 7"])
     assert np.isfinite(scores.reward).all()
-    assert ("is no standard checkpoint" in card) == ("mlp" in name)
+    assert ("is not a standard checkpoint" in card) == ("mlp" in name)
     assert ("parity: official" in card) == ("official" in name)
 
 
-def test_parity_is_remembered_and_not_mixed_with_what_it_replaces(trained):
-    """The card does not list settings that the authors' code does not have."""
+def test_parity_is_stored_and_changes_the_encoding(trained):
+    """Settings that the authors' code lacks are not listed."""
     official, ours = trained(*CONTRASTIVE, *OBJECTIVES["official"]), trained(*CONTRASTIVE)
     facts = facts_of(official)
     assert facts["parity"] == "official" and facts["pairs_too_long"] == 0
@@ -209,15 +208,14 @@ def test_parity_is_remembered_and_not_mixed_with_what_it_replaces(trained):
         assert (one.input_ids[-1] == rm.tokenizer.eos_token_id) == ends_in_eos
 
 
-def test_parity_drops_the_last_incomplete_batch(trained):
-    """24 pairs are two steps of 10; ours are three."""
+def test_parity_drops_the_incomplete_last_batch(trained):
+    """24 pairs are two steps of 10; by default there is a third."""
     batch = ("--train_batch_size", "10", "--micro_train_batch_size", "5")
     models = trained(*batch), trained(*batch, "--parity", "official", *LONG)
     assert [len(log_of(model)) for model in models] == [3, 2]
 
 
-def test_with_parity_the_contrastive_loss_depends_on_the_micro_batch(trained):
-    """And without it, it does not: the states of a pair are drawn anew, but its log is its own."""
+def test_official_contrastive_loss_depends_on_the_micro_batch(trained):
     flags = (*CONTRASTIVE, "--parity", "official", *LONG, "--micro_train_batch_size")
     two, eight = (log_of(trained(*flags, micro))[0] for micro in ("2", "8"))
     assert two["preference_loss"] == pytest.approx(eight["preference_loss"], abs=1e-5)
@@ -225,7 +223,7 @@ def test_with_parity_the_contrastive_loss_depends_on_the_micro_batch(trained):
 
 
 @pytest.mark.parametrize("checkpointing", [(), ("--gradient_checkpointing",)])
-def test_frozen_layers_stay_and_the_others_learn(folder, trained, checkpointing):
+def test_only_the_selected_layers_are_trained(folder, trained, checkpointing):
     before = weights_of(folder / "base")
     after = weights_of(trained("--train_layers", "1", *checkpointing))
     for name, weight in after.items():
@@ -235,14 +233,14 @@ def test_frozen_layers_stay_and_the_others_learn(folder, trained, checkpointing)
 
 
 @pytest.mark.parametrize("flags", [(), ("--train_layers", "1")])
-def test_gradient_checkpointing_changes_no_weight(trained, flags):
+def test_gradient_checkpointing_does_not_change_weights(trained, flags):
     plain, recomputed = trained(*flags), trained(*flags, "--gradient_checkpointing")
     for name, weight in weights_of(plain).items():
         torch.testing.assert_close(weight, weights_of(recomputed)[name])
 
 
 def test_margins_of_the_data_are_subtracted(folder, trained, capsys):
-    """In the first step all rewards are near 0: the loss is that of minus the margin."""
+    """In the first step all rewards are near 0, so the loss is that of minus the margin."""
     rows = [row | {"margin": 2.5} for row in rows_of(folder / "pairs.jsonl")]
     (folder / "margins.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     model = trained("--dataset", str(folder / "margins.jsonl"))
@@ -251,8 +249,7 @@ def test_margins_of_the_data_are_subtracted(folder, trained, capsys):
     assert "| margins of the data | subtracted |" in (model / "README.md").read_text()
 
 
-def test_centring_is_a_part_of_the_loss(trained):
-    """Its mean over pairs, however the pairs are cut into micro-batches."""
+def test_center_loss_is_added_to_the_loss(trained):
     for line in log_of(trained("--center_rewards", "3", "--micro_train_batch_size", "4")):
         expected = line["preference_loss"] + 3 * line["center_loss"]
         assert line["loss"] == pytest.approx(expected, abs=1e-5)

@@ -1,4 +1,4 @@
-"""What the Trainer is told: each setting of the optimiser reaches it."""
+"""The settings of the optimiser reach the Trainer."""
 
 import math
 from pathlib import Path
@@ -13,7 +13,6 @@ from gcrm.training.arguments import training_arguments
 
 
 def arguments(tmp_path: Path, **settings):
-    """The Trainer's arguments for a data set that is there."""
     pairs = tmp_path / "pairs.jsonl"
     pairs.write_text('{"question": "q", "correct": "a", "incorrect": "b"}\n')
     options = TrainOptions(
@@ -22,7 +21,7 @@ def arguments(tmp_path: Path, **settings):
     return training_arguments(options, choose_hardware(bf16=False, flash_attn=False), None)
 
 
-def test_the_papers_optimiser_is_the_default(tmp_path: Path) -> None:
+def test_default_is_the_optimiser_of_the_paper(tmp_path: Path) -> None:
     found = arguments(tmp_path)
     assert found.optim == "adamw_torch"
     assert (found.adam_beta1, found.adam_beta2) == (0.9, 0.95)
@@ -30,7 +29,7 @@ def test_the_papers_optimiser_is_the_default(tmp_path: Path) -> None:
     assert found.get_warmup_steps(1000) == 30
 
 
-def test_each_setting_of_the_optimiser_reaches_it(tmp_path: Path) -> None:
+def test_settings_reach_the_trainer(tmp_path: Path) -> None:
     found = arguments(
         tmp_path,
         learning_rate=2e-4,
@@ -49,7 +48,7 @@ def test_each_setting_of_the_optimiser_reaches_it(tmp_path: Path) -> None:
     assert found.per_device_train_batch_size * found.gradient_accumulation_steps == 24
 
 
-def test_the_learning_rate_warms_up_and_falls_as_a_cosine(tmp_path: Path) -> None:
+def test_learning_rate_warms_up_and_falls_as_a_cosine(tmp_path: Path) -> None:
     found = arguments(tmp_path, learning_rate=2e-4, warmup_ratio=0.1)
     optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=found.learning_rate)
     warmup = found.get_warmup_steps(100)

@@ -1,4 +1,4 @@
-"""Trainings that end early, and the next ones, which go on as if nothing had happened."""
+"""Interrupted trainings resume and give the same model; progress and checkpoints."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def signal_at(monkeypatch):
-    """Call it to have signals come in a step, the first time that it is reached."""
+    """A function that makes signals arrive in a step, the first time it is reached."""
 
     def send(step, *numbers):
         def on_step_end(self, args, state, control, **_):
@@ -36,13 +36,13 @@ def signal_at(monkeypatch):
     return send
 
 
-# 24 pairs, 8 a step, 4 passes: 12 steps. The head counts, and so do the optimiser and the schedule.
+# 24 pairs, 8 per step, 4 epochs: 12 steps.
 FLAGS = ["--reward_model_strategy", "contrastive", "--max_epochs", "4"]
 
 
 @pytest.fixture(scope="module")
 def whole(folder):
-    """The model of a training that was left alone."""
+    """The model of an uninterrupted training."""
     status, model = train(folder, "uninterrupted", *FLAGS)
     assert status == 0
     return model
@@ -55,10 +55,10 @@ def assert_same(model, whole):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_it_saves_and_the_next_one_resumes_to_the_same_weights(
+def test_signal_saves_a_checkpoint_and_resuming_gives_the_same_weights(
     folder, whole, signal_at, capfd, number
 ):
-    """Without save_steps: nothing else would have saved a checkpoint."""
+    """Without save_steps, only the signal saves a checkpoint."""
     name = f"stopped-{number.name}"
     before = signal.getsignal(number)
     signal_at(5, number)
@@ -67,7 +67,7 @@ def test_it_saves_and_the_next_one_resumes_to_the_same_weights(
     assert stopped.value.code == 128 + number
     said = capfd.readouterr().err
     assert f"stopped by {number.name}, saved at step 5 of 12" in said
-    assert ("Ctrl-C again: " in said) == (number == signal.SIGINT)
+    assert ("Ctrl-C again stops" in said) == (number == signal.SIGINT)
     assert not (folder / name / "model.safetensors").exists()
     assert list((folder / f"{name}.checkpoints").glob("*/checkpoint-5"))
 
@@ -78,15 +78,15 @@ def test_it_saves_and_the_next_one_resumes_to_the_same_weights(
     assert signal.getsignal(number) == before
 
 
-def test_a_second_ctrl_c_ends_it_at_once(folder, signal_at, capsys):
+def test_second_ctrl_c_stops_at_once(folder, signal_at, capsys):
     signal_at(5, signal.SIGINT, signal.SIGINT)
     status, _ = train(folder, "twice", *FLAGS)
     assert status == 130 and "train: interrupted" in capsys.readouterr().err
     assert not list(folder.glob("twice.checkpoints/*/checkpoint-*"))
 
 
-def test_no_pair_is_missing_from_the_log(folder, signal_at):
-    """Where lines are means over several steps, the signal ends one."""
+def test_signal_ends_a_line_of_the_log(folder, signal_at):
+    """Lines are means over several steps; no step is lost."""
     flags = [*FLAGS, "--logging_steps", "3"]
     signal_at(4, signal.SIGTERM)
     with pytest.raises(SystemExit):
@@ -95,32 +95,31 @@ def test_no_pair_is_missing_from_the_log(folder, signal_at):
     assert [line["step"] for line in log_of(resumed)] == [3, 4, 6, 9, 12]
 
 
-def test_in_the_last_step_it_comes_too_late_to_matter(folder, signal_at, capsys):
+def test_signal_in_the_last_step_is_ignored(folder, signal_at, capsys):
     signal_at(12, signal.SIGTERM)
     status, model = train(folder, "late", *FLAGS)
     assert status == 0 and (model / "model.safetensors").exists()
 
 
-def test_a_checkpoint_that_was_cut_off_is_not_resumed_from(tmp_path):
+def test_incomplete_checkpoints_are_not_resumed_from(tmp_path):
     assert last_checkpoint(tmp_path / "none") is None
     for step in (2, 10, 12):
         (tmp_path / f"checkpoint-{step}").mkdir()
         (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text("{}")
     assert last_checkpoint(tmp_path) is None
-    seal(tmp_path / "checkpoint-2")
-    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
-    seal(tmp_path / "checkpoint-10")
-    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
+    for step in (2, 10):
+        seal(tmp_path / f"checkpoint-{step}")
+        assert last_checkpoint(tmp_path) == str(tmp_path / f"checkpoint-{step}")
 
 
 @pytest.mark.parametrize(
     ("where", "resumed_from"), [("between", 6), ("saving", 3), ("removing", 6)]
 )
-def test_a_kill_costs_the_steps_since_the_last_complete_checkpoint(
+def test_killed_training_resumes_from_the_last_complete_checkpoint(
     folder, whole, monkeypatch, capsys, where, resumed_from
 ):
-    """As kill -9 leaves it: between two checkpoints; while the newest has all its files, one of
-    them incomplete; or while the older one is half removed. An interrupt stands in for the kill."""
+    """Killed between two checkpoints, while one is saved, or while an older one is removed. An
+    interrupt stands in for kill -9."""
 
     def killed_saving(checkpoint):
         if checkpoint.name == "checkpoint-6":
@@ -157,7 +156,7 @@ def test_a_kill_costs_the_steps_since_the_last_complete_checkpoint(
 
 
 @pytest.mark.parametrize("most", [1, 3])
-def test_so_many_checkpoints_are_kept(folder, monkeypatch, most):
+def test_max_checkpoints_are_kept(folder, monkeypatch, most):
     seen = []
 
     def watched(checkpoint):
@@ -194,9 +193,9 @@ def change_threads(folder, flags, monkeypatch):
 
 
 @pytest.mark.parametrize("change", [change_setting, change_data, change_code, change_threads])
-def test_a_changed_training_starts_afresh(folder, signal_at, monkeypatch, capsys, change):
-    """It makes what it would have made without the one before, whose checkpoints go; what belongs
-    to another model in the same folder of checkpoints stays."""
+def test_changed_training_starts_from_the_beginning(folder, signal_at, monkeypatch, capsys, change):
+    """It removes the checkpoints of the previous training, but not those of another model in the
+    same folder of checkpoints."""
     write_pairs(folder / "changed.jsonl")
     shared = folder / change.__name__
     another = shared / "0123abcd-another" / "checkpoint-2"
@@ -217,7 +216,7 @@ def test_a_changed_training_starts_afresh(folder, signal_at, monkeypatch, capsys
     assert_same(stale, fresh)
 
 
-def test_a_second_training_of_the_same_model_is_refused(folder, capsys):
+def test_second_training_of_the_same_model_is_refused(folder, capsys):
     with claim(folder / "claimed"):
         status, model = train(folder, "claimed", *FLAGS)
     assert status == 1

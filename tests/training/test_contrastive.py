@@ -1,4 +1,4 @@
-"""The contrastive loss against a slow loop, hand-worked literals, and its own invariances."""
+"""The contrastive loss against a slow loop, literals worked by hand, and its invariances."""
 
 import math
 
@@ -24,8 +24,8 @@ def spans(*pairs: tuple[int, int]) -> Spans:
     return Spans(torch.tensor([s for s, _ in pairs]), torch.tensor([e for _, e in pairs]))
 
 
-def test_contrastive_by_hand():
-    """Two tokens a side: cosines 1 and 0 for the positives, -1 for every negative."""
+def test_loss_by_hand():
+    """The positive cosines are 1 and 0, all negative cosines -1."""
     chosen = torch.tensor([[[2.0, 0.0], [5.0, 0.0], [0.0, 3.0]]])
     rejected = torch.tensor([[[-7.0, 0.0], [-1.0, 0.0]]])
     draws = Draws(
@@ -42,7 +42,7 @@ def test_contrastive_by_hand():
     assert term.negative_cosine.item() == pytest.approx(-1.0)
 
 
-def test_contrastive_is_trivial_where_states_are_orthogonal():
+def test_orthogonal_states_give_2_log_2():
     chosen, rejected = torch.eye(4)[None, :2], torch.eye(4)[None, 2:]
     draws = Draws(*(torch.tensor([[value]]) for value in (0, 1, 0, 1)))
     assert contrastive_loss(chosen, rejected, draws).loss.item() == pytest.approx(2 * LN2)
@@ -56,7 +56,7 @@ def test_contrastive_is_trivial_where_states_are_orthogonal():
     single=st.booleans(),
     temperature=st.sampled_from([1.0, 0.1, 7.0]),
 )
-def test_contrastive_equals_slow_loop(seed, samples, average, cross, single, temperature):
+def test_loss_equals_a_slow_loop(seed, samples, average, cross, single, temperature):
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randn(3, 9, 6, generator=generator, dtype=torch.float64)
     rejected = torch.randn(3, 7, 6, generator=generator, dtype=torch.float64)
@@ -84,7 +84,7 @@ def test_averages_by_hand():
         negative_source=torch.tensor([[0, 0]]),
         negative_goal=torch.tensor([[0, 2]]),
     )
-    # The second source lies on the first goal, so that only the second goal is behind it.
+    # The second source is the first goal, so only the second goal is after it.
     future = contrastive_loss(chosen, rejected, draws, average=True)
     assert future.positive_cosine.item() == pytest.approx((math.sqrt(0.5) + 0) / 2)
     cross = contrastive_loss(chosen, rejected, draws, average=True, cross=True)
@@ -93,7 +93,7 @@ def test_averages_by_hand():
     assert cross.negative_cosine.item() == pytest.approx(-0.5 / math.sqrt(0.5**2 + 2.5**2))
 
 
-def test_a_low_temperature_does_not_end_in_infinity():
+def test_low_temperature_gives_a_finite_gradient():
     """sigmoid(-1 / 0.005) is 0 in fp32."""
     chosen = torch.tensor([[[1.0, 0.0], [-1.0, 0.0]]], requires_grad=True)
     draws = Draws(*(torch.tensor([[value]]) for value in (0, 1, 0, 0)))
@@ -103,8 +103,7 @@ def test_a_low_temperature_does_not_end_in_infinity():
     assert torch.isfinite(chosen.grad).all()
 
 
-def test_contrastive_does_not_depend_on_the_batch():
-    """The loss of a pair is the same alone and among others: logs are taken per pair."""
+def test_loss_of_a_pair_does_not_depend_on_its_batch():
     chosen, rejected = torch.randn(4, 8, 5), torch.randn(4, 8, 5)
     where = spans((1, 8), (2, 6), (0, 8), (3, 5))
     draws = draw_states(where, where, np.random.default_rng(0))
@@ -138,7 +137,7 @@ def test_gradient_pulls_sources_to_goals_and_pushes_rejected_states_away():
     st.booleans(),
     st.integers(0, 1000),
 )
-def test_states_lie_in_their_completions_and_goals_behind_sources(pairs, source, goal, one, seed):
+def test_states_are_in_their_completions_and_goals_after_sources(pairs, source, goal, one, seed):
     chosen = spans(*((start, start + n) for start, n, _ in pairs))
     rejected = spans(*((start, start + m) for start, _, m in pairs))
     parts = [(p, 1.0) if late else (0.0, 1 - p) for p, late in (source, goal)]
@@ -154,8 +153,7 @@ def test_states_lie_in_their_completions_and_goals_behind_sources(pairs, source,
             assert (draws.source[i] < draws.goal[i]).all()
 
 
-def test_no_state_of_a_dialogues_prompt_is_drawn(tmp_path):
-    """Whole dialogues, as users bring them: only tokens of the answers are compared."""
+def test_no_state_is_drawn_from_the_prompt_of_a_dialogue(tmp_path):
     encoder = Encoder(make_tokenizer(), 99)
     pairs = load_preferences([str(write_dialogues(tmp_path / "pairs.jsonl", 12))])
     encoded = [
@@ -178,46 +176,30 @@ def test_no_state_of_a_dialogues_prompt_is_drawn(tmp_path):
             assert encoder.tokenizer.decode(words) == f"{answer} </s>"  # all of it, and no more
 
 
-def test_states_are_drawn_from_all_of_the_completion():
-    draws = draw_states(
-        spans((3, 8)), spans((3, 8)), np.random.default_rng(0), sim_samples=500, unsim_samples=500
-    )
-    assert set(draws.source[0].tolist()) == {3, 4, 5, 6}
-    assert set(draws.goal[0].tolist()) == {4, 5, 6, 7}
-    assert set(draws.negative_source[0].tolist()) == {3, 4, 5, 6, 7}
+WHOLE, FIRST, LAST = (0.0, 1.0), (0.0, 0.4), (0.6, 1.0)
 
 
-def test_percentile_keeps_the_first_share():
-    """p = 0.6 of ten tokens leaves the first four."""
-    first = (0.0, 0.4)
-    draws = draw_states(
-        spans((0, 10)), spans((0, 10)), np.random.default_rng(0), 500, 500, first, first
-    )
-    assert set(draws.source[0].tolist()) == {0, 1, 2, 3}
-    assert max(draws.goal[0].tolist()) <= 4  # a goal may move one behind its source
-    assert set(draws.negative_source[0].tolist()) == {0, 1, 2, 3}
-    assert set(draws.negative_goal[0].tolist()) == {0, 1, 2, 3}
-
-
-def test_late_keeps_the_last_share():
-    """The last 40 % of ten tokens are the last four; sources stop before the last one."""
-    late = (0.6, 1.0)
+@pytest.mark.parametrize(
+    ("parts", "source", "goal", "negative_source", "negative_goal"),
+    [
+        ((WHOLE, WHOLE), range(5, 14), range(6, 15), range(5, 15), range(5, 15)),
+        # A goal may move to the token after its source.
+        ((FIRST, FIRST), range(5, 9), range(6, 10), range(5, 9), range(5, 9)),
+        ((LAST, LAST), range(11, 14), range(12, 15), range(11, 15), range(11, 15)),
+        ((WHOLE, LAST), range(5, 14), range(11, 15), range(5, 15), range(11, 15)),
+    ],
+)
+def test_states_come_from_all_of_their_part(parts, source, goal, negative_source, negative_goal):
+    """Of a completion of ten tokens, from 5 to 14; the last one is never a source."""
     where = spans((5, 15))
-    draws = draw_states(where, where, np.random.default_rng(0), 500, 500, late, late)
-    assert set(draws.source[0].tolist()) == {11, 12, 13}
-    assert set(draws.goal[0].tolist()) == {12, 13, 14}
-    assert set(draws.negative_source[0].tolist()) == {11, 12, 13, 14}
-    assert set(draws.negative_goal[0].tolist()) == {11, 12, 13, 14}
-    goals_only = draw_states(where, where, np.random.default_rng(0), 500, 500, goal_part=late)
-    assert set(goals_only.source[0].tolist()) == set(range(5, 14))
-    assert set(goals_only.goal[0].tolist()) == {11, 12, 13, 14}
-    assert set(goals_only.negative_source[0].tolist()) == set(range(5, 15))
-    assert set(goals_only.negative_goal[0].tolist()) == {11, 12, 13, 14}
+    draws = draw_states(where, where, np.random.default_rng(0), 500, 500, *parts)
+    found = (set(positions[0].tolist()) for positions in vars(draws).values())
+    assert [*found] == [*map(set, (source, goal, negative_source, negative_goal))]
 
 
 @pytest.mark.parametrize("single", [False, True])
-def test_sources_and_goals_are_the_smaller_and_the_larger_of_two(single):
-    """As the authors': a sorted pair of uniform numbers, also where all sources share a goal."""
+def test_sources_and_goals_are_distributed_as_a_sorted_pair(single):
+    """As in the authors' code; also if all sources share one goal."""
     tokens, pairs = 100_000, 4000
     where = spans(*[(0, tokens)] * pairs)
     draws = draw_states(where, where, np.random.default_rng(5), 1, 1, single_goal=single)
@@ -228,7 +210,7 @@ def test_sources_and_goals_are_the_smaller_and_the_larger_of_two(single):
         assert kstest(negative[:, 0].numpy() / tokens, "uniform").pvalue > 0.01
 
 
-def test_same_generator_same_draws():
+def test_equal_generators_give_equal_draws():
     where = spans((0, 30))
     first, again, other = (
         draw_states(where, where, np.random.default_rng([7, step])) for step in (1, 1, 2)

@@ -1,4 +1,4 @@
-"""The preference loss by hand and at its limits, and the terms of the objective together."""
+"""The preference loss, by hand and at its limits, and the sum of the terms."""
 
 import math
 
@@ -19,18 +19,20 @@ def spans(*pairs: tuple[int, int]) -> Spans:
     return Spans(torch.tensor([s for s, _ in pairs]), torch.tensor([e for _, e in pairs]))
 
 
-def test_bradley_terry_by_hand():
+KINDS = pytest.mark.parametrize("kind", ["log_sigmoid", "log_exp"])
+
+
+@KINDS
+def test_bradley_terry_by_hand(kind):
     # -log(1/2); -log(1/(1+e^-2)); the same plus 2
-    expected = [0.693147, 0.126928, 2.126928]
-    for kind in ("log_sigmoid", "log_exp"):
-        loss = preference_loss(torch.tensor([0.0, 2.0, -2.0]), kind)
-        assert loss.tolist() == pytest.approx(expected, abs=1e-6)
+    loss = preference_loss(torch.tensor([0.0, 2.0, -2.0]), kind)
+    assert loss.tolist() == pytest.approx([0.693147, 0.126928, 2.126928], abs=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["log_sigmoid", "log_exp"])
+@KINDS
 @pytest.mark.parametrize("difference", [-2e4, -90.0, 0.0, 90.0, 2e4])
-def test_the_preference_loss_neither_overflows_nor_loses_its_gradient(kind, difference):
-    """In fp32, exp(89) is infinite; the loss is then the difference itself, or nothing."""
+def test_preference_loss_neither_overflows_nor_loses_its_gradient(kind, difference):
+    """In fp32, exp(89) is infinite."""
     x = torch.tensor([difference], requires_grad=True)
     loss = preference_loss(x, kind)
     loss.backward()
@@ -38,16 +40,16 @@ def test_the_preference_loss_neither_overflows_nor_loses_its_gradient(kind, diff
     assert x.grad.item() == pytest.approx(0 if difference > 0 else -1 if difference else -0.5)
 
 
-@given(st.floats(-50, 50))
-def test_both_preference_losses_are_one_function(difference):
+@KINDS
+@given(difference=st.floats(-50, 50))
+def test_preference_loss_is_exact(kind, difference):
     x = torch.tensor([difference], dtype=torch.float64)
     exact = math.log1p(math.exp(-difference))
-    for kind in ("log_sigmoid", "log_exp"):
-        assert preference_loss(x, kind).item() == pytest.approx(exact, rel=1e-12, abs=1e-15)
+    assert preference_loss(x, kind).item() == pytest.approx(exact, rel=1e-12, abs=1e-15)
 
 
 def objective_of(**settings):
-    """The terms of two random pairs, under these settings."""
+    """The terms of two random pairs with these settings."""
     generator = torch.Generator().manual_seed(1)
     hidden = torch.randn(2, 2, 9, 6, generator=generator)
     return Objective(TrainSettings(**settings))(
@@ -71,7 +73,7 @@ def test_terms_by_hand():
     assert terms.loss.tolist() == pytest.approx(expected)
 
 
-def test_vanilla_has_no_further_terms():
+def test_vanilla_has_only_the_preference_term():
     terms = objective_of()
     assert torch.equal(terms.loss, terms.logged["preference_loss"])
     assert set(terms.logged) == {"preference_loss", "accuracy", "margin"}

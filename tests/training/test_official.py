@@ -1,4 +1,4 @@
-"""The authors' arithmetic against a slow transcription of its description, and by hand."""
+"""The authors' arithmetic, against a slow transcription and by hand."""
 
 import math
 
@@ -24,8 +24,8 @@ from gcrm.training.official import official_contrastive, official_positions
     percentiles=st.tuples(st.sampled_from([0.0, 0.25, 0.8]), st.sampled_from([0.0, 0.5])),
     average=st.booleans(),
 )
-def test_the_loss_is_the_slow_one(seed, tokens, width, samples, percentiles, average):
-    """Completions longer than the padded batch are clamped to it."""
+def test_loss_equals_a_slow_loop(seed, tokens, width, samples, percentiles, average):
+    """Also for completions longer than the padded batch."""
     hidden = np.random.default_rng(seed).normal(size=(2, len(tokens), width, 5))
     lengths = [list(side) for side in zip(*tokens, strict=True)]
     options = (*samples, *percentiles, average)
@@ -47,7 +47,7 @@ def test_the_loss_is_the_slow_one(seed, tokens, width, samples, percentiles, ave
         (4, 10, 0.75, 0.0, 8),  # floor(1 + 1) = 2
         (4, 10, 0.99, 0.0, 9),  # floor(0.04 + 1) = 1: the last token
         (10, 20, 0.99, 0.6, 13),  # floor(10 * 0.604 + 1) = 7: the end of the first 40 %
-        (10, 20, 0.0, 0.6, 9),  # the same beginning, whatever the percentile
+        (10, 20, 0.0, 0.6, 9),  # the same begin for any percentile
         (100, 10, 0.0, 0.0, 1),  # clamped to 9 from the end: the first position is never reached
         (100, 10, 0.95, 0.0, 4),  # floor(5 + 1) = 6
         (0, 10, 0.3, 0.0, 9),
@@ -59,8 +59,8 @@ def test_positions_by_hand(n, width, u, p, position):
     assert given_.tolist() == [[position]]
 
 
-def test_left_padding_is_reached_by_a_truncated_completion():
-    """Six tokens are left of ten; two pads come before them."""
+def test_truncated_completion_reaches_the_left_padding():
+    """Six of ten tokens are left, after two tokens of padding."""
     at = official_positions(torch.tensor([10]), 8, torch.rand(1, 1000), 0.0)
     assert set(at[0].tolist()) == set(range(1, 8))
 
@@ -87,8 +87,8 @@ def test_positions_are_distributed_as_described(percentile):
         assert chisquare(seen[kept], draws * expected[kept]).pvalue > 0.01
 
 
-def test_the_mean_over_the_micro_batch_comes_before_the_log_by_hand():
-    """In the second pair the last token is opposite to the one before; rejected are orthogonal."""
+def test_mean_over_the_micro_batch_comes_before_the_log():
+    """Rejected states are orthogonal; in the second pair below, the last token is opposite."""
     ahead = [[1.0, 0.0]] * 4
     rejected = torch.tensor([[[0.0, 1.0]] * 4] * 2)
     options = (200, 1, 0.0, 0.0, False)
@@ -101,7 +101,7 @@ def test_the_mean_over_the_micro_batch_comes_before_the_log_by_hand():
     assert term.positive_cosine.tolist() == [1, 1] and term.negative_cosine.tolist() == [0, 0]
     sigmoid = 0.7310585786
     assert term.loss.tolist() == pytest.approx([-math.log(sigmoid) + math.log(2)] * 2, abs=1e-6)
-    # Pairs of different worth: the log of the mean of their sigmoids, not the mean of the logs.
+    # For unequal pairs, the log of the mean differs from the mean of the logs.
     turned = [[-1.0, 0.0]] * 3 + [[1.0, 0.0]]
     term = official_contrastive(
         (torch.tensor([ahead, turned]), rejected),
@@ -118,8 +118,8 @@ def test_the_mean_over_the_micro_batch_comes_before_the_log_by_hand():
     assert abs(loss - per_pair) > 1e-3
 
 
-def test_every_pair_carries_the_loss_of_its_micro_batch():
-    """So that the mean over pairs, which the trainer takes, is the mean over micro-batches."""
+def test_every_pair_has_the_loss_of_its_micro_batch():
+    """So the trainer's mean over pairs is the mean over micro-batches."""
     settings = TrainSettings(reward_model_strategy="contrastive", parity="official")
     hidden = torch.randn(2, 3, 8, 4, generator=torch.Generator().manual_seed(0))
     spans = Spans(torch.tensor([1, 4, -3]), torch.tensor([8, 8, 8]))

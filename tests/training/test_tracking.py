@@ -1,4 +1,4 @@
-"""Reports to wandb never cost a result, never show the key, and lose or repeat no step."""
+"""Reports to wandb: failures do not stop a job, the key stays secret, no step is lost."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def hang(*_: Any, **__: Any) -> None:
 
 
 class StandIn(ModuleType):
-    """A wandb that keeps what it is told in `told`; each of its functions can be replaced."""
+    """A stand-in for wandb that records its calls in `told`; each function can be replaced."""
 
     def __init__(self) -> None:
         super().__init__("wandb")
@@ -71,7 +71,7 @@ def options(folder: Path, **given: Any) -> TrainOptions:
 def run(
     curve: TrainingCurve, rows: list[dict[str, Any]], before: Any = (), steps: int = 2, first=True
 ) -> None:
-    """The Trainer's part: it has logged `before`, logs `rows`, and is to make `steps` steps."""
+    """Act as the Trainer, which has logged `before` and now logs `rows`, in `steps` steps."""
     state = SimpleNamespace(
         log_history=[*before], global_step=0, max_steps=steps, is_world_process_zero=first
     )
@@ -90,21 +90,21 @@ def lines(path: Path) -> list[dict[str, Any]]:
 # --- the local file ----------------------------------------------------------------------------
 
 
-def test_the_curve_is_written_as_it_goes_without_wandb(wandb: StandIn, tmp_path: Path) -> None:
+def test_curve_is_written_without_wandb(wandb: StandIn, tmp_path: Path) -> None:
     rows = [{"loss": 0.7, "step": 1, "eval_runtime": 3.0}, {"train_runtime": 9.0, "step": 1}]
     run(TrainingCurve(options(tmp_path), "t"), rows)
     assert lines(tmp_path / "models/vanilla/seed0.curve.jsonl") == [{"loss": 0.7, "step": 1}]
     assert not wandb.told
 
 
-def test_a_resumed_curve_neither_repeats_nor_loses_a_step(wandb: StandIn, tmp_path: Path) -> None:
-    """The first attempt got further than its checkpoint, and was cut off within a line."""
+def test_resumed_curve_neither_repeats_nor_loses_a_step(wandb: StandIn, tmp_path: Path) -> None:
+    """The first attempt got further than its checkpoint, and was killed within a line."""
     path = tmp_path / "curve.jsonl"
     given = options(tmp_path, curve_path=path, wandb_project="p")
     run(TrainingCurve(given, "t"), ROWS)
     with path.open("a") as file:
         file.write('{"loss": 0.5, "st')
-    wandb.starting_step = 3  # what wandb says of a run that it has up to step 2
+    wandb.starting_step = 3  # wandb has the run up to step 2
     wandb.told.clear()
     run(TrainingCurve(given, "t"), [*ROWS[1:], {"loss": 0.4, "step": 3}], before=ROWS[:1], steps=3)
     assert lines(path) == [*ROWS, {"loss": 0.4, "step": 3}]
@@ -116,18 +116,15 @@ def test_only_the_first_process_writes_and_reports(wandb: StandIn, tmp_path: Pat
     assert not (tmp_path / "models").exists() and not wandb.told
 
 
-def test_a_log_without_timings() -> None:
-    log = [
-        {"step": 1, "loss": 1.0, "eval_samples_per_second": 2.0},
-        {"train_runtime": 1, "step": 1},
-    ]
+def test_log_without_timings() -> None:
+    log = [{"step": 1, "loss": 1.0, "eval_samples_per_second": 2.0}, {"train_runtime": 1}]
     assert json.dumps(without_timings(log)) == '[{"loss": 1.0, "step": 1}]'
 
 
 # --- wandb -------------------------------------------------------------------------------------
 
 
-def test_wandb_gets_the_curve_and_how_it_ended(wandb: StandIn, tmp_path: Path) -> None:
+def test_wandb_gets_the_curve_and_the_exit_code(wandb: StandIn, tmp_path: Path) -> None:
     given = options(tmp_path, wandb_project="p", wandb_group="g", wandb_org="o", wandb_tags="a,b")
     curve = TrainingCurve(given, "t")
     run(curve, ROWS)
@@ -144,13 +141,11 @@ def test_wandb_gets_the_curve_and_how_it_ended(wandb: StandIn, tmp_path: Path) -
         ("finish", 0),
     ]
 
-
-def test_a_training_that_was_not_completed_says_so(wandb: StandIn, tmp_path: Path) -> None:
-    run(TrainingCurve(options(tmp_path, wandb_project="p"), "t"), ROWS, steps=9)
-    assert wandb.told[-1] == ("finish", 1)
+    run(TrainingCurve(given, "t"), ROWS, steps=9)
+    assert wandb.told[-1] == ("finish", 1)  # not completed
 
 
-def test_attempts_are_one_run_and_other_trainings_others(tmp_path: Path) -> None:
+def test_attempts_at_a_training_are_one_run(tmp_path: Path) -> None:
     one = TrainingCurve(options(tmp_path), "t").id
     assert TrainingCurve(options(tmp_path, wandb_group="another"), "t").id == one
     assert TrainingCurve(options(tmp_path), "u").id != one
@@ -159,7 +154,7 @@ def test_attempts_are_one_run_and_other_trainings_others(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("problem", [fail, leave, hang])
 @pytest.mark.parametrize("where", ["import", "init", "log", "finish"])
-def test_training_goes_on_where_wandb_fails(
+def test_training_continues_if_wandb_fails(
     wandb: StandIn,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -167,8 +162,8 @@ def test_training_goes_on_where_wandb_fails(
     where: str,
     problem: Any,
 ) -> None:
-    """Whatever it does, short of ending the process: one line, and no time lost but PATIENCE."""
-    monkeypatch.setattr(tracking, "PATIENCE", -9.8)  # of 10 s more than wandb's own limit
+    """Any failure is reported in one line, and delays training by at most PATIENCE."""
+    monkeypatch.setattr(tracking, "PATIENCE", -9.8)  # 10 s are added to wandb's own limit
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     if where == "import":
         monkeypatch.setitem(sys.modules, "wandb", None)
@@ -183,10 +178,10 @@ def test_training_goes_on_where_wandb_fails(
     assert "WARNING: cannot report" in err and KEY not in err
 
 
-def test_wandb_itself_works_offline(
+def test_real_wandb_works_offline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The real one: it takes these settings, keeps the key out of its files, and says nothing."""
+    """It accepts these settings, does not store the key, and prints nothing."""
     monkeypatch.setattr(sys, "argv", ["train", "--use_wandb", KEY, f"--use-wandb={KEY}"])
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     monkeypatch.setenv("WANDB_MODE", "offline")
@@ -200,7 +195,7 @@ def test_wandb_itself_works_offline(
     assert not [path for path in files if KEY.encode() in path.read_bytes()]
 
 
-def test_the_key_is_given_to_wandb_alone(
+def test_key_is_passed_only_to_wandb(
     wandb: StandIn, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     given = options(tmp_path, use_wandb=KEY)
@@ -212,7 +207,7 @@ def test_the_key_is_given_to_wandb_alone(
     assert KEY not in repr(shown)
 
 
-def test_without_a_key_the_run_is_kept_offline(
+def test_run_without_a_key_is_kept_offline(
     wandb: StandIn, capfd: pytest.CaptureFixture[str]
 ) -> None:
     settings = connection()
@@ -225,7 +220,7 @@ def test_without_a_key_the_run_is_kept_offline(
 
 
 @pytest.mark.parametrize("way", ["login", "mode"])
-def test_a_login_or_mode_of_the_user_is_respected(
+def test_login_and_mode_of_the_user_are_respected(
     wandb: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     if way == "login":
@@ -236,7 +231,7 @@ def test_a_login_or_mode_of_the_user_is_respected(
     assert "mode" not in connection()
 
 
-def test_a_job_of_a_run_reports_as_the_config_says(
+def test_jobs_of_a_pipeline_run_use_its_settings(
     wandb: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = TrackSettings(wandb_project="p", wandb_run_name="tiny", wandb_tags=["x"])
@@ -248,7 +243,7 @@ def test_a_job_of_a_run_reports_as_the_config_says(
     assert (own.wandb_project, own.wandb_run_name, own.wandb_tags) == ("q", "mine", [])
 
 
-def test_final_numbers_are_the_summary_of_a_run_with_its_curve(wandb: StandIn) -> None:
+def test_final_metrics_are_the_summary_of_a_run(wandb: StandIn) -> None:
     run = WandbRun({"id": "1"}, {})
     run.log(ROWS)
     assert run.finish({"gsm8k/auroc": 0.7})

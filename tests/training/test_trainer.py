@@ -1,4 +1,4 @@
-"""Batches and their order, and the numbers of held-out pairs."""
+"""Batches, their order, and metrics of held-out pairs."""
 
 import numpy as np
 
@@ -24,7 +24,7 @@ def test_whole_steps_are_random_and_unsorted():
     assert list(order) != first
 
 
-def test_steps_hold_the_same_pairs_sorted_or_not():
+def test_pairs_are_sorted_within_steps():
     lengths = [5, 9, 2, 7, 7, 1, 3]
     sampler = SortedWithinSteps(lengths, 3, seed=4)
     order = list(sampler)
@@ -53,8 +53,8 @@ def test_held_out_accuracy_counts_ties_half():
     assert accuracy_and_margin(Prediction()) == {"accuracy": 0.625, "margin": 0.5}
 
 
-def test_the_public_api_trains(tmp_path):
-    """Without a stage: pairs, a model, settings, and the library's own arguments."""
+def test_public_api_trains(tmp_path):
+    """Without a stage: pairs, a model, settings, and arguments of the Trainer."""
     from transformers import TrainingArguments
 
     from gcrm import RewardTrainer, load_preferences
