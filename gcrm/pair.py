@@ -1,4 +1,4 @@
-"""Stage `pair`: makes preference pairs from labelled solutions of the same problems."""
+"""Stage `pair`: makes preference pairs of labelled solutions to the same problems."""
 
 from gcrm.cli import run_stage
 from gcrm.config.pair import PairOptions
@@ -12,7 +12,7 @@ from gcrm.utils.logging import say
 
 
 def run(options: PairOptions) -> None:
-    """Read all files, pair, and write the pairs.
+    """Read all files, make pairs, and write them.
 
     Raises:
         UserError: a file cannot be read, or no problem has a correct and an incorrect solution.
@@ -26,7 +26,7 @@ def run(options: PairOptions) -> None:
         raise UserError(
             f"no pairs: none of {len(problems)} problems in {len(options.completions)} files has "
             f"both a correct and an incorrect solution ({correct} of {len(rows)} solutions are "
-            "correct); draw more samples, or take a base model that is neither perfect nor hopeless"
+            "correct); draw more samples, or use a base model that solves some but not all problems"
         )
     write_jsonl(options.output, pairs)
     say(f"pair: {len(pairs)} pairs from {len(with_pairs)} of {len(problems)} problems")

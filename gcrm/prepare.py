@@ -1,7 +1,7 @@
-"""Stage `prepare`: makes the problems of a synthetic run, or fetches and checks real data.
+"""Stage `prepare`: makes the problems of a synthetic run, or downloads and checks real data.
 
-The findings (sizes, accuracies, questions that training data and benchmarks share) go into a JSON
-report; shared questions are also a warning on the terminal.
+A JSON report has sizes, accuracies, and questions shared by training and evaluation data; shared
+questions also cause a warning on the terminal.
 """
 
 from pathlib import Path
@@ -22,7 +22,7 @@ from gcrm.utils.paths import is_local
 
 
 def run(options: PrepareOptions) -> None:
-    """Make the problem sets, or fetch and check data; write the report if one is asked for."""
+    """Make the problem sets, or download and check data; write the report if requested."""
     facts: dict[str, Any]
     if options.problems_dir is not None:
         sets = make_sets(options)
@@ -50,10 +50,10 @@ def run(options: PrepareOptions) -> None:
 
 
 def _check_prompt_lengths(options: PrepareOptions) -> None:
-    """See that all questions leave room for a solution, counted in the base model's tokens.
+    """Check that every question leaves room for a solution in max_len tokens of the base model.
 
     Raises:
-        UserError: one leaves none, or a local base model has no tokenizer.
+        UserError: a question is too long, or a local base model has no tokenizer.
     """
     folder = options.completions_data_path
     if options.base_model is None or folder is None:
@@ -66,7 +66,7 @@ def _check_prompt_lengths(options: PrepareOptions) -> None:
     except UserError as error:
         if is_local(options.base_model):
             raise
-        say(f"prepare: the tokens of questions are not counted: {error}")
+        say(f"prepare: the lengths of questions are not checked: {error}")
         return
     encoder, found = Encoder(tokenizer, options.max_len), []
     for name in options.benchmarks:
@@ -82,19 +82,17 @@ def _check_prompt_lengths(options: PrepareOptions) -> None:
     if found:
         raise UserError(
             f"evaluate.max_len = {options.max_len} tokens leaves some questions no room for a "
-            f"solution ({'; '.join(found)}): raise it, if the model's context is longer, or take "
-            "their rows out of the files"
+            f"solution ({'; '.join(found)}): raise it if the model's context is longer, or remove "
+            "their rows from the files"
         )
 
 
 def _sources(options: PrepareOptions) -> dict[str, Any]:
-    """The checked data: given files are inputs, those made of downloads outputs."""
+    """Inputs (given files) and outputs (files made from downloads), for the provenance."""
     formats = {download.format for download in options.downloads.values()}
     files: dict[str, list[Path | str]] = {"inputs": [], "outputs": []}
     for source in [*options.dataset, *options.heldout]:
-        made = options.preferences_dir is not None and (
-            Path(source).parent == options.preferences_dir
-        )
+        made = Path(source).parent == options.preferences_dir
         files["outputs" if made else "inputs"].append(Path(source) if made else source)
     if options.completions_data_path is not None:
         files["outputs" if "completions" in formats else "inputs"] += [

@@ -1,4 +1,4 @@
-"""Stage `pretrain`: trains the base model of a synthetic run from nothing, on worked problems."""
+"""Stage `pretrain`: trains the base model of a synthetic run from scratch, on solved problems."""
 
 from gcrm.cli import run_stage
 from gcrm.config.pretrain import PretrainOptions
@@ -9,7 +9,7 @@ from gcrm.utils.logging import say
 
 
 def run(options: PretrainOptions) -> None:
-    """Make tokenizer and model, train, and save both as one standard checkpoint."""
+    """Create a tokenizer and a model, train the model, and save a standard checkpoint."""
     problems = read_jsonl(options.problems, texts=("question", "solution"))
     examples = [(problem["question"], problem["solution"]) for problem in problems]
     say(f"pretrain: {len(examples)} problems, {options.steps} steps; loading transformers")

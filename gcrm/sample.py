@@ -1,4 +1,4 @@
-"""Stage `sample`: draws solutions to a set of problems from a base model, and labels them."""
+"""Stage `sample`: generates solutions to a set of problems with a base model, and labels them."""
 
 import hashlib
 import math
@@ -55,7 +55,7 @@ def run(options: SampleOptions) -> None:
 
 
 def _write(files: dict[str, list[Row]], options: SampleOptions) -> None:
-    """Write the files of a base model's solutions, and report how many are correct."""
+    """Write the files of solutions, and report how many are correct."""
     paths = {split: options.save_dir / f"output-{split}.jsonl" for split in files}
     for split, path in paths.items():
         write_jsonl(path, files[split])
@@ -72,28 +72,28 @@ def _write(files: dict[str, list[Row]], options: SampleOptions) -> None:
 
 
 def label(problems: Sequence[Row], solutions: "Sequence[Generated]") -> list[Row]:
-    """Rows of completions: the predicted answer, and whether it is the expected one.
+    """Rows of completion files, with the predicted answer and whether it is correct.
 
-    A solution that was cut off has no answer: an answer so far need not be the final one.
+    A truncated solution has no answer, since its last answer so far need not be the final one.
     """
     rows = []
     for problem, solution in zip(problems, solutions, strict=True):
         answer = predicted_answer(solution.text) if solution.finished else None
-        right = answer is not None and canonical(answer) == canonical(problem["expected_answer"])
+        correct = answer is not None and canonical(answer) == canonical(problem["expected_answer"])
         rows.append(
             {
                 "question": problem["question"],
                 "expected_answer": problem["expected_answer"],
                 "generated_solution": solution.text,
                 "predicted_answer": answer,
-                "is_correct": right,
+                "is_correct": correct,
             }
         )
     return rows
 
 
 def _seed(options: SampleOptions) -> int:
-    """A different seed for each set of problems, so that no two sets share their draws."""
+    """A seed that differs between sets of problems, so their draws are independent."""
     text = f"{options.data_seed} {options.problems.stem}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4])
 

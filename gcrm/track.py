@@ -1,7 +1,7 @@
-"""Stage `track`: the final metrics of a run, in one file and, if asked for, on wandb.
+"""Stage `track`: writes the final metrics of a run to one file and, on request, to wandb.
 
-On wandb the metrics of a model are the summary of its training run, with the curve; comparisons are
-a run of their own. A training that was not tracked is reported now, with its curve.
+On wandb, the metrics of a model are the summary of its training run; comparisons are a run of their
+own. A training that was not tracked is reported now, with its curve.
 """
 
 import math
@@ -19,7 +19,7 @@ from gcrm.utils.io import Row, read_json, read_jsonl, write_jsonl
 
 
 def run(options: TrackOptions) -> None:
-    """Write the numbers; report them."""
+    """Write the metrics, and report them to wandb on request."""
     rows = numbers(read_all_estimates(options.metrics), ["variant", "seed", "benchmark"])
     compared = read_all_estimates(options.comparisons, "compare")
     differences = compared[compared["baseline"].notna() & compared["seed"].isna()]
@@ -37,10 +37,10 @@ def run(options: TrackOptions) -> None:
 
 
 def numbers(estimates: pd.DataFrame, keys: list[str]) -> list[Row]:
-    """A line for each model or difference, by `keys`, with all estimates that have a value.
+    """One line per model or difference, identified by `keys`, with all estimates that have a value.
 
-    They are named as in {"auroc.reward": 0.71, "partial_auroc.reward@0.5": 0.66}. The points of
-    filter curves are left out.
+    They are named as in {"auroc.reward": 0.71, "partial_auroc.reward@0.5": 0.66}. Filter curves are
+    left out.
     """
     curves = estimates["metric"].str.startswith("filter_curve.")
     found: Any = estimates[estimates["value"].notna() & ~curves].astype(object)
@@ -52,7 +52,7 @@ def numbers(estimates: pd.DataFrame, keys: list[str]) -> list[Row]:
 
 
 def _report(options: TrackOptions, rows: list[Row]) -> None:
-    """Report to wandb: a run for each model, and one for the comparisons."""
+    """Report to wandb: one run per model, and one for the comparisons."""
     models: dict[tuple[str, int], dict[str, float]] = defaultdict(dict)
     differences: dict[str, float] = {}
     for row in rows:
@@ -76,7 +76,7 @@ def _report(options: TrackOptions, rows: list[Row]) -> None:
 
 
 def _training(options: TrackOptions, name: str) -> tuple[dict[str, Any], list[Row]]:
-    """The run of a model's training, and its curve; empty where there is no `models_dir`."""
+    """Arguments of `wandb.init` for a model's training, and its log (empty without models_dir)."""
     id, config, curve = run_id(options.output.resolve(), name), {}, []
     if options.models_dir is not None:
         folder = options.models_dir / name

@@ -1,8 +1,8 @@
-"""The completions that goal states are made from, read one by one.
+"""Selecting the completions whose mean hidden state is a goal state.
 
 These are the chosen completions of preference pairs or, with attributes, the responses of rows
-`prompt`, `response` and scores (the layout of HelpSteer). An attribute's goal state is made from
-the completions with its highest values.
+`prompt`, `response` and numeric scores (the layout of HelpSteer). The goal state of an attribute
+uses the completions with its highest values.
 """
 
 import heapq
@@ -33,9 +33,9 @@ class Response:
     """A completion and its attribute values.
 
     Attributes:
-        pair: prompt and chosen completion; `rejected` is empty where the data has single responses.
+        pair: prompt and chosen completion; `rejected` is empty for a single response.
         is_chosen: whether it is the chosen completion of a pair.
-        values: its attributes, in their order.
+        values: its attribute values, in the order of the attributes.
     """
 
     pair: Preference
@@ -45,12 +45,13 @@ class Response:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which completions of the data count for which goal state. Iterate to read them.
+    """The completions that belong to each goal state; iterate to read them.
 
     Attributes:
-        lowest: for each attribute, the lowest value that counts as one of the highest.
-        counts: completions for each goal state; "" is that of all attributes together.
-        total: completions that count for any goal state.
+        lowest: for each attribute, the lowest value that is selected.
+        counts: number of completions of each goal state; "" is the one of all attributes.
+        total: number of completions of any goal state.
+        sample: numbers of the completions within max_pairs; None for all.
     """
 
     sources: Sequence[str]
@@ -60,7 +61,7 @@ class Selection:
     sample: frozenset[int] | None
 
     def __iter__(self) -> Iterator[tuple[Preference, list[bool]]]:
-        """Prompt and completion, and whether it counts for the goal state and each attribute's."""
+        """Each completion, and whether it belongs to the joint goal state and each attribute's."""
         for number, response in enumerate(_iter_responses(self.sources, list(self.lowest))):
             if self.sample is None or number in self.sample:
                 members = _members(response.is_chosen, response.values, self.lowest)
@@ -74,15 +75,15 @@ def select(
     share: float = 0.0,
     max_pairs: int | None = None,
 ) -> Selection:
-    """Read the data once, check it, and decide what counts. Keeps 8 bytes a value, and no text.
+    """Read and check the data, and select completions. Keeps 8 bytes per value and no text.
 
     Args:
-        share: share of the completions that have an attribute's highest values; ties are all in.
-            0: only the single highest value.
-        max_pairs: cap on the completions, by hash of the prompt, applied first.
+        share: share of the completions to select for each attribute, from the highest value down,
+            with all ties; 0: only the highest value.
+        max_pairs: largest number of completions, chosen by hash of the prompt before the selection.
 
     Raises:
-        UserError: a source cannot be read, a row is broken, or lacks an attribute.
+        UserError: a source cannot be read, or a row is invalid or lacks an attribute.
     """
     responses = enumerate(_iter_responses(sources, attributes, report=True))
     kept: Iterable[tuple[bool, tuple[float, ...]]]
@@ -115,7 +116,7 @@ def select(
 
 
 def _members(is_chosen: bool, values: Sequence[float], lowest: Mapping[str, float]) -> list[bool]:
-    """For which goal states a completion counts: all attributes together, then each attribute."""
+    """Whether a completion belongs to the joint goal state, and to each attribute's."""
     best = [value >= least for value, least in zip(values, lowest.values(), strict=True)]
     return [is_chosen or any(best), *best]
 
@@ -123,7 +124,7 @@ def _members(is_chosen: bool, values: Sequence[float], lowest: Mapping[str, floa
 def _iter_responses(
     sources: Sequence[str], attributes: Sequence[str], report: bool = False
 ) -> Iterator[Response]:
-    """The completions of all sources; pairs with two equal sides are left out."""
+    """The completions of all sources, without pairs of two equal completions."""
     for source in sources:
         columns: tuple[str, ...] = ()
         kept = equal = 0
@@ -147,8 +148,8 @@ def _columns(source: str, row: Row, attributes: Sequence[str]) -> tuple[str, ...
         return columns_of(source, row)
     if not attributes:
         raise UserError(
-            f"{source}: has rows of prompt and response, which are no pairs; name the columns "
-            "with their scores (--attributes helpfulness, say)"
+            f"{source}: has rows of prompt and response, which are not pairs; name the columns "
+            "with their scores (such as --attributes helpfulness)"
         )
     return RESPONSE_COLUMNS
 

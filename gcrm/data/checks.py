@@ -1,7 +1,6 @@
-"""Checks of the data that a run brings, before any job: files exist, and rows are whole.
+"""Checks of a run's local input data before any job starts: files exist, and rows are valid.
 
-Everything is read once. Files that were found good are remembered by size and time of change, so
-that the next start is quick.
+Files that passed are recorded by size and modification time; the next start does not read them.
 """
 
 import json
@@ -21,39 +20,37 @@ from gcrm.utils.paths import files_of, is_local
 
 
 def check_inputs(config: Config, where: str, memory: Path) -> None:
-    """Refuse missing files and broken rows of preference data and completions.
-
-    Downloads are left to `prepare`.
+    """Check the preference data and completions of a run; `prepare` checks downloads.
 
     Args:
         where: the config file, for messages.
-        memory: JSON file that remembers which files were found good.
+        memory: JSON file that records the files that passed.
 
     Raises:
-        UserError: a file is missing, a row is broken, or a benchmark has no completions.
+        UserError: a file is missing, a row is invalid, or a benchmark has no completions.
     """
     for name in config.variants:
         if (file := zero_file(config.variant(name))) is not None:
             read_zero_config(file)
-    for key, source in _brought(config):
+    for key, source in _given_sources(config):
         if is_local(source) and not Path(source).exists():
             raise UserError(f"{where}: {key}: {source}: no such file or folder")
         if key == "completions" and not Path(source).is_dir():
             raise UserError(f"{where}: completions: {source}: no such folder")
-    known = _remembered(memory)
-    good: dict[str, list[list[object]]] = {}
-    for what, files, read in _readings(config):
+    known = _read_memory(memory)
+    passed: dict[str, list[list[object]]] = {}
+    for what, files, read in _checks(config):
         state: list[list[object]] = [
             [str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in files
         ]
         if known.get(what) != state:
             read()
-        good[what] = state
-    if good != known:
-        write_json(memory, good)
+        passed[what] = state
+    if passed != known:
+        write_json(memory, passed)
 
 
-def _brought(config: Config) -> Iterator[tuple[str, str]]:
+def _given_sources(config: Config) -> Iterator[tuple[str, str]]:
     """Key and source of all data that are not downloads."""
     sources = [("base_model", config.base_model), ("completions", config.completions)]
     sources += [("preferences", source) for source in config.preferences or []]
@@ -63,9 +60,9 @@ def _brought(config: Config) -> Iterator[tuple[str, str]]:
             yield key, source
 
 
-def _readings(config: Config) -> Iterator[tuple[str, list[Path], Callable[[], object]]]:
-    """What to read of the data that are here: name, files, and a function that reads them."""
-    for key, source in _brought(config):
+def _checks(config: Config) -> Iterator[tuple[str, list[Path], Callable[[], object]]]:
+    """The checks of local data: name, files, and a function that reads and checks them."""
+    for key, source in _given_sources(config):
         files = files_of(source)
         if key == "preferences" and files:
             yield f"preferences {source}", files, partial(load_preferences, [source])
@@ -84,7 +81,7 @@ def _readings(config: Config) -> Iterator[tuple[str, list[Path], Callable[[], ob
                     )
 
 
-def _remembered(memory: Path) -> dict[str, list[list[object]]]:
+def _read_memory(memory: Path) -> dict[str, list[list[object]]]:
     try:
         found = json.loads(memory.read_text(encoding="utf-8"))
     except (OSError, ValueError):

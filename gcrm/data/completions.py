@@ -1,4 +1,4 @@
-"""Labelled solutions of a base model: `<benchmark>/output-greedy.jsonl`, `output-rs<k>.jsonl`."""
+"""Reading labelled solutions: `<benchmark>/output-greedy.jsonl` and `output-rs<k>.jsonl`."""
 
 import json
 import math
@@ -16,15 +16,15 @@ from gcrm.utils.io import Row, numbered_rows
 def read_completions(
     folder: Path, benchmark: str, split: Split, max_problems: int | None = None
 ) -> list[Row]:
-    """The rows of a split, each with `sample`: the k of its file rs<k>, or 0 for greedy.
+    """Read the rows of a split, each with `sample`: the k of its file output-rs<k>.jsonl, or 0.
 
     Args:
-        max_problems: keep the problems with the smallest hash of the question, up to so many;
-            counted over both splits, so that they hold the same problems where their files differ.
+        max_problems: largest number of problems, chosen by hash of the question among the problems
+            of both splits; so both splits keep the same problems.
 
     Raises:
-        UserError: there is no such file, two have one number, or a row lacks a key or has a value
-            of the wrong type.
+        UserError: the file does not exist, two files have the same number, or a row lacks a key or
+            has a value of the wrong type.
     """
     files = completion_files(folder, benchmark, split)
     _check_numbers(files)
@@ -45,19 +45,17 @@ def read_completions(
 
 
 def _check_numbers(files: list[Path]) -> None:
-    """Two spellings of one number would make two samples one, and score tables have int32."""
+    """Check that the numbers of sorted files differ, and fit the int32 of score tables."""
     for file in files:
         if sample_number(file) > MAX_SAMPLE:
             raise UserError(f"{file}: its number is above {MAX_SAMPLE}; rename it")
     for file, following in pairwise(files):
         if sample_number(file) == sample_number(following):
-            raise UserError(
-                f"{following}: has the number of {file.name} beside it; rename one of them"
-            )
+            raise UserError(f"{following}: has the same number as {file.name}; rename one of them")
 
 
 def read_file(file: Path) -> list[Row]:
-    """The checked rows of one file, each with `sample` (0 unless the file is output-rs<k>.jsonl).
+    """Read the checked rows of one file, each with `sample` (0 except for output-rs<k>.jsonl).
 
     Raises:
         UserError: the file cannot be read, or a row lacks a key or has a value of the wrong type.
@@ -67,10 +65,10 @@ def read_file(file: Path) -> list[Row]:
 
 
 def iter_solutions(file: Path) -> Iterator[Row]:
-    """The checked rows of a file one by one, for files that do not fit into memory.
+    """Iterate over the checked rows of a file, without reading all of it into memory.
 
     Raises:
-        UserError: as `read_file`, when the bad row is reached.
+        UserError: as `read_file`, when the invalid row is reached.
     """
     return (_checked(row, f"{file}, row {number}") for number, row in numbered_rows(file))
 
@@ -96,15 +94,15 @@ def _checked(row: Row, where: str) -> Row:
 
 
 def _answer_text(answer: Any) -> str | None:
-    """Answers are text or null; numbers and lists (gold of several values) become their JSON.
+    """An answer as text or null; numbers and lists (several expected values) become JSON.
 
-    NaN is null: so tables with missing answers come out of pandas.
+    NaN becomes null: pandas writes missing answers as NaN.
     """
     if isinstance(answer, float) and math.isnan(answer):
         return None
     if answer is None or isinstance(answer, str):
         return answer
-    if isinstance(answer, list):  # whose parts are then quoted: a set, not an interval
+    if isinstance(answer, list):  # quoted items mark a set, not an interval
         answer = [_answer_text(part) for part in answer]
     return json.dumps(answer, ensure_ascii=False)
 

@@ -1,7 +1,6 @@
-"""What a run downloads, converted to preference pairs and completions of the benchmarks.
+"""Converting downloaded files to preference pairs and completions of the benchmarks.
 
-Rows of other projects keep their text; only the files change. What does not fit into memory is
-read row by row.
+Texts are kept as they are; large files are read row by row.
 """
 
 import gzip
@@ -23,18 +22,18 @@ from gcrm.utils.io import Row, write_jsonl
 from gcrm.utils.logging import Progress, say
 
 ROWS_BETWEEN_REPORTS = 1_000_000
-"""solutions of a long file after which the progress is reported"""
+"""solutions between two lines of progress for a large file"""
 
 
 def fetch_data(options: PrepareOptions) -> dict[str, Any]:
     """Fetch and convert all of `options.downloads`.
 
     Returns:
-        By name of the download: url, bytes and SHA-256 of each file, and how many pairs, or
-        solutions of each benchmark, came of it.
+        For each download: url, bytes and SHA-256 of its files, and the number of pairs, or of
+        solutions per benchmark.
 
     Raises:
-        UserError: a file cannot be fetched, or does not hold what its entry says.
+        UserError: a file cannot be fetched, or its content does not match the config.
     """
     facts: dict[str, Any] = {}
     for name, download in options.downloads.items():
@@ -71,15 +70,15 @@ def write_pairs(
     """Write the preference pairs of fetched files as JSON lines.
 
     Args:
-        files: the fetched files, as `download` describes them.
-        scratch: a folder for what is unpacked.
-        seed: of the choice among solutions.
+        files: the fetched files of `download`.
+        scratch: folder for unpacked files.
+        seed: seed of the choice of solutions.
 
     Returns:
         The number of pairs.
 
     Raises:
-        UserError: a file or row cannot be read, or there is no pair.
+        UserError: a file or row cannot be read, or there are no pairs.
     """
     count = 0
 
@@ -109,17 +108,17 @@ def write_completions(
     target: Path,
     scratch: Path,
 ) -> dict[str, int]:
-    """Write <benchmark>/output-greedy.jsonl, output-rs<k>.jsonl from a .zip of such files.
+    """Extract <benchmark>/output-greedy.jsonl and output-rs<k>.jsonl from a .zip file.
 
     Args:
         target: the folder of completions.
-        scratch: a folder for the file being unpacked.
+        scratch: folder for unpacked files.
 
     Returns:
         The number of solutions in each benchmark's greedy file.
 
     Raises:
-        UserError: a file or folder is not in the archive, or a row is broken.
+        UserError: a file or folder is not in the archive, or a row is invalid.
     """
     solutions = {}
     names = [
@@ -149,16 +148,16 @@ def write_completions(
 def _missing(
     archive: Path, folder: str, member: PurePosixPath, found: Iterable[PurePosixPath]
 ) -> str:
-    beside = sorted(path.name for path in found if path.parent == member.parent)
+    names = sorted(path.name for path in found if path.parent == member.parent)
     return (
-        f"{archive}: has no {PurePosixPath(folder, member)} (in that folder: {len(beside)} files"
-        f"{', ' + ', '.join(beside[:3]) + ' …' if beside else ''}); correct folder, benchmarks or "
+        f"{archive}: has no {PurePosixPath(folder, member)} (in that folder: {len(names)} files"
+        f"{', ' + ', '.join(names[:3]) + ' …' if names else ''}); correct folder, benchmarks or "
         "samples in the config"
     )
 
 
 def _unpacked(file: Path, folder: str, scratch: Path) -> list[Path]:
-    """The file itself, or what is packed in it: data files, or folders saved by `datasets`."""
+    """The file, or the contents of an archive: data files, or folders saved by `datasets`."""
     if file.suffix == ".gz":
         plain = scratch / file.name.removesuffix(".gz")
         try:
@@ -167,7 +166,7 @@ def _unpacked(file: Path, folder: str, scratch: Path) -> list[Path]:
                 shutil.copyfileobj(packed, copy, 1 << 20)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise UserError(
-                f"{file}: is no .gz file that can be read ({error}); delete it to fetch it again"
+                f"{file}: not a readable .gz file ({error}); delete it to fetch it again"
             ) from None
         return [plain]
     if file.suffix != ".zip":
@@ -181,7 +180,7 @@ def _unpacked(file: Path, folder: str, scratch: Path) -> list[Path]:
     data = sorted(path for path in home.rglob("*") if path.suffix in (".jsonl", ".parquet"))
     if not data:
         raise UserError(
-            f"{file}: holds neither a folder saved by `datasets` nor .jsonl or .parquet files"
+            f"{file}: has neither a folder saved by `datasets` nor .jsonl or .parquet files"
         )
     return data
 

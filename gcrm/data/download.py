@@ -1,8 +1,7 @@
-"""Files of the web: fetched whole or not at all, and unpacked safely.
+"""Downloading files, with retries and resume, and unpacking archives safely.
 
-A file grows under a `.part` name and gets its own name once it is complete and has the expected
-size and hash. An interrupted transfer resumes where it stopped, if the server supports that and
-still has the same file.
+A file is written under a `.part` name and renamed when it is complete and has the expected size and
+hash. An interrupted transfer resumes if the server supports it and its file has not changed.
 """
 
 import hashlib
@@ -32,27 +31,24 @@ from gcrm.utils.logging import Progress, say
 
 CHUNK = 1 << 20
 TIMEOUT = 60.0
-"""seconds without an answer after which a transfer counts as interrupted"""
+"""seconds without data after which a transfer counts as interrupted"""
 PAUSES = (1.0, 5.0, 20.0, 60.0)
 """seconds before each retry of an interrupted transfer"""
 TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
-"""HTTP statuses that are worth a retry"""
+"""HTTP statuses that are retried"""
 UNREADABLE_ZIP = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
-"""what zipfile raises for damage and (RuntimeError) for passwords and unknown compression"""
+"""exceptions of zipfile for damage and (RuntimeError) for passwords and unknown compression"""
 
 
 class _Interrupted(Exception):
-    """A transfer stopped and is worth a retry."""
+    """A transfer stopped and can be retried."""
 
 
 def fetch(file: RemoteFile, folder: Path) -> Path:
-    """Fetch a file into `folder`, unless it is already there.
-
-    Returns:
-        Its path: `folder / local_name(file.url)`.
+    """Download a file to `folder / local_name(file.url)`, unless it exists; return the path.
 
     Raises:
-        UserError: no network, no such file, no room, or not the expected size or content.
+        UserError: no network, no such file, no disk space, or not the expected size or content.
     """
     transfer = _Transfer(file, Path(folder) / local_name(file.url))
     path = transfer.path
@@ -68,10 +64,10 @@ def fetch(file: RemoteFile, folder: Path) -> Path:
             kept = _size(transfer.received)
             if pause is None:
                 raise UserError(
-                    f"{file.url}: the transfer stops again and again ({error}); {kept} are kept: "
-                    f"run again to go on from there{transfer.by_hand}"
+                    f"{file.url}: the transfer failed repeatedly ({error}); {kept} are kept: run "
+                    f"again to resume{transfer.by_hand}"
                 ) from None
-            say(f"prepare: {path.name}: {error}; again in {pause:.0f} s, from {kept} on")
+            say(f"prepare: {path.name}: {error}; retrying in {pause:.0f} s, from {kept}")
             time.sleep(pause)
     try:
         transfer.check(transfer.part, advice="run again, or correct what the config expects")
@@ -84,42 +80,41 @@ def fetch(file: RemoteFile, folder: Path) -> Path:
 
 
 def local_name(url: str) -> str:
-    """The name of a fetched file: its own, with a hash of its address before the suffix.
+    """The local name of a downloaded file: its own, with a hash of the URL before the suffix.
 
-    So two files of one name (train.jsonl of two folders) stay apart, and a changed address is
-    fetched anew.
+    Files of the same name at different URLs do not collide, and a changed URL is downloaded again.
     """
     name = urllib.parse.unquote(urllib.parse.urlsplit(url).path).rsplit("/", 1)[-1]
     safe = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in name)
     packed = ".gz" if safe.endswith(".gz") else ""
     path = PurePosixPath(safe.lstrip(".").removesuffix(packed))  # .jsonl.gz is one suffix
-    mark = hashlib.sha256(url.encode()).hexdigest()[:8]
-    return f"{path.stem[:80]}-{mark}{(path.suffix + packed)[:20]}"
+    digest = hashlib.sha256(url.encode()).hexdigest()[:8]
+    return f"{path.stem[:80]}-{digest}{(path.suffix + packed)[:20]}"
 
 
 def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's content."""
+    """Hexadecimal SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_room(folder: Path, needed: int, what: str) -> None:
-    """Refuse to begin what the disk has no room for.
+    """Check the free disk space of `folder`.
 
     Raises:
-        UserError: fewer than `needed` bytes are free where `folder` is.
+        UserError: fewer than `needed` bytes are free.
     """
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
-            f"{what} needs {_size(needed)} in {folder}, where {_size(free)} are free; make room, "
-            "or run where there is more"
+            f"{what} needs {_size(needed)} in {folder}, where {_size(free)} are free; free disk "
+            "space, or run on a larger disk"
         )
 
 
 @dataclass(frozen=True)
 class _Transfer:
-    """A file on its way to `path`: its `.part`, and what the server said when that began."""
+    """A download to `path`: its `.part` file, and a `.part.json` file with the server's headers."""
 
     file: RemoteFile
     path: Path
@@ -134,12 +129,12 @@ class _Transfer:
 
     @property
     def received(self) -> int:
-        """Bytes of the part."""
+        """Bytes of the part so far."""
         return self.part.stat().st_size if self.part.exists() else 0
 
     @property
     def by_hand(self) -> str:
-        return f"; or fetch it elsewhere and put it at {self.path}"
+        return f"; or download it elsewhere and put it at {self.path}"
 
     def discard(self) -> None:
         """Remove the part."""
@@ -147,7 +142,7 @@ class _Transfer:
         self.state.unlink(missing_ok=True)
 
     def check(self, path: Path, advice: str) -> None:
-        """Refuse a file of another size or content than expected."""
+        """Check the size and content of a file."""
         file, size = self.file, path.stat().st_size
         expected = f"that the config expects; {advice}"
         if file.size is not None and size != file.size:
@@ -160,10 +155,10 @@ class _Transfer:
             )
 
     def resume(self) -> None:
-        """Append to the part what it still lacks.
+        """Download the rest of the part.
 
         Raises:
-            _Interrupted: not all of it came.
+            _Interrupted: the part is not complete.
             UserError: a retry would not help.
         """
         start, known = self.received, self._known()
@@ -175,13 +170,13 @@ class _Transfer:
             begin, total = _content_range(response)
             if begin not in (0, start):
                 self.discard()
-                raise _Interrupted("the server sent another part than asked for")
+                raise _Interrupted("the server sent a different range than requested")
             if total is None and begin > 0:
-                total = known.get("total")  # as told when the part began
+                total = known.get("total")
             if self.file.size is not None and total not in (None, self.file.size):
                 raise UserError(
                     f"{self.file.url}: has {total} bytes, not the {self.file.size} that the config "
-                    f"expects; it was replaced there, or size is wrong{self.by_hand}"
+                    f"expects; the file was replaced, or size is wrong{self.by_hand}"
                 )
             check_room(self.path.parent, (total or self.file.size or 0) - begin, self.path.name)
             if begin == 0:
@@ -197,7 +192,7 @@ class _Transfer:
             raise _Interrupted(reason)
 
     def _known(self) -> dict[str, Any]:
-        """What the server said when the part began; empty where that does not allow resuming."""
+        """The server's headers when the part was begun; empty if they do not allow resuming."""
         try:
             known = json.loads(self.state.read_text(encoding="utf-8"))
             usable = known["url"] == self.file.url and isinstance(known["validator"], str)
@@ -206,12 +201,12 @@ class _Transfer:
         return dict(known) if usable else {}
 
     def _open(self, headers: dict[str, str]) -> requests.Response:
-        """The response to a request for the file, its content still to be read."""
+        """Request the file; the content is not read yet."""
         url = self.file.url
         try:
             response = requests.get(url, headers=headers, stream=True, timeout=TIMEOUT)
         except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
-            raise UserError(f"{url}: leads to no address ({error}); correct the url") from None
+            raise UserError(f"{url}: not a valid URL ({error}); correct the url") from None
         except requests.exceptions.RequestException as error:
             cause = error.args[0] if error.args else error
             reason = getattr(cause, "reason", cause)
@@ -226,15 +221,15 @@ class _Transfer:
             return response
         response.close()
         status = f"HTTP {response.status_code} {response.reason}"
-        if response.status_code == 416:  # the part is longer than the file is now
+        if response.status_code == 416:  # the part is longer than the current file
             self.discard()
-            raise _Interrupted("the file at the source has changed")
+            raise _Interrupted("the file on the server has changed")
         if response.status_code in TRANSIENT:
             raise _Interrupted(status)
         raise UserError(f"{url}: {status}; correct the url in the config{self.by_hand}")
 
     def _append(self, response: requests.Response, begin: int, total: int | None) -> None:
-        """Write the content behind the `begin` bytes of the part, and report the progress."""
+        """Append the content to the `begin` bytes of the part, and report progress."""
         megabytes = max(1, math.ceil((total or 0) / 1e6))
         progress = Progress(f"prepare: {self.path.name}", megabytes, "MB")
         done = begin
@@ -251,20 +246,20 @@ class _Transfer:
                 raise _Interrupted(str(error) or type(error).__name__) from None
             except OSError as error:
                 raise UserError(
-                    f"{self.part}: cannot be written: {error.strerror}; make room and run again, "
-                    "which goes on from here"
+                    f"{self.part}: cannot be written: {error.strerror}; free disk space and run "
+                    "again to resume"
                 ) from None
             os.fsync(target.fileno())
 
 
 def _validator(response: requests.Response) -> str | None:
-    """What `If-Range` takes: a strong ETag, or the time of the last change."""
+    """The value of `If-Range`: a strong ETag, or the time of the last change."""
     etag: str = response.headers.get("ETag", "")
     return etag if etag.startswith('"') else response.headers.get("Last-Modified")
 
 
 def _content_range(response: requests.Response) -> tuple[int, int | None]:
-    """First byte and total length of the content, from headers as `Content-Range: bytes 5-9/10`."""
+    """First byte and total length, from headers such as `Content-Range: bytes 5-9/10`."""
     if response.status_code != 206:
         length = response.headers.get("Content-Length", "")
         return 0, int(length) if length.isdecimal() else None
@@ -272,7 +267,7 @@ def _content_range(response: requests.Response) -> tuple[int, int | None]:
         span, _, total = response.headers["Content-Range"].removeprefix("bytes ").partition("/")
         return int(span.partition("-")[0]), None if total == "*" else int(total)
     except (KeyError, ValueError):
-        raise _Interrupted("the server sent a part without saying which") from None
+        raise _Interrupted("the server sent a part without its range") from None
 
 
 def _size(count: int) -> str:
@@ -284,10 +279,10 @@ def _size(count: int) -> str:
 
 @contextmanager
 def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
-    """A .zip archive; whatever goes wrong while it is read becomes one line.
+    """Open a .zip archive; errors while reading it become one line.
 
     Raises:
-        UserError: it is no .zip, is damaged, or needs a password.
+        UserError: it is not a .zip file, is damaged, or needs a password.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -296,18 +291,18 @@ def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
         with path.open("rb") as file:
             begin = file.read(20)
         raise UserError(
-            f"{path}: is no .zip archive that can be read ({error}; it begins with {begin!r}); "
-            "delete it to fetch it again, or correct its url in the config"
+            f"{path}: not a readable .zip archive ({error}; it begins with {begin!r}); delete it "
+            "to fetch it again, or correct its url in the config"
         ) from None
 
 
 def archive_files(
     archive: zipfile.ZipFile, folder: str = ""
 ) -> dict[PurePosixPath, zipfile.ZipInfo]:
-    """The files below `folder` by their path there, without those that macOS adds.
+    """The files below `folder` by their path relative to it, without those that macOS adds.
 
     Raises:
-        UserError: there are none, or a name would leave the folder that it is unpacked into.
+        UserError: there are none, or a file would be unpacked outside the target folder.
     """
     root = PurePosixPath(folder)
     found = {}
@@ -319,15 +314,15 @@ def archive_files(
         link = stat.S_ISLNK(info.external_attr >> 16)
         if link or path.is_absolute() or ".." in path.parts:
             raise UserError(
-                f"{archive.filename}: {info.filename!r} would be unpacked outside of its folder; "
-                "do not use this archive"
+                f"{archive.filename}: {info.filename!r} would be unpacked outside the target "
+                "folder; do not use this archive"
             )
         found[path.relative_to(root)] = info
     if not found:
         folders = sorted({str(PurePosixPath(name).parent) for name in archive.namelist()})
         raise UserError(
-            f"{archive.filename}: has no files in a folder {folder!r}; there are "
-            f"{', '.join(folders[:20]) or 'none'}{' …' if len(folders) > 20 else ''}"
+            f"{archive.filename}: has no files in a folder {folder!r} (there are: "
+            f"{', '.join(folders[:20]) or 'none'}{' …' if len(folders) > 20 else ''})"
         )
     return found
 
@@ -335,10 +330,10 @@ def archive_files(
 def unpack(
     archive: zipfile.ZipFile, wanted: Mapping[PurePosixPath, zipfile.ZipInfo], target: Path
 ) -> list[Path]:
-    """Write files of `archive_files` below `target`; returns their paths.
+    """Write files of `archive_files` below `target`; return their paths.
 
     Raises:
-        UserError: the disk has no room for them.
+        UserError: the disk is too full.
     """
     target.mkdir(parents=True, exist_ok=True)
     check_room(target, sum(info.file_size for info in wanted.values()), f"{archive.filename}")

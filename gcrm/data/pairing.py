@@ -1,4 +1,4 @@
-"""Preference pairs from labelled solutions: a correct and an incorrect one of the same question."""
+"""Making preference pairs of a correct and an incorrect solution to the same question."""
 
 import hashlib
 import random
@@ -10,11 +10,11 @@ from gcrm.utils.io import Row
 
 
 def all_combinations(rows: Iterable[Row], most: int, seed: int) -> list[Row]:
-    """Rows {question, correct, incorrect}: at most `most` of each problem, no pair twice.
+    """Draw at most `most` distinct pairs {question, correct, incorrect} of each question.
 
-    They are drawn from all combinations of a correct and an incorrect text: a base model's correct
-    samples are often the same, while incorrect ones differ. The choice depends on seed, question
-    and texts, not on the order of the rows.
+    Pairs are drawn from all combinations of a correct and an incorrect solution, since correct
+    samples of a base model are often identical. The choice depends on seed, question and texts, not
+    on the order of the rows.
 
     Args:
         rows: labelled solutions (question, generated_solution, is_correct).
@@ -28,10 +28,10 @@ def all_combinations(rows: Iterable[Row], most: int, seed: int) -> list[Row]:
 
 
 def disjoint_pairs(rows: Iterable[Row], most: int, seed: int) -> Iterator[Row]:
-    """Rows {question, correct, incorrect}: at most `most` of each problem, no solution twice.
+    """Make at most `most` pairs {question, correct, incorrect} of each question, without reuse.
 
-    They are made of the solutions of smallest hash, so that memory holds at most `most` correct and
-    incorrect solutions of each question, however many rows there are. The choice depends on seed,
+    No solution is in two pairs. The solutions with the smallest hash are used; memory holds at most
+    `most` correct and `most` incorrect solutions of each question. The choice depends on seed,
     question and texts, not on the order of the rows.
 
     Args:
@@ -46,13 +46,13 @@ def disjoint_pairs(rows: Iterable[Row], most: int, seed: int) -> Iterator[Row]:
 def _group_texts(
     rows: Iterable[Row], seed: int, most: int | None = None
 ) -> Iterator[tuple[str, str, list[str], list[str]]]:
-    """Of each problem: key, question, correct and incorrect texts, in the order of their hashes.
+    """For each question: its key, text, correct and incorrect solutions in the order of their hash.
 
-    Blank texts are left out, and those that are labelled both ways (as they can be if one answer
-    was cut off).
+    Blank solutions are left out, and those labelled both correct and incorrect (equal texts of
+    which one was truncated).
 
     Args:
-        most: keep only so many texts of each label, those of smallest hash.
+        most: number of solutions of each label to keep, those with the smallest hash.
     """
     keys: dict[str, str] = {}
     kept: dict[str, tuple[str, dict[bool, dict[bytes, str]]]] = {}

@@ -1,4 +1,4 @@
-"""Preference data in every accepted layout, read as pairs of a chosen and a rejected completion."""
+"""Reading preference data, in any of the accepted layouts, as pairs of two completions."""
 
 import math
 import re
@@ -15,7 +15,7 @@ from gcrm.utils.logging import say
 Message = dict[str, str]
 """One turn of a dialogue: {"role": "user" | "assistant" | "system", "content": text}."""
 Prompt = str | list[Message]
-"""A question, or the turns of a dialogue up to the completion."""
+"""A question, or the turns of a dialogue before the completion."""
 
 MAX_NUMBER = 3.4e38
 """about the largest float32"""
@@ -29,9 +29,9 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Preference:
-    """Two completions of one prompt, the chosen one better than the rejected one.
+    """Two completions of one prompt; `chosen` is better than `rejected`.
 
-    `margin` is how far the reward of the chosen one should exceed the other, where the data says.
+    `margin` is how much higher the reward of `chosen` should be; None if the data has no margins.
     """
 
     prompt: Prompt
@@ -41,7 +41,7 @@ class Preference:
 
     @property
     def question(self) -> str:
-        """The prompt as one text, by which pairs are matched, held out and capped."""
+        """The prompt as one text, used to match, hold out and cap pairs."""
         if isinstance(self.prompt, str):
             return self.prompt
         return "\n".join(turn["content"] for turn in self.prompt)
@@ -54,19 +54,19 @@ def load_preferences(
     *,
     heldout: bool = False,
 ) -> list[Preference]:
-    """Read and mix preference data; report what was left out.
+    """Read and mix preference data.
 
     Args:
         sources: .jsonl or .parquet files, folders saved by `datasets`, or hub ids, with the columns
             question/correct/incorrect, prompt/chosen/rejected or chosen/rejected, and optionally a
             number `margin` in every row.
         probs: each source's share of the mixture. No row is repeated: the source that is smallest
-            for its share is used whole, the others up to their shares.
-        max_pairs: cap on the pairs, by hash of the prompt.
-        heldout: the data is for measuring; of data with several splits, read the test split.
+            relative to its share is used in full, the others up to their shares.
+        max_pairs: largest number of pairs, chosen by hash of the prompt.
+        heldout: read the test split of data with several splits, instead of the training split.
 
     Raises:
-        UserError: a source cannot be read, or a row is broken.
+        UserError: a source cannot be read, or a row is invalid.
     """
     splits = HELDOUT_SPLITS if heldout else TRAINING_SPLITS
     mixed = [list(iter_preferences(source, splits)) for source in sources]
@@ -82,9 +82,9 @@ def load_preferences(
 
 
 def cap_pairs(pairs: list[Preference], most: int | None) -> list[Preference]:
-    """The at most `most` pairs with the smallest hash of the prompt, in their original order.
+    """At most `most` pairs, those with the smallest hash of the prompt, in their original order.
 
-    The choice does not depend on the order of the pairs, even among the pairs of one prompt.
+    The choice does not depend on the order of the pairs, even within one prompt.
     """
     if most is None or len(pairs) <= most:
         return pairs
@@ -94,18 +94,18 @@ def cap_pairs(pairs: list[Preference], most: int | None) -> list[Preference]:
 
 
 def pair_rank(pair: Preference) -> tuple[str, str]:
-    """Sort key of a cap: a hash of the question, then one of the texts."""
+    """Sort key of `cap_pairs`: a hash of the question, then one of the completions."""
     return question_hash(question_key(pair.question)), question_hash(pair.chosen + pair.rejected)
 
 
 def iter_preferences(source: str, splits: Sequence[str] = TRAINING_SPLITS) -> Iterator[Preference]:
-    """The pairs of one source one by one, for data of any size.
+    """Iterate over the pairs of one source, without reading all of it into memory.
 
     Args:
-        splits: of data with several splits, the first of these that exists is read.
+        splits: the first of these splits that the data has is read.
 
     Raises:
-        UserError: as `load_preferences`, when the broken row is reached.
+        UserError: as `load_preferences`, when the invalid row is reached.
     """
     columns: tuple[str, ...] = ()
     has_margins: bool | None = None
@@ -118,8 +118,8 @@ def iter_preferences(source: str, splits: Sequence[str] = TRAINING_SPLITS) -> It
             has_margins = pair.margin is not None
         elif has_margins != (pair.margin is not None):
             raise UserError(
-                f"{where}: margin is {'missing' if has_margins else 'given'}, unlike in the rows "
-                "before; expected a number in every row, or in none"
+                f"{where}: margin is {'missing' if has_margins else 'given'}, unlike in the "
+                "previous rows; expected a number in every row, or in none"
             )
         if pair.chosen == pair.rejected:
             equal += 1
@@ -130,25 +130,25 @@ def iter_preferences(source: str, splits: Sequence[str] = TRAINING_SPLITS) -> It
 
 
 def report_equal_sides(source: str, kept: int, equal: int) -> None:
-    """Say how many pairs of a source were left out because their two sides are equal.
+    """Report how many pairs of a source were left out because both completions are equal.
 
     Raises:
-        UserError: all of them were.
+        UserError: no pair is left.
     """
     if equal and not kept:
         raise UserError(
-            f"{source}: no pair has two different sides; expected a better and a worse completion "
-            "in each row"
+            f"{source}: both completions of every pair are equal; expected a better and a worse "
+            "completion in each row"
         )
     if equal:
-        say(f"{source}: left out {equal} pairs whose two sides are equal")
+        say(f"{source}: left out {equal} pairs with two equal completions")
 
 
 def check_number(value: Any, column: str, where: str) -> float:
-    """The value of a row as a finite number.
+    """Return a value of a row as a finite number.
 
     Raises:
-        UserError: it is not one; `where` names the row.
+        UserError: it is not a finite number; `where` names the row.
     """
     try:
         number = math.nan if isinstance(value, bool | str) else float(value)
@@ -160,10 +160,10 @@ def check_number(value: Any, column: str, where: str) -> float:
 
 
 def check_text(value: Any, column: str, where: str) -> str:
-    """The value of a row as text that is not blank.
+    """Return a value of a row, which must be text that is not blank.
 
     Raises:
-        UserError: it is not; `where` names the row.
+        UserError: it is not text, or blank; `where` names the row.
     """
     if not isinstance(value, str):
         raise UserError(f"{where}: {column} must be text, not {type(value).__name__}")
@@ -173,17 +173,17 @@ def check_text(value: Any, column: str, where: str) -> str:
 
 
 def check_prompt(value: Any, column: str, where: str) -> Prompt:
-    """As `check_text`; a column `prompt` may also be a list of messages."""
+    """As `check_text`, but a column `prompt` may also be a list of messages."""
     if column == "prompt" and isinstance(value, list) and value:
         return check_messages(value, where)
     return check_text(value, column, where)
 
 
 def check_messages(messages: Sequence[Any], where: str) -> list[Message]:
-    """Messages reduced to role and content.
+    """Reduce messages to role and content.
 
     Raises:
-        UserError: a message lacks one, or one is not text; `where` names the row.
+        UserError: one of them is missing or not text; `where` names the row.
     """
     for message in messages:
         if not (isinstance(message, dict) and {"role", "content"} <= message.keys()):
@@ -194,21 +194,20 @@ def check_messages(messages: Sequence[Any], where: str) -> list[Message]:
 
 
 def _check_margins(sources: Sequence[str], mixed: Sequence[list[Preference]]) -> None:
-    """Refuse sources of which only some have margins."""
-    having = [pairs[0].margin is not None for pairs in mixed]
-    if any(having) and not all(having):
-        without = sources[having.index(False)]
+    """Check that all sources or none have margins."""
+    has_margins = [pairs[0].margin is not None for pairs in mixed]
+    if any(has_margins) and not all(has_margins):
         raise UserError(
-            f"{without}: has no column margin, but {sources[having.index(True)]} has; add it to "
-            "all (0 where none is meant), or remove it"
+            f"{sources[has_margins.index(False)]}: has no column margin, but "
+            f"{sources[has_margins.index(True)]} has; add it to all (0 for no margin), or remove it"
         )
 
 
 def columns_of(source: str, row: Row) -> tuple[str, ...]:
-    """Which of `COLUMNS` the data has, by its first row.
+    """Return the layout of `COLUMNS` that the first row of a source has.
 
     Raises:
-        UserError: none of them.
+        UserError: it has none of them.
     """
     for columns in COLUMNS:
         if all(column in row for column in columns):
@@ -218,10 +217,10 @@ def columns_of(source: str, row: Row) -> tuple[str, ...]:
 
 
 def parse_pair(row: Row, columns: Sequence[str], where: str) -> Preference:
-    """The pair of a row.
+    """Return the pair of a row.
 
     Raises:
-        UserError: a value is missing or of the wrong type; `where` names the row.
+        UserError: a value is missing or has the wrong type; `where` names the row.
     """
     for column in columns:
         if row.get(column) is None:
@@ -241,14 +240,14 @@ def parse_pair(row: Row, columns: Sequence[str], where: str) -> Preference:
 
 
 def _from_shared_prompt(chosen: Any, rejected: Any, where: str) -> Preference:
-    """Find the prompt that two whole texts begin with."""
+    """Split two texts into the prompt that both begin with, and the completions."""
     if not (isinstance(chosen, str) and isinstance(rejected, str)):
         raise UserError(f"{where}: chosen and rejected must both be text, or lists of messages")
     transcripts = ["\n\n" + text.lstrip("\n") for text in (chosen, rejected)]
     if all("\n\nHuman:" in text and "\n\nAssistant:" in text for text in transcripts):
         return _from_transcripts(transcripts, where)
-    shared = _num_common(chosen, rejected)
-    # A word that both sides begin alike and end differently belongs to the completions.
+    shared = _common_prefix(chosen, rejected)
+    # A word of which only the first letters are equal belongs to the completions.
     border = max(chosen.rfind(" ", 0, shared), chosen.rfind("\n", 0, shared)) + 1
     prompt = chosen[:border].strip()
     if not prompt:
@@ -257,16 +256,16 @@ def _from_shared_prompt(chosen: Any, rejected: Any, where: str) -> Preference:
 
 
 def _from_transcripts(transcripts: list[str], where: str) -> Preference:
-    """Helpful-Harmless transcripts: turns that begin with `Human:` or `Assistant:`."""
+    """Split Helpful-Harmless transcripts, whose turns begin with `Human:` or `Assistant:`."""
     turns = [re.split(r"\n\n(?=Human:|Assistant:)", text) for text in transcripts]
-    # The answer is at least the last turn, even where one side is the beginning of the other.
-    shared = min(_num_common(*turns), len(turns[0]) - 1, len(turns[1]) - 1)
+    # The last turn is always part of the answer, even if one side is a prefix of the other.
+    shared = min(_common_prefix(*turns), len(turns[0]) - 1, len(turns[1]) - 1)
     while shared > 0 and not all(side[shared].startswith("Assistant:") for side in turns):
         shared -= 1
     prompt: list[Message] = []
     for turn in turns[0][:shared]:
         role, content = _speaker(turn)
-        if prompt and prompt[-1]["role"] == role:  # most chat templates need alternating roles
+        if prompt and prompt[-1]["role"] == role:  # most chat templates require alternating roles
             prompt[-1]["content"] += "\n\n" + content
         elif turn.strip():
             prompt.append({"role": role, "content": content})
@@ -287,31 +286,29 @@ def _speaker(turn: str) -> tuple[str, str]:
 
 
 def _from_messages(chosen: list[Any], rejected: list[Any], where: str, prompt: Any) -> Preference:
-    """Two lists of messages: whole dialogues, or what follows the messages of `prompt`."""
+    """The pair of two lists of messages: whole dialogues, or continuations of `prompt`."""
     if not isinstance(prompt, list):
         prompt = [{"role": "user", "content": prompt}]
     lead = check_messages(prompt, where)
     sides = [check_messages(side, where) for side in (chosen, rejected)]
-    # Many data sets have a prompt beside whole dialogues that begin with it.
+    # Many data sets have a prompt and also repeat it in whole dialogues.
     sides = [
         [*lead, *side] if side[:1] and side[0]["role"] == "assistant" else side for side in sides
     ]
     *turns, answer = sides[0] or [{}]
     if not turns or turns != sides[1][:-1]:
-        raise UserError(f"{where}: chosen and rejected must be equal but for the last message")
+        raise UserError(f"{where}: chosen and rejected must be equal except for the last message")
     if any(message not in turns for message in lead):
         raise UserError(
-            f"{where}: prompt is no part of chosen and rejected; expected its messages in both, or "
-            "sides that begin with the assistant's answer"
+            f"{where}: prompt is not part of chosen and rejected; expected its messages in both, "
+            "or chosen and rejected that begin with the assistant's answer"
         )
     if answer["role"] in ("user", "system"):
-        raise UserError(f"{where}: the last message is the {answer['role']}'s, no answer")
+        raise UserError(f"{where}: the last message has the role {answer['role']}, not assistant")
     return Preference(turns, answer["content"], sides[1][-1]["content"])
 
 
-def _num_common(left: Sequence[Any], right: Sequence[Any]) -> int:
-    """How many items two sequences have in common at their beginning."""
-    return next(
-        (i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b),
-        min(len(left), len(right)),
-    )
+def _common_prefix(left: Sequence[Any], right: Sequence[Any]) -> int:
+    """Length of the common prefix of two sequences."""
+    differing = (i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b)
+    return next(differing, min(len(left), len(right)))

@@ -1,4 +1,4 @@
-"""When two questions are the same one, and which of many are taken."""
+"""Matching of questions, and choice of a subset by hash."""
 
 import hashlib
 import unicodedata
@@ -6,17 +6,17 @@ from collections.abc import Iterable
 
 
 def question_key(question: str) -> str:
-    """A question without what sources spell differently: Unicode form, case, spaces, end marks."""
+    """Normalise a question's Unicode form, case, spaces and final punctuation, for matching."""
     text = unicodedata.normalize("NFKC", question).casefold()
-    text = unicodedata.normalize("NFKC", text)  # casefold takes some characters apart
+    text = unicodedata.normalize("NFKC", text)  # casefold decomposes some characters
     return " ".join(text.split()).rstrip(" .?!:;,")
 
 
 def first_by_hash(questions: Iterable[str], most: int | None) -> set[str]:
-    """The keys of the `most` questions with the smallest hash (all keys, if `most` is None).
+    """The keys of the `most` questions with the smallest hash; all keys if `most` is None.
 
-    A cap by hash depends neither on the order of the file nor on a seed, so that a subset is fixed
-    before anything is measured on it, and a larger cap contains the smaller one.
+    The choice depends neither on the order of the questions nor on a seed, and a larger subset
+    contains the smaller one.
     """
     keys = {question_key(question) for question in questions}
     if most is None or len(keys) <= most:

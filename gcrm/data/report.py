@@ -1,4 +1,4 @@
-"""The data report: sizes, accuracies, and benchmark questions that occur in the training data."""
+"""The data report: sizes, accuracies, and questions shared by training and evaluation data."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from gcrm.utils.io import Row
 from gcrm.utils.logging import say
 
 SHARED_SHOWN = 20
-"""shared questions that the report quotes, of each benchmark"""
+"""shared questions of each benchmark listed in the report"""
 
 
 def report_on_data(
@@ -21,21 +21,21 @@ def report_on_data(
     benchmarks: Sequence[str],
     heldout: Sequence[str],
 ) -> dict[str, Any]:
-    """The report on given data, all of which is read and checked.
+    """Read and check given data, and report on it.
 
     Args:
         dataset: sources of training pairs.
-        completions: folder of the completions of `benchmarks`; None: there are none.
+        completions: folder of the completions of `benchmarks`, if any.
         heldout: sources of held-out pairs.
 
     Raises:
-        UserError: a file is missing, or a row is broken.
+        UserError: a file is missing, or a row is invalid.
     """
     training: dict[str, Any] = {}
     keys: set[str] = set()
     for source in dataset:
-        questions = [pair.question for pair in load_preferences([source])]
-        found = _keys(questions)
+        questions = [question_key(pair.question) for pair in load_preferences([source])]
+        found = set(questions)
         training[source] = {"rows": len(questions), "questions": len(found)}
         say(f"prepare: {source}: {len(questions)} pairs of {len(found)} questions")
         keys |= found
@@ -52,18 +52,21 @@ def report_on_data(
 def report_on_made(
     sets: Mapping[str, list[Row]], benchmarks: Sequence[str], heldout: Sequence[str]
 ) -> dict[str, Any]:
-    """The report on made problems. Training data is what is neither a benchmark nor a `dev` set."""
+    """Report on synthetic problems; training data are `pretrain` and the `preference-` sets."""
     training = {
         name: rows
         for name, rows in sets.items()
         if name == "pretrain" or name.startswith("preference-")
     }
-    keys = _keys(row["question"] for rows in training.values() for row in rows)
+    keys = {question_key(row["question"]) for rows in training.values() for row in rows}
     return {
         "made": True,
         "training": {name: {"rows": len(rows)} for name, rows in training.items()},
         "benchmarks": {
-            name: {"problems": len(sets[name]), **_shared(_questions(sets[name]), keys)}
+            name: {
+                "problems": len(sets[name]),
+                **_shared((row["question"] for row in sets[name]), keys),
+            }
             for name in benchmarks
         },
         "heldout": _heldout(heldout, keys),
@@ -72,14 +75,14 @@ def report_on_made(
 
 
 def warn_of_shared(report: Mapping[str, Any]) -> None:
-    """Warn of questions that are in the training data too: they flatter the reward models."""
+    """Warn of evaluation questions that are also in the training data."""
     for key, what in (("benchmarks", "benchmarks"), ("heldout", "held-out preferences")):
         counts = {name: found["shared_with_training"] for name, found in report[key].items()}
         if shared := sum(counts.values()):
             each = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
             say(f"prepare: WARNING: training data and {what} share {shared} questions ({each})")
         elif counts:
-            say(f"prepare: training data and {what} share no question")
+            say(f"prepare: training data and {what} share no questions")
 
 
 def _heldout(sources: Sequence[str], keys: set[str]) -> dict[str, Any]:
@@ -87,7 +90,8 @@ def _heldout(sources: Sequence[str], keys: set[str]) -> dict[str, Any]:
     for source in sources:
         prompts = [pair.question for pair in load_preferences([source], heldout=True)]
         shared = _shared(prompts, keys)
-        found[source] = {"rows": len(prompts), "questions": len(_keys(prompts)), **shared}
+        questions = len(set(map(question_key, prompts)))
+        found[source] = {"rows": len(prompts), "questions": questions, **shared}
         say(
             f"prepare: {source}: {len(prompts)} held-out pairs, "
             f"{shared['shared_with_training']} prompts shared with training data"
@@ -97,14 +101,15 @@ def _heldout(sources: Sequence[str], keys: set[str]) -> dict[str, Any]:
 
 def _benchmark(completions: Path, name: str, keys: set[str]) -> dict[str, Any]:
     rows = read_completions(completions, name, "greedy")
-    found: dict[str, Any] = {"problems": len(_keys(_questions(rows))), "greedy": _accuracy(rows)}
+    problems = len({question_key(row["question"]) for row in rows})
+    found: dict[str, Any] = {"problems": problems, "greedy": _accuracy(rows)}
     if files := completion_files(completions, name, "all"):
         samples = read_completions(completions, name, "all")
         found["all"] = {"files": len(files), **_accuracy(samples)}
         rows += samples
-    found |= _shared(_questions(rows), keys)
+    found |= _shared((row["question"] for row in rows), keys)
     say(
-        f"prepare: {name}: {found['problems']} problems, {found['greedy']['accuracy']:.1%} of the "
+        f"prepare: {name}: {problems} problems, {found['greedy']['accuracy']:.1%} of the "
         f"greedy solutions correct"
         + (f", {len(files)} files of samples" if files else "")
         + (f", {found['shared_with_training']} shared" if found["shared_with_training"] else "")
@@ -118,14 +123,6 @@ def _accuracy(rows: list[Row]) -> dict[str, Any]:
 
 
 def _shared(questions: Iterable[str], keys: set[str]) -> dict[str, Any]:
-    """How many questions are in the training data too, and some of them as they are spelt."""
+    """How many questions are also in the training data, and some of them verbatim."""
     shared = {key: question for question in questions if (key := question_key(question)) in keys}
     return {"shared_with_training": len(shared), "shared": sorted(shared.values())[:SHARED_SHOWN]}
-
-
-def _questions(rows: list[Row]) -> list[str]:
-    return [row["question"] for row in rows]
-
-
-def _keys(questions: Iterable[str]) -> set[str]:
-    return {question_key(question) for question in questions}

@@ -1,4 +1,4 @@
-"""The rows of a data source: a JSON-lines or Parquet file, a folder of `datasets`, or a hub id."""
+"""Reading rows of a data source: a JSON lines or Parquet file, a `datasets` folder, or a hub id."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,17 +10,17 @@ from gcrm.utils.logging import say
 from gcrm.utils.paths import is_local
 
 BATCH_ROWS = 1024
-"""rows of a Parquet file in memory at a time"""
+"""rows of a Parquet file read at a time"""
 TRAINING_SPLITS = ("train",)
 HELDOUT_SPLITS = ("test", "validation", "train")
-"""splits in order of preference, for data that has several"""
+"""splits in order of preference"""
 
 
 def iter_rows(source: str, splits: Sequence[str] = TRAINING_SPLITS) -> Iterator[tuple[int, Row]]:
-    """The rows of a source one by one, each with its number (in JSON lines, that of its line).
+    """Iterate over the rows of a source with their numbers (in JSON lines, the line numbers).
 
     Args:
-        splits: of data with several splits, the first of these that exists is read.
+        splits: the first of these splits that the data has is read.
 
     Raises:
         UserError: the source cannot be read, or has no rows.
@@ -43,8 +43,8 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
 
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            if twice := duplicates(file.schema_arrow.names):
-                raise UserError(f"{path}: has the column {twice[0]!r} twice; remove one")
+            if repeated := duplicates(file.schema_arrow.names):
+                raise UserError(f"{path}: duplicate column {repeated[0]!r}; remove one")
             if not file.metadata.num_rows:
                 raise UserError(f"{path}: has no rows")
             for batch in file.iter_batches(batch_size=BATCH_ROWS):
@@ -66,13 +66,13 @@ def _datasets_rows(source: str, splits: Sequence[str]) -> Iterator[Row]:
             data = _split_of(data, source, splits)
         if not len(data):
             raise UserError(f"{source}: has no rows")
-        yield from data.with_format(None)  # a broken file shows only here
+        yield from data.with_format(None)  # a damaged file fails only here
     except UserError:
         raise
-    except Exception as error:  # whatever the library's file systems and the hub raise
+    except Exception as error:  # the library's file systems and the hub raise all kinds
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
-            f"{source}: neither a local file nor a data set that could be loaded ({reason})"
+            f"{source}: neither a local file nor a data set that can be loaded ({reason})"
         ) from None
 
 

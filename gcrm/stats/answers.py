@@ -1,9 +1,8 @@
-"""When two answers are equal: `18`, `18.0`, `$18`, `\\frac{36}{2}` are one in a vote.
+"""Canonical forms of answers: `18`, `18.0`, `$18` and `\\frac{36}{2}` are one answer in a vote.
 
-`canonical` gives an answer's canonical form, so that equal answers are equal strings. It removes
-what does not change an answer (units, currency, LaTeX spacing), and reads plain numbers, simple
-fractions and lists itself; math-verify reads the rest (`gcrm.stats.answer_algebra`). What is
-neither is compared as text.
+`canonical` maps equal answers to equal strings. It removes units, currency and LaTeX spacing, and
+parses plain numbers, simple fractions and lists itself; math-verify parses other expressions
+(`gcrm.stats.answer_algebra`). All other answers are compared as text.
 """
 
 import re
@@ -21,16 +20,16 @@ from gcrm.stats.answer_algebra import (
 )
 
 MAX_LENGTH = 200
-"""Longer answers are sentences or runaway output: they are compared as text."""
+"""Longer answers (sentences, runaway output) are compared as text."""
 
 
 @lru_cache(maxsize=1 << 20)
 def canonical(answer: str | None) -> str | None:
-    """The canonical form of a predicted or expected answer; None for none (null or blank).
+    """The canonical form of a predicted or expected answer; None if it is null or blank.
 
-    A number becomes `18`, or a decimal rounded to 6 places; a tuple or interval keeps its order and
-    brackets; a list of solutions (`3, -2`, `{3, -2}`, `['3', '-2']`) is sorted. Units, currency,
-    percent signs and a leading `x =` do not matter. Any text is accepted, and none raises.
+    A number becomes an integer or a decimal rounded to 6 places; a tuple or interval keeps its
+    order and brackets; a list of solutions (`3, -2`, `{3, -2}`, `['3', '-2']`) is sorted. Units,
+    currency, percent signs and a leading `x =` are removed. No text raises an error.
     """
     if answer is None:
         return None
@@ -60,7 +59,7 @@ _CHARACTERS: dict[str, str | int | None] = {
 
 
 def _in_ascii(answer: str) -> str:
-    """The answer with ASCII signs and digits; raised digits become an exponent."""
+    """Replace Unicode signs and digits by ASCII; superscripts become an exponent."""
     text = _SUPERSCRIPTS.sub(r"^{\g<0>}", _SUBSCRIPTS.sub(r"_\g<0>", answer))
     text = unicodedata.normalize("NFKC", _FRACTIONS.sub(" ", text))
     return text.translate(str.maketrans(_CHARACTERS))
@@ -70,7 +69,7 @@ def _tidy(text: str) -> str:
     return " ".join(text.split()).rstrip(" .")
 
 
-# Not the second backslash of \\, which ends the row of a matrix.
+# The lookbehind excludes the second backslash of \\, the end of a matrix row.
 _SPACES = re.compile(r"(?<!\\)\\[,;: ]|~|\\quad\b|\\left\b|\\right\b|\\displaystyle\b")
 _NO_SPACE = re.compile(r"(?<!\\)\\!|(?<=\d)\\,(?=\d{3}(?!\d))")  # 10,\!000; 10\,000
 _GROUPED = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?![\d,])")  # 10 000
@@ -91,7 +90,7 @@ _MAGNITUDES = {
 _MAGNITUDE = re.compile(  # 3 million, 2 hundred thousand
     rf"(?<=[\d}}])((?:\s*(?:{'|'.join(_MAGNITUDES)}))+)\b", re.IGNORECASE
 )
-# Words with a meaning: without them it would be another answer.
+# Words that change the meaning of an answer, and are not units.
 _MEANT = (
     "and|or|times|plus|minus|over|squared|cubed|hal(?:f|ves)|thirds?|quarters?|fourths?|fifths?"
     "|sixths?|sevenths?|eighths?|ninths?|tenths?|hundredths?|thousandths?|north|south"
@@ -99,7 +98,7 @@ _MEANT = (
     "|fewer|gain|loss|most|least|pi|mod|factorial"
 )
 _SHORT_UNITS = "[cdkmn]m|k?g|mg|m[lL]|[cd][lL]|ft|in|yd|lb|oz|hr|mi|sq|cu|pt|qt|of|no"
-# Two letters, or three of these, are a product of variables: 3 xy, 7 mn.
+# Other two-letter words, and three of a, b, c, x, y, z, are products of variables: 3 xy, 7 mn.
 _WORD = rf"(?!(?:{_MEANT})\b)(?:(?:{_SHORT_UNITS})\b|(?![abcxyz]{{3}}\b)[^\W\d_]{{3,}})"
 _SAID = re.compile(  # 3 \text{ million}
     rf"{_TEXT}\{{([^{{}}]*\b(?:{_MEANT}|{'|'.join(_MAGNITUDES)})\b[^{{}}]*)\}}", re.IGNORECASE
@@ -115,9 +114,9 @@ _NAMED = re.compile(  # x = 3, 1 + 2 = 3
 
 
 def _without_wrapping(text: str) -> str:
-    """The answer without dollar signs, boxes, units, and other things that do not change it."""
+    """The answer without dollar signs, boxes, units and a leading `x =`."""
     if "\\begin" not in text:
-        text = re.sub(r"\\\\(?=[A-Za-z{}$%])", r"\\", text)  # escaped once too often
+        text = re.sub(r"\\\\(?=[A-Za-z{}$%])", r"\\", text)  # escaped twice
     text = text.replace("{,}", ",")
     text = _SPACES.sub(" ", _NO_SPACE.sub("", text)).replace("\\$", "").replace("$", "").strip()
     if boxed := _BOXED.fullmatch(text):
@@ -128,7 +127,7 @@ def _without_wrapping(text: str) -> str:
     text = _tidy(_SAID.sub(r" \1 ", text))
     text = _MAGNITUDE.sub(_factors, text)
     text = _tidy(_WRAPPED.sub(r"\1", _UNIT.sub("", text)))
-    if letter := re.fullmatch(r"\(([A-Za-z])\)", text):  # of a choice: (C)
+    if letter := re.fullmatch(r"\(([A-Za-z])\)", text):  # multiple choice: (C)
         return letter[1]
     text = _GROUPED.sub(lambda match: match[0].replace(" ", ""), text)
     return _MIXED.sub(r"\1\\frac{\2}{\3}", text)
@@ -151,7 +150,7 @@ def _canonical_math(text: str) -> str:
     """Canonical form of a plain number or fraction, or of a list of numbers.
 
     Raises:
-        Unreadable: it is something else.
+        Unreadable: the text is none of these.
     """
     text = _THOUSANDS.sub(r"\1", text)
     if plain := _PLAIN.fullmatch(text):
@@ -190,9 +189,9 @@ def _item(part: str) -> str:
 
 
 def _split_list(text: str) -> tuple[list[str], str, str]:
-    """The parts between the commas of the outermost level, and the brackets around them.
+    """Split a list at its outermost commas; returns the items and the brackets around them.
 
-    Quoted parts (Python's spelling of a list of answers) are a set.
+    Quoted items (a Python list of answers) form a set.
     """
     text = text.replace("\\{", "{").replace("\\}", "}")
     opening = closing = ""

@@ -1,4 +1,4 @@
-"""Solutions drawn from a language model: greedy, or sampled at a temperature."""
+"""Generating solutions with a language model: greedy, or sampled at a temperature."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from gcrm.utils.errors import UserError
 
 @dataclass(frozen=True)
 class Generated:
-    """What a model wrote after a prompt, and whether it ended by itself (with an EOS token)."""
+    """The text generated after a prompt; `finished` if it ended with an EOS token."""
 
     text: str
     finished: bool
@@ -31,10 +31,10 @@ def generate(
     seed: int = 0,
     advance: Callable[[int], None] = lambda batches: None,
 ) -> list[Generated]:
-    """One solution for each prompt, in the prompts' order; repeat a prompt for several.
+    """Generate one solution for each prompt, in order; repeat a prompt for several solutions.
 
-    Prompts are batched by length, and padded on the left so that all continue at the same position.
-    The same seed gives the same solutions if prompts and batch size are the same too.
+    Prompts are sorted by length, and padded on the left. The solutions depend only on the seed, the
+    prompts and the batch size.
 
     Args:
         temperature: softmax temperature, without top-k or top-p; None for greedy decoding.
@@ -42,11 +42,11 @@ def generate(
         advance: called with 1 after each batch.
 
     Raises:
-        UserError: a prompt with its solution may be longer than the model's context, or the
-            model's logits are not finite.
+        UserError: a prompt with max_new_tokens exceeds the model's context, or the model's logits
+            are not finite.
     """
     set_seed(seed)
-    encoder = Encoder(tokenizer, max_len=1)  # prompts are encoded whole, whatever max_len is
+    encoder = Encoder(tokenizer, max_len=1)  # max_len does not apply to prompts
     encoded = {prompt: encoder.prompt_ids(prompt) for prompt in dict.fromkeys(prompts)}
     _check(model, encoded.values(), max_new_tokens)
     ends = _end_ids(model, tokenizer)
@@ -75,13 +75,13 @@ def _decode(
     max_new_tokens: int,
     sampling: dict[str, Any],
 ) -> list[list[int]]:
-    """The token ids that the model writes after each prompt of a batch."""
-    pad = ends[0]  # masked; it has an embedding, which a tokenizer's own pad may lack
+    """The token ids generated after each prompt of a batch."""
+    pad = ends[0]  # masked; unlike the tokenizer's pad token, it always has an embedding
     missing = [max(map(len, prompts)) - len(row) for row in prompts]
     ids = [[pad] * count + row for count, row in zip(missing, prompts, strict=True)]
     mask = [[0] * count + [1] * len(row) for count, row in zip(missing, prompts, strict=True)]
-    generate: Any = model.generate  # its declared type fits no declared model
-    written = generate(
+    generate: Any = model.generate  # its declared type does not match the model's
+    generated = generate(
         input_ids=torch.tensor(ids, device=model.device),
         attention_mask=torch.tensor(mask, device=model.device),
         max_new_tokens=max_new_tokens,
@@ -89,32 +89,32 @@ def _decode(
         pad_token_id=pad,
         **sampling,
     )
-    continued: list[list[int]] = written[:, len(ids[0]) :].tolist()
-    return continued
+    continuations: list[list[int]] = generated[:, len(ids[0]) :].tolist()
+    return continuations
 
 
 def _check(model: PreTrainedModel, prompts: Collection[list[int]], max_new_tokens: int) -> None:
-    """Refuse prompts longer than the context, and a model with broken weights."""
+    """Check that prompts fit into the context, and that the model's logits are finite."""
     longest = max(map(len, prompts), default=0)
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if context is not None and longest + max_new_tokens > context:
         raise UserError(
             f"a prompt of {longest} tokens with max_new_tokens = {max_new_tokens} is longer than "
             f"the context of {model.name_or_path}, {context} tokens; lower max_new_tokens, or "
-            "leave the problem out"
+            "remove the problem"
         )
     shortest = min(prompts, key=len, default=[])
     if not shortest:
         return
     if not model(torch.tensor([shortest], device=model.device)).logits.isfinite().all():
         raise UserError(
-            f"{model.name_or_path}: its logits are not finite: its weights are broken, or "
-            "overflow; give another base model"
+            f"{model.name_or_path}: its logits are not finite, since its weights are damaged or "
+            "overflow; use another base model"
         )
 
 
 def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The tokens that end a solution: a chat model may have several."""
+    """The tokens that end a solution; a chat model may have several."""
     ids = model.generation_config.eos_token_id
     if ids is None:
         ids = tokenizer.eos_token_id

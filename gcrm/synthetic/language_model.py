@@ -1,4 +1,4 @@
-"""A tiny language model from scratch: its word-level tokenizer, its weights, its pretraining."""
+"""A tiny language model for synthetic runs: word-level tokenizer, random weights, pretraining."""
 
 import logging
 import os
@@ -32,7 +32,7 @@ from gcrm.utils.errors import UserError
 from gcrm.utils.logging import Progress, say
 
 PAD, EOS, UNKNOWN = "<pad>", "<eos>", "<unk>"
-# A newline separates question and solution; it is no token, since white space only separates.
+# A newline separates question and solution; white space is not tokenised.
 CHAT_TEMPLATE = "{% for message in messages %}{{ message['content'] }}\n{% endfor %}"
 MAX_LEN = 128
 """longest question with solution, in tokens"""
@@ -44,7 +44,7 @@ IGNORED = -100
 def make_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     """A tokenizer with each word of the texts (separated by white space) as one token."""
     words = {word for text in texts for word in text.split()} - {PAD, EOS, UNKNOWN}
-    # Numbers first and in order: nothing depends on it, but the vocabulary reads well.
+    # Numbers first and in order, only to make the vocabulary readable.
     in_order = sorted(
         words, key=lambda word: (not word.isdigit(), len(word) * word.isdigit(), word)
     )
@@ -59,14 +59,14 @@ def make_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
         chat_template=CHAT_TEMPLATE,
         model_max_length=MAX_LEN,
         padding_side="right",
-        clean_up_tokenization_spaces=False,  # it would glue " ." to the word before
+        clean_up_tokenization_spaces=False,  # otherwise " ." loses its space
     )
 
 
 def make_model(
     tokenizer: PreTrainedTokenizerFast, layers: int, hidden_size: int, heads: int, seed: int
 ) -> LlamaForCausalLM:
-    """A Llama with random weights, of the tokenizer's vocabulary."""
+    """A Llama with random weights and the tokenizer's vocabulary."""
     set_seed(seed)
     return LlamaForCausalLM(
         LlamaConfig(
@@ -92,17 +92,17 @@ def pretrain(
     settings: PretrainSettings,
     seed: int,
 ) -> dict[str, float]:
-    """Train a model on (question, solution) in place; the loss counts the solutions' tokens only.
+    """Train a model in place on (question, solution); only tokens of solutions are in the loss.
 
     Returns:
-        Mean loss over all steps (`train_loss`) and over the last ones (`loss`), in nats a token,
-        and the number of examples left out as longer than MAX_LEN (`too_long`).
+        Mean loss over all steps (`train_loss`) and over the last steps (`loss`), in nats per token,
+        and the number of examples dropped because they are longer than MAX_LEN (`too_long`).
 
     Raises:
-        UserError: all of them are.
+        UserError: no example is left.
     """
     if not torch.cuda.is_available():
-        # Or DeepSpeed, which the Trainer imports if it is installed, prints a warning.
+        # Otherwise DeepSpeed, which the Trainer imports if installed, prints a warning.
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     rows = _encode(tokenizer, examples)
     too_long = len(examples) - len(rows)
@@ -110,7 +110,7 @@ def pretrain(
         raise UserError(f"no problem with its solution fits into {MAX_LEN} tokens; shorten them")
     if too_long:
         say(
-            f"pretrain: {too_long} of {len(examples)} problems left out: longer than {MAX_LEN} "
+            f"pretrain: {too_long} of {len(examples)} problems dropped: longer than {MAX_LEN} "
             "tokens with their solutions"
         )
     rows = [rows[i] for i in _order(rows, settings.steps, settings.batch_size, random.Random(seed))]
@@ -133,7 +133,7 @@ def _arguments(settings: PretrainSettings, seed: int, scratch: str) -> TrainingA
         output_dir=scratch,
         max_steps=settings.steps,
         per_device_train_batch_size=settings.batch_size,
-        train_sampling_strategy="sequential",  # `_order` has mixed them
+        train_sampling_strategy="sequential",  # shuffled by `_order`
         learning_rate=settings.learning_rate,
         lr_scheduler_type="cosine",
         warmup_steps=min(50, settings.steps // 10),
@@ -153,7 +153,7 @@ def _arguments(settings: PretrainSettings, seed: int, scratch: str) -> TrainingA
 def _encode(
     tokenizer: PreTrainedTokenizerFast, examples: Sequence[tuple[str, str]]
 ) -> list[dict[str, Any]]:
-    """Token ids, labels for the solution and its EOS; what is longer than MAX_LEN is dropped."""
+    """Token ids, and labels of the solution and its EOS; without examples above MAX_LEN."""
     encoded = Encoder(tokenizer, MAX_LEN).encode_fitting(examples)
     return [
         {"input_ids": one.input_ids, "labels": [IGNORED] * one.start + one.input_ids[one.start :]}
@@ -165,10 +165,10 @@ def _encode(
 def _order(
     rows: Sequence[dict[str, Any]], steps: int, batch_size: int, rng: random.Random
 ) -> list[int]:
-    """Indices of `steps` batches, each of rows of similar length, so that little is padding.
+    """Indices of `steps` batches of rows of similar length, to save padding.
 
-    Epochs are shuffled; a few batches' worth of rows at a time are sorted by length and cut into
-    batches, which are shuffled again.
+    Each epoch is shuffled. Rows of a few batches at a time are sorted by length and split into
+    batches, and these batches are shuffled.
     """
     window = BATCHES_SORTED_TOGETHER * batch_size
     drawn: list[int] = []
@@ -180,14 +180,14 @@ def _order(
     for start in range(0, steps * batch_size, window):
         part = drawn[start : min(start + window, steps * batch_size)]
         part.sort(key=lambda i: len(rows[i]["input_ids"]))
-        cut = [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
-        rng.shuffle(cut)
-        batches += cut
+        split = [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
+        rng.shuffle(split)
+        batches += split
     return [i for batch in batches for i in batch]
 
 
 class _ProgressCallback(TrainerCallback):
-    """The one progress line, and the losses in the log."""
+    """Reports progress, and logs the losses."""
 
     def __init__(self, steps: int):
         self.progress = Progress("pretrain", steps)

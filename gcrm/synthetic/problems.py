@@ -1,14 +1,13 @@
-"""Made word problems: seven families, sets of them in which no question comes twice.
+"""Synthetic word problems: seven families, and sets of problems without duplicate questions.
 
-All text is words and whole numbers from 0 to 60, separated by single spaces, so that a number can
-be one token of a small vocabulary; a tiny model can then learn arithmetic in minutes. A solution
-works in steps, `12 + 9 = 21 . 21 * 2 = 42 . answer 42`, and no step leaves 0 to 60.
+Texts consist of words and whole numbers from 0 to 60, separated by single spaces. Each number is
+one token of a small vocabulary, so a tiny model can learn the arithmetic in minutes. A solution is
+a sequence of steps, `12 + 9 = 21 . 21 * 2 = 42 . answer 42`, with results from 0 to 60.
 
-The errors of a base model should be ones that preference pairs can correct. So the words for an
-operation are common (`buys`, `loses`, `+`) or rare (`earns`, `lends`, `joined`), and a base model
-that has seldom read the rare ones is unsure of their meaning. Numbers are small in most families,
-so that slips of arithmetic, which show no pattern, are few; gsm-hard, mawps and asdiv have larger
-ones.
+Preference pairs should be able to correct the base model's errors. Therefore an operation has
+common words (`buys`, `loses`, `+`) and rare words (`earns`, `lends`, `joined`); the base model has
+seldom read the rare ones and is unsure of their meaning. Most families have small numbers, to keep
+random arithmetic errors rare; gsm-hard, mawps and asdiv have larger ones.
 """
 
 import random
@@ -39,13 +38,13 @@ RARE_OPERATORS = {
     "*": ("times", "by", "of"),
 }
 HARDER = ("gsm8k", "math", "svamp")
-"""families twice as frequent in pretraining, so that the base model solves a good part of each"""
+"""families twice as frequent in pretraining, since the base model finds them harder"""
 DRAFTS_PER_PROBLEM = 1_000
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A question, its answer, and a solution in steps that ends with `answer <expected_answer>`."""
+    """A question, its answer, and a solution that ends with `answer <expected_answer>`."""
 
     question: str
     expected_answer: str
@@ -53,19 +52,19 @@ class Problem:
 
 
 class OutOfRange(Exception):
-    """A step of a draft has no whole result in range: the draft is discarded."""
+    """A step of a draft has no whole result in range; the draft is discarded."""
 
 
 @dataclass
 class Draft:
-    """A problem in the making: its source of chance and words, and the steps worked so far."""
+    """An unfinished problem: its random generator, share of rare words, and steps so far."""
 
     rng: random.Random
     rare_words: float
     steps: list[str] = field(default_factory=list)
 
     def step(self, left: int, operation: str, right: int, largest: int = EASY) -> int:
-        """Compute and write down one step.
+        """Compute and record one step.
 
         Raises:
             OutOfRange: the result is not a whole number from 0 to `largest`.
@@ -75,12 +74,12 @@ class Draft:
         return result
 
     def verb(self, operation: str) -> str:
-        """What someone does that adds or takes away."""
+        """A common or rare verb for adding or subtracting."""
         rare = self.rng.random() < self.rare_words
         return self.rng.choice((RARE_VERBS if rare else VERBS)[operation])
 
     def operator(self, operation: str) -> str:
-        """An operation in an expression: its sign, or a rare word for it."""
+        """The sign of an operation, or a rare word for it."""
         rare = operation in RARE_OPERATORS and self.rng.random() < self.rare_words
         return self.rng.choice(RARE_OPERATORS[operation]) if rare else operation
 
@@ -105,7 +104,7 @@ def compute(left: int, operation: str, right: int, largest: int = EASY) -> int:
 
 
 def _story(draft: Draft, smallest: int, largest: int, largest_result: int) -> Problem:
-    """Someone has things, and what happens to them takes three steps to work out."""
+    """The number of someone's items after some events; three steps."""
     rng = draft.rng
     name, item = rng.choice(NAMES), rng.choice(ITEMS)
     total = rng.randint(smallest, largest)
@@ -131,7 +130,7 @@ def _story(draft: Draft, smallest: int, largest: int, largest_result: int) -> Pr
 
 
 def _math(draft: Draft) -> Problem:
-    """An expression of two operations, one of them in brackets."""
+    """An expression of two operations, one in brackets."""
     rng = draft.rng
     inner, outer = rng.choice("++--**/"), rng.choice("++--**/")
     first, second = _operand(rng, inner), _operand(rng, inner)
@@ -148,7 +147,7 @@ def _operand(rng: random.Random, operation: str) -> int:
 
 
 def _mawps(draft: Draft) -> Problem:
-    """One step or two, with larger numbers."""
+    """One or two steps, with larger numbers."""
     rng = draft.rng
     name, other = rng.sample(NAMES, 2)
     item = rng.choice(ITEMS)
@@ -173,7 +172,7 @@ def _mawps(draft: Draft) -> Problem:
 
 
 def _asdiv(draft: Draft) -> Problem:
-    """Comparisons of what two people have, with larger numbers."""
+    """Comparisons of two people's items, with larger numbers."""
     rng = draft.rng
     name, other = rng.sample(NAMES, 2)
     item = rng.choice(ITEMS)
@@ -232,12 +231,12 @@ def _algebra222(draft: Draft) -> Problem:
 
 
 def _svamp(draft: Draft) -> Problem:
-    """One step or two, with a number that has nothing to do with the question."""
+    """One or two steps, with an irrelevant number."""
     rng = draft.rng
     name, other = rng.sample(NAMES, 2)
     item, idle = rng.sample(ITEMS, 2)
     total, count, distraction = (rng.randint(2, 30) for _ in range(3))
-    # Its place and its owner vary, so that counting words is not enough.
+    # Its position and owner vary, so a model cannot rely on word positions.
     distracting = rng.choice(
         (f"{name} has {distraction} {idle} .", f"{other} has {distraction} {item} .")
     )
@@ -264,17 +263,16 @@ FAMILIES: dict[str, Callable[[Draft], Problem]] = {
     "algebra222": _algebra222,
     "svamp": _svamp,
 }
-"""what drafts a problem of each family; it may raise OutOfRange"""
+"""functions that draft a problem of each family; they may raise OutOfRange"""
 
 
 def make_sets(options: PrepareOptions) -> dict[str, list[Row]]:
-    """All sets of problems by name, no question in two of them.
+    """Make the sets `<benchmark>`, `dev-<benchmark>`, `preference-<family>` and `pretrain`.
 
-    The order of making is fixed, smallest sets first, so that a larger `pretrain` set leaves the
-    others unchanged. Sets: `<benchmark>`, `dev-<benchmark>`, `preference-<family>`, `pretrain`.
+    No question is in two sets. `pretrain` is made last, so its size does not affect the other sets.
 
     Raises:
-        UserError: a benchmark or family that cannot be made, or more problems than there are.
+        UserError: a benchmark or family is unknown, or has too few problems.
     """
     for key, names in (
         ("benchmarks", options.benchmarks),
@@ -317,19 +315,19 @@ def make_sets(options: PrepareOptions) -> dict[str, list[Row]]:
 def make_problems(
     family: str, count: int, rng: random.Random, taken: set[str], rare_words: float = 0.5
 ) -> list[Problem]:
-    """`count` problems of a family, different from each other and from those taken before.
+    """Make `count` problems of a family that differ from each other and from earlier ones.
 
     Args:
         family: one of FAMILIES.
-        rng: the only source of chance.
-        taken: keys (`question_key`) of the questions made so far; the new ones are added.
-        rare_words: share of rare words among those for operations, 0 to 1.
+        rng: the only source of randomness.
+        taken: keys (`question_key`) of earlier questions; the new ones are added.
+        rare_words: share of rare words for operations, 0 to 1.
 
     Raises:
-        UserError: the family is unknown, or has fewer problems left.
+        UserError: the family is unknown, or has too few problems left.
     """
     if family not in FAMILIES:
-        raise UserError(f"no family of made problems is called {family!r}: {', '.join(FAMILIES)}")
+        raise UserError(f"unknown problem family {family!r}; known are {', '.join(FAMILIES)}")
     problems: list[Problem] = []
     for _ in range(DRAFTS_PER_PROBLEM * count):
         with suppress(OutOfRange):
@@ -342,8 +340,7 @@ def make_problems(
             break
     if len(problems) < count:
         raise UserError(
-            f"the family {family!r} has no {count} problems left that differ from all others; "
-            "ask for fewer"
+            f"the family {family!r} has fewer than {count} unused problems left; ask for fewer"
         )
     return problems
 
@@ -352,7 +349,7 @@ _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 
 
 def predicted_answer(solution: str) -> str | None:
-    """The number that follows the last `answer` of a solution, or None."""
+    """The number after the last `answer` of a solution, or None."""
     _, found, after = solution.rpartition("answer")
     number = _NUMBER.search(after) if found else None
     return number[0].replace(",", "") if number else None

@@ -1,4 +1,4 @@
-"""Which completions count for which goal state."""
+"""Selection of completions for goal states."""
 
 import json
 
@@ -18,7 +18,7 @@ def write(path, rows):
 
 
 def ratings(*values):
-    """HelpSteer's rows: helpfulness and complexity."""
+    """Rows of HelpSteer's layout, with helpfulness and complexity."""
     return [
         {"prompt": f"q{i}", "response": f"a{i}", "helpfulness": h, "complexity": c}
         for i, (h, c) in enumerate(values)
@@ -26,7 +26,7 @@ def ratings(*values):
 
 
 def chosen(selection):
-    """Completion -> for which goal states it counts."""
+    """The goal states of each completion."""
     return {pair.chosen: members for pair, members in selection}
 
 
@@ -37,7 +37,7 @@ def refusal(sources, *options):
     return str(error.value)
 
 
-def test_the_highest_values_count(tmp_path):
+def test_highest_values_are_selected(tmp_path):
     path = write(tmp_path / "r.jsonl", ratings((4, 1), (3, 2), (4, 0), (0, 2), (1, 1)))
     selection = select([path], ["helpfulness", "complexity"])
     assert selection.lowest == {"helpfulness": 4, "complexity": 2}
@@ -55,11 +55,11 @@ def test_the_highest_values_count(tmp_path):
     values=st.lists(st.sampled_from([0, 1, 2.5, 3, 4]), min_size=1, max_size=30),
     share=st.floats(0, 0.95),
 )
-def test_a_share_of_the_highest_values_counts_with_all_ties(tmp_path_factory, values, share):
+def test_share_of_the_highest_values_includes_ties(tmp_path_factory, values, share):
     rows = [{"prompt": "q", "response": f"a{i}", "x": value} for i, value in enumerate(values)]
     path = write(tmp_path_factory.mktemp("r") / "r.jsonl", rows)
     got = {int(name[1:]) for name in chosen(select([path], ["x"], share))}
-    # Slowly: take value after value, from the highest, until the share is reached.
+    # Slow: add value after value, from the highest, until the share is reached.
     expected, wanted = set(), max(1, int(np.ceil(share * len(values))))
     for value in sorted(set(values), reverse=True):
         expected |= {i for i, other in enumerate(values) if other == value}
@@ -68,7 +68,7 @@ def test_a_share_of_the_highest_values_counts_with_all_ties(tmp_path_factory, va
     assert got == expected
 
 
-def test_all_chosen_completions_count_whatever_their_attributes(tmp_path):
+def test_all_chosen_completions_are_selected(tmp_path):
     rows = [
         {"question": f"q{i}", "correct": f"a{i}", "incorrect": "no", "helpfulness": i}
         for i in range(4)
@@ -79,16 +79,16 @@ def test_all_chosen_completions_count_whatever_their_attributes(tmp_path):
     assert members == {f"a{i}": [True, i == 3] for i in range(4)}
 
 
-def test_pairs_with_equal_sides_are_left_out_and_said_once(tmp_path, capsys):
+def test_pairs_of_equal_completions_are_left_out_and_reported_once(tmp_path, capsys):
     rows = [{"question": "q", "correct": "a", "incorrect": other} for other in "ab"]
     path = write(tmp_path / "p.jsonl", rows)
     assert len(list(select([path]))) == 1
     assert capsys.readouterr().err.count("left out 1 pairs") == 1
-    assert "no pair has two different sides" in refusal([write(tmp_path / "e.jsonl", rows[:1])])
+    equal = write(tmp_path / "e.jsonl", rows[:1])
+    assert "both completions of every pair are equal" in refusal([equal])
 
 
-def test_a_sample_is_that_of_training(tmp_path):
-    """The same pairs as `max_pairs` of the preference data gives."""
+def test_max_pairs_keeps_the_same_pairs_as_in_training(tmp_path):
     rows = [{"question": f"q{i % 7}", "correct": f"a{i}", "incorrect": "no"} for i in range(40)]
     path = write(tmp_path / "p.jsonl", rows)
     selection = select([path], max_pairs=13)
@@ -97,7 +97,7 @@ def test_a_sample_is_that_of_training(tmp_path):
     assert selection.total == 13
 
 
-def test_the_sample_comes_before_the_highest_values(tmp_path):
+def test_max_pairs_applies_before_the_highest_values(tmp_path):
     path = write(tmp_path / "r.jsonl", ratings(*((i, 0) for i in range(20))))
     for most in (1, 5, 19, 20, 99):
         selection = select([path], ["helpfulness"], 0.0, most)
@@ -106,7 +106,7 @@ def test_the_sample_comes_before_the_highest_values(tmp_path):
         assert set(chosen(selection)) == {f"a{best}"}
 
 
-def test_prompts_of_several_turns(tmp_path):
+def test_prompt_of_several_turns(tmp_path):
     turns = [{"role": "user", "content": "q"}]
     path = write(tmp_path / "r.jsonl", [{"prompt": turns, "response": "a", "x": 1}])
     [(pair, _)] = select([path], ["x"])
@@ -123,17 +123,13 @@ def test_prompts_of_several_turns(tmp_path):
         ({"prompt": 3}, "row 2: prompt must be text, not int"),
     ],
 )
-def test_broken_rows_are_named(tmp_path, row, message):
+def test_invalid_rows_are_named(tmp_path, row, message):
     [good, bad] = ratings((1, 2), (3, 4))
     path = write(tmp_path / "r.jsonl", [good, bad | row])
     assert refusal([path], ["helpfulness"]).startswith(f"{path}, {message}")
 
 
-def test_an_attribute_that_the_data_lacks(tmp_path):
+def test_unknown_and_missing_attributes_are_reported(tmp_path):
     path = write(tmp_path / "r.jsonl", ratings((1, 2)))
     assert "(columns with numbers: helpfulness, complexity)" in refusal([path], ["humour"])
-
-
-def test_responses_need_attributes(tmp_path):
-    path = write(tmp_path / "r.jsonl", ratings((1, 2)))
-    assert "has rows of prompt and response, which are no pairs; name the" in refusal([path])
+    assert "has rows of prompt and response, which are not pairs; name the" in refusal([path])

@@ -1,4 +1,4 @@
-"""Reading labelled solutions as users bring them."""
+"""Reading labelled solutions."""
 
 import hashlib
 import json
@@ -32,7 +32,7 @@ def questions(rows):
     return {row["question"] for row in rows}
 
 
-def test_files_are_in_the_order_of_their_numbers(tmp_path):
+def test_files_are_read_in_the_order_of_their_numbers(tmp_path):
     for number in (10, 2, 0, 1):
         write(tmp_path, f"output-rs{number}.jsonl", ROW | {"generated_solution": str(number)})
     for other in ("output-greedy.jsonl", "output-rsx.jsonl", "output-rs1.jsonl.bak", "rs3.jsonl"):
@@ -40,47 +40,40 @@ def test_files_are_in_the_order_of_their_numbers(tmp_path):
     files = [file.name for file in completion_files(tmp_path, "gsm8k", "all")]
     assert files == [f"output-rs{number}.jsonl" for number in (0, 1, 2, 10)]
     rows = read_completions(tmp_path, "gsm8k", "all")
-    assert [(row["sample"], row["generated_solution"]) for row in rows] == [
-        (0, "0"),
-        (1, "1"),
-        (2, "2"),
-        (10, "10"),
-    ]
+    found = [(row["sample"], row["generated_solution"]) for row in rows]
+    assert found == [(number, str(number)) for number in (0, 1, 2, 10)]
     assert [row["sample"] for row in read_completions(tmp_path, "gsm8k", "greedy")] == [0]
 
 
 @pytest.mark.parametrize(
-    ("given", "read"),
+    ("key", "given", "read"),
     [
-        ("7", "7"),
-        ("", ""),
-        ("é\r\n", "é\r\n"),
-        (None, None),
-        (float("nan"), None),
-        (7, "7"),
-        (7.5, "7.5"),
-        (-1, "-1"),
-        (["5", "15"], '["5", "15"]'),
-        ([5, 7.5], '["5", "7.5"]'),
+        ("predicted_answer", "7", "7"),
+        ("predicted_answer", "", ""),
+        ("predicted_answer", "é\r\n", "é\r\n"),
+        ("predicted_answer", None, None),
+        ("predicted_answer", float("nan"), None),
+        ("predicted_answer", 7, "7"),
+        ("predicted_answer", 7.5, "7.5"),
+        ("predicted_answer", -1, "-1"),
+        ("predicted_answer", ["5", "15"], '["5", "15"]'),
+        ("predicted_answer", [5, 7.5], '["5", "7.5"]'),
+        ("is_correct", 1, True),
+        ("is_correct", 0, False),
+        ("is_correct", False, False),
     ],
 )
-def test_answers(tmp_path, given, read):
-    write(tmp_path, "output-greedy.jsonl", ROW | {"predicted_answer": given})
+def test_answers_and_labels(tmp_path, key, given, read):
+    write(tmp_path, "output-greedy.jsonl", ROW | {key: given})
     [row] = read_completions(tmp_path, "gsm8k", "greedy")
-    assert row == ROW | {"predicted_answer": read, "sample": 0}
+    assert row == ROW | {key: read, "sample": 0} and type(row[key]) is type(read)
 
 
-def test_keys_that_may_lack_and_keys_that_are_not_ours(tmp_path):
+def test_optional_and_unknown_keys(tmp_path):
     needed = {key: ROW[key] for key in ("question", "generated_solution", "is_correct")}
     write(tmp_path, "output-greedy.jsonl", needed | {"why": "a quirk", "sample": 99})
     [row] = read_completions(tmp_path, "gsm8k", "greedy")
     assert row == needed | {"expected_answer": None, "predicted_answer": None, "sample": 0}
-
-
-@pytest.mark.parametrize(("given", "read"), [(1, True), (0, False), (True, True), (False, False)])
-def test_labels(tmp_path, given, read):
-    write(tmp_path, "output-greedy.jsonl", ROW | {"is_correct": given})
-    assert read_completions(tmp_path, "gsm8k", "greedy")[0]["is_correct"] is read
 
 
 @pytest.mark.parametrize(
@@ -94,8 +87,8 @@ def test_labels(tmp_path, given, read):
         ({"generated_solution": ["a"]}, "generated_solution must be text, not list"),
     ],
 )
-def test_broken_values(tmp_path, change, message):
-    """The row is the line of the file, blank lines counted."""
+def test_invalid_values_are_named_with_their_line(tmp_path, change, message):
+    """Blank lines count."""
     path = write(tmp_path, "output-greedy.jsonl", ROW)
     with path.open("a") as file:
         file.write("\n\n" + json.dumps(ROW | change) + "\n")
@@ -105,13 +98,13 @@ def test_broken_values(tmp_path, change, message):
 
 
 @pytest.mark.parametrize("key", ["question", "generated_solution", "is_correct"])
-def test_missing_keys(tmp_path, key):
+def test_missing_keys_are_named(tmp_path, key):
     write(tmp_path, "output-rs3.jsonl", {name: ROW[name] for name in ROW if name != key})
     with pytest.raises(UserError, match=rf"output-rs3.jsonl, row 1: key '{key}' is missing"):
         read_completions(tmp_path, "gsm8k", "all")
 
 
-def test_a_missing_benchmark_names_those_that_are_there(tmp_path):
+def test_missing_benchmark_is_reported_with_those_found(tmp_path):
     write(tmp_path, "output-rs0.jsonl", ROW, benchmark="svamp")
     with pytest.raises(UserError, match=r"gsm8k/output-greedy\.jsonl: no such file.*: svamp\)"):
         read_completions(tmp_path, "gsm8k", "greedy")
@@ -121,8 +114,8 @@ def test_a_missing_benchmark_names_those_that_are_there(tmp_path):
         read_completions(tmp_path / "nowhere", "gsm8k", "all")
 
 
-def test_a_cap_takes_the_same_problems_of_both_splits(tmp_path):
-    """Whatever the order and the spelling of the sources, and with all rows of a problem."""
+def test_max_problems_keeps_the_same_problems_of_both_splits(tmp_path):
+    """For any order and spelling, with all rows of a problem."""
     rows = [ROW | {"question": f"How many are {i}?"} for i in range(30)]
     write(tmp_path, "output-greedy.jsonl", *rows)
     write(tmp_path, "output-rs0.jsonl", *reversed(rows))
@@ -140,7 +133,7 @@ def test_a_cap_takes_the_same_problems_of_both_splits(tmp_path):
     assert kept == [row["question"] for row in rows if row["question"] in kept]
 
 
-def test_a_number_that_no_score_table_holds_is_refused_before_scoring(tmp_path):
+def test_too_large_sample_numbers_are_refused(tmp_path):
     write(tmp_path, "output-rs2147483647.jsonl", ROW)
     assert read_completions(tmp_path, "gsm8k", "all")[0]["sample"] == 2**31 - 1
     write(tmp_path, "output-rs2147483648.jsonl", ROW)
@@ -148,12 +141,11 @@ def test_a_number_that_no_score_table_holds_is_refused_before_scoring(tmp_path):
         read_completions(tmp_path, "gsm8k", "all")
 
 
-def test_one_number_in_two_spellings_is_refused(tmp_path):
-    """Or the samples of both files would be one sample."""
-    write(tmp_path, "output-greedy.jsonl", ROW)
-    write(tmp_path, "output-rs0.jsonl", ROW)
-    write(tmp_path, "output-rs00.jsonl", ROW)
-    with pytest.raises(UserError, match=r"output-rs00.jsonl: has the number of output-rs0.jsonl"):
+def test_duplicate_sample_numbers_are_refused(tmp_path):
+    """Otherwise the samples of both files would count as one sample."""
+    for name in ("greedy", "rs0", "rs00"):
+        write(tmp_path, f"output-{name}.jsonl", ROW)
+    with pytest.raises(UserError, match=r"output-rs00.jsonl: has the same number as output-rs0"):
         read_completions(tmp_path, "gsm8k", "all")
     assert len(read_completions(tmp_path, "gsm8k", "greedy")) == 1
 
@@ -163,8 +155,8 @@ def test_one_number_in_two_spellings_is_refused(tmp_path):
     samples=st.lists(st.sets(st.integers(0, 20), min_size=1), min_size=1, max_size=3),
     most=st.integers(1, 22),
 )
-def test_a_cap_is_over_the_problems_of_both_splits(tmp_path_factory, greedy, samples, most):
-    """Each split keeps what it has of the problems that come first by hash of all there are."""
+def test_max_problems_counts_the_problems_of_both_splits(tmp_path_factory, greedy, samples, most):
+    """Each split keeps its rows of the problems that are first by hash in both splits together."""
     folder = tmp_path_factory.mktemp("cap")
     for name, numbers in [("greedy", greedy), *((f"rs{k}", s) for k, s in enumerate(samples))]:
         rows = [ROW | {"question": f"How many are {i}?"} for i in sorted(numbers)]
@@ -182,7 +174,7 @@ values |= st.lists(values, max_size=2) | st.dictionaries(st.text(max_size=3), va
 
 
 @given(row=st.dictionaries(st.sampled_from([*ROW, "id", "\x1b[1m\n"]), values), base=st.booleans())
-def test_rows_of_any_types_are_read_or_told_in_one_line(tmp_path_factory, row, base):
+def test_rows_of_any_types_are_read_or_reported(tmp_path_factory, row, base):
     folder = tmp_path_factory.mktemp("types")
     path = write(folder, "output-greedy.jsonl", (ROW if base else {}) | row)
     try:
@@ -197,8 +189,8 @@ def test_rows_of_any_types_are_read_or_told_in_one_line(tmp_path_factory, row, b
             assert found[key] is None or type(found[key]) is str
 
 
-def test_a_hundred_thousand_rows_are_read_in_seconds(tmp_path):
-    """Some 2 s on one core when this was written; a reader that is not linear takes minutes."""
+def test_100_000_rows_are_read_in_seconds(tmp_path):
+    """About 2 s on one core; a reader that is not linear takes minutes."""
     row = ROW | {"generated_solution": "3 + 4 = 7, and so on. " * 20}
     lines = (json.dumps(row | {"question": f"How many are {i % 5_000}?"}) for i in range(100_000))
     path = tmp_path / "gsm8k" / "output-greedy.jsonl"

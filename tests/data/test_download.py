@@ -1,11 +1,11 @@
-"""Fetching over a real HTTP server on this machine, and unpacking: whole, resumed, clear errors."""
+"""Downloads from a local HTTP server: complete, resumed, clear errors; unpacking of archives."""
 
 import hashlib
 import shutil
 import socket
 import stat
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
@@ -52,7 +52,7 @@ def refused(file: RemoteFile, folder: Path) -> str:
     return str(error.value)
 
 
-def test_a_file_arrives_whole_and_is_not_fetched_again(site: Site, tmp_path: Path) -> None:
+def test_file_is_downloaded_once(site: Site, tmp_path: Path) -> None:
     file = site.file("data/big.bin", size=len(CONTENT), sha256=SHA256)
     path = fetch(file, tmp_path / "new" / "folder")
     assert path.read_bytes() == CONTENT
@@ -61,72 +61,71 @@ def test_a_file_arrives_whole_and_is_not_fetched_again(site: Site, tmp_path: Pat
     assert len(site.asked) == 1
 
 
-def test_an_interrupted_transfer_goes_on_where_it_stopped(site: Site, tmp_path: Path) -> None:
-    site.cut = [700_000, 1_500_000]
+@pytest.mark.parametrize(
+    ("cut", "in_parts", "asked"),
+    [
+        ([700_000, 1_500_000], 0, [None, "bytes=700000-", "bytes=2200000-"]),
+        # Ranges of unknown length: complete at the length of the first response.
+        ([700_000], 1_000_000, [None, "bytes=700000-", "bytes=1700000-"]),
+    ],
+)
+def test_interrupted_transfer_resumes(
+    site: Site, tmp_path: Path, cut: list[int], in_parts: int, asked: list[str | None]
+) -> None:
+    site.cut, site.in_parts = cut, in_parts
     path = fetch(site.file("data/big.bin", sha256=SHA256), tmp_path)
     assert path.read_bytes() == CONTENT
-    assert [asked for _, asked in site.asked] == [None, "bytes=700000-", "bytes=2200000-"]
+    assert [range_ for _, range_ in site.asked] == asked
 
 
-def test_another_run_goes_on_where_the_first_one_stopped(site: Site, tmp_path: Path) -> None:
+def test_next_run_resumes(site: Site, tmp_path: Path) -> None:
     site.cut = [700_000, 0, 0]
     error = refused(site.file("data/big.bin"), tmp_path)
     assert "0.7 MB of 2.6 MB" in error or "700.0 kB" in error
-    assert "run again to go on from there" in error
+    assert "run again to resume" in error
     path = fetch(site.file("data/big.bin"), tmp_path)
     assert path.read_bytes() == CONTENT
     assert site.asked[-1][1] == "bytes=700000-"
     assert names(tmp_path) == [path.name]
 
 
-def test_a_file_that_changed_meanwhile_is_fetched_anew(site: Site, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("content", "statuses"), [(CONTENT[::-1], []), (b"short", [416])])
+def test_changed_file_is_downloaded_from_the_beginning(
+    site: Site, tmp_path: Path, content: bytes, statuses: list[int]
+) -> None:
     site.cut = [700_000, 0, 0]
     refused(site.file("data/big.bin"), tmp_path)
-    site.files["data/big.bin"] = CONTENT[::-1]
-    assert fetch(site.file("data/big.bin"), tmp_path).read_bytes() == CONTENT[::-1]
-
-
-def test_a_file_that_became_shorter_is_fetched_anew(site: Site, tmp_path: Path) -> None:
-    site.cut = [700_000, 0, 0]
-    refused(site.file("data/big.bin"), tmp_path)
-    site.statuses = [416]
-    site.files["data/big.bin"] = b"short"
-    assert fetch(site.file("data/big.bin"), tmp_path).read_bytes() == b"short"
+    site.statuses, site.files["data/big.bin"] = statuses, content
+    assert fetch(site.file("data/big.bin"), tmp_path).read_bytes() == content
 
 
 @pytest.mark.parametrize("lacks", ["ranges", "with_etag", "with_length"])
-def test_a_simpler_server_is_enough(site: Site, tmp_path: Path, lacks: str) -> None:
+def test_simpler_servers_are_supported(site: Site, tmp_path: Path, lacks: str) -> None:
     setattr(site, lacks, False)
-    # Without a length nobody can tell that the end is missing: size or hash must.
+    # Without a length, only size or hash can show that the end is missing.
     site.cut = [] if lacks == "with_length" else [700_000]
     path = fetch(site.file("data/big.bin", sha256=SHA256), tmp_path)
     assert path.read_bytes() == CONTENT
 
 
-def test_an_end_that_is_missing_is_found_by_the_size(site: Site, tmp_path: Path) -> None:
-    site.with_length = False
-    site.cut = [700_000]
-    error = refused(site.file("data/big.bin", size=len(CONTENT)), tmp_path)
-    assert f"has 700000 bytes, not the {len(CONTENT)}" in error
-    assert names(tmp_path) == []
-
-
-def test_a_wrong_hash_is_refused_and_nothing_is_left(site: Site, tmp_path: Path) -> None:
-    error = refused(site.file("data/big.bin", sha256="0" * 64), tmp_path)
-    assert f"has SHA-256 {SHA256}, not the {'0' * 64}" in error
-    assert site.url("data/big.bin") in error
-    assert names(tmp_path) == []
-
-
-def test_a_wrong_size_is_refused_before_anything_is_fetched(site: Site, tmp_path: Path) -> None:
-    error = refused(site.file("data/big.bin", size=5), tmp_path)
-    assert f"has {len(CONTENT)} bytes, not the 5 that the config expects" in error
-    assert names(tmp_path) == []
-
-
-def test_a_file_put_there_by_hand_is_taken_if_it_is_the_right_one(
-    site: Site, tmp_path: Path
+@pytest.mark.parametrize(
+    ("expected", "with_length", "message"),
+    [
+        ({"size": len(CONTENT)}, False, f"has 700000 bytes, not the {len(CONTENT)}"),
+        ({"sha256": "0" * 64}, True, f"has SHA-256 {SHA256}, not the {'0' * 64}"),
+        ({"size": 5}, True, f"has {len(CONTENT)} bytes, not the 5 that the config expects"),
+    ],
+)
+def test_wrong_size_or_hash_is_refused_and_removed(
+    site: Site, tmp_path: Path, expected: dict[str, Any], with_length: bool, message: str
 ) -> None:
+    site.with_length, site.cut = with_length, [] if with_length else [700_000]
+    error = refused(site.file("data/big.bin", **expected), tmp_path)
+    assert message in error and site.url("data/big.bin") in error
+    assert names(tmp_path) == []
+
+
+def test_file_placed_by_hand_is_checked_and_used(site: Site, tmp_path: Path) -> None:
     file = site.file("data/big.bin", sha256=SHA256)
     (tmp_path / local_name(file.url)).write_bytes(CONTENT)
     assert fetch(file, tmp_path).read_bytes() == CONTENT
@@ -135,7 +134,7 @@ def test_a_file_put_there_by_hand_is_taken_if_it_is_the_right_one(
     assert "delete it to fetch it again" in refused(file, tmp_path)
 
 
-def test_a_missing_file_is_named_with_what_to_do(site: Site, tmp_path: Path) -> None:
+def test_missing_file_is_reported_with_advice(site: Site, tmp_path: Path) -> None:
     file = site.file("data/none.zip")
     error = refused(file, tmp_path)
     assert error.startswith(f"{file.url}: HTTP 404 Not Found; correct the url in the config")
@@ -143,7 +142,7 @@ def test_a_missing_file_is_named_with_what_to_do(site: Site, tmp_path: Path) -> 
     assert len(site.asked) == 1
 
 
-def test_a_server_that_is_busy_is_asked_again(site: Site, tmp_path: Path) -> None:
+def test_busy_server_is_retried(site: Site, tmp_path: Path) -> None:
     site.statuses = [503, 429]
     assert fetch(site.file("data/big.bin"), tmp_path).read_bytes() == CONTENT
     site.statuses = [503, 503, 503]
@@ -151,19 +150,19 @@ def test_a_server_that_is_busy_is_asked_again(site: Site, tmp_path: Path) -> Non
     assert "HTTP 503" in refused(site.file("other"), tmp_path)
 
 
-def test_no_network_is_one_line_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_network_is_reported_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("no_proxy", "*")
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/pairs.zip"
     error = refused(RemoteFile(url=url), tmp_path)
     assert error.startswith(f"{url}: cannot be reached (")
-    assert "run again with a network; or fetch it elsewhere and put it at" in error
+    assert "run again with a network; or download it elsewhere and put it at" in error
 
 
-def test_a_name_that_is_unknown_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unknown_host_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "*")
 
     def no_dns(*_: object, **__: object) -> Any:
@@ -175,7 +174,7 @@ def test_a_name_that_is_unknown_is_one_line(
     assert "name resolution" in error
 
 
-def test_a_disk_without_room_is_told_before_the_transfer(
+def test_full_disk_is_reported_before_the_transfer(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000_000))
@@ -186,16 +185,6 @@ def test_a_disk_without_room_is_told_before_the_transfer(
     check_room(tmp_path, 1_000_000, "this")
 
 
-def test_a_part_of_unknown_length_is_whole_at_the_length_first_told(
-    site: Site, tmp_path: Path
-) -> None:
-    site.cut = [700_000]
-    site.in_parts = 1_000_000
-    path = fetch(site.file("data/big.bin"), tmp_path)
-    assert path.read_bytes() == CONTENT
-    assert [asked for _, asked in site.asked] == [None, "bytes=700000-", "bytes=1700000-"]
-
-
 @pytest.mark.parametrize(
     ("name", "ends"),
     [
@@ -204,20 +193,14 @@ def test_a_part_of_unknown_length_is_whole_at_the_length_first_told(
         ("a.zip", "a-????????.zip"),
     ],
 )
-def test_a_name_may_have_dots_of_its_own(name: str, ends: str) -> None:
-    assert fnmatch(local_name(f"https://h.org/{name}"), f"*{ends}")
-
-
-def test_files_of_one_name_stay_apart_and_keep_their_suffix() -> None:
-    first, second = (
-        local_name(f"https://h.org/{folder}/train.jsonl.gz?download=true") for folder in "ab"
-    )
+def test_local_name_has_a_hash_before_the_suffix(name: str, ends: str) -> None:
+    first, second = (local_name(f"https://h.org/{folder}/{name}?download=true") for folder in "ab")
     assert first != second
-    assert first.startswith("train-") and first.endswith(".jsonl.gz")
+    assert fnmatch(first, f"*{ends}") and fnmatch(second, f"*{ends}")
 
 
 @given(st.text(max_size=60))
-def test_no_address_leaves_the_folder(path: str) -> None:
+def test_local_name_is_inside_the_folder(path: str) -> None:
     name = local_name(f"https://h.org/{path}")
     assert Path(name).name == name
     assert not name.startswith(".") and len(name) < 120
@@ -227,7 +210,7 @@ def test_no_address_leaves_the_folder(path: str) -> None:
 @pytest.mark.parametrize(
     "url", ["file:///etc/passwd", "ftp://h.org/x", "https://h.org/", "x", "https://me:key@h.org/x"]
 )
-def test_only_files_of_the_web_have_an_address(url: str) -> None:
+def test_only_http_urls_of_files_are_accepted(url: str) -> None:
     with pytest.raises(ValueError, match="url"):
         RemoteFile(url=url)
 
@@ -235,15 +218,14 @@ def test_only_files_of_the_web_have_an_address(url: str) -> None:
 # --- archives ---------------------------------------------------------------------------------
 
 
-def archive_of(path: Path, files: dict[str, bytes]) -> Path:
+def archive_of(folder: Path, files: dict[str, bytes]) -> Path:
+    path = folder / "a.zip"
     path.write_bytes(zipped(files))
     return path
 
 
-def test_only_the_wanted_folder_is_unpacked(tmp_path: Path) -> None:
-    path = archive_of(
-        tmp_path / "a.zip", {"x/a/1": b"one", "x/b/2": b"two", "xx/3": b"", "x/": b""}
-    )
+def test_only_selected_files_are_unpacked(tmp_path: Path) -> None:
+    path = archive_of(tmp_path, {"x/a/1": b"one", "x/b/2": b"two", "xx/3": b"", "x/": b""})
     with open_archive(path) as archive:
         found = archive_files(archive, "x")
         assert list(found) == [PurePosixPath("a/1"), PurePosixPath("b/2")]
@@ -263,9 +245,9 @@ def test_only_the_wanted_folder_is_unpacked(tmp_path: Path) -> None:
         ("//evil", ""),
     ],
 )
-def test_names_that_leave_the_folder_are_refused(tmp_path: Path, name: str, folder: str) -> None:
-    path = archive_of(tmp_path / "a.zip", {name: b"evil", "x/good": b"good"})
-    with pytest.raises(UserError, match="outside of its folder"), open_archive(path) as archive:
+def test_names_outside_the_folder_are_refused(tmp_path: Path, name: str, folder: str) -> None:
+    path = archive_of(tmp_path, {name: b"evil", "x/good": b"good"})
+    with pytest.raises(UserError, match="outside the target"), open_archive(path) as archive:
         archive_files(archive, folder)
 
 
@@ -275,63 +257,68 @@ def test_links_are_refused(tmp_path: Path) -> None:
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(link, "/etc/passwd")
-    with pytest.raises(UserError, match="outside of its folder"), open_archive(path) as archive:
+    with pytest.raises(UserError, match="outside the target"), open_archive(path) as archive:
         archive_files(archive, "x")
 
 
-def test_a_folder_that_is_not_there_is_told_with_those_that_are(tmp_path: Path) -> None:
-    path = archive_of(tmp_path / "a.zip", {"top/codellama-7b/gsm8k/f": b""})
-    told = "'other'; there are top/codellama-7b/gsm8k"
-    with pytest.raises(UserError, match=told), open_archive(path) as archive:
+def test_missing_folder_is_reported_with_those_found(tmp_path: Path) -> None:
+    path = archive_of(tmp_path, {"top/codellama-7b/gsm8k/f": b""})
+    message = r"'other' \(there are: top/codellama-7b/gsm8k\)"
+    with pytest.raises(UserError, match=message), open_archive(path) as archive:
         archive_files(archive, "other")
 
 
 @pytest.mark.parametrize(
     "content", [b"", b"<!DOCTYPE html><html>", b"version https://git-lfs.github.com/spec/v1\n"]
 )
-def test_what_is_no_archive_is_told_by_its_beginning(tmp_path: Path, content: bytes) -> None:
+def test_other_files_are_reported_with_their_first_bytes(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.zip"
     path.write_bytes(content)
     with pytest.raises(UserError) as error, open_archive(path):
         pass
-    assert "is no .zip archive that can be read" in str(error.value)
+    assert "not a readable .zip archive" in str(error.value)
     assert repr(content[:20]) in str(error.value)
 
 
-def test_a_damaged_member_is_one_line(tmp_path: Path) -> None:
-    path = archive_of(tmp_path / "a.zip", {"x": b"0123456789" * 100})
-    content = bytearray(path.read_bytes())
+def damaged(content: bytearray) -> None:
     content[35] ^= 0xFF
-    path.write_bytes(content)
-    with pytest.raises(UserError, match="archive that can be read"), open_archive(path) as archive:
-        unpack(archive, archive_files(archive), tmp_path / "to")
 
 
-def test_an_archive_that_is_too_large_for_the_disk_is_refused_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = archive_of(tmp_path / "a.zip", {"x": b"0" * 5_000_000})
-    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1_000_000))
-    with pytest.raises(UserError, match=r"needs 5\.0 MB"), open_archive(path) as archive:
-        unpack(archive, archive_files(archive), tmp_path / "to")
+def lzma_damaged(content: bytearray) -> None:
+    content[45:60] = b"\xff" * 15
 
 
-def test_an_archive_with_a_password_is_one_line(tmp_path: Path) -> None:
-    path = archive_of(tmp_path / "a.zip", {"x": b"0123456789"})
-    content = bytearray(path.read_bytes())
+def encrypted(content: bytearray) -> None:
     for header, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
-        content[content.index(header) + flags] |= 1  # says that the member is encrypted
-    path.write_bytes(content)
-    with pytest.raises(UserError, match=r"can be read .*password"), open_archive(path) as archive:
-        unpack(archive, archive_files(archive), tmp_path / "to")
+        content[content.index(header) + flags] |= 1
 
 
-def test_a_damaged_lzma_member_is_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("change", "compression", "reason"),
+    [
+        (damaged, zipfile.ZIP_DEFLATED, ""),
+        (lzma_damaged, zipfile.ZIP_LZMA, ""),
+        (encrypted, zipfile.ZIP_DEFLATED, ".*password"),
+    ],
+)
+def test_damaged_and_encrypted_members_are_reported(
+    tmp_path: Path, change: Callable[[bytearray], None], compression: int, reason: str
+) -> None:
     path = tmp_path / "a.zip"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+    with zipfile.ZipFile(path, "w", compression) as archive:
         archive.writestr("x", bytes(range(256)) * 20)
     content = bytearray(path.read_bytes())
-    content[45:60] = b"\xff" * 15
+    change(content)
     path.write_bytes(content)
-    with pytest.raises(UserError, match="archive that can be read"), open_archive(path) as archive:
+    message = f"not a readable .zip archive {reason}"
+    with pytest.raises(UserError, match=message), open_archive(path) as archive:
+        unpack(archive, archive_files(archive), tmp_path / "to")
+
+
+def test_archive_too_large_for_the_disk_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = archive_of(tmp_path, {"x": b"0" * 5_000_000})
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1_000_000))
+    with pytest.raises(UserError, match=r"needs 5\.0 MB"), open_archive(path) as archive:
         unpack(archive, archive_files(archive), tmp_path / "to")

@@ -1,4 +1,4 @@
-"""Which solutions become preference pairs."""
+"""Making preference pairs of solutions."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ def row(question: str, solution: str, is_correct: bool) -> Row:
 # --- all combinations -------------------------------------------------------------------------
 
 
-def test_a_problem_has_as_many_pairs_as_combinations_of_texts():
+def test_pairs_are_all_combinations_of_distinct_texts():
     rows = [row("q", text, True) for text in ("r1", "r2", "r2", "r3")]
     rows += [row("q", text, False) for text in ("w1", "w1", "w2")]
     pairs = {(one["correct"], one["incorrect"]) for one in all_combinations(rows, most=9, seed=0)}
@@ -32,7 +32,7 @@ def test_a_problem_has_as_many_pairs_as_combinations_of_texts():
     assert len(all_combinations(rows, most=1, seed=0)) == 1
 
 
-def test_empty_solutions_and_contradicting_labels_make_no_pair():
+def test_blank_solutions_and_contradicting_labels_are_left_out():
     rows = [row("q", " ", False), row("q", "same", True), row("q", "same", False)]
     assert all_combinations([*rows, row("q", "good", True)], most=2, seed=0) == []
 
@@ -43,7 +43,7 @@ ROWS = st.lists(
 
 
 @given(rows=ROWS, most=st.integers(1, 3), data=st.data())
-def test_pairs_are_true_to_the_labels_whatever_the_order(rows, most, data):
+def test_pairs_follow_the_labels_in_any_order_of_rows(rows, most, data):
     pairs = all_combinations(rows, most, seed=3)
     assert len({tuple(one.values()) for one in pairs}) == len(pairs)
     for kind, label in (("correct", True), ("incorrect", False)):
@@ -62,7 +62,7 @@ def test_pairs_are_true_to_the_labels_whatever_the_order(rows, most, data):
 
 
 def slow_pairs(rows: list[Row], most: int, seed: int) -> dict[str, list[tuple[str, str]]]:
-    """The obvious way: all solutions of a question and label, by hash, the first ones paired."""
+    """Sort all solutions of a question and label by hash, and pair the first ones."""
     groups: dict[str, dict[bool, set[str]]] = defaultdict(lambda: {True: set(), False: set()})
     for row in rows:
         if row["generated_solution"].strip():
@@ -91,7 +91,7 @@ labelled = st.builds(
 
 
 @given(st.lists(labelled, max_size=60), st.integers(1, 4), st.integers(0, 3), st.randoms())
-def test_solutions_are_paired_as_by_the_obvious_way(
+def test_disjoint_pairs_equal_the_slow_ones(
     rows: list[Row], most: int, seed: int, shuffle: random.Random
 ) -> None:
     found: dict[str, list[tuple[str, str]]] = defaultdict(list)
@@ -103,7 +103,7 @@ def test_solutions_are_paired_as_by_the_obvious_way(
     assert again == {pair for pairs in found.values() for pair in pairs}
 
 
-def test_memory_does_not_grow_with_the_solutions() -> None:
+def test_memory_does_not_grow_with_the_number_of_solutions() -> None:
     def peak(solutions: int) -> int:
         rows = (
             prediction(f"question {k % 10}", k % 20 < 10, f"{k} " + "x" * 5000)

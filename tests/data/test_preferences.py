@@ -1,4 +1,4 @@
-"""Preference data of every kind that users bring."""
+"""Reading preference data of every format and layout."""
 
 import json
 import random
@@ -89,7 +89,7 @@ def test_messages_in_parquet(tmp_path):
 
 
 @given(row=st.fixed_dictionaries(dict.fromkeys(PAIR, st.text(min_size=1).filter(str.strip))))
-def test_texts_are_kept_to_the_letter(tmp_path_factory, row):
+def test_texts_are_kept_unchanged(tmp_path_factory, row):
     row["correct"] += "!" * (row["correct"] == row["incorrect"])
     [one] = read(tmp_path_factory.mktemp("pairs"), row)
     assert one == Preference(row["question"], row["correct"], row["incorrect"])
@@ -111,19 +111,19 @@ def test_texts_are_kept_to_the_letter(tmp_path_factory, row):
     ],
 )
 def test_lists_of_messages(tmp_path, row):
-    """As data sets on the hub have them: with or without the prompt in both sides, or beside."""
+    """As on the hub: with or without the prompt in both sides, or in a column of its own."""
     assert read(tmp_path, row) == [READ_AS_DIALOGUE]
 
 
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"chosen": [USER, ANSWER], "rejected": [ANSWER]}, "equal but for the last message"),
-        ({"chosen": [ANSWER], "rejected": [OTHER]}, "equal but for the last message"),
-        ({"chosen": [], "rejected": []}, "equal but for the last message"),
+        ({"chosen": [USER, ANSWER], "rejected": [ANSWER]}, "equal except for the last message"),
+        ({"chosen": [ANSWER], "rejected": [OTHER]}, "equal except for the last message"),
+        ({"chosen": [], "rejected": []}, "equal except for the last message"),
         (
             {"prompt": "Other?", "chosen": [USER, ANSWER], "rejected": [USER, OTHER]},
-            "prompt is no part of chosen and rejected",
+            "prompt is not part of chosen and rejected",
         ),
         (
             {
@@ -131,11 +131,11 @@ def test_lists_of_messages(tmp_path, row):
                 "chosen": [USER, ANSWER],
                 "rejected": [USER, OTHER],
             },
-            "prompt is no part of chosen and rejected",
+            "prompt is not part of chosen and rejected",
         ),
         (
             {"chosen": [USER, ANSWER, USER], "rejected": [USER, ANSWER, USER | {"content": "?"}]},
-            "the last message is the user's, no answer",
+            "the last message has the role user, not assistant",
         ),
         ({"chosen": [USER, {"role": "assistant"}], "rejected": [USER, OTHER]}, "role and content"),
         ({"chosen": ["a", "b"], "rejected": ["a", "c"]}, "role and content"),
@@ -147,7 +147,7 @@ def test_lists_of_messages(tmp_path, row):
         ({"prompt": 5, "chosen": [ANSWER], "rejected": [OTHER]}, "content of a message"),
     ],
 )
-def test_broken_messages(tmp_path, row, message):
+def test_invalid_messages_are_named(tmp_path, row, message):
     path = write(tmp_path / "pairs.jsonl", row)
     assert refusal(path).startswith(f"{path}, row 1: ")
     assert message in refusal(path)
@@ -186,8 +186,8 @@ def test_transcripts_by_hand(tmp_path):
         ("\n\nHuman:", [("user", "")]),
     ],
 )
-def test_transcripts_that_are_not_as_they_should_be(tmp_path, lead, turns):
-    """Nothing is lost, and the roles alternate, as most chat templates want it."""
+def test_irregular_transcripts_have_alternating_roles(tmp_path, lead, turns):
+    """Most chat templates require it; no text is lost."""
     row = {"chosen": lead + "\n\nAssistant: yes", "rejected": lead + "\n\nAssistant:"}
     prompt = [{"role": role, "content": content} for role, content in turns]
     assert read(tmp_path, row) == [Preference(prompt, "yes", "")]
@@ -197,7 +197,7 @@ turn = st.text("ab: ", max_size=6)
 
 
 @given(turns=st.lists(st.tuples(turn, turn), min_size=1, max_size=3), answers=st.tuples(turn, turn))
-def test_transcripts_come_apart_as_they_were_put_together(tmp_path_factory, turns, answers):
+def test_transcripts_are_split_into_their_turns(tmp_path_factory, turns, answers):
     lead = "".join(f"\n\nHuman: {a}\n\nAssistant: {b}" for a, b in turns[:-1])
     lead += f"\n\nHuman: {turns[-1][0]}\n\nAssistant: "
     row = {"chosen": lead + answers[0] + "!", "rejected": lead + answers[1] + "?"}
@@ -213,7 +213,7 @@ def test_transcripts_come_apart_as_they_were_put_together(tmp_path_factory, turn
     answers=st.tuples(st.text(max_size=6), st.text(max_size=6)),
     form=st.sampled_from(["whole", "prompt beside", "prompt in both"]),
 )
-def test_lists_of_messages_come_apart_as_they_were_put_together(
+def test_lists_of_messages_are_split_into_prompt_and_answers(
     tmp_path_factory, turns, answers, form
 ):
     prompt = [
@@ -228,15 +228,15 @@ def test_lists_of_messages_come_apart_as_they_were_put_together(
     assert one == Preference(prompt, *texts)
 
 
-def test_texts_that_share_their_prompt(tmp_path):
-    """The words that both begin with are the prompt; a word that only begins alike is not."""
+def test_shared_prompt_of_two_texts(tmp_path):
+    """The prompt is the common words; a word with only a common prefix is not part of it."""
     row = {"chosen": "Q: How many?\nA: seventeen", "rejected": "Q: How many?\nA: seventy"}
     assert read(tmp_path, row) == [Preference("Q: How many?\nA:", "seventeen", "seventy")]
     row = {"chosen": "Tom", "rejected": "Ann"}
     assert "share no prompt" in refusal(write(tmp_path / "pairs.jsonl", row))
 
 
-# What is wrong is named.
+# Errors.
 
 
 @pytest.mark.parametrize(
@@ -250,36 +250,46 @@ def test_texts_that_share_their_prompt(tmp_path):
         ({"question": {"a": 1}}, "question must be text, not dict"),
     ],
 )
-def test_broken_rows_name_file_line_and_key(tmp_path, change, message):
+def test_invalid_rows_are_named_with_file_line_and_key(tmp_path, change, message):
     path = tmp_path / "pairs.jsonl"
     path.write_text(f"{json.dumps(PAIR)}\n\n\n{json.dumps(PAIR | change)}\n")
     assert refusal(path).startswith(f"{path}, row 4: {message}")
 
 
-def test_a_row_that_lacks_a_key(tmp_path):
+def test_missing_keys_are_named(tmp_path):
     path = write(tmp_path / "pairs.jsonl", PAIR, {"question": "a", "correct": "b"})
     assert refusal(path).startswith(f"{path}, row 2: incorrect is missing")
 
 
-def test_odd_parquet(tmp_path):
-    """A date that Python has not, in a column that nobody needs; a column that is there twice."""
-    columns = [pa.array([PAIR[name]]) for name in PAIR]
-    table = pa.table([*columns, pa.array([2**31 - 1], pa.date32())], [*PAIR, "day"])
-    pq.write_table(table, tmp_path / "date.parquet")
-    assert "date.parquet: not a readable Parquet file (" in refusal(tmp_path / "date.parquet")
-    twice = pa.table([*columns, columns[0]], [*PAIR, next(iter(PAIR))])
-    pq.write_table(twice, tmp_path / "twice.parquet")
-    told = refusal(tmp_path / "twice.parquet")
-    assert told.endswith(f"has the column {next(iter(PAIR))!r} twice; remove one")
+COLUMNS = {name: pa.array([value]) for name, value in PAIR.items()}
+INVALID_UTF8 = pa.array([b"\xff\xfe"]).view(pa.string())
+TOO_LATE = pa.array([2**31 - 1], pa.date32())  # Python has no such date
+UNREADABLE = ": not a readable Parquet file ("
 
 
-def test_missing_values_in_parquet(tmp_path):
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (pa.table(COLUMNS | {"day": TOO_LATE}), UNREADABLE),
+        (pa.table(COLUMNS | {"correct": INVALID_UTF8}), UNREADABLE),
+        (
+            pa.table([*COLUMNS.values(), COLUMNS["question"]], [*PAIR, "question"]),
+            ": duplicate column 'question'; remove one",
+        ),
+        (
+            pa.Table.from_pylist([PAIR, PAIR | {"correct": None}]),
+            ", row 2: correct is missing or null",
+        ),
+        (pa.table(COLUMNS).slice(0, 0), ": has no rows"),
+    ],
+)
+def test_invalid_parquet_is_reported(tmp_path, table, message):
     path = tmp_path / "pairs.parquet"
-    pd.DataFrame([PAIR, PAIR | {"correct": None}]).to_parquet(path)
-    assert refusal(path).startswith(f"{path}, row 2: correct is missing or null")
+    pq.write_table(table, path)
+    assert refusal(path).startswith(f"{path}{message}")
 
 
-def test_other_columns(tmp_path):
+def test_unknown_columns_are_listed(tmp_path):
     path = write(tmp_path / "pairs.jsonl", {"input": "a", "output": "b"})
     assert "expected columns question/correct/incorrect or" in refusal(path)
     assert "found input, output" in refusal(path)
@@ -298,26 +308,15 @@ def test_other_columns(tmp_path):
         ("pairs.jsonl.gz", b"\x1f\x8b", "expected a .jsonl or .parquet file"),
     ],
 )
-def test_files_that_are_none_of_these(tmp_path, name, content, message):
+def test_other_files_are_refused(tmp_path, name, content, message):
     path = tmp_path / name
     path.write_bytes(content)
     assert message in refusal(path) and str(path) in refusal(path)
 
 
-def test_parquet_text_that_is_none(tmp_path):
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    good = pa.array(["a"])
-    broken = pa.array([b"\xff\xfe"]).view(pa.string())
-    table = pa.table({"question": good, "correct": broken, "incorrect": good})
-    pq.write_table(table, tmp_path / "pairs.parquet")
-    assert "not a readable Parquet file" in refusal(tmp_path / "pairs.parquet")
-
-
 @pytest.mark.parametrize("name", ["state.json", "dataset_info.json", "data-00000-of-00001.arrow"])
 @pytest.mark.parametrize("broken", ["missing", "empty", "cut", "not its own"])
-def test_a_broken_folder_of_datasets(tmp_path, name, broken):
+def test_damaged_datasets_folder_is_reported(tmp_path, name, broken):
     import datasets
 
     datasets.Dataset.from_list([PAIR] * 50).save_to_disk(tmp_path / "d")
@@ -339,7 +338,7 @@ values |= st.lists(st.fixed_dictionaries({"role": values, "content": values}), m
     row=st.dictionaries(st.sampled_from([*PAIR, "prompt", "chosen", "rejected"]), values),
     base=st.booleans(),
 )
-def test_rows_of_any_types_are_read_or_told_in_one_line(tmp_path_factory, row, base):
+def test_rows_of_any_types_are_read_or_reported(tmp_path_factory, row, base):
     path = write(tmp_path_factory.mktemp("types") / "pairs.jsonl", (PAIR if base else {}) | row)
     try:
         [pair] = load_preferences([str(path)])
@@ -350,8 +349,8 @@ def test_rows_of_any_types_are_read_or_told_in_one_line(tmp_path_factory, row, b
         assert all(type(text) is str for text in (pair.chosen, pair.rejected, pair.question))
 
 
-def test_a_hundred_thousand_pairs_are_read_in_seconds(tmp_path):
-    """Some 2 s on one core when this was written; a reader that is not linear takes minutes."""
+def test_100_000_pairs_are_read_in_seconds(tmp_path):
+    """About 2 s on one core; a reader that is not linear takes minutes."""
     path = tmp_path / "pairs.jsonl"
     long = "3 + 4 = 7, and so on. " * 20
     rows = (PAIR | {"question": f"Who is {i} ?", "correct": long} for i in range(100_000))
@@ -361,21 +360,18 @@ def test_a_hundred_thousand_pairs_are_read_in_seconds(tmp_path):
     assert time.process_time() - started < 15
 
 
-def test_an_empty_parquet_file(tmp_path):
-    pd.DataFrame([PAIR]).iloc[:0].to_parquet(tmp_path / "pairs.parquet")
-    assert "has no rows" in refusal(tmp_path / "pairs.parquet")
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        *((name, "no such file") for name in ("pairs.jsonl", "pairs.parquet", "pairs", "a/b/c")),
+        (".", "neither a local file nor a data set"),
+    ],
+)
+def test_missing_files_and_other_folders_are_reported(tmp_path, name, message):
+    assert message in refusal(tmp_path / name)
 
 
-@pytest.mark.parametrize("name", ["pairs.jsonl", "pairs.parquet", "pairs", "a/b/c"])
-def test_files_that_are_not_there(tmp_path, name):
-    assert "no such file" in refusal(tmp_path / name)
-
-
-def test_folders_that_datasets_did_not_save(tmp_path):
-    assert "neither a local file nor a data set" in refusal(tmp_path)
-
-
-def test_a_data_set_without_the_split_train(tmp_path):
+def test_missing_training_split_is_reported(tmp_path):
     import datasets
 
     datasets.DatasetDict({"test": datasets.Dataset.from_list([PAIR])}).save_to_disk(tmp_path / "d")
@@ -386,8 +382,8 @@ def test_a_data_set_without_the_split_train(tmp_path):
     ("splits", "read"),
     [(["train", "test"], "test"), (["validation", "train"], "validation"), (["train"], "train")],
 )
-def test_of_held_out_data_the_test_split(tmp_path, splits, read, capsys):
-    """What is measured on must not be what a hub's data set is trained on."""
+def test_heldout_data_come_from_the_test_split(tmp_path, splits, read, capsys):
+    """Data sets of the hub are trained on their training split."""
     import datasets
 
     parts = {name: datasets.Dataset.from_list([PAIR | {"correct": name}]) for name in splits}
@@ -396,15 +392,15 @@ def test_of_held_out_data_the_test_split(tmp_path, splits, read, capsys):
     assert ("has no split 'test'" in capsys.readouterr().err) == (read != "test")
 
 
-def test_held_out_files_are_read_as_others_are(tmp_path):
+def test_heldout_files_are_read_like_training_files(tmp_path):
     path = write(tmp_path / "pairs.jsonl", *pairs(9))
     assert load_preferences([path], heldout=True) == load_preferences([path])
     capped = load_preferences([path], max_pairs=4, heldout=True)
     assert capped == load_preferences([path], max_pairs=4)
 
 
-def test_a_hub_id_without_network():
-    """In a process of its own: `datasets` reads the environment when it is imported."""
+def test_hub_id_without_network():
+    """In a separate process, since `datasets` reads the environment when imported."""
     code = "from gcrm.data import preferences; preferences.load_preferences(['nobody/nothing'])"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=False
@@ -413,17 +409,17 @@ def test_a_hub_id_without_network():
     assert last.startswith("gcrm.utils.errors.UserError: nobody/nothing: neither a local file nor")
 
 
-# Which pairs are taken.
+# Choice of pairs.
 
 
-def test_equal_sides_are_left_out_and_counted(tmp_path, capsys):
+def test_pairs_of_equal_completions_are_left_out_and_counted(tmp_path, capsys):
     equal = PAIR | {"incorrect": PAIR["correct"]}
     assert read(tmp_path, equal, PAIR, equal) == [READ]
-    assert "left out 2 pairs whose two sides are equal" in capsys.readouterr().err
-    assert "no pair has two different sides" in refusal(write(tmp_path / "equal.jsonl", equal))
+    assert "left out 2 pairs with two equal completions" in capsys.readouterr().err
     lead = "\n\nHuman: a\n\nAssistant: b"
-    same = {"chosen": lead, "rejected": lead}
-    assert "no pair has two different" in refusal(write(tmp_path / "same.jsonl", same))
+    for row in (equal, {"chosen": lead, "rejected": lead}):
+        path = write(tmp_path / "equal.jsonl", row)
+        assert "both completions of every pair are equal" in refusal(path)
 
 
 def by_text(pairs):
@@ -435,8 +431,8 @@ def by_text(pairs):
     most=st.integers(1, 20),
     seed=st.randoms(),
 )
-def test_a_cap_does_not_depend_on_the_order_of_rows(rows, most, seed):
-    """Also among the pairs of one question."""
+def test_max_pairs_does_not_depend_on_the_order_of_rows(rows, most, seed):
+    """Also within one question."""
     all_pairs = [Preference(name, f"yes {i}", f"no {i}") for name, i in rows]
     mixed = all_pairs[:]
     seed.shuffle(mixed)
@@ -444,12 +440,12 @@ def test_a_cap_does_not_depend_on_the_order_of_rows(rows, most, seed):
     assert by_text(kept) == by_text(cap_pairs(mixed, most))
     assert len(kept) == min(most, len(rows))
     rest = iter(all_pairs)
-    assert all(pair in rest for pair in kept)  # in their old order
+    assert all(pair in rest for pair in kept)  # in their original order
     fewer = by_text(cap_pairs(all_pairs, most // 2 or 1))
     assert set(fewer) <= set(by_text(kept))
 
 
-def test_a_cap_over_all_sources(tmp_path):
+def test_max_pairs_applies_to_all_sources_together(tmp_path):
     one = write(tmp_path / "one.jsonl", *pairs(10, "a"))
     other = write(tmp_path / "other.jsonl", *pairs(10, "b"))
     assert len(load_preferences([one, other])) == 20
@@ -471,7 +467,7 @@ def test_a_cap_over_all_sources(tmp_path):
     ],
 )
 def test_mixtures(tmp_path, sizes, probs, expected):
-    """The source that is smallest for its share is used whole, the others up to their shares."""
+    """The source that is smallest for its share is used in full, the others up to their shares."""
     sources = [
         write(tmp_path / f"{name}.jsonl", *pairs(size, name))
         for name, size in zip("ab", sizes, strict=True)
@@ -494,7 +490,7 @@ def test_mixtures_do_not_depend_on_the_order_of_rows(tmp_path):
     )
 
 
-def test_the_question_of_a_dialogue():
+def test_question_of_a_dialogue():
     turns = [USER, ANSWER, {"role": "user", "content": "And now?"}]
     assert Preference(turns, "a", "b").question == "How many?\nIt is 7.\nAnd now?"
 
@@ -528,8 +524,8 @@ def test_data_without_margins_has_none(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (with_margins(1, None), "row 2: margin is missing, unlike in the rows before"),
-        ([PAIR, *with_margins(1)], "row 2: margin is given, unlike in the rows before"),
+        (with_margins(1, None), "row 2: margin is missing, unlike in the previous rows"),
+        ([PAIR, *with_margins(1)], "row 2: margin is given, unlike in the previous rows"),
         (with_margins("1"), "row 1: margin must be a finite number, not '1'"),
         (with_margins(True), "row 1: margin must be a finite number, not 'True'"),
         (with_margins(float("nan")), "row 1: margin must be a finite number, not 'nan'"),
@@ -538,12 +534,12 @@ def test_data_without_margins_has_none(tmp_path):
         (with_margins([1]), "row 1: margin must be a finite number, not '[1]'"),
     ],
 )
-def test_broken_margins(tmp_path, rows, message):
+def test_invalid_margins_are_named(tmp_path, rows, message):
     path = write(tmp_path / "pairs.jsonl", *rows)
     assert refusal(path).startswith(f"{path}, {message}")
 
 
-def test_several_sources_all_have_margins_or_none(tmp_path):
+def test_either_all_sources_or_none_have_margins(tmp_path):
     one = write(tmp_path / "one.jsonl", *with_margins(1))
     other = write(tmp_path / "other.jsonl", PAIR)
     assert refusal(one, other).startswith(f"{other}: has no column margin, but {one} has")
@@ -553,7 +549,7 @@ def test_several_sources_all_have_margins_or_none(tmp_path):
 
 
 def test_rows_are_read_one_by_one(tmp_path):
-    """The first pair is there before the broken row at the end was seen, in every format."""
+    """In every format, the first pair is read before the invalid row at the end."""
     import datasets
 
     rows = [*pairs(3000), PAIR | {"question": ""}]

@@ -1,4 +1,4 @@
-"""When two questions are one, and which of many are taken."""
+"""Matching of questions, and subsets by hash."""
 
 import hashlib
 
@@ -19,7 +19,7 @@ from gcrm.data.questions import first_by_hash, question_hash, question_key
         "Ｈow many apples does Tom have？",
     ],
 )
-def test_spellings_of_one_question(other):
+def test_spellings_of_one_question_match(other):
     assert question_key(other) == "how many apples does tom have"
 
 
@@ -32,21 +32,21 @@ def test_spellings_of_one_question(other):
         ("a, b", "a b"),
     ],
 )
-def test_different_questions(one, other):
+def test_different_questions_do_not_match(one, other):
     assert question_key(one) != question_key(other)
 
 
-def test_letters_that_casefold_takes_apart():
+def test_characters_that_casefold_decomposes():
     assert question_key("\u0390") == question_key("\u03b9\u0308\u0301")
 
 
 @given(st.text())
-def test_the_key_of_a_key_is_itself(text):
+def test_normalising_a_key_changes_nothing(text):
     assert question_key(question_key(text)) == question_key(text)
 
 
 @given(st.lists(st.text(), max_size=12), st.randoms(), st.integers(0, 12), st.integers(0, 12))
-def test_a_cap_does_not_depend_on_order_and_caps_nest(questions, random, one, other):
+def test_subsets_are_nested_and_do_not_depend_on_the_order(questions, random, one, other):
     mixed = questions * 2
     random.shuffle(mixed)
     assert first_by_hash(questions, one) == first_by_hash(mixed, one)
@@ -57,7 +57,7 @@ def test_a_cap_does_not_depend_on_order_and_caps_nest(questions, random, one, ot
     assert first_by_hash(questions, None) == keys
 
 
-def test_the_smallest_digests_are_taken():
+def test_smallest_hashes_are_chosen():
     keys = [f"question {i}" for i in range(20)]
     by_digest = sorted(keys, key=lambda key: hashlib.sha256(key.encode()).digest())
     assert first_by_hash(keys, 5) == set(by_digest[:5])

@@ -1,4 +1,4 @@
-"""`pair`: from files of labelled solutions to a file of preference pairs."""
+"""Stage `pair`: preference pairs from files of labelled solutions."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ def pair(*words: object) -> int:
     return run_stage(PairOptions, run, [str(word) for word in words])
 
 
-def test_pairs_come_from_all_files_of_one_question(tmp_path, capsys):
+def test_solutions_of_a_question_are_paired_across_files(tmp_path, capsys):
     files = [
         write(tmp_path / "output-rs0.jsonl", row("a", "right", True), row("b", "right", True)),
         write(tmp_path / "output-rs1.jsonl", row("a", "wrong", False), row("b", "also", True)),
@@ -36,7 +36,7 @@ def test_pairs_come_from_all_files_of_one_question(tmp_path, capsys):
     assert (provenance["pairs"], provenance["problems"]) == (1, 2)
 
 
-def test_no_pairs_at_all_is_an_error_that_says_why(tmp_path, capsys):
+def test_missing_pairs_are_an_error_with_the_reason(tmp_path, capsys):
     file = write(tmp_path / "output-rs0.jsonl", row("a", "x", True), row("b", "y", True))
     assert pair("--completions", file, "--output", tmp_path / "pairs.jsonl") == 1
     error = capsys.readouterr().err

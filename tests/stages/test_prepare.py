@@ -1,4 +1,4 @@
-"""`prepare`: disjoint made sets, and the check of given data."""
+"""Stage `prepare`: disjoint synthetic sets, and checks of given data."""
 
 import json
 import re
@@ -40,7 +40,7 @@ def made(tmp_path_factory) -> Path:
     return folder
 
 
-def test_made_sets_have_their_sizes(made):
+def test_synthetic_sets_have_the_given_sizes(made):
     sizes = {file.stem: len(read(file)) for file in made.glob("*.jsonl")}
     assert sizes == {
         **dict.fromkeys(BENCHMARKS, 30),
@@ -53,7 +53,7 @@ def test_made_sets_have_their_sizes(made):
     assert all(set(row) == {"question", "expected_answer", "solution"} for row in rows)
 
 
-def test_no_question_is_in_two_sets(made):
+def test_synthetic_sets_share_no_question(made):
     keys = [question_key(row["question"]) for file in made.glob("*.jsonl") for row in read(file)]
     assert len(set(keys)) == len(keys)
     report = json.loads((made / "report.json").read_text())
@@ -66,7 +66,7 @@ def test_no_question_is_in_two_sets(made):
     }
 
 
-def test_the_base_model_learns_all_seven_families(made):
+def test_pretraining_set_has_all_families(made):
     questions = " ".join(row["question"] for row in read(made / "pretrain.jsonl"))
     for words in ("how many in all ?", "what is (", "what is x ?", "more than", "now ?"):
         assert words in questions
@@ -84,7 +84,7 @@ def test_rare_words_are_rarer_in_pretraining(made):
     assert share("pretrain") < 0.1 * min(share("preference-math"), share("dev-gsm8k"))
 
 
-def test_making_is_deterministic_and_seeded(made, tmp_path):
+def test_synthetic_sets_depend_on_the_seed_alone(made, tmp_path):
     words = ["--benchmarks", *BENCHMARKS, *SIZES]
     assert prepare("--problems_dir", tmp_path / "same", *words) == 0
     assert prepare("--problems_dir", tmp_path / "other", *words, "--data_seed", 1) == 0
@@ -94,14 +94,14 @@ def test_making_is_deterministic_and_seeded(made, tmp_path):
         assert (tmp_path / "other" / f"{name}.jsonl").read_bytes() != first
 
 
-def test_more_pretraining_leaves_the_benchmarks_as_they_are(made, tmp_path):
+def test_size_of_the_pretraining_set_does_not_affect_the_others(made, tmp_path):
     words = ["--benchmarks", *BENCHMARKS, *SIZES, "--pretrain_problems", 900]
     assert prepare("--problems_dir", tmp_path, *words) == 0
     for name in (*BENCHMARKS, "preference-math", "dev-gsm8k"):
         assert (tmp_path / f"{name}.jsonl").read_bytes() == (made / f"{name}.jsonl").read_bytes()
 
 
-def test_a_benchmark_that_cannot_be_made_is_named(tmp_path, capsys):
+def test_unknown_synthetic_benchmark_is_named(tmp_path, capsys):
     assert prepare("--problems_dir", tmp_path, "--benchmarks", "gsm8k", "aime") == 1
     error = capsys.readouterr().err
     assert "benchmarks: no problems can be made for aime; known are gsm8k, math" in error
@@ -109,7 +109,7 @@ def test_a_benchmark_that_cannot_be_made_is_named(tmp_path, capsys):
 
 @pytest.fixture
 def given(tmp_path) -> list[object]:
-    """Flags for given data, in which gsm8k shares a question, differently spelt."""
+    """Flags for given data, in which gsm8k shares a question in another spelling."""
     write(
         tmp_path / "pairs.jsonl",
         {"question": "How many  LEGS has a Ｄog?", "correct": "4", "incorrect": "5"},
@@ -131,7 +131,7 @@ def given(tmp_path) -> list[object]:
     ]
 
 
-def test_given_data_are_counted_and_shared_questions_found(given, tmp_path, capsys):
+def test_report_counts_given_data_and_shared_questions(given, tmp_path, capsys):
     assert prepare(*given) == 0
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["made"] is False
@@ -147,7 +147,7 @@ def test_given_data_are_counted_and_shared_questions_found(given, tmp_path, caps
     assert "training data and benchmarks share 1 questions (gsm8k 1)" in capsys.readouterr().err
 
 
-def test_prompts_shared_with_held_out_preferences_are_found(given, tmp_path, capsys):
+def test_report_counts_prompts_shared_with_heldout_pairs(given, tmp_path, capsys):
     dialogue = "\n\nHuman: How many legs\nhas a BEE\n\nAssistant:"
     rows = [{"chosen": f"{dialogue} Six.", "rejected": f"{dialogue} Five."}]
     write(tmp_path / "heldout.jsonl", *rows)
@@ -165,8 +165,7 @@ def test_prompts_shared_with_held_out_preferences_are_found(given, tmp_path, cap
     assert "WARNING: training data and held-out preferences share 1 questions" in said
 
 
-def test_held_out_preferences_beside_made_problems(made, tmp_path, capsys):
-    """The made problems that reward models learn from are their training data."""
+def test_heldout_pairs_are_compared_with_synthetic_training_data(made, tmp_path, capsys):
     row = read(made / "preference-gsm8k.jsonl")[0]
     pair = {"question": row["question"].upper(), "correct": "1", "incorrect": "2"}
     write(tmp_path / "heldout.jsonl", pair, pair | {"question": "Who?"})
@@ -177,22 +176,19 @@ def test_held_out_preferences_beside_made_problems(made, tmp_path, capsys):
     assert (found["rows"], found["shared_with_training"]) == (2, 1)
 
 
-def test_a_broken_completion_is_named_with_its_row(given, tmp_path, capsys):
-    broken = {"question": "q", "generated_solution": None, "is_correct": True}
-    write(tmp_path / "completions" / "svamp" / "output-greedy.jsonl", broken)
+def test_invalid_row_and_missing_benchmark_are_named(given, tmp_path, capsys):
+    invalid = {"question": "q", "generated_solution": None, "is_correct": True}
+    write(tmp_path / "completions" / "svamp" / "output-greedy.jsonl", invalid)
     assert prepare(*given) == 1
     error = capsys.readouterr().err
     assert "svamp/output-greedy.jsonl, row 1: generated_solution must be text" in error
-
-
-def test_a_missing_benchmark_is_named(given, capsys):
     given[given.index("svamp")] = "mawps"
     assert prepare(*given) == 1
     assert "'mawps' needs it" in capsys.readouterr().err
 
 
-def test_questions_too_long_for_a_solution_are_found(given, tmp_path, capsys):
-    """Exactly those that `evaluate` could not encode, of those that it will take."""
+def test_questions_too_long_for_a_solution_are_reported(given, tmp_path, capsys):
+    """Exactly the questions that `evaluate` cannot encode."""
     base = tmp_path / "base"
     save_base_model(base)
     words = [*given, "--base_model", base, "--max_len"]
@@ -209,6 +205,6 @@ def test_questions_too_long_for_a_solution_are_found(given, tmp_path, capsys):
     assert prepare(*words, tokens, "--max_problems", 1) == 1
 
 
-def test_nothing_to_do_is_refused(capsys):
+def test_missing_options_are_reported(capsys):
     assert prepare("--benchmarks", "gsm8k") == 1
     assert "--problems_dir" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""`pretrain`: the tokenizer's round trip, a standard checkpoint, and the same one each time."""
+"""Stage `pretrain`: the tokenizer, and a standard, reproducible checkpoint."""
 
 import json
 import math
@@ -44,7 +44,7 @@ def trained(problems, tmp_path_factory) -> Path:
 
 
 @given(st.lists(st.sampled_from(WORDS)))
-def test_what_is_encoded_decodes_to_itself(words):
+def test_texts_survive_encoding_and_decoding(words):
     tokenizer = make_tokenizer(TEXTS)
     text = " ".join(words)
     ids = tokenizer(text).input_ids
@@ -62,14 +62,14 @@ def test_numbers_are_single_tokens_in_order_and_special_tokens_differ():
     assert tokenizer("never heard").input_ids == [tokenizer.unk_token_id] * 2
 
 
-def test_the_encoder_parts_question_and_solution():
+def test_encoder_separates_question_and_solution():
     tokenizer = make_tokenizer(TEXTS)
     encoded = Encoder(tokenizer, 64).encode(TEXTS[0], TEXTS[1])
     assert tokenizer.decode(encoded.input_ids[: encoded.start]) == TEXTS[0]
     assert tokenizer.decode(encoded.input_ids[encoded.start :]) == f"{TEXTS[1]} <eos>"
 
 
-def test_the_loss_counts_the_solution_and_its_end_only():
+def test_labels_cover_only_the_solution_and_eos():
     tokenizer = make_tokenizer(TEXTS)
     (row,) = _encode(tokenizer, [("2 + 10", "= 12")])
     ids = tokenizer("2 + 10 = 12").input_ids
@@ -77,7 +77,7 @@ def test_the_loss_counts_the_solution_and_its_end_only():
     assert row["labels"] == [IGNORED, IGNORED, IGNORED, *ids[3:], tokenizer.eos_token_id]
 
 
-def test_batches_are_alike_in_length_and_use_every_row():
+def test_batches_have_rows_of_similar_length_and_use_every_row():
     rng = random.Random(0)
     rows = [{"input_ids": [0] * rng.randint(5, 50)} for _ in range(400)]
     order = _order(rows, steps=40, batch_size=20, rng=random.Random(1))
@@ -89,7 +89,7 @@ def test_batches_are_alike_in_length_and_use_every_row():
     assert longest != sorted(longest) and longest != sorted(longest, reverse=True)
 
 
-def test_the_checkpoint_is_standard_and_has_learnt(trained, problems):
+def test_checkpoint_is_standard_and_has_learnt(trained, problems):
     tokenizer = AutoTokenizer.from_pretrained(trained)
     model, info = AutoModelForCausalLM.from_pretrained(trained, output_loading_info=True)
     assert not info["missing_keys"] and not info["unexpected_keys"]
@@ -112,7 +112,7 @@ def test_the_checkpoint_is_standard_and_has_learnt(trained, problems):
     assert provenance["loss"] == pytest.approx(sum(losses) / len(losses), rel=0.2)
 
 
-def test_the_same_seed_gives_the_same_bits(trained, problems, tmp_path):
+def test_weights_depend_on_the_seed_alone(trained, problems, tmp_path):
     weights = (trained / "model.safetensors").read_bytes()
     words = ["--problems", problems, "--steps", 40, *SIZE, "--learning_rate", 0.01]
     assert pretrain(*words, "--save_path", tmp_path / "same") == 0
@@ -121,7 +121,7 @@ def test_the_same_seed_gives_the_same_bits(trained, problems, tmp_path):
     assert (tmp_path / "other" / "model.safetensors").read_bytes() != weights
 
 
-def test_the_terminal_shows_progress_and_nothing_else(problems, tmp_path, capsys):
+def test_terminal_shows_only_progress(problems, tmp_path, capsys):
     words = ["--problems", problems, "--save_path", tmp_path / "model", "--steps", 3, *SIZE]
     assert pretrain(*words, "--log-file", tmp_path / "log") == 0
     out, err = capsys.readouterr()
@@ -133,7 +133,7 @@ def test_the_terminal_shows_progress_and_nothing_else(problems, tmp_path, capsys
     assert "pretrain: step 3: {'loss'" in (tmp_path / "log").read_text()
 
 
-def test_problems_longer_than_the_context_are_left_out_and_counted(problems, tmp_path, capsys):
+def test_long_problems_are_dropped_and_counted(problems, tmp_path, capsys):
     rows = problems.read_text().splitlines()[:32]
     long = json.dumps({"question": "and " * 200, "solution": "7"})
     some, all_long = tmp_path / "some.jsonl", tmp_path / "all.jsonl"
@@ -141,21 +141,18 @@ def test_problems_longer_than_the_context_are_left_out_and_counted(problems, tmp
     all_long.write_text("\n".join([long] * 20))
     words = ["--save_path", tmp_path / "model", "--steps", 2, *SIZE]
     assert pretrain("--problems", some, *words) == 0
-    assert "pretrain: 2 of 34 problems left out: longer than 128" in capsys.readouterr().err
+    assert "pretrain: 2 of 34 problems dropped: longer than 128" in capsys.readouterr().err
     assert json.loads((tmp_path / "model/provenance.json").read_text())["too_long"] == 2
     assert pretrain("--problems", all_long, *words) == 1
     told = capsys.readouterr().err.splitlines()[-1]
     assert told.startswith("pretrain: error: no problem with its solution fits into 128 tokens")
 
 
-def test_a_row_without_a_solution_is_named(tmp_path, capsys):
+def test_mistakes_are_reported(tmp_path, capsys):
     file = tmp_path / "pretrain.jsonl"
     file.write_text('{"question": "q", "solution": "s"}\n{"question": "q", "solution": " "}\n')
     assert pretrain("--problems", file, "--save_path", tmp_path / "model", *SIZE) == 1
     assert "pretrain.jsonl, row 2: solution must be text" in capsys.readouterr().err
-
-
-def test_a_width_that_the_heads_do_not_divide_is_refused(tmp_path, capsys):
     words = ["--problems", tmp_path / "x", "--save_path", tmp_path]
     assert pretrain(*words, "--hidden_size", 30, "--heads", 4) == 1
     assert "hidden_size (30) must be a multiple of 2 * heads (8)" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""`sample`: the right solutions, whatever shares their batch; and their labels."""
+"""Stage `sample`: solutions do not depend on their batch; labels and errors."""
 
 import json
 import shutil
@@ -36,7 +36,7 @@ def sample(*words: object) -> int:
     return run_stage(SampleOptions, run, [str(word) for word in words])
 
 
-def test_greedy_solutions_are_those_of_a_loop_without_batch_or_cache(base):
+def test_greedy_solutions_equal_a_loop_without_batch_or_cache(base):
     model, tokenizer = load_language_model(str(base)), load_tokenizer(str(base))
     found = generate(model, tokenizer, QUESTIONS, temperature=None, max_new_tokens=12, batch_size=3)
     for question, solution in zip(QUESTIONS, found, strict=True):
@@ -52,8 +52,8 @@ def test_greedy_solutions_are_those_of_a_loop_without_batch_or_cache(base):
         assert solution.text == expected
 
 
-def test_samples_are_drawn_from_the_softmax_at_the_temperature(base):
-    """First tokens of 4,000 draws against the model's own probabilities."""
+def test_samples_follow_the_softmax_at_the_temperature(base):
+    """First tokens of 4,000 samples against the model's probabilities."""
     model, tokenizer = load_language_model(str(base)), load_tokenizer(str(base))
     with torch.no_grad():
         model.lm_head.weight.mul_(20)  # random weights alone are close to uniform
@@ -75,7 +75,7 @@ def test_samples_are_drawn_from_the_softmax_at_the_temperature(base):
     assert share == pytest.approx(probabilities[likely].item(), abs=0.03)
 
 
-def test_one_job_writes_all_files_in_the_problems_order(base, problems, tmp_path, capsys):
+def test_all_files_have_the_order_of_the_problems(base, problems, tmp_path, capsys):
     save_dir = tmp_path / "gsm8k"
     words = ["--model", base, "--problems", problems, "--save_dir", save_dir]
     assert sample(*words, "--num_samples", 3, "--max_new_tokens", 8, "--batch_size", 3) == 0
@@ -94,8 +94,8 @@ def test_one_job_writes_all_files_in_the_problems_order(base, problems, tmp_path
     assert "sample gsm8k: 0.0% of the greedy solutions correct" in capsys.readouterr().err
 
 
-def test_samples_of_an_earlier_run_that_drew_more_go(base, problems, tmp_path):
-    """Or they would vote with those of this run."""
+def test_surplus_samples_of_an_earlier_run_are_removed(base, problems, tmp_path):
+    """Otherwise they would vote."""
     words = ["--model", base, "--problems", problems, "--save_dir", tmp_path / "gsm8k"]
     for samples in (3, 1):
         assert sample(*words, "--num_samples", samples, "--max_new_tokens", 4) == 0
@@ -103,7 +103,7 @@ def test_samples_of_an_earlier_run_that_drew_more_go(base, problems, tmp_path):
         assert {row["sample"] for row in rows} == set(range(samples))
 
 
-def test_the_same_seed_gives_the_same_files(base, problems, tmp_path):
+def test_samples_depend_on_the_seed_alone(base, problems, tmp_path):
     words = ["--model", base, "--problems", problems, "--num_samples", 2, "--max_new_tokens", 8]
     for folder, seed in (("first", 0), ("second", 0), ("other", 1)):
         assert sample(*words, "--save_dir", tmp_path / folder, "--data_seed", seed) == 0
@@ -114,7 +114,7 @@ def test_the_same_seed_gives_the_same_files(base, problems, tmp_path):
     assert first == second != other
 
 
-def test_two_sets_of_the_same_problems_have_draws_of_their_own(base, problems, tmp_path):
+def test_draws_of_two_sets_are_independent(base, problems, tmp_path):
     copy = tmp_path / "math.jsonl"
     copy.write_bytes(problems.read_bytes())
     words = ["--model", base, "--num_samples", 1, "--max_new_tokens", 8]
@@ -152,9 +152,7 @@ def test_a_problem_without_an_answer_is_named(base, tmp_path, capsys):
     assert "gsm8k.jsonl, row 1: expected_answer must be text" in capsys.readouterr().err
 
 
-def test_a_model_with_broken_weights_is_said_before_anything_is_drawn(
-    base, problems, tmp_path, capsys
-):
+def test_non_finite_logits_are_reported_before_sampling(base, problems, tmp_path, capsys):
     model, tokenizer = load_language_model(str(base)), load_tokenizer(str(base))
     with torch.no_grad():
         model.model.norm.weight[0] = float("nan")
@@ -167,8 +165,8 @@ def test_a_model_with_broken_weights_is_said_before_anything_is_drawn(
     assert not (tmp_path / "o").exists()
 
 
-def test_solutions_do_not_go_over_the_problems(base, problems, tmp_path, capsys):
-    """Rows of an earlier file of solutions are problems, too."""
+def test_problems_are_not_overwritten(base, problems, tmp_path, capsys):
+    """A file of solutions can also be a file of problems."""
     file = tmp_path / "output-greedy.jsonl"
     shutil.copy(problems, file)
     assert sample("--model", base, "--problems", file, "--save_dir", tmp_path) == 1
@@ -176,14 +174,13 @@ def test_solutions_do_not_go_over_the_problems(base, problems, tmp_path, capsys)
     assert file.read_bytes() == problems.read_bytes()
 
 
-def test_a_model_that_is_not_there_is_said_in_one_line(problems, tmp_path, capsys):
+def test_missing_model_is_reported(problems, tmp_path, capsys):
     words = ["--problems", problems, "--save_dir", tmp_path]
     assert sample("--model", "./nowhere", *words) == 1
     assert "./nowhere: no such folder" in capsys.readouterr().err
 
 
-def test_a_prompt_longer_than_the_context_is_said_before_anything_is_drawn(base, tmp_path, capsys):
-    """Beyond its context a model writes nonsense, or fails within a kernel."""
+def test_prompt_longer_than_the_context_is_reported_before_sampling(base, tmp_path, capsys):
     file = tmp_path / "gsm8k.jsonl"
     file.write_text(json.dumps({"question": "tom " * 100, "expected_answer": "7"}) + "\n")
     words = ["--model", base, "--problems", file, "--save_dir", tmp_path / "out"]
@@ -194,7 +191,7 @@ def test_a_prompt_longer_than_the_context_is_said_before_anything_is_drawn(base,
     assert sample(*words, "--max_new_tokens", 8) == 0
 
 
-def test_the_tokenizer_of_another_model_is_said_in_one_line(base, problems, tmp_path, capsys):
+def test_tokenizer_of_another_model_is_reported(base, problems, tmp_path, capsys):
     other = shutil.copytree(base, tmp_path / "other")
     make_byte_tokenizer().save_pretrained(other)
     assert sample("--model", other, "--problems", problems, "--save_dir", tmp_path / "out") == 1

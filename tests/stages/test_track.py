@@ -1,4 +1,4 @@
-"""The final numbers of a run in one file, and what wandb is told of them."""
+"""Stage `track`: the final metrics of a run in one file and on wandb."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ def estimates(path: Path, stage: Any, rows: list[dict[str, Any]]) -> Path:
 
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, Path]:
-    """Metrics of a variant, a comparison, and a model with its curve."""
+    """Metrics of a variant, comparisons, and a model folder."""
     of = {"benchmark": "gsm8k", "split": "greedy", "n": 9}
     model = of | {"variant": "vanilla", "seed": 3}
     metrics = [
@@ -56,7 +56,7 @@ def run(files: dict[str, Path], *more: str) -> int:
     return run_stage(TrackOptions, track.run, [*words, *more])
 
 
-def test_every_number_is_there_by_its_name(files: dict[str, Path]) -> None:
+def test_file_has_all_metrics_by_name(files: dict[str, Path]) -> None:
     assert run(files) == 0
     rows = [json.loads(line) for line in files["output"].read_text().splitlines()]
     assert rows == [
@@ -91,7 +91,7 @@ def test_every_number_is_there_by_its_name(files: dict[str, Path]) -> None:
         ("comparisons", '{"differences": []}', "not a table of estimates; `compare` makes it anew"),
     ],
 )
-def test_what_no_stage_wrote_is_told_in_one_line(
+def test_other_files_are_refused_in_one_line(
     files: dict[str, Path],
     capsys: pytest.CaptureFixture[str],
     file: str,
@@ -106,10 +106,10 @@ def test_what_no_stage_wrote_is_told_in_one_line(
 
 
 @pytest.mark.parametrize("wandb_works", [True, False])
-def test_wandb_has_them_beside_the_training(
+def test_wandb_gets_metrics_as_the_summary_of_the_training(
     files: dict[str, Path], monkeypatch: pytest.MonkeyPatch, wandb_works: bool
 ) -> None:
-    """Where wandb fails once, it is asked no further."""
+    """After a failure of wandb, nothing more is reported."""
     told: list[tuple[Any, ...]] = []
 
     class Recorded:

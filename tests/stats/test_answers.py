@@ -1,4 +1,4 @@
-"""Equal answers have one canonical form; hostile ones neither crash nor hang."""
+"""Equal answers have one canonical form; hostile answers neither crash nor hang."""
 
 import subprocess
 import sys
@@ -90,7 +90,7 @@ from gcrm.stats.answers import canonical
     ],
     ids=lambda spellings: spellings[0],
 )
-def test_spellings_of_one_answer_are_one(spellings: list[str]) -> None:
+def test_spellings_of_one_answer_are_equal(spellings: list[str]) -> None:
     assert {canonical(answer) for answer in spellings} == {canonical(spellings[0])}
 
 
@@ -146,7 +146,7 @@ def test_spellings_of_one_answer_are_one(spellings: list[str]) -> None:
         ("[1,2]\\cup[3,4]", "[1,3]\\cup[2,4]"),
     ],
 )
-def test_different_answers_stay_different(one: str, other: str) -> None:
+def test_different_answers_differ(one: str, other: str) -> None:
     assert canonical(one) != canonical(other)
 
 
@@ -180,7 +180,7 @@ def test_no_answer_is_none(answer: str | None) -> None:
     ],
     ids=lambda answer: answer[:20].encode("ascii", "replace").decode(),
 )
-def test_hostile_answers_are_read_within_seconds(answer: str) -> None:
+def test_hostile_answers_take_at_most_seconds(answer: str) -> None:
     started = time.monotonic()
     canonical(answer)
     assert time.monotonic() - started < 5
@@ -194,7 +194,7 @@ def test_algebra_works_outside_the_main_thread() -> None:
     assert found == [canonical("7z^2 + y")]
 
 
-def test_without_math_verify_no_answer_is_quietly_another_one(monkeypatch) -> None:
+def test_missing_math_verify_is_an_error_where_it_is_needed(monkeypatch) -> None:
     canonical.cache_clear()
     monkeypatch.setitem(sys.modules, "math_verify", None)
     with pytest.raises(ImportError):
@@ -213,7 +213,7 @@ def test_plain_numbers_do_not_import_sympy() -> None:
 @given(st.text(alphabet=st.characters(), max_size=60))
 @example("1e400")
 @settings(max_examples=150)
-def test_any_text_has_a_canonical_form_that_is_stable(text: str) -> None:
+def test_canonical_form_of_any_text_ignores_outer_spaces(text: str) -> None:
     found = canonical(text)
     assert found is None or isinstance(found, str)
     assert canonical(" " + text + " ") == found
@@ -221,7 +221,7 @@ def test_any_text_has_a_canonical_form_that_is_stable(text: str) -> None:
 
 @given(st.text(alphabet="0123456789.,+-*/^(){}[] \\$%=xe", max_size=25))
 @settings(max_examples=150)
-def test_any_mathlike_text_has_a_canonical_form(text: str) -> None:
+def test_any_mathematical_text_has_a_canonical_form(text: str) -> None:
     canonical(text)
 
 

@@ -1,5 +1,6 @@
-"""The made problems: their arithmetic, their vocabulary, and that no question comes twice."""
+"""Synthetic problems: correct arithmetic, small vocabulary, no duplicate questions."""
 
+import operator
 import random
 import re
 
@@ -10,7 +11,7 @@ from gcrm.data.questions import question_key
 from gcrm.synthetic.problems import FAMILIES, LARGEST, Problem, make_problems, predicted_answer
 from gcrm.utils.errors import UserError
 
-# What the words mean, told again here, so that a word on the wrong list would show.
+# The meanings of the words, repeated here to detect a word on a wrong list.
 OPERATORS = {
     "+": {"+", "plus", "with", "joined"},
     "-": {"-", "minus", "less", "without"},
@@ -23,6 +24,7 @@ LESS = {"loses", "sells", "gives"}
 LESS |= {"eats", "drops", "breaks", "lends", "throws", "spends", "burns", "hides"}
 COMMON = {"buys", "finds", "gets", "loses", "sells", "gives"}
 RARE = (MORE | LESS | set().union(*OPERATORS.values()) - {"+", "-", "*", "/"}) - COMMON
+APPLY = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}
 
 
 @pytest.fixture(scope="module")
@@ -31,29 +33,23 @@ def problems() -> dict[str, list[Problem]]:
     return {family: make_problems(family, 400, random.Random(1), taken) for family in FAMILIES}
 
 
-def test_the_config_knows_the_families():
+def test_families_equal_those_of_the_config():
     assert tuple(FAMILIES) == prepare.FAMILIES
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_step_is_right_and_the_last_result_is_the_answer(problems, family):
-    operations = {
-        "+": lambda a, b: a + b,
-        "-": lambda a, b: a - b,
-        "*": lambda a, b: a * b,
-        "/": lambda a, b: a / b,
-    }
+def test_steps_are_correct_and_the_last_result_is_the_answer(problems, family):
     for problem in problems[family]:
         *steps, last = problem.solution.split(" . ")
         for step in steps:
             left, operation, right, equals, result = step.split()
             assert equals == "="
-            assert operations[operation](int(left), int(right)) == int(result)
+            assert APPLY[operation](int(left), int(right)) == int(result)
         assert last == f"answer {problem.expected_answer}" == f"answer {result}"
 
 
-def test_expressions_and_equations_have_the_answer_that_is_given(problems):
-    """Worked out from the question by Python's own arithmetic, not from the steps."""
+def test_answers_of_expressions_and_equations_are_correct(problems):
+    """Computed from the question, not from the steps."""
     for problem in problems["math"]:
         expression = problem.question.removeprefix("what is ").removesuffix(" ?")
         assert _evaluate(expression) == int(problem.expected_answer), problem
@@ -79,14 +75,7 @@ def _evaluate(expression: str) -> float:
 
     def reduce() -> None:
         operation, right, left = waiting.pop(), values.pop(), values.pop()
-        values.append(
-            {
-                "+": left + right,
-                "-": left - right,
-                "*": left * right,
-                "/": left / right if right else float("nan"),
-            }[operation]
-        )
+        values.append(APPLY[operation](left, right))
 
     for word in expression.split():
         if word.isdigit():
@@ -108,8 +97,8 @@ def _evaluate(expression: str) -> float:
 
 
 @pytest.mark.parametrize("family", ["gsm8k", "gsm-hard"])
-def test_stories_have_the_answer_that_their_words_tell(problems, family):
-    """Read by a few patterns, sentence by sentence."""
+def test_answers_of_stories_are_correct(problems, family):
+    """Computed from the question, sentence by sentence."""
     for problem in problems[family]:
         first, *events, asked = problem.question.split(" . ")
         total, item = int(first.split()[2]), first.split()[3]
@@ -130,7 +119,7 @@ def test_stories_have_the_answer_that_their_words_tell(problems, family):
         assert total == int(problem.expected_answer), problem
 
 
-def test_only_the_number_that_is_asked_for_counts_in_svamp(problems):
+def test_svamp_ignores_irrelevant_numbers(problems):
     for problem in problems["svamp"]:
         item, _, name = re.search(r"how many (\w+) (has) (\w+) \?", problem.question).groups()
         total = 0
@@ -145,16 +134,16 @@ def test_only_the_number_that_is_asked_for_counts_in_svamp(problems):
 
 
 @pytest.mark.parametrize(("family", "steps"), [("gsm8k", 3), ("math", 2), ("gsm-hard", 3)])
-def test_all_solutions_of_a_family_are_equally_long(problems, family, steps):
-    """So length tells nothing of how many chances of a slip there were."""
+def test_solutions_of_a_family_have_equally_many_steps(problems, family, steps):
+    """Otherwise length would predict correctness."""
     assert {problem.solution.count("=") for problem in problems[family]} == {steps}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_rare_words_are_as_rare_as_asked(family):
+def test_rare_words_have_the_given_share(family):
     def rare_ones(share: float) -> int:
         made = make_problems(family, 300, random.Random(3), set(), share)
-        # "3 less than bob", "3 times as many" and "2 bags of 5" are there whatever is rare.
+        # "3 less than bob", "3 times as many" and "2 bags of 5" do not depend on the share.
         plain = re.compile(r"less than|times as many|bags of")
         words = [word for problem in made for word in plain.sub("", problem.question).split()]
         return sum(word in RARE for word in words)
@@ -165,7 +154,7 @@ def test_rare_words_are_as_rare_as_asked(family):
     assert 0.35 * all_ < half < 0.65 * all_
 
 
-def test_words_are_few_and_numbers_small(problems):
+def test_vocabulary_and_numbers_are_small(problems):
     words = {
         word
         for made in problems.values()
@@ -178,32 +167,32 @@ def test_words_are_few_and_numbers_small(problems):
     assert all(re.fullmatch(r"[a-z]+|\d+|[-.?+*/=()]", word) for word in words)
 
 
-def test_no_question_comes_twice(problems):
+def test_questions_are_distinct(problems):
     keys = [question_key(problem.question) for made in problems.values() for problem in made]
     assert len(set(keys)) == len(keys)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_family_is_large_enough_for_disjoint_sets(family):
+def test_families_are_large_enough_for_disjoint_sets(family):
     assert len(make_problems(family, 12_000, random.Random(0), set())) == 12_000
 
 
-def test_the_same_seed_makes_the_same_problems():
+def test_problems_depend_on_the_seed_alone():
     first, second = (make_problems("math", 50, random.Random(7), set()) for _ in range(2))
     assert first == second
     assert first != make_problems("math", 50, random.Random(8), set())
 
 
-def test_an_unknown_family_is_refused_by_name():
+def test_unknown_family_is_named():
     with pytest.raises(UserError, match=r"'gsm9k'.*gsm8k, math"):
         make_problems("gsm9k", 1, random.Random(0), set())
 
 
-def test_an_exhausted_family_says_so(monkeypatch):
+def test_exhausted_family_is_reported(monkeypatch):
     monkeypatch.setattr("gcrm.synthetic.problems.DRAFTS_PER_PROBLEM", 3)
     only = Problem("what is 1 + 1 ?", "2", "1 + 1 = 2 . answer 2")
     monkeypatch.setitem(FAMILIES, "math", lambda draft: only)
-    with pytest.raises(UserError, match="has no 2 problems left"):
+    with pytest.raises(UserError, match="has fewer than 2 unused problems left"):
         make_problems("math", 2, random.Random(0), set())
 
 
@@ -219,5 +208,5 @@ def test_an_exhausted_family_says_so(monkeypatch):
         ("", None),
     ],
 )
-def test_the_number_after_the_last_answer_is_predicted(solution, answer):
+def test_predicted_answer_is_the_number_after_the_last_answer(solution, answer):
     assert predicted_answer(solution) == answer
