@@ -1,9 +1,7 @@
-"""What keeps a file from being written (a full or read-only disk, no permission), and what to do.
-
-Each library reports it in its own way: some keep the system's error number, others only its words.
-"""
+"""Why a file cannot be written (a full or read-only disk, no permission), and what to do."""
 
 import errno
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,38 +17,30 @@ NO_ROOM = {
 }
 """errors that only writing can cause"""
 BAD_PATH = {
-    errno.EACCES: "no permission to write there; give another folder, or change its mode",
-    errno.EPERM: "writing is not permitted there; give another folder",
-    errno.ENOENT: "its folder is gone, or cannot be made; give another path",
-    errno.ENOTDIR: "one of the folders in this path is a file; give another path",
-    errno.EEXIST: "there is a file where a folder is needed; give another path",
-    errno.EISDIR: "there is a folder of this name; give another path",
-    errno.ENAMETOOLONG: "the name is longer than the file system takes; give a shorter one",
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
 }
 """errors that reading can cause, too"""
-MESSAGES = {
-    "No space left on device": errno.ENOSPC,
-    "(os error 28)": errno.ENOSPC,
-    "Disk quota exceeded": errno.EDQUOT,
-    "File too large": errno.EFBIG,
-    "(os error 27)": errno.EFBIG,
-    "Read-only file system": errno.EROFS,
-}
-"""what libraries in Rust and C++ (safetensors, pyarrow) keep of the system's error"""
 TORCH_MESSAGES = ("PytorchStreamWriter failed", "unexpected pos ", "iostream error")
-"""what torch says when it could not write, without the reason"""
+"""torch does not say why it could not write"""
 
 
 def disk_problem(error: BaseException) -> str | None:
     """What is wrong with the disk, and what to do; None if the error has another cause."""
     cause: BaseException | None = error
     while cause is not None:
-        number = cause.errno if isinstance(cause, OSError) else None
-        if number not in NO_ROOM:
-            number = next((n for words, n in MESSAGES.items() if words in str(cause)), None)
-        if number is not None:
-            return NO_ROOM[number]
-        if any(words in str(cause) for words in TORCH_MESSAGES):
+        text = str(cause)
+        for number, problem in NO_ROOM.items():
+            # Libraries in Rust and C++ (safetensors, pyarrow) keep only the words of the error.
+            marks = (f"[Errno {number}]", f"(os error {number})", os.strerror(number))
+            if any(mark in text for mark in marks):
+                return problem
+        if any(message in text for message in TORCH_MESSAGES):
             return "a file cannot be written whole; see whether the disk is full, and start again"
         cause = cause.__cause__ or cause.__context__
     return None
@@ -69,8 +59,8 @@ def explain_write_errors(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         problem = disk_problem(error)
-        if problem is None and isinstance(error, OSError):
-            problem = BAD_PATH.get(error.errno or 0)
+        if problem is None and isinstance(error, OSError) and error.errno in BAD_PATH:
+            problem = f"{error.strerror}; give another path"
         if problem is None:
             raise
         raise UserError(f"{path}: cannot be written: {problem}") from None
@@ -80,7 +70,7 @@ def check_writable(folder: Path) -> None:
     """Make a folder and a file in it, to fail before hours of work and not after.
 
     Raises:
-        UserError: the folder cannot be made, or no file in it.
+        UserError: the folder, or a file in it, cannot be made.
     """
     with explain_write_errors(folder):
         Path(folder).mkdir(parents=True, exist_ok=True)
