@@ -17,13 +17,13 @@ NO_ROOM = {
 }
 """errors that only writing can cause"""
 BAD_PATH = {
-    errno.EACCES,
-    errno.EPERM,
-    errno.ENOENT,
-    errno.ENOTDIR,
-    errno.EEXIST,
-    errno.EISDIR,
-    errno.ENAMETOOLONG,
+    errno.EACCES: "no permission to write there; give another folder, or change its mode",
+    errno.EPERM: "writing is not permitted there; give another folder",
+    errno.ENOENT: "its folder is gone, or cannot be made; give another path",
+    errno.ENOTDIR: "one of the folders in this path is a file; give another path",
+    errno.EEXIST: "there is a file where a folder is needed; give another path",
+    errno.EISDIR: "there is a folder of this name; give another path",
+    errno.ENAMETOOLONG: "the name is longer than the file system takes; give a shorter one",
 }
 """errors that reading can cause, too"""
 TORCH_MESSAGES = ("PytorchStreamWriter failed", "unexpected pos ", "iostream error")
@@ -59,8 +59,8 @@ def explain_write_errors(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         problem = disk_problem(error)
-        if problem is None and isinstance(error, OSError) and error.errno in BAD_PATH:
-            problem = f"{error.strerror}; give another path"
+        if problem is None and isinstance(error, OSError):
+            problem = BAD_PATH.get(error.errno or 0)
         if problem is None:
             raise
         raise UserError(f"{path}: cannot be written: {problem}") from None

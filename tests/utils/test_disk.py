@@ -165,19 +165,17 @@ def test_training_on_a_full_disk(tmp_path: Path, capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
-        ("file/new/scores.jsonl", "Not a directory|File exists"),
-        ("file/scores.jsonl", "Not a directory|File exists"),
-        ("folder", "Is a directory"),
-        ("n" * 300, "File name too long"),
-        ("/proc/gcrm/scores.jsonl", "No such file or directory"),
+        ("file/new/scores.jsonl", "one of the folders in this path is a file; give another path"),
+        ("file/scores.jsonl", "there is a file where a folder is needed; give another path"),
+        ("folder", "there is a folder of this name; give another path"),
+        ("n" * 300, "the name is longer than the file system takes; give a shorter one"),
+        ("/proc/gcrm/scores.jsonl", "its folder is gone, or cannot be made; give another path"),
     ],
 )
 def test_paths_that_cannot_be_files_are_refused(tmp_path: Path, path: str, reason: str) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "folder" / "inside").mkdir(parents=True)
-    with pytest.raises(
-        UserError, match=rf"{path}: cannot be written: ({reason}); give another path"
-    ):
+    with pytest.raises(UserError, match=f"{path}: cannot be written: {reason}"):
         write_jsonl(tmp_path / path, [{"a": 1}])
     assert (tmp_path / "folder" / "inside").is_dir()
 
