@@ -15,7 +15,7 @@ from gcrm.config.compare import CompareSettings
 from gcrm.config.cost import CostSettings
 from gcrm.config.download import Download, download_name
 from gcrm.config.evaluate import EvaluateSettings
-from gcrm.config.jobs import Computing, Count, Gpus, Job, Parallel
+from gcrm.config.jobs import PARALLEL, Computing, Count, Gpus, Job, Parallel
 from gcrm.config.layout import CHECKPOINT, PAIRS, Split, completion_files, place
 from gcrm.config.metrics import MetricsSettings
 from gcrm.config.pair import PairSettings
@@ -227,8 +227,9 @@ class Config(Settings):
         """What a job of a stage that computes with torch takes."""
         key: Any = stage
         gpus = self.gpus.get(key)
+        processes = max(1, gpus or 0) if stage in PARALLEL else 1
         return Job(
-            processes=self.processes.get(key) or max(1, gpus or 0),
+            processes=self.processes.get(key) or processes,
             nodes=self.nodes.get(key, 1),
             threads=self.threads.get(key, 1),
             gpus=gpus,
