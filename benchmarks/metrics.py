@@ -14,8 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gcrm.data.score_files import Ragged
-from gcrm.data.scores import write_scores
+from gcrm.data.scores import Ragged, ScoreTable, write_scores
 
 TOKENS = 300
 
@@ -34,19 +33,19 @@ def write_made_scores(path: Path, problems: int, per_problem: int, model: int) -
     q_values = scores.uniform(-0.1, 1, offsets[-1]).astype(np.float32)
     problem = np.arange(n) // per_problem
     spellings = ("{}", "{}.0", "\\frac{{{}}}{{7}}", "{}\\sqrt{{3}}", "({}, 2)", "{}x + 1")
-    write_scores(
-        path,
+    table = ScoreTable.of(
+        "greedy" if per_problem == 1 else "all",
         {
-            "question": [f"question {number}" for number in problem],
+            "prompt": [f"question {number}" for number in problem],
+            "completion": ["some text " * 60] * n,
+            "label": answers == 0,
+            "sample": np.arange(n) % per_problem,
             "expected_answer": ["0"] * n,
-            "generated_solution": ["some text " * 60] * n,
             # One problem in fifty has algebra for answers.
             "predicted_answer": [
                 spellings[5 if p % 50 == 0 else p % 5].format(p + a)
                 for p, a in zip(problem, answers, strict=True)
             ],
-            "is_correct": answers == 0,
-            "sample": np.arange(n) % per_problem,
             "reward": q_values[offsets[1:] - 1],
             "partial_rewards": Ragged(q_values, offsets),
             "q_values": Ragged(q_values, offsets),
@@ -54,6 +53,7 @@ def write_made_scores(path: Path, problems: int, per_problem: int, model: int) -
             "truncated": np.zeros(n, bool),
         },
     )
+    write_scores(path, table)
 
 
 def measured(name: str, *words: object) -> None:
@@ -80,13 +80,10 @@ def main() -> None:
             write_made_scores(greedy[-1], problems, 1, model)
             write_made_scores(sampled[-1], problems, samples, model)
         output = Path(folder) / "metrics.json"
-        measured(
-            *("metrics", "--scores", greedy[0], "--sample_scores", sampled[0], "--output", output)
-        )
-        measured(
-            *("compare", "--scores", *greedy, "--sample_scores", *sampled),
-            *("--output", Path(folder) / "comparison.json"),
-        )
+        first = ["--scores", greedy[0], "--sample_scores", sampled[0], "--output", output]
+        measured("metrics", *first)
+        both = ["--scores", *greedy, "--sample_scores", *sampled]
+        measured("compare", *both, "--output", Path(folder) / "comparison.json")
 
 
 if __name__ == "__main__":

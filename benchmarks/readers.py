@@ -15,9 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
+from gcrm.data.authors_format import read_authors_jsonl, write_authors_jsonl
 from gcrm.data.completions import read_completions
-from gcrm.data.preferences import read_preferences
-from gcrm.data.scores import read_authors_jsonl, read_scores, write_authors_jsonl, write_scores
+from gcrm.data.preferences import load_preferences
+from gcrm.data.scores import ScoreTable, read_scores, write_scores
 from gcrm.utils.io import read_jsonl
 
 ROWS = 100_000
@@ -39,38 +40,40 @@ def main() -> None:
         write(greedy, [{"question": f"Who is {i}?"} | solution for i in rows])
         show("json.loads on pairs", lambda: [json.loads(line) for line in pairs.open("rb")])
         show("read_jsonl", lambda: read_jsonl(pairs))
-        show("read_preferences", lambda: read_preferences([str(pairs)]))
+        show("load_preferences", lambda: load_preferences([str(pairs)]))
         show(
-            "read_preferences, capped", lambda: read_preferences([str(pairs)], max_pairs=ROWS // 2)
+            "load_preferences, capped", lambda: load_preferences([str(pairs)], max_pairs=ROWS // 2)
         )
         show("read_completions", lambda: read_completions(folder, "b", "greedy"))
         show("read_completions, capped", lambda: read_completions(folder, "b", "greedy", ROWS // 2))
         scores, output = folder / "scores.parquet", folder / "output.jsonl"
-        columns = scored()
-        show("write_scores", lambda: write_scores(scores, columns))
+        table = scored()
+        show("write_scores", lambda: write_scores(scores, table))
         show("read_scores", lambda: read_scores(scores))
-        table = read_scores(scores)
         show("write_authors_jsonl", lambda: write_authors_jsonl(output, table))
         show("json.loads on output", lambda: [json.loads(line) for line in output.open("rb")])
-        show("read_authors_jsonl", lambda: read_authors_jsonl([output]))
+        show("read_authors_jsonl", lambda: read_authors_jsonl([output], "greedy"))
 
 
-def scored() -> dict[str, object]:
-    """Columns of a score table."""
+def scored() -> ScoreTable:
+    """A score table of random numbers."""
     values = np.random.default_rng(0).normal(size=(SCORED, TOKENS)).astype(np.float32)
-    return {
-        "question": [f"Who is {i}?" for i in range(SCORED)],
-        "expected_answer": ["7"] * SCORED,
-        "generated_solution": [TEXT] * SCORED,
-        "predicted_answer": ["7"] * SCORED,
-        "is_correct": np.arange(SCORED) % 2 == 0,
-        "sample": np.zeros(SCORED),
-        "reward": values[:, -1],
-        "partial_rewards": list(values),
-        "q_values": list(np.tanh(values)),
-        "num_tokens": np.full(SCORED, TOKENS),
-        "truncated": np.zeros(SCORED, bool),
-    }
+    return ScoreTable.of(
+        "greedy",
+        {
+            "prompt": [f"Who is {i}?" for i in range(SCORED)],
+            "completion": [TEXT] * SCORED,
+            "label": np.arange(SCORED) % 2 == 0,
+            "sample": np.zeros(SCORED),
+            "expected_answer": ["7"] * SCORED,
+            "predicted_answer": ["7"] * SCORED,
+            "reward": values[:, -1],
+            "partial_rewards": list(values),
+            "q_values": list(np.tanh(values)),
+            "num_tokens": np.full(SCORED, TOKENS),
+            "truncated": np.zeros(SCORED, bool),
+        },
+    )
 
 
 def write(path: Path, rows: list[dict[str, object]]) -> None:
