@@ -1,4 +1,4 @@
-"""What all tests share: no network, one thread, and hypothesis without a stopwatch."""
+"""What all tests share: no network, one thread, no deadlines, and the small run."""
 
 import os
 
@@ -27,11 +27,26 @@ settings.register_profile("gcrm", deadline=None, derandomize=bool(os.environ.get
 settings.load_profile("gcrm")
 
 
+# With `--dist loadfile`, a long file that comes last keeps one process busy, and the other idle.
+LONGEST = ["end_to_end", "workflow", "processes", "interrupt", "downloads", "docs"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let pytest-xdist keep the order of files; it would start with those of most tests."""
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the files of whole runs first, the longest at the beginning; then all others."""
+    order = {f"integration/test_{name}.py": number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get("/".join(item.path.parts[-2:]), len(order)))
+
+
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The small run from nothing: its project, to be read only, and what was on the screen.
+    """The small run from nothing: its project, which tests must not change, and its screen.
 
-    Made once, and shared by the processes that pytest runs in.
+    It is made once, for all processes of pytest.
     """
     from helpers.workflow_runs import small_run_in
 
@@ -42,7 +57,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 @pytest.fixture
 def logging_as_before() -> Iterator[None]:
-    """What `run_stage` sets up is gone after the test."""
+    """Undo what `run_stage` sets up."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield

@@ -227,9 +227,9 @@ class Config(Settings):
         """What a job of a stage that computes with torch takes."""
         key: Any = stage
         gpus = self.gpus.get(key)
-        processes = max(1, gpus or 0) if stage in PARALLEL else 1
+        processes = self.processes.get(key) or max(1, gpus or 0)
         return Job(
-            processes=self.processes.get(key) or processes,
+            processes=processes if stage in PARALLEL else 1,
             nodes=self.nodes.get(key, 1),
             threads=self.threads.get(key, 1),
             gpus=gpus,

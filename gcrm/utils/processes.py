@@ -5,12 +5,13 @@ a training saves a checkpoint. The Snakefile names its process in an environment
 started by hand outlives its shell, as `nohup` asks for.
 """
 
+import contextlib
 import os
 import select
 import signal
 import socket
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
 
 VARIABLE = "GCRM_SNAKEMAKE"
 
@@ -25,27 +26,37 @@ def end_with_snakemake() -> None:
 
     Does nothing where there is neither, or where the system cannot watch processes (not Linux).
     """
+    for process in _starters():
+        with contextlib.suppress(OSError, AttributeError):
+            _watch(process)
+
+
+def _starters() -> Iterator[int]:
+    """Snakemake, if it runs on this machine, and torchrun."""
     host, _, process = os.environ.get(VARIABLE, "").rpartition(":")
     if host == socket.gethostname() and process.isdecimal():
-        _end_with(int(process))
+        yield int(process)
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        _end_with(os.getppid())
+        yield os.getppid()
 
 
-def _end_with(process: int) -> None:
-    def wait(handle: int) -> None:
-        select.select([handle], [], [])
-        end()
+def _watch(process: int) -> None:
+    try:
+        # A handle stays with its process; its number may be given to another one.
+        handle = os.pidfd_open(process)
+    except ProcessLookupError:
+        _end()
+        return
+    threading.Thread(target=_wait, args=(handle,), daemon=True).start()
 
-    def end() -> None:
-        os.write(2, b"Snakemake is gone: this job ends\n")
-        os.kill(os.getpid(), signal.SIGTERM)
 
-    with suppress(OSError, AttributeError):
-        try:
-            # A handle stays with its process; its number may be given to another one.
-            handle = os.pidfd_open(process)
-        except ProcessLookupError:
-            end()
-        else:
-            threading.Thread(target=wait, args=(handle,), daemon=True).start()
+def _wait(handle: int) -> None:
+    ended = select.poll()
+    ended.register(handle, select.POLLIN)
+    ended.poll()
+    _end()
+
+
+def _end() -> None:
+    os.write(2, b"Snakemake is gone: this job ends\n")
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -17,14 +17,15 @@ SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 Jobs = dict[str, str]
 """What would run: message of the job (its stage first) -> the reason that Snakemake gives."""
 
-# Large enough for its base model to be right now and then, without which there are no pairs.
+# The base model learns to write answers, but hardly to calculate: one in a hundred is right. So
+# many problems give pairs on any CPU, though the CPU's rounding decides about single solutions.
 SMALL: dict[str, Any] = {
     "run": "small",
     "benchmarks": ["gsm8k", "svamp"],
     "prepare": {
-        "pretrain_problems": 7000,
-        "preference_problems": 60,
-        "benchmark_problems": 20,
+        "pretrain_problems": 2000,
+        "preference_problems": 400,
+        "benchmark_problems": 100,
         "dev_problems": 5,
         "preference_families": ["gsm8k"],
     },
@@ -32,13 +33,13 @@ SMALL: dict[str, Any] = {
         "layers": 2,
         "hidden_size": 64,
         "heads": 2,
-        "steps": 150,
-        "batch_size": 100,
-        "learning_rate": 0.003,
+        "steps": 100,
+        "batch_size": 32,
+        "learning_rate": 0.006,
     },
     "sample": {"max_new_tokens": 32, "num_samples": {"gsm8k": 2, "preference": 3}},
     "pair": {},
-    "train": {"train_batch_size": 8, "micro_train_batch_size": 8, "learning_rate": 0.001},
+    "train": {"train_batch_size": 4, "micro_train_batch_size": 4, "learning_rate": 0.001},
     "variants": {
         "vanilla": {},
         "contrastive": {
@@ -55,24 +56,32 @@ HELDOUT = {"dialogues": "data/heldout.jsonl"}
 TITLE = 'it\'s "quoted"; touch pwned; `touch pwned` $(touch pwned)\n& touch pwned {x}'
 KEYS = {"HF_TOKEN": "hf_0123456789abcdefgh", "WANDB_API_KEY": "9" * 20 + "a" * 20}
 WHOLE: dict[str, Any] = SMALL | {
+    "benchmarks": ["gsm8k"],
     "heldout": HELDOUT,
     "report": {"synthetic": True, "title": TITLE},
     "track": {"wandb_project": "p", "wandb_group": TITLE, "wandb_tags": ["a", "b c"]},
     "train": SMALL["train"] | {"max_epochs": 3, "save_steps": 2},
 }
-"""with all stages, awkward texts, and checkpoints"""
+"""with all stages, a benchmark, a held-out set, awkward texts, and checkpoints"""
+
+
+def whole_project(folder: Path) -> Path:
+    """A copy of the project for the run of `WHOLE`, with its held-out pairs."""
+    project = copy_project(folder, WHOLE)
+    write_dialogues(project / HELDOUT["dialogues"], 12)
+    return project
 
 
 def whole_environment(project: Path) -> dict[str, str]:
-    """What the run of `WHOLE` is given: keys, and GPUs that are none."""
+    """The environment of the run of `WHOLE`: keys, and two pretended GPUs."""
     gpus = {"GCRM_PRETENDED_GPUS": "2", "GCRM_GPU_FOLDER": str(project / "locks")}
     return {"WANDB_MODE": "offline", **gpus, **KEYS}
 
 
 def small_run_in(folder: Path) -> tuple[Path, str]:
-    """The project after the run of `WHOLE`, and what was on the screen; made by the first caller.
+    """The project after the run of `WHOLE`, and its screen; made by the first caller.
 
-    Others wait for it, also in other processes. The files of the project are not to be changed.
+    Others wait for it, also in other processes. Do not change the files of the project: copy it.
     """
     folder.mkdir(exist_ok=True)
     screen = folder / "screen.txt"
@@ -80,8 +89,7 @@ def small_run_in(folder: Path) -> tuple[Path, str]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not screen.exists():
             shutil.rmtree(folder / "project", ignore_errors=True)
-            project = copy_project(folder / "project", WHOLE)
-            write_dialogues(project / HELDOUT["dialogues"], 12)
+            project = whole_project(folder / "project")
             done = snakemake(project, "--cores", "2", **whole_environment(project))
             assert done.returncode == 0, done.stdout + done.stderr
             screen.write_text(done.stdout + done.stderr)
@@ -116,7 +124,7 @@ def snakemake(project: Path, *args: str, **environment: str) -> subprocess.Compl
         env=clean_environment(project, **environment),
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1800,
     )
 
 
@@ -141,3 +149,24 @@ def pretend_it_ran(project: Path, *args: str) -> None:
         path.write_text(f"{path.name} " * (200_000 if path.suffix == ".safetensors" else 1))
     touched = snakemake(project, "--touch", "--forceall", "--cores", "1", *args)
     assert touched.returncode == 0, touched.stderr
+
+
+def slow_training(project: Path, seconds: float, condition: str) -> None:
+    """Let the trainings of a project wait in each step while a condition holds; else as always."""
+    with (project / "gcrm" / "training" / "callbacks.py").open("a") as file:
+        file.write(SLOWLY.format(seconds=seconds, condition=condition))
+
+
+SLOWLY = """
+
+# A test's: training takes as long on any machine.
+import time
+
+
+def _slowly(self, args, *others, on_step_end=ProgressLine.on_step_end, **named):
+    time.sleep({seconds} if {condition} else 0)
+    return on_step_end(self, args, *others, **named)
+
+
+ProgressLine.on_step_end = _slowly
+"""

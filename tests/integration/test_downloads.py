@@ -1,4 +1,4 @@
-"""`prepare` with downloads, through its command and through Snakemake, from a server of ours."""
+"""`prepare` with downloads from a local web server, through its command and through Snakemake."""
 
 import hashlib
 import json
@@ -160,47 +160,38 @@ def config(site: Site, **changes: Any) -> dict[str, Any]:
     }
 
 
-def test_a_run_fetches_first_and_knows_what_it_needs(site: Site, tmp_path: Path) -> None:
-    project = copy_project(tmp_path / "project")
-    write_config(project / "web.yaml", config(site))
-    jobs = would_run(project, "--configfile", "web.yaml")
-    assert [message for message in jobs if message.startswith("prepare")] == [
-        "prepare: fetch and check the data that the run brings"
-    ]
-    assert "evaluate: vanilla, seed 0, gsm8k (all)" in jobs
-    assert "evaluate: vanilla, seed 0, svamp (all)" not in jobs
-
-    report = "results/web/data/report.json"
-    args = (report, "--configfile", "web.yaml")
-    site.statuses = [404]
-    failed = snakemake(project, "--cores", "1", *args, no_proxy="127.0.0.1")
-    assert failed.returncode == 1
-    assert "HTTP 404 Not Found" in failed.stdout + failed.stderr
-    done = snakemake(project, "--cores", "1", *args, no_proxy="127.0.0.1")
-    assert done.returncode == 0, done.stderr
-    assert "cost: unknown, because the size of owner/model is" in done.stderr
-    assert len(read_jsonl(project / "results/web/preferences/authors.jsonl")) == 21
-    assert not (project / "results/web/preferences/rebuilt.jsonl").exists()
-
-    # Another source of pairs fetches that source alone; what was fetched stays.
-    asked = len(site.asked)
-    pairs = "results/web/preferences/rebuilt.jsonl"
-    other = ("--configfile", "web.yaml", "--config", "preferences=download:rebuilt")
-    done = snakemake(project, "--cores", "1", pairs, *other, no_proxy="127.0.0.1")
-    assert done.returncode == 0, done.stderr
-    assert [path for path, _ in site.asked[asked:]] == ["solutions/train.jsonl"]
-    assert [row["incorrect"] for row in read_jsonl(project / pairs)] == ["wrong"]
-
-
-def test_local_and_downloaded_data_go_together(site: Site, tmp_path: Path) -> None:
+def test_a_run_fetches_what_it_needs_once(site: Site, tmp_path: Path) -> None:
+    """Local pairs and downloaded ones, after an error of the server; then another source."""
     project = copy_project(tmp_path / "project")
     (project / "own.jsonl").write_text(json.dumps(pair("mine?")) + "\n")
     sources = ["own.jsonl", "download:authors"]
     write_config(project / "web.yaml", config(site, preferences=sources))
-    args = ("results/web/data/report.json", "--configfile", "web.yaml")
-    done = snakemake(project, "--cores", "1", *args, no_proxy="127.0.0.1")
-    assert done.returncode == 0, done.stderr
-    report = json.loads((project / args[0]).read_text())
-    assert [found["rows"] for found in report["training"].values()] == [1, 21]
+    report = project / "results/web/data/report.json"
+
+    def run(target: Path, *words: str) -> str:
+        words = ("--configfile", "web.yaml", "--cores", "1", *words)
+        done = snakemake(project, str(target.relative_to(project)), *words, no_proxy="127.0.0.1")
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    site.statuses = [404]
+    screen = run(report, "--retries", "1")
+    assert "prepare: fetch and check the data that the run brings" in screen
+    assert "HTTP 404 Not Found" in screen
+    assert "cost: unknown, because the size of owner/model is" in screen
+    training = json.loads(report.read_text())["training"]
+    assert [found["rows"] for found in training.values()] == [1, 21]
+    assert not (project / "results/web/preferences/rebuilt.jsonl").exists()
+
     os.utime(project / "own.jsonl", (1, 1))
-    assert would_run(project, *args) == {}
+    jobs = would_run(project, "--configfile", "web.yaml")
+    assert not any(message.startswith("prepare") for message in jobs)
+    assert "evaluate: vanilla, seed 0, gsm8k (all)" in jobs
+    assert "evaluate: vanilla, seed 0, svamp (all)" not in jobs
+
+    # Only the other source is fetched; earlier downloads stay.
+    asked = len(site.asked)
+    pairs = project / "results/web/preferences/rebuilt.jsonl"
+    run(pairs, "--config", "preferences=download:rebuilt")
+    assert [path for path, _ in site.asked[asked:]] == ["solutions/train.jsonl"]
+    assert [row["incorrect"] for row in read_jsonl(pairs)] == ["wrong"]

@@ -119,8 +119,9 @@ def test_the_projects_config_on_a_tiny_model(hh: tuple[Path, dict[str, str]]) ->
         assert pick(found, "num_pairs", variant=variant, benchmark="hh-harmless").value == 30
     assert (results / "report/summary.txt").read_text().strip() in screen
     assert "hh-harmless" in screen
-    compared = json.loads((results / "comparisons/hh-harmless.json").read_text())
-    assert compared["differences"][0]["accuracy"]["reward"]["n"] == 30
+    compared = read_estimates(results / "comparisons/hh-harmless.json", "compare")
+    compared = compared[compared["seed"].isna() & compared["baseline"].eq("vanilla")]
+    assert pick(compared, "pairwise_accuracy.reward").n == 30
     state = np.load(results / "goal_states/contrastive/seed0/goal_state.npy")
     assert state.shape == (1, 32)
     assert would_run(project, **environment) == {}

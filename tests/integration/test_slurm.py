@@ -16,7 +16,7 @@ import pytest
 
 from helpers.models import save_base_model
 from helpers.training import write_pairs
-from helpers.workflow_runs import SMALL, SNAKEMAKE, copy_project, snakemake
+from helpers.workflow_runs import SMALL, SNAKEMAKE, copy_project, slow_training, snakemake
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "helpers" / "slurm"))
 
@@ -116,33 +116,12 @@ def own_project(folder: Path, **config: Any) -> Path:
     return project
 
 
-SLOWLY = """
-
-# A test's: until it is stopped once, a training takes a second a step.
-import time
-
-
-def _slowly(self, args, state, control, on_step_end=ProgressLine.on_step_end, **others):
-    if not self.resumed:
-        time.sleep(1)
-    return on_step_end(self, args, state, control, **others)
-
-
-def _begin(self, args, state, control, on_train_begin=ProgressLine.on_train_begin, **others):
-    self.resumed = state.global_step > 0
-    return on_train_begin(self, args, state, control, **others)
-
-
-ProgressLine.on_step_end, ProgressLine.on_train_begin = _slowly, _begin
-"""
-
-
 def slow_project(folder: Path, **config: Any) -> Path:
     """`own_project` with a training of 150 steps, which takes as many seconds on any machine."""
     train = {"train_batch_size": 8, "micro_train_batch_size": 2, "max_len": 64, "max_epochs": 50}
     project = own_project(folder, train=train, **config)
-    with (project / "gcrm" / "trainer.py").open("a") as file:
-        file.write(SLOWLY)
+    # It is saved when it is stopped, and goes on at full speed.
+    slow_training(project, 1, 'not list(Path(args.output_dir).glob("checkpoint-*"))')
     return project
 
 
