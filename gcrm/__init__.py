@@ -13,7 +13,7 @@ _API = {
     "RewardModel": "gcrm.modeling.reward_model.RewardModel",
     "RewardTrainer": "gcrm.training.trainer.RewardTrainer",
     "Scores": "gcrm.modeling.reward_model.Scores",
-    "compare": "gcrm.stats.comparison.compare",
+    "compare_models": "gcrm.stats.compute.compare_models",
     "compute_metrics": "gcrm.stats.compute.compute_metrics",
     "contrastive_loss": "gcrm.training.contrastive.contrastive_loss",
     "goal_state": "gcrm.scoring.goal_state.goal_state",

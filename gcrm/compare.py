@@ -1,20 +1,17 @@
 """Stage `compare`: variants on the same completions or pairs, with paired differences.
 
-The comparisons are a table of estimates (see `gcrm.stats.comparison`). Their p are those of one
+The comparisons are a table of estimates (see `gcrm.stats.compute`). Their p are those of one
 benchmark: the report corrects them for their number.
 """
 
 import re
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 from gcrm.cli import run_stage
 from gcrm.config.compare import CompareOptions
 from gcrm.lineage.provenance import beside, write_provenance
-from gcrm.stats.comparison import Model, compare
+from gcrm.stats.compute import Model, compare_models
 from gcrm.stats.estimates import write_estimates
 from gcrm.utils.errors import UserError
 from gcrm.utils.logging import Progress
@@ -37,7 +34,7 @@ def run(options: CompareOptions) -> None:
     except ValueError as error:
         raise UserError(f"--baseline, --pairs: {error}") from None
     progress = Progress(f"compare {benchmark}", len(models), "model")
-    frame = compare(
+    frame = compare_models(
         models, options, options.baseline, options.pairs, benchmark, on_model=progress.advance
     )
     write_estimates(options.output, frame)
@@ -74,16 +71,6 @@ def _by_model(paths: Sequence[Path], option: str) -> tuple[str, dict[Model, Path
 
 def _names(models: Iterable[Model]) -> str:
     return ", ".join(f"{variant}, seed {seed}" for variant, seed in models)
-
-
-class _Stage(ModuleType):
-    """`gcrm.compare` is this module once it is imported: it can be called like the function."""
-
-    def __call__(self, *args: Any, **options: Any) -> Any:
-        return compare(*args, **options)
-
-
-sys.modules[__name__].__class__ = _Stage
 
 
 if __name__ == "__main__":

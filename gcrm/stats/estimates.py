@@ -6,40 +6,48 @@ and missing texts are NaN, too.
 """
 
 import json
-import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pandas as pd
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, create_model
 
 from gcrm.utils.errors import UserError
 from gcrm.utils.io import atomic_path
 
-TEXTS = ("variant", "baseline", "benchmark", "split", "metric", "reason")
-WHOLE = ("seed", "n")
-MAY_BE_NULL = ("variant", "seed", "baseline", "at", "value", "low", "high", "p", "reason")
-
-COLUMNS: dict[str, tuple[str, ...]] = {
-    "metrics": (
-        *("variant", "seed", "benchmark", "split", "metric", "at"),
-        *("value", "low", "high", "n", "p", "reason"),
-    )
+Stage = Literal["metrics", "compare"]
+Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+TYPES: dict[str, tuple[Any, str]] = {
+    "variant": (str | None, "str"),
+    "baseline": (str | None, "str"),
+    "seed": (Whole | None, "Int64"),
+    "benchmark": (str, "str"),
+    "split": (str, "str"),
+    "metric": (str, "str"),
+    "at": (float | None, "float64"),
+    "value": (float | None, "float64"),
+    "low": (float | None, "float64"),
+    "high": (float | None, "float64"),
+    "n": (Whole, "Int64"),
+    "p": (float | None, "float64"),
+    "reason": (str | None, "str"),
 }
-"""Columns of the table that each stage writes, in order."""
-COLUMNS["compare"] = ("variant", "baseline", *COLUMNS["metrics"][1:])
+"""Columns in order: type in the file, and in a data frame."""
+COLUMNS: dict[Stage, tuple[str, ...]] = {
+    "metrics": tuple(name for name in TYPES if name != "baseline"),
+    "compare": tuple(TYPES),
+}
+"""Columns of the table that each stage writes."""
 
 
-def estimates_frame(
-    rows: Iterable[dict[str, Any]], stage: Literal["metrics", "compare"] = "metrics"
-) -> pd.DataFrame:
+STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+
+def estimates_frame(rows: Iterable[dict[str, Any]], stage: Stage = "metrics") -> pd.DataFrame:
     """The rows as a table with the columns of a stage; absent keys are missing values."""
     frame = pd.DataFrame(list(rows), columns=pd.Index(COLUMNS[stage]), dtype=object)
-    types = {
-        name: "str" if name in TEXTS else "Int64" if name in WHOLE else "float64"
-        for name in frame.columns
-    }
-    return frame.astype(types)
+    return frame.astype({name: TYPES[name][1] for name in frame.columns})
 
 
 def write_estimates(path: Path, frame: pd.DataFrame) -> None:
@@ -48,77 +56,57 @@ def write_estimates(path: Path, frame: pd.DataFrame) -> None:
     Raises:
         ValueError: a number is infinite.
     """
-    names = list(frame.columns)
-    rows = frame.astype(object).where(frame.notna(), None).itertuples(index=False, name=None)
-    lines = [
-        json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False, allow_nan=False)
-        for row in rows
-    ]
+    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows]
     with atomic_path(path) as temporary:
         temporary.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
 
 
-def read_estimates(path: Path, stage: Literal["metrics", "compare"] = "metrics") -> pd.DataFrame:
+def read_estimates(path: Path, stage: Stage = "metrics") -> pd.DataFrame:
     """Read the table of estimates that a stage has written.
 
     Raises:
-        UserError: no such file, or it holds anything else.
+        UserError: no such file, or it is not such a table; names the first bad row and key.
     """
-    path, columns = Path(path), COLUMNS[stage]
+    path = Path(path)
+    columns: dict[str, Any] = {name: (TYPES[name][0], ...) for name in COLUMNS[stage]}
+    row: Any = create_model("Row", __config__=STRICT, **columns)
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
+        rows = TypeAdapter(list[row]).validate_json(path.read_bytes())
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; `{stage}` makes it") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not valid JSON ({error}); `{stage}` makes it anew") from None
-    if not isinstance(rows, list):
-        raise UserError(f"{path}: not a table of estimates; `{stage}` makes it anew")
-    for number, row in enumerate(rows, start=1):
-        if problem := _problem(row, columns):
-            raise UserError(f"{path}, row {number}: {problem}; `{stage}` makes it anew")
-    return estimates_frame(rows, stage)
+    except ValidationError as error:
+        problem = _problem(error.errors()[0])
+        raise UserError(
+            f"{path}{problem}; not a table of estimates: `{stage}` makes it anew"
+        ) from None
+    return estimates_frame((row.model_dump() for row in rows), stage)
 
 
-def read_all_estimates(
-    paths: Sequence[Path], stage: Literal["metrics", "compare"] = "metrics"
-) -> pd.DataFrame:
+def _problem(error: Any) -> str:
+    """The row and key of a mistake, and what is wrong."""
+    number, *key = error["loc"] or [None]
+    row = "" if number is None else f", row {number + 1}"
+    found = f", not {str(error['input'])[:40]!r}" if key and error["type"] != "missing" else ""
+    return ": ".join([row, *map(str, key), error["msg"]]) + found
+
+
+def read_all_estimates(paths: Sequence[Path], stage: Stage = "metrics") -> pd.DataFrame:
     """The tables of several files, one after the other.
 
     Raises:
         UserError: a file is no such table, or does not name the variant and seed of its estimates.
     """
-    frames = []
+    frames = [estimates_frame([], stage)]
     for path in paths:
         frame = read_estimates(path, stage)
-        if (
-            frame.empty
-            or frame["variant"].isna().any()
-            or (stage == "metrics" and frame["seed"].isna().any())
-        ):
+        needed = ["variant", "seed"] if stage == "metrics" else ["variant"]
+        if frame.empty or frame[needed].isna().any(axis=None):
             raise UserError(
                 f"{path}: does not name its variant; expected a file that `metrics --output "
                 ".../<variant>/seed<k>/<benchmark>.json` wrote"
             )
         frames.append(frame)
-    return pd.concat(frames, ignore_index=True) if frames else estimates_frame([], stage)
-
-
-def _problem(row: Any, columns: Sequence[str]) -> str | None:
-    """What is wrong with a row of a file; None for nothing."""
-    if not isinstance(row, dict) or tuple(row) != tuple(columns):
-        return f"expected an object with the keys {', '.join(columns)}"
-    for name, value in row.items():
-        if value is None and name in MAY_BE_NULL:
-            continue
-        if name in TEXTS:
-            good = isinstance(value, str)
-        elif name in WHOLE:
-            good = type(value) is int and abs(value) < 2**63
-        else:
-            good = type(value) in (int, float) and math.isfinite(value)
-        if not good:
-            kind = "text" if name in TEXTS else "a whole number" if name in WHOLE else "a number"
-            return f"{name} must be {kind}, not {str(value)[:40]!r}"
-    return None
+    return pd.concat(frames, ignore_index=True)

@@ -1,121 +1,152 @@
-"""Votes over the samples of each problem, with and without samples that Q-values rule out.
+"""Metrics of votes over the sampled solutions of each problem, and of filters before the vote.
 
-Every vote gives one accuracy a problem, so that votes can be compared problem by problem. Labels in
-the data are authoritative: an answer is right to the share of its samples that are labelled correct
-(nearly always 0 or 1), whatever the vote drops or weighs.
-
-"Official" is what the authors' scripts do, for comparison with their numbers: null answers vote,
-answers are compared as written, all correct samples count as one answer and win ties; the filter
-saves the crossing token too, and leaves the first tokens out of all counts.
+Everything is a mean over problems of one value a problem; changes are tested problem by problem.
 """
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gcrm.stats.bootstrap import Bools, Floats, Ints, codes
+from gcrm.data.questions import question_key
+from gcrm.stats.bootstrap import unpaired_t_test
+from gcrm.stats.filters import Filter, Filtered, cross_fitted, length_filter, q_filter
+from gcrm.stats.registry import NO_Q_VALUES, Estimate, Scored, metric, predicted
+from gcrm.stats.samples import Samples
+
+TOO_FEW_PROBLEMS = "too few problems to choose a threshold on half of them"
+ALL_SKIPPED = "all samples are shorter than the tokens that are skipped"
+NO_GREEDY = "there are no greedy solutions, which vote too under the official rules"
 
 
-class Samples:
-    """Labelled answers of the samples, grouped by problem.
+def _of(kind: str, names: str) -> list[str]:
+    return [f"{kind}.{name}" for name in names.split()]
 
-    Args:
-        problem: problem of each sample, 0 to P-1; shape (n,).
-        answers: answer of each sample; equal answers are equal strings, None is no answer.
-        correct: label of each sample, shape (n,).
-    """
 
-    def __init__(self, problem: Ints, answers: Sequence[str | None], correct: Bools):
-        self.problem, self.correct = problem, np.asarray(correct, bool)
-        self.problems = int(problem.max()) + 1
-        self.sizes = np.bincount(problem, minlength=self.problems)
-        answer, distinct = codes(["" if text is None else "=" + text for text in answers])
-        is_null = np.array([text is None for text in answers], bool)
-        pairs, inverse = np.unique(problem * len(distinct) + answer, return_inverse=True)
-        # `group` is the (problem, answer) of each sample, -1 for those without an answer.
-        self.group: Ints = np.where(is_null, -1, inverse)
-        self.group_problem: Ints = pairs // len(distinct)
-        votes = np.bincount(inverse, minlength=len(pairs))
-        self.group_right: Floats = np.bincount(inverse, self.correct, len(pairs)) / votes
+FILTERED = (
+    "majority@n change correct_before correct_after correct_change samples_dropped tokens_saved"
+)
+CHOSEN = "majority@n change tokens_saved threshold"
+CURVE = "majority@n samples_dropped tokens_saved"
 
-    def sum_by_problem(self, values: NDArray[Any]) -> Floats:
-        """Sum of the samples' values for each problem, (n,) to (P,)."""
-        return np.bincount(self.problem, values, self.problems).astype(np.float64)
 
-    def mean_correct(self, keep: Bools | None = None) -> Floats:
-        """Share of correct samples among those kept, (P,); NaN for problems with none."""
-        kept = np.ones(len(self.problem)) if keep is None else keep.astype(float)
-        right = np.bincount(self.problem, kept * self.correct, self.problems)
-        with np.errstate(invalid="ignore"):
-            return np.asarray(right / np.bincount(self.problem, kept, self.problems))
+@metric("all")
+def count_samples(scored: Scored) -> Iterator[Estimate]:
+    """Size of the table."""
+    votes = scored.votes
+    yield scored.count("num_completions", len(scored.table))
+    yield scored.count("num_problems", votes.problems)
+    yield scored.count("num_without_answer", (votes.group < 0).sum())
+    for name in ("min", "mean", "max"):
+        yield scored.count(f"samples_per_problem.{name}", getattr(votes.sizes, name)())
 
-    def majority(
-        self,
-        keep: Bools | None = None,
-        weights: Floats | None = None,
-        ties: Literal["split", "official"] = "split",
-    ) -> Floats:
-        """Accuracy of the majority vote on each problem, shape (P,); 0 where nothing voted.
 
-        Args:
-            keep: which samples vote (default: all); those without an answer never do.
-            weights: what each vote counts, above 0 (default: 1 each).
-            ties: `split`: expected accuracy of a random winner among the best answers (a tie of two
-                counts one half); `official`: a tie is right if one of the best answers is.
-        """
-        votes = self.group >= 0 if keep is None else keep & (self.group >= 0)
-        weight = None if weights is None else weights[votes]
-        counts = np.bincount(self.group[votes], weight, len(self.group_right))
-        most = np.zeros(self.problems, counts.dtype)
-        np.maximum.at(most, self.group_problem, counts)
-        # Sums of the same weights in another order may differ in their last digits.
-        winner = (counts >= most[self.group_problem] * (1 - 1e-9)) & (counts > 0)
-        problem, right = self.group_problem[winner], self.group_right[winner]
-        accuracy = np.zeros(self.problems)
-        if ties == "official":
-            np.maximum.at(accuracy, problem, right)
-            return accuracy
-        winners = np.bincount(problem, minlength=self.problems)
-        total = np.bincount(problem, right, self.problems)
-        np.divide(total, winners, out=accuracy, where=winners > 0)
-        return accuracy
+@metric("all", compared=["rm_majority@n", "rm_best@n"])
+def votes(scored: Scored) -> Iterator[Estimate]:
+    """Votes of all samples by answers and rewards; pass@1 and pass@n, for comparison."""
+    votes, reward = scored.votes, scored.table.reward.astype(np.float64)
+    for name, accuracy in (
+        ("pass@1", votes.mean_correct()),
+        ("majority@n", votes.majority()),
+        ("majority@n.official_ties", votes.majority(ties="official")),
+        ("rm_majority@n", votes.reward_weighted(reward)),
+        ("rm_best@n", votes.best_of_n(reward)),
+        ("pass@n", votes.pass_at_n()),
+    ):
+        yield scored.mean(name, accuracy)
 
-    def reward_weighted(self, reward: NDArray[Any]) -> Floats:
-        """Accuracy of the vote in which a sample counts exp(reward), shape (P,).
 
-        Bradley-Terry rewards are determined up to a constant for each problem, which this vote does
-        not depend on (unlike one that adds up rewards or their sigmoids).
-        """
-        votes = self.group >= 0
-        best = self._best(np.where(votes, reward, -np.inf))[self.problem]
-        relative = np.where(votes, reward, 0) - np.where(votes, best, 0)
-        return self.majority(weights=np.exp(relative, dtype=np.float64))
+@metric("all", compared=_of("filtered", "majority@n tokens_saved"))
+def filtered_votes(scored: Scored) -> Iterator[Estimate]:
+    """The vote of the samples that the Q-filter leaves at the threshold of the settings."""
+    if scored.q_filter is None:
+        names = _of("filtered", f"{FILTERED} majority@n.official_ties")
+        yield from scored.missing(NO_Q_VALUES, *names)
+        return
+    filtered = scored.q_filter.apply(scored.settings.filter_threshold)
+    ties = scored.votes.majority(filtered.keep, ties="official")
+    yield scored.mean("filtered.majority@n.official_ties", ties, filtered.threshold)
+    yield from _filtered("filtered", scored, scored.q_filter)
 
-    def best_of_n(self, reward: NDArray[Any]) -> Floats:
-        """Accuracy of the sample with the highest reward (mean of several that tie), (P,)."""
-        best = reward == self._best(reward)[self.problem]
-        return self.mean_correct(best)
 
-    def pass_at_n(self) -> Floats:
-        """Whether any sample is correct, 0 or 1; shape (P,)."""
-        return (np.bincount(self.problem, self.correct, self.problems) > 0).astype(float)
+@metric("all", compared=_of("chosen_filter", "majority@n tokens_saved"))
+def chosen_filter(scored: Scored) -> Iterator[Estimate]:
+    """The Q-filter at thresholds chosen on other problems, and at many."""
+    if scored.q_filter is None:
+        names = _of("chosen_filter", CHOSEN) + _of("filter_curve", CURVE)
+        yield from scored.missing(NO_Q_VALUES, *names)
+        return
+    curve = scored.q_filter.curve()
+    yield from _chosen("chosen_filter", scored, scored.q_filter, curve)
+    if not curve:
+        yield from scored.missing(ALL_SKIPPED, *_of("filter_curve", CURVE))
+    for point in curve:
+        yield scored.mean("filter_curve.majority@n", point.accuracy, point.threshold)
+        yield from _savings("filter_curve", scored, scored.q_filter, point)
 
-    def _best(self, reward: NDArray[Any]) -> Floats:
-        best = np.full(self.problems, -np.inf)
-        np.maximum.at(best, self.problem, reward)
-        return best
 
-    def official_majority(self, keep: Bools | None = None) -> Floats:
-        """Majority vote as the authors count it, 0 or 1; shape (P,).
+@metric("all")
+def chosen_length_filter(scored: Scored) -> Iterator[Estimate]:
+    """The control, which drops the longest samples, likewise."""
+    lengths = scored.table.num_tokens.astype(np.int64)
+    by = length_filter(scored.votes, lengths, scored.settings.skip_tokens)
+    yield from _chosen("length_filter", scored, by, by.curve())
 
-        The answers given must be those written, null ones included as an answer of their own.
-        """
-        votes = np.ones(len(self.problem), bool) if keep is None else keep
-        wrong = votes & ~self.correct
-        counts = np.bincount(self.group[wrong], minlength=len(self.group_right))
-        most_wrong = np.zeros(self.problems, counts.dtype)
-        np.maximum.at(most_wrong, self.group_problem, counts)
-        right = np.bincount(self.problem[votes & self.correct], minlength=self.problems)
-        return ((right > 0) & (right >= most_wrong)).astype(float)
+
+@metric("all")
+def official_votes(scored: Scored) -> Iterator[Estimate]:
+    """The votes as the authors' scripts count them (see `gcrm.stats.samples`)."""
+    samples, greedy = scored.table, scored.greedy
+    names = _of("official.filtered", FILTERED)
+    if greedy is None:
+        yield from scored.missing(NO_GREEDY, "official.majority@n", *names)
+        return
+    number_of = {key: number for number, key in enumerate(scored.bootstrap.keys)}
+    greedy_problem = np.array([number_of.get(question_key(q), -1) for q in greedy.prompt])
+    greedy = greedy.take(np.flatnonzero(greedy_problem >= 0))
+    answers = [repr(answer) for answer in predicted(samples) + predicted(greedy)]
+    problem = np.concatenate([scored.bootstrap.problem, greedy_problem[greedy_problem >= 0]])
+    votes = Samples(problem, answers, np.concatenate([samples.label, greedy.label]))
+    yield scored.mean("official.majority@n", votes.official_majority())
+    if samples.q_values is None or greedy.q_values is None:
+        yield from scored.missing(NO_Q_VALUES, *names)
+        return
+    q_values, skip = samples.q_values + greedy.q_values, scored.settings.skip_tokens
+    by = q_filter(votes, q_values, skip, official=True)
+    yield from _filtered("official.filtered", scored, by)
+
+
+def _filtered(name: str, scored: Scored, by: Filter) -> Iterator[Estimate]:
+    """The estimates `FILTERED` of a filter at the threshold of the settings."""
+    filtered = by.apply(scored.settings.filter_threshold)
+    at = filtered.threshold
+    yield scored.mean(f"{name}.majority@n", filtered.accuracy, at)
+    yield scored.change(f"{name}.change", filtered.accuracy, by.majority(), at)
+    before, after = by.votes.mean_correct(), by.votes.mean_correct(filtered.keep)
+    yield scored.mean(f"{name}.correct_before", before, at)
+    yield scored.mean(f"{name}.correct_after", after, at)
+    change = scored.change(f"{name}.correct_change", after, before, at)
+    yield replace(change, p=unpaired_t_test(after, before)) if by.official else change
+    yield from _savings(name, scored, by, filtered)
+
+
+def _savings(name: str, scored: Scored, by: Filter, filtered: Filtered) -> Iterator[Estimate]:
+    """Shares of the samples and tokens that a threshold saves."""
+    sizes, at = by.votes.sizes.astype(float), filtered.threshold
+    yield scored.ratio(f"{name}.samples_dropped", filtered.dropped, sizes, at)
+    yield scored.ratio(f"{name}.tokens_saved", filtered.saved, by.tokens(), at)
+
+
+def _chosen(name: str, scored: Scored, by: Filter, curve: Sequence[Filtered]) -> Iterator[Estimate]:
+    """The estimates `CHOSEN` of a filter."""
+    unfiltered = by.majority()
+    chosen = cross_fitted(curve, unfiltered, scored.bootstrap.keys) if curve else None
+    if chosen is None:
+        yield from scored.missing(TOO_FEW_PROBLEMS if curve else ALL_SKIPPED, *_of(name, CHOSEN))
+        return
+    thresholds, accuracy, saved = chosen
+    yield scored.mean(f"{name}.majority@n", accuracy)
+    yield scored.change(f"{name}.change", accuracy, unfiltered)
+    yield scored.ratio(f"{name}.tokens_saved", saved, by.tokens())
+    for fold, threshold in enumerate(thresholds):
+        yield Estimate(f"{name}.threshold", threshold, None, len(unfiltered), float(fold))

@@ -14,7 +14,7 @@ from gcrm.compare import run
 from gcrm.config.compare import CompareOptions
 from gcrm.config.metrics import MetricsSettings
 from gcrm.data.scores import read_scores
-from gcrm.stats.comparison import compare
+from gcrm.stats.compute import compare_models
 from gcrm.stats.estimates import read_estimates
 from helpers.score_rows import columns, write_columns
 
@@ -54,22 +54,13 @@ def test_the_models_are_those_of_the_paths(tmp_path: Path) -> None:
     first = output.read_bytes()
     tables = {model: [read_scores(path) for path in paths] for model, paths in files.items()}
     settings = MetricsSettings(bootstrap_resamples=RESAMPLES)
-    expected = compare(tables, settings, benchmark="gsm8k")
+    expected = compare_models(tables, settings, benchmark="gsm8k")
     pd.testing.assert_frame_equal(read_estimates(output, "compare"), expected)
     assert set(expected["seed"].dropna()) == {0, 1} and expected["baseline"].notna().any()
     run(options)
     assert output.read_bytes() == first
     provenance = json.loads(Path(f"{output}.provenance.json").read_text())
     assert set(provenance["inputs"]) == {str(path) for path in (*greedy, *sampled)}
-
-
-def test_the_stage_can_be_called_like_the_function(tmp_path: Path) -> None:
-    """`from gcrm import compare` gives this module once another import has loaded it."""
-    path = write(tmp_path, "a", 0, "greedy", scores(0))
-    code = "import gcrm.compare; from gcrm import compare\n"
-    code += f"print(len(compare({{('a', 0): [{str(path)!r}]}})))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert int(done.stdout) > 50
 
 
 @pytest.mark.parametrize(

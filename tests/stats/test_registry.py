@@ -7,18 +7,25 @@ import pytest
 
 from gcrm.config.metrics import MetricsSettings
 from gcrm.data.scores import ScoreTable
-from gcrm.stats.comparison import compare
-from gcrm.stats.compute import compute_metrics
-from gcrm.stats.registry import METRICS, Estimate, Scored, metric
+from gcrm.stats.compute import compare_models, compute_metrics
+from gcrm.stats.registry import COMPARED, METRICS, Estimate, Scored, metric
 from helpers.score_rows import columns, pick
 
 FAST = MetricsSettings(bootstrap_resamples=20)
 
 
-def test_a_new_metric_is_one_function(monkeypatch: pytest.MonkeyPatch) -> None:
-    for split in ("greedy", "all", "pairs"):
-        monkeypatch.setitem(METRICS, split, [])
+@pytest.fixture
+def no_metrics() -> Iterator[None]:
+    """A registry without the metrics of this package."""
+    kept, compared = dict(METRICS), set(COMPARED)
+    METRICS.update({split: [] for split in METRICS})
+    yield
+    METRICS.update(kept)
+    COMPARED.intersection_update(compared)
 
+
+@pytest.mark.usefixtures("no_metrics")
+def test_a_new_metric_is_one_function() -> None:
     @metric("greedy", compared=["high"])
     def my_metric(scored: Scored) -> Iterator[Estimate]:
         high = scored.by_problem(scored.table.reward > 0)
@@ -26,7 +33,7 @@ def test_a_new_metric_is_one_function(monkeypatch: pytest.MonkeyPatch) -> None:
         yield scored.change("higher", high, 0 * high, at=0.5)
         yield scored.ratio("nothing", high, 0 * high)
         yield scored.count("rows", 7)
-        yield from scored.missing("some", ["thing"], "it is not there")
+        yield from scored.missing("it is not there", "some.thing")
 
     first, second = (
         ScoreTable.of("greedy", columns() | {"reward": np.arange(40) - k}) for k in (0, 10)
@@ -42,7 +49,7 @@ def test_a_new_metric_is_one_function(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(found["variant"]) == {"a"} and set(found["seed"]) == {3}
     assert compute_metrics(ScoreTable.of("all", columns()), settings=FAST).empty
 
-    compared = compare({("a", 0): [first], ("b", 0): [second]}, FAST)
+    compared = compare_models({("a", 0): [first], ("b", 0): [second]}, FAST)
     differences = compared[compared["baseline"].notna()]
     assert differences["metric"].tolist() == ["high"]  # the others are not compared
     assert pick(differences, "high").value == pytest.approx(-10 / 40)

@@ -1,122 +1,168 @@
-"""Votes on literals worked by hand, and against slow loops."""
+"""Metrics of votes by hand and against slow loops."""
 
 import math
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from gcrm.stats.bootstrap import codes
-from gcrm.stats.voting import Samples
+from gcrm.config.metrics import MetricsSettings
+from gcrm.data.questions import question_hash, question_key
+from gcrm.data.scores import ScoreTable
+from gcrm.stats.answers import canonical
+from gcrm.stats.compute import compute_metrics
+from gcrm.stats.filters import q_filter
+from gcrm.stats.samples import Samples
+from gcrm.utils.errors import UserError
+from helpers.score_rows import columns, pick
+
+FAST = MetricsSettings(bootstrap_resamples=50)
 
 
-def samples(*rows: tuple[int, str | None, bool]) -> Samples:
-    problem, answers, correct = zip(*rows, strict=True)
-    return Samples(np.array(problem), list(answers), np.array(correct))
+def metrics(greedy: dict[str, Any] | None, samples: dict[str, Any]) -> pd.DataFrame:
+    """The metrics of sampled solutions, beside greedy ones."""
+    tables = [] if greedy is None else [ScoreTable.of("greedy", greedy)]
+    found = compute_metrics(*tables, ScoreTable.of("all", samples), settings=FAST)
+    return found[found["split"] == "all"]
 
 
-def test_majority_by_hand() -> None:
-    votes = samples(
-        *[(0, "18", True), (0, "18", True), (0, "7", False)],  # right wins
-        *[(1, "3", True), (1, "4", False), (1, "4", False)],  # wrong wins
-        *[(2, "5", True), (2, "6", False)],  # a tie of two: one half
-        *[(3, "1", True), (3, "2", False), (3, "4", False)],  # a tie of three: one third
-        *[(4, None, False), (4, None, False), (4, "9", True)],  # null answers do not vote
-        *[(5, None, False)],  # nothing votes
-        *[(6, "8", True), (6, "9", False), (6, "10", False), (6, "10", False)],  # out of the tie
+def by_hand(rows: list[tuple[str, str | None, bool, list[float]]]) -> pd.DataFrame:
+    """Of samples (question, answer, label, Q-values); the greedy solution is the first row."""
+    questions, answers, correct, q_values = zip(*rows, strict=True)
+    table: dict[str, Any] = {
+        "prompt": questions,
+        "predicted_answer": answers,
+        "label": correct,
+        "sample": range(len(rows)),
+        "reward": np.arange(len(rows)),
+        "partial_rewards": q_values,
+        "q_values": q_values,
+        "num_tokens": [len(row) for row in q_values],
+        "truncated": [False] * len(rows),
+    }
+    return metrics({name: list(values)[:1] for name, values in table.items()}, table)
+
+
+def test_votes_by_hand() -> None:
+    high, low = [0.9] * 6 + [0.9] * 4, [0.9] * 6 + [-0.9] + [0.9] * 3
+    found = by_hand(
+        [
+            ("How many apples?", "18", True, high),
+            ("How many apples?", "$18.00", True, high),
+            ("How many  apples", "7", False, low),  # the same question, spelt differently
+            ("How many apples?", "7", False, low),
+            ("How many apples?", "7", False, low),
+            ("And pears?", "3", False, low),  # all of this problem are dropped: none is
+            ("And pears?", "4", True, low),
+            ("Plums?", None, False, [0.9]),  # no answer, and shorter than what is skipped
+        ],
     )
-    assert votes.majority() == pytest.approx([1, 0, 1 / 2, 1 / 3, 1, 0, 0])
-    assert votes.majority(ties="official") == pytest.approx([1, 0, 1, 1, 1, 0, 0])
-    assert votes.mean_correct() == pytest.approx([2 / 3, 1 / 3, 1 / 2, 1 / 3, 1 / 3, 0, 1 / 4])
-    assert votes.pass_at_n() == pytest.approx([1, 1, 1, 1, 1, 0, 1])
+    plain = {
+        "num_problems": 3,
+        "num_completions": 8,
+        "samples_per_problem.min": 1,
+        "samples_per_problem.mean": 8 / 3,
+        "samples_per_problem.max": 5,
+        "num_without_answer": 1,
+        "pass@1": (2 / 5 + 1 / 2 + 0) / 3,
+        "majority@n": (0 + 1 / 2 + 0) / 3,
+        "majority@n.official_ties": (0 + 1 + 0) / 3,
+        "pass@n": 2 / 3,
+        "rm_best@n": 1 / 3,
+        # The greedy row votes too: 3 correct samples against 3 sevens, and win the tie.
+        "official.majority@n": (1 + 1 + 0) / 3,
+    }
+    filtered = {
+        "filtered.majority@n": (1 + 1 / 2 + 0) / 3,
+        "filtered.change": 1 / 3,
+        "filtered.samples_dropped": 3 / 8,
+        "filtered.tokens_saved": 3 * 3 / 71,
+        "filtered.correct_before": (2 / 5 + 1 / 2 + 0) / 3,
+        "filtered.correct_after": (1 + 1 / 2 + 0) / 3,
+        "filtered.correct_change": (3 / 5) / 3,
+        "official.filtered.tokens_saved": 3 * 4 / (8 * 5),
+    }
+    for at, expected in ((None, plain), (FAST.filter_threshold, filtered)):
+        for name, value in expected.items():
+            assert pick(found, name, at).value == pytest.approx(value), name
+    # One problem changed: either sign is as likely.
+    assert pick(found, "filtered.change", 0).p == 1.0
+    assert 0 < pick(found, "official.filtered.correct_change", 0).p < 1
 
 
-def test_an_answer_with_both_labels_is_right_in_part() -> None:
-    votes = samples((0, "18", True), (0, "18", True), (0, "18", False))
-    assert votes.majority() == pytest.approx([2 / 3])
-    # Rightness is the answer's: dropping a sample does not change it.
-    assert votes.majority(np.array([False, False, True])) == pytest.approx([2 / 3])
+def test_the_curve_starts_at_the_plain_vote() -> None:
+    found = metrics(columns(), columns(per_problem=4, seed=1))
+    curve = found[found["metric"].str.startswith("filter_curve.")]
+    curve = curve.pivot(index="at", columns="metric", values="value").sort_index()
+    assert len(curve) > 10
+    first, last = curve.iloc[0], curve.iloc[-1]
+    assert first["filter_curve.majority@n"] == pick(found, "majority@n").value
+    assert first["filter_curve.tokens_saved"] == first["filter_curve.samples_dropped"] == 0
+    assert last["filter_curve.tokens_saved"] > 0
 
 
-def test_equal_answers_of_different_problems_do_not_vote_together() -> None:
-    votes = samples(
-        (0, "1", False), (0, "2", True), (0, "2", True), (1, "1", True), (1, "2", False)
-    )
-    assert votes.majority() == pytest.approx([1, 1 / 2])
+def test_the_chosen_threshold_comes_from_the_other_half_of_the_problems() -> None:
+    made = columns(per_problem=4, seed=1)
+    found, rows = metrics(None, made), ScoreTable.of("all", made)
+    assert rows.q_values is not None
+    keys = [question_key(question) for question in rows.prompt[::4]]
+    half = np.array([int(question_hash(key)[-1], 16) % 2 for key in keys])
+    answers = [canonical(answer) for answer in made["predicted_answer"]]
+    votes = Samples(np.arange(len(rows)) // 4, answers, rows.label)
+    by = q_filter(votes, rows.q_values, 5)
+    accuracy, saved, thresholds = np.zeros(len(keys)), 0.0, []
+    for reported in (0, 1):
+        choices = []
+        for at in found["at"][found["metric"] == "filter_curve.majority@n"]:
+            filtered, choosing = by.apply(at), half != reported
+            if filtered.accuracy[choosing].sum() >= votes.majority()[choosing].sum() - 1e-9:
+                choices.append((filtered.saved[choosing].sum(), -at, filtered))
+        _, threshold, filtered = max(choices, key=lambda choice: choice[:2])
+        thresholds.append(-threshold)
+        accuracy[half == reported] = filtered.accuracy[half == reported]
+        saved += filtered.saved[half == reported].sum()
+    chosen = [pick(found, "chosen_filter.threshold", fold).value for fold in (0, 1)]
+    assert chosen == thresholds
+    assert len(set(thresholds)) == 2  # the halves differ, or the test would not tell them apart
+    assert pick(found, "chosen_filter.majority@n").value == pytest.approx(accuracy.mean())
+    share = pick(found, "chosen_filter.tokens_saved").value
+    assert share == pytest.approx(saved / rows.num_tokens.sum())
 
 
-def test_official_majority_by_hand() -> None:
-    votes = samples(
-        *[(0, "a", True), (0, "b", True), (0, "c", False), (0, "c", False)],  # 2 right tie 2 wrong
-        *[(1, "None", False), (1, "None", False), (1, "d", True)],  # null is an answer of its own
-        *[(2, "e", False)],
-    )
-    assert votes.official_majority().tolist() == [1, 0, 0]
-    assert votes.official_majority(np.array([1, 0, 1, 1, 0, 1, 1, 1], bool)).tolist() == [0, 1, 0]
+def without(*names: str) -> dict[str, Any]:
+    return {name: v for name, v in columns(per_problem=4).items() if name not in names}
 
 
-def test_best_of_n_and_reward_weighted_by_hand() -> None:
-    votes = samples(
-        *[(0, "1", True), (0, "2", False), (0, "2", False)],
-        *[(1, "1", True), (1, "2", False)],
-        *[(2, None, False), (2, "3", True)],
-    )
-    reward = np.array([2.0, 1.0, 1.0, 5.0, 5.0, 900.0, -900.0], np.float32)
-    # The best of problem 0 is right, problem 1 ties, the best of problem 2 has no answer.
-    assert votes.best_of_n(reward) == pytest.approx([1, 1 / 2, 0])
-    # e^2 = 7.4 beats 2 e = 5.4; a sample without an answer has no vote, however high its reward.
-    assert votes.reward_weighted(reward) == pytest.approx([1, 1 / 2, 1])
-    shifted = reward + np.array([10, 10, 10, -3, -3, 0, 0], np.float32)
-    assert votes.reward_weighted(shifted) == pytest.approx([1, 1 / 2, 1])
-    # 1 + 1 beats e^0.5
-    reward[:3] = [0.5, 0, 0]
-    assert votes.reward_weighted(reward)[0] == 0
-
-
-def test_a_tie_of_equal_weights_in_another_order_is_a_tie() -> None:
-    rewards = [0.3, 0.7, 0.9]
-    # Answer 1 gets the weights in one order, answer 2 in the other: the sums may differ by 1e-16.
-    for shift in range(40):
-        weights = np.array([*rewards, *reversed(rewards)]) + shift / 10
-        votes = samples(*[(0, "1", True)] * 3, *[(0, "2", False)] * 3)
-        assert votes.reward_weighted(weights) == pytest.approx([1 / 2])
-
-
-sample_rows = st.lists(
-    st.tuples(
-        st.integers(0, 3),
-        st.sampled_from([None, "1", "2", "3"]),
-        st.booleans(),
-        st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=9),
-        st.sampled_from([0.0, 0.5, 1.0]),
-    ),
-    min_size=1,
-    max_size=14,
+@pytest.mark.parametrize(
+    ("greedy", "samples", "kinds", "reason"),
+    [
+        (
+            columns(with_q_values=False),
+            without("q_values"),
+            ("filtered", "chosen_filter", "filter_curve", "official.filtered"),
+            "there are no Q-values",
+        ),
+        (columns(with_q_values=False), without(), ("official.filtered",), "there are no Q-values"),
+        (None, without(), ("official", "official.filtered"), "there are no greedy solutions"),
+        (
+            None,
+            {name: list(values)[:4] for name, values in columns(per_problem=4).items()},
+            ("chosen_filter", "length_filter"),
+            "too few problems",
+        ),
+    ],
 )
-
-
-@given(sample_rows)
-@settings(max_examples=80)
-def test_votes_by_reward_agree_with_slow_loops(
-    rows: list[tuple[int, str | None, bool, list[float], float]],
+def test_votes_that_cannot_be_had_have_the_reason(
+    greedy: dict[str, Any] | None, samples: dict[str, Any], kinds: tuple[str, ...], reason: str
 ) -> None:
-    problem, keys = codes([str(row[0]) for row in rows])
-    correct, reward = np.array([row[2] for row in rows]), np.array([row[4] for row in rows])
-    votes = Samples(problem, [row[1] for row in rows], correct)
-    found = votes.best_of_n(reward), votes.reward_weighted(reward), votes.pass_at_n()
-    for number in range(len(keys)):
-        mine = [row for row, p in zip(rows, problem, strict=True) if p == number]
-        highest = max(row[4] for row in mine)
-        best_of_n = np.mean([row[2] for row in mine if row[4] == highest])
-        weights: dict[str, float] = {}
-        for row in mine:
-            if row[1] is not None:
-                weights[row[1]] = weights.get(row[1], 0) + math.exp(row[4])
-        winners = [a for a, w in weights.items() if math.isclose(w, max(weights.values()))]
-        right = [np.mean([row[2] for row in mine if row[1] == answer]) for answer in winners]
-        assert found[0][number] == pytest.approx(best_of_n)
-        assert found[1][number] == pytest.approx(np.mean(right) if right else 0)
-        # pass@n is the unbiased pass@k, 1 - C(n - c, k) / C(n, k), at k = n.
-        n, c = len(mine), sum(row[2] for row in mine)
-        assert found[2][number] == 1 - math.comb(n - c, n) / math.comb(n, n)
+    found = metrics(greedy, samples)
+    for kind in kinds:
+        row = pick(found, f"{kind}.majority@n")
+        assert math.isnan(row.value) and reason in row.reason
+    assert pick(found, "majority@n").value >= 0
+
+
+def test_votes_without_the_column_of_answers_are_refused() -> None:
+    with pytest.raises(UserError, match="no column predicted_answer to vote by"):
+        metrics(None, without("predicted_answer"))
