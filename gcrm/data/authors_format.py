@@ -1,29 +1,81 @@
 """Score tables as JSON lines with the keys of the authors' scripts, read and written."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    Strict,
+    ValidationError,
+    model_validator,
+)
 
 from gcrm.data.questions import question_key
-from gcrm.data.scores import ScoreTable, Split, check_numbers
+from gcrm.data.scores import ScoreTable, Split
 from gcrm.utils.errors import UserError
 from gcrm.utils.io import Row, numbered_rows, write_jsonl
 
-TEXTS = {
-    "prompt": "question",
-    "completion": "generated_solution",
-    "predicted_answer": "predicted_answer",
-    "expected_answer": "expected_answer",
-}
-"""the authors' keys of the text columns, in the order of a row"""
-TOKENS = {"partial_rewards": "partial_rewards", "q_values": "cosine_sim"}
-"""the authors' keys of the columns with a value for each token"""
+LARGEST = float(np.finfo(np.float32).max)
 LARGEST_COSINE = 1.02
 """bfloat16 rounds a cosine of 1 up to 1.008"""
+
+
+def _text(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else str(value)
+
+
+def _number(value: Any) -> Any:
+    """A reward may be a list of one number."""
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+
+def _float32(values: list[float]) -> NDArray[np.float32]:
+    return np.array(values, np.float32)
+
+
+Text = Annotated[str | None, BeforeValidator(_text)]
+Number = Annotated[float, Strict(), Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
+Cosine = Annotated[float, Strict(), Field(ge=-LARGEST_COSINE, le=LARGEST_COSINE)]
+Numbers = Annotated[list[Number], AfterValidator(_float32)]
+Cosines = Annotated[list[Cosine], AfterValidator(_float32)]
+
+
+class AuthorsRow(BaseModel):
+    """A row of the authors' output.jsonl; fields are named as columns, aliases are its keys."""
+
+    prompt: str = Field(alias="question")
+    completion: Text = Field(None, alias="generated_solution")
+    predicted_answer: Text = None
+    expected_answer: Text = None
+    label: bool = Field(alias="is_correct")
+    reward: Annotated[Number, BeforeValidator(_number)]
+    partial_rewards: Numbers | None = None
+    q_values: Cosines | None = Field(None, alias="cosine_sim")
+    num_tokens: int | None = Field(None, alias="num_actions", gt=0, lt=2**31)
+
+    @model_validator(mode="after")
+    def _one_length(self) -> "AuthorsRow":
+        for values in (self.q_values, self.partial_rewards):
+            if values is not None:
+                self.num_tokens = len(values)
+        if not self.num_tokens:
+            raise ValueError("num_actions must be a whole number above 0")
+        if self.q_values is not None and len(self.q_values) != self.num_tokens:
+            raise ValueError("partial_rewards and cosine_sim must have the same length")
+        return self
+
+
+KEYS = {name: field.alias or name for name, field in AuthorsRow.model_fields.items()}
+"""the authors' key of each column, in the order of a row"""
 
 
 def write_authors_jsonl(path: Path, table: ScoreTable) -> None:
@@ -41,23 +93,18 @@ def write_authors_jsonl(path: Path, table: ScoreTable) -> None:
 
 def _rows(table: ScoreTable) -> Iterator[Row]:
     columns = table.columns()
+    columns |= {name: columns[name].tolist() for name in ("label", "num_tokens")}
+    columns["reward"] = _shortest(table.reward)
     for row in range(len(table)):
-        result: Row = {
-            key: columns[name][row] if name in columns else None for name, key in TEXTS.items()
+        values = {key: columns[name][row] for name, key in KEYS.items() if name in columns}
+        yield {
+            key: _shortest(value) if isinstance(value, np.ndarray) else value
+            for key, value in values.items()
         }
-        result["is_correct"] = bool(table.label[row])
-        result["reward"] = _shortest(table.reward[row : row + 1])[0]
-        for name, key in TOKENS.items():
-            if name in columns:
-                result[key] = _shortest(columns[name][row])
-        result["num_actions"] = int(table.num_tokens[row])
-        yield result
 
 
 def _shortest(values: NDArray[np.float32]) -> list[float]:
     """float64 numbers that are spelt as short as the float32 ones."""
-    import pyarrow as pa
-
     spelt = pa.array(values, pa.float32()).cast(pa.string())
     numbers: list[float] = spelt.cast(pa.float64()).to_numpy(zero_copy_only=False).tolist()
     return numbers
@@ -73,82 +120,42 @@ def read_authors_jsonl(
     Raises:
         UserError: a file cannot be read, or a row lacks a key or has a value of the wrong type.
     """
-    rows: list[Row] = []
+    rows: list[AuthorsRow] = []
     for path in paths:
         for number, row in numbered_rows(path):
             where = f"{path}, row {number}"
             rows.append(_checked(row, where, with_q_values))
-            for name, key in TOKENS.items():
-                if (rows[-1][name] is None) != (rows[0][name] is None):
-                    state = "missing" if rows[-1][name] is None else "given"
+            for name in ("partial_rewards", "q_values"):
+                first, this = (getattr(one, name) is None for one in (rows[0], rows[-1]))
+                if first != this:
                     raise UserError(
-                        f"{where}: {key} is {state}, unlike in the rows before; expected it in "
-                        "every row, or in none"
+                        f"{where}: {KEYS[name]} is {'missing' if this else 'given'}, unlike in the "
+                        "rows before; expected it in every row, or in none"
                     )
-    columns: dict[str, Any] = {name: [row[name] for row in rows] for name in rows[0]}
-    for name in TOKENS:
-        columns[name] = None if rows[0][name] is None else columns[name]
-    seen: dict[str, int] = {}
+    columns: dict[str, Any] = {name: [getattr(row, name) for row in rows] for name in KEYS}
+    for name in ("partial_rewards", "q_values"):
+        columns[name] = None if columns[name][0] is None else columns[name]
+    seen: Counter[str] = Counter()
     columns["sample"] = []
-    for prompt in columns["prompt"]:
-        key = question_key(prompt)
-        columns["sample"].append(seen.get(key, 0))
-        seen[key] = columns["sample"][-1] + 1
-    table = ScoreTable.of(split, columns | {"truncated": np.zeros(len(rows), bool)})
-    check_numbers(table, ", ".join(map(str, paths)))
-    return table
+    for key in map(question_key, columns["prompt"]):
+        columns["sample"].append(seen[key])
+        seen[key] += 1
+    return ScoreTable.of(split, columns | {"truncated": np.zeros(len(rows), bool)})
 
 
-def _checked(row: Row, where: str, with_q_values: bool) -> Row:
-    """The values of a row by the names of their columns."""
-    for key in ("question", "is_correct", "reward"):
-        if key not in row:
-            raise UserError(f"{where}: key {key!r} is missing (there are: {', '.join(row)})")
-    if not isinstance(row["question"], str):
-        raise UserError(f"{where}: question must be text")
-    if row["is_correct"] not in (True, False):
-        raise UserError(f"{where}: is_correct must be true or false, not {row['is_correct']!r}")
-    partial = _numbers(row.get("partial_rewards"), "partial_rewards", where)
-    q_values = _numbers(row.get("cosine_sim"), "cosine_sim", where) if with_q_values else None
-    tokens = next((len(v) for v in (partial, q_values) if v is not None), row.get("num_actions"))
-    if isinstance(tokens, bool) or not isinstance(tokens, int) or not 0 < tokens < 2**31:
-        raise UserError(f"{where}: num_actions must be a whole number above 0, not {tokens!r}")
-    for key, values in (("partial_rewards", partial), ("cosine_sim", q_values)):
-        if values is not None and len(values) != tokens:
-            raise UserError(f"{where}: {key} has {len(values)} numbers for {tokens} tokens")
-        if values is not None and not (finite := np.isfinite(values)).all():
-            raise UserError(f"{where}: {key} has {values[np.argmin(finite)]}; score it again")
-    if q_values is not None and (largest := np.abs(q_values).max()) > LARGEST_COSINE:
-        raise UserError(f"{where}: cosine_sim has a {largest:g}, which is no cosine")
-    reward = _numbers(row["reward"], "reward", where)
-    if reward is None or len(reward) != 1 or not np.isfinite(reward[0]):
-        raise UserError(f"{where}: reward must be a finite number, not {row['reward']!r}")
-    return {
-        **{name: _text(row.get(key)) for name, key in TEXTS.items()},
-        "label": bool(row["is_correct"]),
-        "reward": reward[0],
-        "partial_rewards": partial,
-        "q_values": q_values,
-        "num_tokens": tokens,
-    }
-
-
-def _numbers(value: Any, key: str, where: str) -> NDArray[np.float32] | None:
-    """A number, or a flat list of numbers, as an array; null in a list is NaN."""
-    if value is None:
-        return None
-    numbers = value if isinstance(value, list) else [value]
+def _checked(row: Row, where: str, with_q_values: bool) -> AuthorsRow:
     try:
-        if not all(type(number) in (int, float, type(None)) for number in numbers):
-            raise TypeError
-        with np.errstate(over="ignore"):  # what float32 cannot hold is reported as infinite
-            return np.asarray(numbers, np.float32)
-    except (TypeError, OverflowError):
-        raise UserError(f"{where}: {key} must be numbers, not {str(value)[:40]!r}") from None
-
-
-def _text(value: Any) -> str | None:
-    return value if value is None or isinstance(value, str) else str(value)
+        return AuthorsRow.model_validate(row if with_q_values else row | {"cosine_sim": None})
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(map(str, problem["loc"]))
+        if problem["type"] == "missing":
+            raise UserError(
+                f"{where}: key {key!r} is missing (there are: {', '.join(row)})"
+            ) from None
+        got = "" if problem["input"] is row else f" (got {problem['input']!r:.40})"
+        message = problem["msg"].removeprefix("Value error, ")
+        raise UserError(f"{where}: {key}{': ' if key else ''}{message}{got}") from None
 
 
 def authors_files(folder: Path) -> list[Path]:

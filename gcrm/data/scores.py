@@ -4,41 +4,39 @@ It serves sampled and greedy solutions to problems, whose label says whether the
 held-out preference pairs, whose label says which side was chosen.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pyarrow.types as types
 from numpy.typing import NDArray
 
 from gcrm.data.questions import question_key
 from gcrm.utils.errors import UserError
 from gcrm.utils.io import atomic_path
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 Split = Literal["greedy", "all", "pairs"]
 """greedy: one solution per problem; all: sampled solutions; pairs: both sides of preferences"""
-Kind = Literal["text", "bool", "int32", "float32", "tokens"]
-"""type of a column; `tokens`: num_tokens float32 values in each row"""
-COLUMNS: Mapping[str, Kind] = {
-    "group": "int32",
-    "prompt": "text",
-    "completion": "text",
-    "label": "bool",
-    "sample": "int32",
-    "expected_answer": "text",
-    "predicted_answer": "text",
-    "reward": "float32",
-    "partial_rewards": "tokens",
-    "q_values": "tokens",
-    "num_tokens": "int32",
-    "truncated": "bool",
+TEXT, TOKENS = pa.string(), pa.large_list(pa.float32())
+COLUMNS: Mapping[str, pa.DataType] = {
+    "group": pa.int32(),
+    "prompt": TEXT,
+    "completion": TEXT,
+    "label": pa.bool_(),
+    "sample": pa.int32(),
+    "expected_answer": TEXT,
+    "predicted_answer": TEXT,
+    "reward": pa.float32(),
+    "partial_rewards": TOKENS,
+    "q_values": TOKENS,
+    "num_tokens": pa.int32(),
+    "truncated": pa.bool_(),
 }
-"""the columns in the order of the file"""
-DTYPES = {"text": object, "bool": np.bool_, "int32": np.int32, "float32": np.float32}
+"""the columns in the order of the file; those of type TOKENS have num_tokens values in each row"""
 ANSWERS = ("expected_answer", "predicted_answer")
 """columns of solutions only; a row may be null"""
 OPTIONAL = ("completion", *ANSWERS, "partial_rewards", "q_values")
@@ -56,17 +54,26 @@ class Ragged:
     offsets: NDArray[np.int64]
 
     @classmethod
+    def zeros(cls, lengths: Sequence[int] | NDArray[Any]) -> "Ragged":
+        """Rows of these lengths, all 0."""
+        offsets = np.zeros(len(lengths) + 1, np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        return cls(np.zeros(offsets[-1], np.float32), offsets)
+
+    @classmethod
     def of(cls, rows: Iterable[Any]) -> "Ragged":
         """From lists or arrays, one a row."""
         arrays = [np.asarray(row, np.float32).reshape(-1) for row in rows]
-        offsets = np.zeros(len(arrays) + 1, np.int64)
-        np.cumsum([len(array) for array in arrays], out=offsets[1:])
-        return cls(np.concatenate([np.empty(0, np.float32), *arrays]), offsets)
+        found = cls.zeros([len(array) for array in arrays])
+        np.concatenate([found.values[:0], *arrays], out=found.values)
+        return found
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     def __getitem__(self, row: int) -> NDArray[np.float32]:
+        """A view of one row, which can be written to."""
+        row = range(len(self))[row]  # negative ones count from the end
         return self.values[self.offsets[row] : self.offsets[row + 1]]
 
     @property
@@ -84,9 +91,15 @@ class Ragged:
         offsets = np.concatenate([self.offsets, other.offsets[1:] + self.offsets[-1]])
         return Ragged(np.concatenate([self.values, other.values]), offsets)
 
-    def take(self, rows: NDArray[Any]) -> "Ragged":
+    def take(self, rows: Iterable[int]) -> "Ragged":
         """The rows of these indices, in their order."""
-        return Ragged.of(self[int(row)] for row in rows)
+        return Ragged.of(self[row] for row in rows)
+
+    def put(self, rows: Iterable[int], values: NDArray[np.float32]) -> None:
+        """Overwrite the rows of these indices with the values of `take(rows)`."""
+        begin = 0
+        for row in rows:
+            self[row][:] = values[begin : (begin := begin + len(self[row]))]
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +154,7 @@ class ScoreTable:
 
     def columns(self) -> dict[str, Any]:
         """The columns that are there, by name, in the order of the file."""
-        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        found = vars(self)
         return {name: found[name] for name in COLUMNS if found[name] is not None}
 
     def take(self, rows: NDArray[Any]) -> "ScoreTable":
@@ -164,14 +177,14 @@ def groups_of(prompts: Iterable[str]) -> NDArray[np.int32]:
     return np.array(found, np.int32)
 
 
-def _as_column(values: Any, kind: Kind) -> Any:
-    if kind == "tokens":
+def _as_column(values: Any, kind: pa.DataType) -> Any:
+    if kind == TOKENS:
         return values if isinstance(values, Ragged) else Ragged.of(values)
-    if kind == "text":
+    if kind == TEXT:
         array = np.empty(len(values), object)
         array[:] = values
         return array
-    return np.asarray(values, DTYPES[kind])
+    return np.asarray(values, kind.to_pandas_dtype())
 
 
 # --- Parquet ---
@@ -183,14 +196,10 @@ def write_scores(path: Path, table: ScoreTable) -> None:
     Raises:
         ValueError: a column other than `q_values` is missing, or lengths do not match.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     columns = table.columns()
     missing = set(COLUMNS) - set(columns) - {"q_values"}
     if missing := missing - set(ANSWERS if table.split == "pairs" else ()):
         raise ValueError(f"score table: missing columns {', '.join(sorted(missing))}")
-    types = {"text": pa.string(), "bool": pa.bool_(), "int32": pa.int32(), "float32": pa.float32()}
     arrays: dict[str, Any] = {}
     for name, values in columns.items():
         if len(values) != len(table):
@@ -201,7 +210,7 @@ def write_scores(path: Path, table: ScoreTable) -> None:
             flat = pa.array(values.values, pa.float32())
             arrays[name] = pa.LargeListArray.from_arrays(pa.array(values.offsets), flat)
         else:
-            arrays[name] = pa.array(values, types[COLUMNS[name]])
+            arrays[name] = pa.array(values, COLUMNS[name])
     facts = {"split": table.split, "left_out": str(table.left_out)}
     with atomic_path(path) as temporary:
         pq.write_table(pa.table(arrays, metadata=facts), temporary, compression="zstd")
@@ -217,47 +226,71 @@ def read_scores(path: Path, columns: Sequence[str] | None = None) -> ScoreTable:
     Raises:
         UserError: no such file, not a score table, or a row that cannot be used (the row is named).
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file; `evaluate` makes it")
-    found: dict[str, Any] = {}
     try:
         schema = pq.read_schema(path)
-        _check_names(schema.names, path)
+        if {"is_correct", "side"} & set(schema.names):
+            raise UserError(f"{path}: has the columns of an older version; score it again")
+        needed = set(COLUMNS) - set(OPTIONAL) | {"partial_rewards"}
+        if missing := needed - set(schema.names):
+            raise UserError(f"{path}: not a score table: lacks {', '.join(sorted(missing))}")
         skipped = set() if columns is None else set(OPTIONAL) - set(columns)
-        for name in COLUMNS:
-            if name in schema.names and name not in skipped:
-                # One column at a time: its Arrow memory is free before the next one is read.
-                column = pq.read_table(path, columns=[name]).column(0)
-                _check_column(column, name, path)
-                found[name] = _from_arrow(column, COLUMNS[name])
+        found = {
+            name: _read_column(path, name)
+            for name in COLUMNS
+            if name in schema.names and name not in skipped
+        }
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a readable Parquet file ({error})") from None
     facts = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
-    split: Any = facts.get("split") or _split_of(schema.names, found["sample"])
+    split: Any = facts.get("split")
+    if split is None:  # written by another program
+        solutions = "all" if found["sample"].any() else "greedy"
+        split = solutions if "predicted_answer" in schema.names else "pairs"
     if split not in get_args(Split):
         raise UserError(f"{path}: split is {split!r}; score it again with `evaluate`")
     table = ScoreTable.of(split, found, int(facts.get("left_out", 0)))
-    check_numbers(table, str(path))
+    _check_numbers(table, path)
     return _pairs_in_order(table, path) if split == "pairs" else table
 
 
-def _check_names(names: Sequence[str], path: Path) -> None:
-    if "is_correct" in names or "side" in names:
-        raise UserError(f"{path}: has the columns of an older version; score it again")
-    needed = (set(COLUMNS) - set(OPTIONAL)) | {"partial_rewards"}
-    if missing := needed - set(names):
-        raise UserError(f"{path}: not a score table: lacks {', '.join(sorted(missing))}")
+def _read_column(path: Path, name: str) -> Any:
+    """One column, so that its Arrow memory is free before the next one is read.
+
+    Longer integers, floats and strings, as other programs write them, are taken.
+
+    Raises:
+        UserError: its values are of another kind, or are missing.
+    """
+    column, wanted = pq.read_table(path, columns=[name]).column(0), COLUMNS[name]
+    may_be_null = name in (*ANSWERS, "completion")
+    if not _fits(column.type, wanted) and not (types.is_null(column.type) and may_be_null):
+        raise UserError(f"{path}: column {name} holds {column.type}, not {wanted}")
+    if column.null_count and not may_be_null:
+        row = column.is_null().index(True).as_py() + 1
+        raise UserError(f"{path}, row {row}: {name} is missing; score it again")
+    if wanted == TEXT:
+        return column.to_pylist()
+    whole = column.cast(wanted).combine_chunks()
+    if wanted != TOKENS:
+        return whole.to_numpy(zero_copy_only=False)
+    if whole.values.null_count:
+        raise UserError(f"{path}: column {name} has missing values; score it again")
+    offsets = np.asarray(whole.offsets, np.int64)
+    return Ragged(np.asarray(whole.flatten(), np.float32), offsets - offsets[0])
 
 
-def _split_of(names: Sequence[str], sample: NDArray[np.int32]) -> str:
-    """The split of a table that another program wrote without our metadata."""
-    if "predicted_answer" not in names:
-        return "pairs"
-    return "all" if sample.any() else "greedy"
+def _fits(found: pa.DataType, wanted: pa.DataType) -> bool:
+    """Whether two types are both texts, truth values, integers, floats, or lists of floats."""
+    if types.is_large_list(wanted):
+        lists = types.is_list(found) or types.is_large_list(found)
+        return bool(lists and types.is_floating(found.value_type))
+    if types.is_string(wanted):
+        return bool(types.is_string(found) or types.is_large_string(found))
+    kinds = (types.is_boolean, types.is_integer, types.is_floating)
+    return any(kind(found) and kind(wanted) for kind in kinds)
 
 
 def _pairs_in_order(table: ScoreTable, path: Path) -> ScoreTable:
@@ -278,73 +311,27 @@ def _pairs_in_order(table: ScoreTable, path: Path) -> ScoreTable:
     return table if np.array_equal(order, np.arange(len(table))) else table.take(order)
 
 
-def _check_column(column: "pa.ChunkedArray", name: str, path: Path) -> None:
-    """Refuse values of another kind, and missing values.
-
-    Longer integers, floats and strings, as other programs write them, are taken.
+def _check_numbers(table: ScoreTable, path: Path) -> None:
+    """Check that a table has rows, and that all its rewards and Q-values can be used.
 
     Raises:
-        UserError: the column cannot be used.
-    """
-    import pyarrow.types as types
-
-    is_list = types.is_list(column.type) or types.is_large_list(column.type)
-    inner = column.type.value_type if is_list else None
-    fits = {
-        "text": types.is_string(column.type) or types.is_large_string(column.type),
-        "bool": types.is_boolean(column.type),
-        "int32": types.is_integer(column.type),
-        "float32": types.is_floating(column.type),
-        "tokens": inner is not None and types.is_floating(inner),
-    }
-    kind, may_be_null = COLUMNS[name], name in (*ANSWERS, "completion")
-    if not fits[kind] and not (types.is_null(column.type) and may_be_null):
-        expected = {"tokens": "a list of float32"}.get(kind, kind)
-        raise UserError(f"{path}: column {name} holds {column.type}, not {expected}")
-    if column.null_count and not may_be_null:
-        row = column.is_null().index(True).as_py() + 1
-        raise UserError(f"{path}, row {row}: {name} is missing; score it again")
-    if is_list and any(chunk.values.null_count for chunk in column.chunks):
-        raise UserError(f"{path}: column {name} has missing values; score it again")
-
-
-def _from_arrow(column: "pa.ChunkedArray", kind: Kind) -> Any:
-    if kind == "text":
-        return column.to_pylist()
-    if kind != "tokens":
-        return column.to_numpy()
-    import pyarrow as pa
-
-    whole = column.cast(pa.large_list(pa.float32())).combine_chunks()
-    offsets = np.asarray(whole.offsets, np.int64)
-    return Ragged(np.asarray(whole.flatten(), np.float32), offsets - offsets[0])
-
-
-def check_numbers(table: ScoreTable, where: str) -> None:
-    """Check that all numbers of a table can be used.
-
-    Raises:
-        UserError: the table has no rows; a reward or a token's value is not finite, or the number
-            of values is not num_tokens (the row is named).
+        UserError: it has none, or a row has other than num_tokens values, or no finite ones.
     """
     if not len(table):
-        raise UserError(f"{where}: has no rows")
-    _check_rows(np.isfinite(table.reward), where, "reward is not a finite number", table.reward)
+        raise UserError(f"{path}: has no rows")
+    for problem, rows in _problems(table):
+        if len(rows):
+            raise UserError(f"{path}, row {rows[0] + 1}: {problem}; score it again")
+
+
+def _problems(table: ScoreTable) -> Iterator[tuple[str, NDArray[Any]]]:
+    """What may be wrong with numbers, and the rows where it is."""
+    yield "reward is not a finite number", np.flatnonzero(~np.isfinite(table.reward))
     for name, ragged in table.columns().items():
-        if not isinstance(ragged, Ragged):
-            continue
-        same = ragged.lengths == table.num_tokens
-        _check_rows(same, where, f"number of {name} is not num_tokens", ragged.lengths)
-        _check_rows(ragged.lengths > 0, where, f"{name} is empty", ragged.lengths)
-        finite = np.isfinite(ragged.values)
-        if not finite.all():
-            token = int(np.argmin(finite))
-            row = int(np.searchsorted(ragged.offsets, token, "right"))
-            value = ragged.values[token]
-            raise UserError(f"{where}, row {row}: {name} has {value}; score it again")
-
-
-def _check_rows(good: NDArray[np.bool_], where: str, problem: str, values: NDArray[Any]) -> None:
-    if not good.all():
-        row = int(np.argmin(good))
-        raise UserError(f"{where}, row {row + 1}: {problem} ({values[row]}); score it again")
+        if isinstance(ragged, Ragged):
+            lengths = ragged.lengths
+            yield f"number of {name} is not num_tokens", np.flatnonzero(lengths != table.num_tokens)
+            yield f"{name} is empty", np.flatnonzero(lengths == 0)
+            tokens = np.flatnonzero(~np.isfinite(ragged.values))
+            rows = np.searchsorted(ragged.offsets, tokens, "right") - 1
+            yield f"{name} has a value that is not a finite number", rows

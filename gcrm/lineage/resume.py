@@ -3,66 +3,108 @@
 It lies in folders that Snakemake does not know, since it would delete them with the failed job. The
 name of such a folder is a hash of the result, settings, data, code and libraries, so that no job
 with others resumes from it. When the result is finished, all its folders are removed.
+
+Training keeps sealed checkpoints in the folder, scoring keeps arrays.
 """
 
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+import time
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gcrm.lineage.fingerprint import code_version, content_hash
 from gcrm.lineage.provenance import versions_now
-from gcrm.utils.io import write_json
+from gcrm.utils.io import atomic_path, write_json
 from gcrm.utils.paths import files_of
 
 SEAL = "whole.json"
-"""written last into a folder of unfinished work: its files and their sizes"""
+"""written last into a checkpoint: its files and their sizes"""
+SECONDS = 60.0
+"""time between two files of arrays: so much work an interruption costs"""
+
+Arrays = Mapping[str, NDArray[Any]]
 
 
-def unfinished(
-    parent: Path,
-    result: Path,
-    stage: str,
-    settings: Mapping[str, Any],
-    sources: Iterable[Path | str],
-    *others: Any,
-) -> Path:
-    """The folder in `parent` for unfinished work on `result`, with just these settings and data.
+class Unfinished:
+    """Unfinished work on a result, begun with just these settings and data.
 
     Args:
+        result: the file or folder that is to be made.
         settings: that the result depends on, as JSON values.
         sources: models and data; files count by their content.
         others: what else the last digits of the result depend on, such as threads.
+        parent: where the folder lies (default: <result>.parts).
+
+    Attributes:
+        folder: where the work is kept; its name is a hash of all of the above.
     """
-    files = [file for source in sources for file in files_of(str(source)) if file.is_file()]
-    code = code_version(f"gcrm.{stage}")
-    begun = json.dumps(
-        [settings, content_hash(files), code, versions_now(), others], sort_keys=True, default=str
-    )
-    return parent / (_owner(parent, result) + hashlib.sha256(begun.encode()).hexdigest()[:16])
 
+    def __init__(
+        self,
+        result: Path,
+        stage: str,
+        settings: Mapping[str, Any],
+        sources: Iterable[Path | str],
+        *others: Any,
+        parent: Path | None = None,
+    ) -> None:
+        self._result = result
+        self._parent = parent or result.with_name(f"{result.name}.parts")
+        files = [file for source in sources for file in files_of(str(source)) if file.is_file()]
+        facts = [settings, content_hash(files), code_version(f"gcrm.{stage}"), versions_now()]
+        begun = json.dumps([*facts, others], sort_keys=True, default=str)
+        self.folder = self._parent / (self._owner + hashlib.sha256(begun.encode()).hexdigest()[:16])
+        self._written = time.monotonic()
 
-def parts_of(result: Path) -> Path:
-    """The folder beside a result for unfinished work on it."""
-    return result.with_name(f"{result.name}.parts")
+    @property
+    def _owner(self) -> str:
+        """A hash of the relative path, so that folder and result can be moved together."""
+        relative = os.path.relpath(self._result, self._parent)
+        return hashlib.sha256(relative.encode()).hexdigest()[:8] + "-"
 
+    @property
+    def is_due(self) -> bool:
+        """Whether the last arrays were written long enough ago for the next."""
+        return time.monotonic() - self._written >= SECONDS
 
-def discard(parent: Path, result: Path) -> None:
-    """Remove all unfinished work on `result`; that on other results in `parent` stays."""
-    for folder in parent.glob(f"{_owner(parent, result)}*"):
-        for checkpoint in folder.glob("*/"):
-            remove(checkpoint)
-        shutil.rmtree(folder, ignore_errors=True)
-    if parent.is_dir() and not any(parent.iterdir()):
-        parent.rmdir()
+    def write(self, name: str, arrays: Arrays) -> None:
+        """Write arrays to a file of this name, in place of an earlier one.
 
+        Raises:
+            UserError: there is no room for it.
+        """
+        contents: Any = dict(arrays)
+        with atomic_path(self.folder / f"{name}.npz") as path:
+            np.savez(path, **contents)
+        self._written = time.monotonic()
 
-def _owner(parent: Path, result: Path) -> str:
-    """A hash of the relative path, so that folder and result can be moved together."""
-    return hashlib.sha256(os.path.relpath(result, parent).encode()).hexdigest()[:8] + "-"
+    def read(self, pattern: str) -> Iterator[Arrays]:
+        """The arrays of each file whose name matches; damaged files are left out."""
+        for file in sorted(self.folder.glob(f"{pattern}.npz")):
+            try:
+                with np.load(file, allow_pickle=False) as arrays:
+                    found = dict(arrays)
+            except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile):
+                continue
+            yield found
+
+    def discard(self) -> None:
+        """Remove all unfinished work on the result, whatever it was begun with.
+
+        Work on other results in the same place stays.
+        """
+        for folder in self._parent.glob(f"{self._owner}*"):
+            shutil.rmtree(folder, ignore_errors=True)
+        if self._parent.is_dir() and not any(self._parent.iterdir()):
+            self._parent.rmdir()
 
 
 def seal(folder: Path) -> None:
@@ -82,9 +124,3 @@ def is_whole(folder: Path) -> bool:
         return all((folder / name).stat().st_size == size for name, size in sizes.items())
     except (OSError, ValueError):
         return False
-
-
-def remove(folder: Path) -> None:
-    """Remove a sealed folder; its seal goes first, so that half a folder never counts."""
-    (folder / SEAL).unlink(missing_ok=True)
-    shutil.rmtree(folder, ignore_errors=True)

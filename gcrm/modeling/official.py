@@ -8,7 +8,7 @@ base model was tuned with. A dialogue is rendered with the tokenizer's own chat 
 from collections.abc import Iterable
 
 from gcrm.data.preferences import Prompt
-from gcrm.modeling.tokenization import Encoded, Encoder, check_text
+from gcrm.modeling.tokenization import Encoded, Encoder, PromptTooLong, check_text
 
 _ROLE = "You're an expert Python programmer and mathematician."
 _HELP = "Help the user to solve this problem using code when necessary."
@@ -31,16 +31,14 @@ class OfficialEncoder(Encoder):
     training sequence it lies in the prompt, or before it (negative).
     """
 
-    def encode_many(self, texts: Iterable[tuple[Prompt, str]]) -> list[Encoded]:
-        """For evaluation: without EOS. See `Encoder.encode_many`."""
-        encoded = []
-        for ids, alone in self._official(texts, PROMPT_HEAD):
-            if len(ids) - alone >= self.max_len:
-                raise self.too_long(ids, len(ids) - alone)
-            kept = ids[: self.max_len]
-            start = max(len(kept) - max(alone, 1), 0)
-            encoded.append(Encoded(kept, start, truncated=len(kept) < len(ids)))
-        return encoded
+    def encode_each(self, texts: Iterable[tuple[Prompt, str]]) -> list[Encoded | PromptTooLong]:
+        """For evaluation: without EOS. See `Encoder.encode_each`."""
+        return [
+            self.too_long(ids, len(ids) - alone)
+            if len(ids) - alone >= self.max_len
+            else _cut(ids, alone, self.max_len)
+            for ids, alone in self._official(texts, PROMPT_HEAD)
+        ]
 
     def encode_fitting(self, texts: Iterable[tuple[Prompt, str]]) -> list[Encoded | None]:
         """For training: with `" " + eos`; what is too long loses its end, and keeps an EOS."""
@@ -53,10 +51,7 @@ class OfficialEncoder(Encoder):
     def encode_for_goal_state(self, texts: Iterable[tuple[Prompt, str]]) -> list[Encoded | None]:
         """For representation: another prompt, no EOS; what is too long loses its end."""
         most = min(self.max_len, REPRESENTATION_MAX_LEN)
-        return [
-            Encoded(ids[:most], max(min(len(ids), most) - max(alone, 1), 0))
-            for ids, alone in self._official(texts, REPRESENTATION_HEAD)
-        ]
+        return [_cut(*tokens, most) for tokens in self._official(texts, REPRESENTATION_HEAD)]
 
     def _official(
         self, texts: Iterable[tuple[Prompt, str]], head: str, ending: str = ""
@@ -65,14 +60,19 @@ class OfficialEncoder(Encoder):
         given = list(texts)
         if not given:
             return []
-        whole = [self._prompt(prompt, head) + completion + ending for prompt, completion in given]
-        for text in whole:
-            check_text(text)
+        whole = [
+            check_text(self._prompt(prompt, head) + completion + ending)
+            for prompt, completion in given
+        ]
         completions = [completion for _, completion in given]
         alone = self.tokenizer(completions, add_special_tokens=False).input_ids
         return list(zip(self.tokenizer(whole).input_ids, map(len, alone), strict=True))
 
     def _prompt(self, prompt: Prompt, head: str) -> str:
-        if isinstance(prompt, str):
-            return head + prompt + PROMPT_TAIL
-        return self.render(prompt)
+        return head + prompt + PROMPT_TAIL if isinstance(prompt, str) else self.render(prompt)
+
+
+def _cut(ids: list[int], alone: int, most: int) -> Encoded:
+    """At most `most` tokens, of which the last `alone`, or at least one, are the completion."""
+    kept = ids[:most]
+    return Encoded(kept, max(len(kept) - max(alone, 1), 0), truncated=len(kept) < len(ids))

@@ -17,14 +17,13 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from gcrm.data.preferences import Prompt
+from gcrm.data.scores import Ragged
 from gcrm.modeling.hardware import choose_hardware
 from gcrm.modeling.heads import compute_in_fp32
 from gcrm.modeling.loading import FACTS, load_reward_model, read_facts
 from gcrm.modeling.official import OfficialEncoder
 from gcrm.modeling.tokenization import Encoded, Encoder
 from gcrm.utils.errors import UserError
-
-Floats = NDArray[np.float32]
 
 TOKENS_PER_BATCH = {"cuda": 16_384, "cpu": 2_048}
 """A GPU needs large batches to be busy. On a CPU their activations leave the caches: with 2,048
@@ -94,60 +93,39 @@ class Scores:
     """The scores of n completions.
 
     Attributes:
-        reward: the final reward of each, (n,) float32.
-        partial_rewards: for each, the reward after every token, EOS included; the last is `reward`.
+        partial_rewards: for each, the reward after every token, EOS included.
         q_values: for each, the cosine of every token's hidden state with the goal state; None
             where the reward model was loaded without one.
-        num_tokens: tokens of each completion, EOS included, (n,) int32.
         truncated: which were longer than `max_len` and lost their end, (n,) bool.
     """
 
-    reward: Floats
-    partial_rewards: list[Floats]
-    q_values: list[Floats] | None
-    num_tokens: NDArray[np.int32]
+    partial_rewards: Ragged
+    q_values: Ragged | None
     truncated: NDArray[np.bool_]
 
+    @classmethod
+    def zeros(cls, encoded: Sequence[Encoded], with_q_values: bool) -> "Scores":
+        """All scores 0, to be filled in place by `RewardModel.score_batches`."""
+        lengths = [one.num_tokens for one in encoded]
+        q_values = Ragged.zeros(lengths) if with_q_values else None
+        truncated = np.array([one.truncated for one in encoded], bool)
+        return cls(Ragged.zeros(lengths), q_values, truncated)
 
-class TokenValues:
-    """The values of the tokens of n completions, all completions end to end.
+    @property
+    def reward(self) -> NDArray[np.float32]:
+        """The final reward of each, (n,): the last partial reward."""
+        return self.partial_rewards.at_percentile(1.0)
 
-    Attributes:
-        num_tokens: tokens of each completion, (n,) int32.
-        arrays: by the name in `Scores`: partial_rewards and, with a goal state, q_values; of shape
-            (sum of num_tokens,) float32, 0 where nothing was scored yet.
-    """
+    @property
+    def num_tokens(self) -> NDArray[np.int32]:
+        """Tokens of each completion, EOS included, (n,)."""
+        return self.partial_rewards.lengths.astype(np.int32)
 
-    def __init__(self, num_tokens: NDArray[np.int32], with_q_values: bool) -> None:
-        self.num_tokens = num_tokens
-        self._ends = np.cumsum(num_tokens, dtype=np.int64)
-        names = ["partial_rewards", "q_values"] if with_q_values else ["partial_rewards"]
-        self.arrays: dict[str, Floats] = {
-            name: np.zeros(num_tokens.sum(), np.float32) for name in names
-        }
-
-    def span(self, row: int) -> slice:
-        """Where the tokens of a completion are."""
-        return slice(self._ends[row] - self.num_tokens[row], self._ends[row])
-
-    def token_indices(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The indices of all tokens of these completions, in their order."""
-        spans = zip(self._ends[rows], self.num_tokens[rows], strict=True)
-        return np.concatenate([np.arange(end - length, end) for end, length in spans])
-
-    def scores(self, encoded: Sequence[Encoded]) -> Scores:
-        """The scores of the completions, once all are scored."""
-        rows = {
-            name: [array[self.span(row)] for row in range(len(self.num_tokens))]
-            for name, array in self.arrays.items()
-        }
-        return Scores(
-            reward=self.arrays["partial_rewards"][self._ends - 1],
-            partial_rewards=rows["partial_rewards"],
-            q_values=rows.get("q_values"),
-            num_tokens=self.num_tokens,
-            truncated=np.array([one.truncated for one in encoded], bool),
-        )
+    @property
+    def of_tokens(self) -> dict[str, Ragged]:
+        """The scores of every token that there are, by name."""
+        found = {"partial_rewards": self.partial_rewards, "q_values": self.q_values}
+        return {name: values for name, values in found.items() if values is not None}
 
 
 class RewardModel:
@@ -214,6 +192,17 @@ class RewardModel:
             raise UserError(f"{path}/{FACTS}: parity is {parity!r}; expected none or official")
         return cls(model, tokenizer, goal, max_len, parity)
 
+    @property
+    def hidden_size(self) -> int:
+        """Width of the hidden states."""
+        return int(self.model.config.get_text_config().hidden_size)
+
+    @property
+    def numerics(self) -> tuple[Any, ...]:
+        """What the last digits of its scores depend on, beside the files of the model."""
+        commit = getattr(self.model.config, "_commit_hash", None)  # of a model from the hub
+        return (torch.get_num_threads(), self.model.device.type, self.model.dtype, commit)
+
     def score(self, question: Prompt, solutions: Sequence[str]) -> Scores:
         """Score solutions of one question; their order is kept."""
         return self.score_encoded(self.encoder.encode_many((question, s) for s in solutions))
@@ -227,25 +216,19 @@ class RewardModel:
             tokens_per_batch: tokens in one forward pass, padding included; by default
                 TOKENS_PER_BATCH of the device.
         """
-        values = self.no_values(encoded)
-        for _ in self.score_batches(encoded, self.batches(encoded, tokens_per_batch), values):
+        scores = Scores.zeros(encoded, self.goal_state is not None)
+        for _ in self.score_batches(encoded, self.batches(encoded, tokens_per_batch), scores):
             pass
-        return values.scores(encoded)
-
-    def no_values(self, encoded: Sequence[Encoded]) -> "TokenValues":
-        """Where `score_batches` puts the values of these completions."""
-        return TokenValues(
-            np.array([one.num_tokens for one in encoded], np.int32), self.goal_state is not None
-        )
+        return scores
 
     def score_batches(
-        self, encoded: Sequence[Encoded], batches: Iterable[list[int]], values: "TokenValues"
+        self, encoded: Sequence[Encoded], batches: Iterable[list[int]], scores: Scores
     ) -> Iterator[list[int]]:
-        """Score batch by batch: yields the indices of a batch once its values are in place.
+        """Score batch by batch: yields the indices of a batch once its scores are in place.
 
         Args:
             batches: indices into `encoded`, see `batches`.
-            values: of `no_values` of the same completions.
+            scores: `Scores.zeros` of the same completions, which is filled.
         """
         for indices, hidden, rewards in self.forward(encoded, batches):
             found = {"partial_rewards": rewards.cpu().numpy()}
@@ -253,9 +236,9 @@ class RewardModel:
                 cosines = F.normalize(hidden, dim=-1) @ self.goal_state
                 found["q_values"] = cosines.cpu().numpy()
             for row, index in enumerate(indices):
-                span = slice(encoded[index].start, len(encoded[index].input_ids))
-                for name, array in values.arrays.items():
-                    array[values.span(index)] = found[name][row, span]
+                tokens = slice(encoded[index].start, len(encoded[index].input_ids))
+                for name, values in scores.of_tokens.items():
+                    values[index][:] = found[name][row, tokens]
             yield indices
 
     def batches(
@@ -288,6 +271,32 @@ class RewardModel:
             yield indices, self._watch.hidden, rewards
 
 
+def read_goal_state(goal_state: str | Path | Any, width: int) -> Tensor:
+    """The unit vector (width,) of a goal state; of several rows, that of their mean.
+
+    Raises:
+        UserError: no such file, no numbers, another width, or no direction (NaN, all zero).
+    """
+    name = "goal state"
+    if isinstance(goal_state, str | Path):
+        path = Path(goal_state)
+        path = path / "goal_state.npy" if path.is_dir() else path
+        name, goal_state = str(path), _load_array(path)
+    array = np.atleast_2d(goal_state)
+    if array.dtype.kind not in "fiu":
+        raise UserError(f"{name}: holds {array.dtype}; expected an array of real numbers")
+    if array.ndim != 2 or array.shape[1] != width or not len(array):
+        raise UserError(
+            f"{name}: has shape {np.shape(goal_state)}, but this reward model has hidden states "
+            f"of width {width}; expected (1, {width}), made by `represent` with the same model"
+        )
+    with np.errstate(over="ignore"):  # what float32 cannot hold is refused below
+        mean = torch.from_numpy(array.astype(np.float32).mean(axis=0))
+    if not torch.isfinite(mean).all() or not mean.any():
+        raise UserError(f"{name}: has NaN or infinite values, or is zero; make it anew")
+    return F.normalize(mean, dim=0)
+
+
 def _load_array(path: Path) -> Any:
     try:
         array = np.load(path, allow_pickle=False)
@@ -300,31 +309,3 @@ def _load_array(path: Path) -> Any:
     if not isinstance(array, np.ndarray):
         raise UserError(f"{path}: holds several arrays (.npz); save the one of the goal as .npy")
     return array
-
-
-def read_goal_state(goal_state: str | Path | Any, width: int) -> Tensor:
-    """The unit vector (width,) of a goal state; of several rows, that of their mean.
-
-    Raises:
-        UserError: no such file, no numbers, another width, or no direction (NaN, all zero).
-    """
-    name = "goal state"
-    if isinstance(goal_state, str | Path):
-        path = Path(goal_state)
-        path = path / "goal_state.npy" if path.is_dir() else path
-        name = str(path)
-        goal_state = _load_array(path)
-    array = np.atleast_2d(goal_state)
-    if array.dtype.kind not in "fiu":
-        raise UserError(f"{name}: holds {array.dtype}; expected an array of real numbers")
-    with np.errstate(over="ignore"):  # what float32 cannot hold is refused below
-        array = array.astype(np.float32)
-    if array.ndim != 2 or array.shape[1] != width or not len(array):
-        raise UserError(
-            f"{name}: has shape {np.shape(goal_state)}, but this reward model has hidden states "
-            f"of width {width}; expected (1, {width}), made by `represent` with the same model"
-        )
-    mean = torch.from_numpy(array.mean(axis=0))
-    if not torch.isfinite(mean).all() or not mean.any():
-        raise UserError(f"{name}: has NaN or infinite values, or is zero; make it anew")
-    return F.normalize(mean, dim=0)

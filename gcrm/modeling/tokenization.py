@@ -1,18 +1,16 @@
 """From a prompt and a completion to token ids: the one way, for every stage and the Python API.
 
 Prompt and completion are tokenised together, so that scores do not depend on the stage. EOS ends
-every completion and belongs to it: the last partial reward is the reward. What users write is text,
-even where it looks like a special token.
+every completion and belongs to it: the last partial reward is the reward. Texts of users are text,
+even where they look like special tokens.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 from typing import Any
 
-from tokenizers import Tokenizer, pre_tokenizers
+from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from gcrm.data.preferences import Prompt
@@ -31,7 +29,7 @@ FIXED_DATE = "{% macro strftime_now(format) %}26 Jul 2024{% endmacro %}"
 TEXTS_AT_ONCE = 1024
 """texts tokenised in one call: offsets take more memory than ids, and are needed only briefly"""
 EDGE = "\u2003"
-"""White space that no template writes itself: where it is missing, the template trims contents."""
+"""White space that no template writes itself: where it is gone, the template trims contents."""
 TRIM: dict[tuple[bool, bool], Callable[[str], str]] = {
     (True, True): str,
     (False, True): str.lstrip,
@@ -67,7 +65,7 @@ class Encoded:
 
 
 class PromptTooLong(UserError):
-    """A prompt leaves no room for a completion."""
+    """A prompt has `max_len` tokens or more, which leaves no room for a completion."""
 
 
 class Encoder:
@@ -96,6 +94,7 @@ class Encoder:
         added = tokenizer.added_tokens_decoder
         self._special_ids = {id for id, token in added.items() if token.special}
         self._frames = lru_cache(maxsize=None)(self._render_frames)
+        self._literal = lru_cache(maxsize=None)(self._literal_tokenizer)
 
     def encode(self, prompt: Prompt, completion: str) -> Encoded:
         """Encode one completion. See `encode_many`."""
@@ -108,12 +107,21 @@ class Encoder:
             PromptTooLong: a prompt has `max_len` tokens or more.
         """
         encoded = []
-        for ids, start in self._tokenise(list(texts)):
-            if start >= self.max_len:
-                raise self.too_long(ids, start)
-            kept = ids[: self.max_len - 1]
-            encoded.append(Encoded([*kept, self.eos_id], start, truncated=len(kept) < len(ids)))
+        for one in self.encode_each(texts):
+            if isinstance(one, PromptTooLong):
+                raise one
+            encoded.append(one)
         return encoded
+
+    def encode_each(self, texts: Iterable[tuple[Prompt, str]]) -> list[Encoded | PromptTooLong]:
+        """As `encode_many`, with the error in place of a completion whose prompt is too long."""
+        return [self._truncated(*tokens) for tokens in self._tokenise(list(texts))]
+
+    def _truncated(self, ids: list[int], start: int) -> Encoded | PromptTooLong:
+        if start >= self.max_len:
+            return self.too_long(ids, start)
+        kept = ids[: self.max_len - 1]
+        return Encoded([*kept, self.eos_id], start, truncated=len(kept) < len(ids))
 
     def encode_fitting(self, texts: Iterable[tuple[Prompt, str]]) -> list[Encoded | None]:
         """As `encode_many`, with None for what does not fit into `max_len` whole."""
@@ -147,21 +155,18 @@ class Encoder:
         found = []
         for first in range(0, len(texts), TEXTS_AT_ONCE):
             layouts = [self._layout(*text) for text in texts[first : first + TEXTS_AT_ONCE]]
-            for text, _, _ in layouts:
-                check_text(text)
             # One call for all: fast tokenizers work on many texts in parallel.
             batch = self.tokenizer(
-                [text for text, _, _ in layouts],
+                [check_text(text) for text, _, _ in layouts],
                 add_special_tokens=False,
                 return_offsets_mapping=True,
                 return_attention_mask=False,
             )
-            found += [
-                self._split(*layout, [(id, *offset) for id, offset in zip(*tokens, strict=True)])
-                for layout, *tokens in zip(
-                    layouts, batch["input_ids"], batch["offset_mapping"], strict=True
-                )
-            ]
+            for layout, ids, offsets in zip(
+                layouts, batch["input_ids"], batch["offset_mapping"], strict=True
+            ):
+                tokens = [(id, *offset) for id, offset in zip(ids, offsets, strict=True)]
+                found.append(self._split(*layout, tokens))
         return found
 
     def _layout(self, prompt: Prompt, completion: str) -> tuple[str, list[range], int]:
@@ -212,25 +217,17 @@ class Encoder:
     def _split(
         self, text: str, spans: Sequence[range], border: int, tokens: list[Token]
     ) -> tuple[list[int], int]:
-        """The ids, special tokens in users' text as mere text, and the completion's first token."""
-        if any(self._is_typed(token, text, spans) for token in tokens):
-            tokens = self._disarm(tokens, text, spans)
+        """The ids, special tokens in users' texts as text, and the completion's first token."""
+        special = [token for token in tokens if self._is_special(token, text)]
+        own = [token for token in special if not _is_within(token, text, spans)]
+        if len(own) < len(special):
+            tokens = self._all_but_special_as_text(own, text)
         # A token that straddles the border belongs to the completion.
         start = next((i for i, (_, _, end) in enumerate(tokens) if end > border), len(tokens))
         ids = [id for id, _, _ in tokens]
         if self._bos and ids[:1] != self._bos:
             return self._bos + ids, start + 1
         return ids, start
-
-    def _is_typed(self, token: Token, text: str, spans: Sequence[range]) -> bool:
-        """Whether a user wrote a special token, or a part of it."""
-        if not self._is_special(token, text):
-            return False
-        _, begin, end = token
-        literal = text[begin:end]
-        # Some special tokens swallow the white space beside them, which may be another's.
-        begin, end = end - len(literal.lstrip()), begin + len(literal.rstrip())
-        return any(max(begin, span.start) < min(end, span.stop) for span in spans)
 
     def _is_special(self, token: Token, text: str) -> bool:
         id, begin, end = token
@@ -240,75 +237,58 @@ class Encoder:
         unknown = self.tokenizer.unk_token_id
         return id != unknown or self.tokenizer.unk_token in text[begin:end]
 
-    def _disarm(self, tokens: list[Token], text: str, spans: Sequence[range]) -> list[Token]:
-        """Tokenise what lies between the template's own special tokens as mere text."""
-        typed = [self._is_typed(token, text, spans) for token in tokens]
-        own = [
-            i for i, token in enumerate(tokens) if self._is_special(token, text) and not typed[i]
-        ]
-        disarmed: list[Token] = []
-        for left, right in pairwise([-1, *own, len(tokens)]):
-            piece = tokens[left + 1 : right]
-            if any(typed[left + 1 : right]):
-                begin = self._reach(tokens[left], text)[1] if left >= 0 else 0
-                end = self._reach(tokens[right], text)[0] if right < len(tokens) else len(text)
-                piece = self._as_text(text, begin, end)
-            disarmed += piece + tokens[right : right + 1]
-        return disarmed
-
-    def _reach(self, token: Token, text: str) -> tuple[int, int]:
-        """The characters of a special token, with the white space that it swallows."""
-        id, begin, end = token
-        added = self.tokenizer.added_tokens_decoder.get(id)
-        if added is not None and added.lstrip:
-            begin = len(text[:begin].rstrip())
-        if added is not None and added.rstrip:
-            end = len(text) - len(text[end:].lstrip())
-        return begin, end
+    def _all_but_special_as_text(self, special: list[Token], text: str) -> list[Token]:
+        """These special tokens of the template, and what lies between them as mere text."""
+        tokens: list[Token] = []
+        done = 0
+        for id, begin, end in special:
+            # Some special tokens swallow the white space beside them.
+            added = self.tokenizer.added_tokens_decoder.get(id)
+            before = len(text[:begin].rstrip()) if added and added.lstrip else begin
+            tokens += [*self._as_text(text, done, before), (id, begin, end)]
+            done = len(text) - len(text[end:].lstrip()) if added and added.rstrip else end
+        return tokens + self._as_text(text, done, len(text))
 
     def _as_text(self, text: str, begin: int, end: int) -> list[Token]:
         """The tokens of text[begin:end], none of them special."""
-        with _without_special_tokens(self.tokenizer.backend_tokenizer, begin == 0) as backend:
-            encoding = backend.encode(text[begin:end], add_special_tokens=False)
+        literal = self._literal(begin == 0)
+        encoding = literal.encode(text[begin:end], add_special_tokens=False)
         tokens: list[Token] = []
         for id, (first, last) in zip(encoding.ids, encoding.offsets, strict=True):
-            token = (id, begin + first, begin + last)
-            # Vocabularies of words have their special tokens among the words.
-            tokens += self._letters(token, text) if self._is_special(token, text) else [token]
+            found = [(id, begin + first, begin + last)]
+            if self._is_special(found[0], text):  # a vocabulary of words has it as a word, too
+                letters = [
+                    (letter.id, at, at + 1)
+                    for at in range(begin + first, begin + last)
+                    for letter in literal.model.tokenize(text[at])
+                ]
+                found = [letter for letter in letters if not self._is_special(letter, text)]
+            tokens += found
         return tokens
 
-    def _letters(self, token: Token, text: str) -> list[Token]:
-        _, begin, end = token
-        letters = [
-            (letter.id, at, at + 1)
-            for at in range(begin, end)
-            for letter in self.tokenizer.backend_tokenizer.model.tokenize(text[at])
-        ]
-        return [letter for letter in letters if not self._is_special(letter, text)]
+    def _literal_tokenizer(self, at_start: bool) -> Tokenizer:
+        """A copy of the tokenizer that knows no special tokens.
+
+        Args:
+            at_start: it is for the start of a text, and not for a later part, before which it must
+                not put the space that some tokenizers (CodeLlama's) put before a text.
+        """
+        content = self.tokenizer.backend_tokenizer.to_str()
+        if not at_start:
+            content = content.replace('"prepend_scheme":"first"', '"prepend_scheme":"never"')
+        literal: Tokenizer = Tokenizer.from_str(content)
+        literal.encode_special_tokens = True
+        literal.no_truncation()
+        literal.no_padding()
+        return literal
 
 
-@contextmanager
-def _without_special_tokens(backend: Tokenizer, at_start: bool) -> Iterator[Tokenizer]:
-    """The tokenizer, knowing no special tokens; and unless it is given the start of a text, without
-    the space that some tokenizers (CodeLlama's) put in front of a text."""
-    first = backend.pre_tokenizer
-    steps: list[pre_tokenizers.PreTokenizer] = [first]
-    if isinstance(first, pre_tokenizers.Sequence):
-        steps = list(first)  # type: ignore[call-overload]  # its stub says nothing of iteration
-    in_front = [
-        step
-        for step in steps
-        if isinstance(step, pre_tokenizers.Metaspace) and step.prepend_scheme == "first"
-    ]
-    backend.encode_special_tokens = True
-    for step in () if at_start else in_front:
-        step.prepend_scheme = "never"
-    try:
-        yield backend
-    finally:
-        backend.encode_special_tokens = False
-        for step in in_front:
-            step.prepend_scheme = "first"
+def _is_within(token: Token, text: str, spans: Sequence[range]) -> bool:
+    """Whether a token, or a part of it, lies in one of these spans; white space does not count."""
+    _, begin, end = token
+    literal = text[begin:end]
+    begin, end = end - len(literal.lstrip()), begin + len(literal.rstrip())
+    return any(max(begin, span.start) < min(end, span.stop) for span in spans)
 
 
 def _template(tokenizer: PreTrainedTokenizerBase, name: str) -> str:
@@ -321,11 +301,11 @@ def _template(tokenizer: PreTrainedTokenizerBase, name: str) -> str:
     return str(templates["default"])
 
 
-def check_text(text: str) -> None:
-    """Refuse text that no tokenizer reads.
+def check_text(text: str) -> str:
+    """The text itself.
 
     Raises:
-        UserError: half of a surrogate pair.
+        UserError: it has half of a surrogate pair, which no tokenizer reads.
     """
     try:
         text.encode()
@@ -334,3 +314,4 @@ def check_text(text: str) -> None:
         raise UserError(
             f"{half} is half a character, in {text[:40]!a} …; no tokenizer reads it"
         ) from None
+    return text

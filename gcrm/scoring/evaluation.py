@@ -16,6 +16,7 @@ from gcrm.data.completions import read_completions
 from gcrm.data.preferences import Prompt, load_preferences
 from gcrm.data.scores import ScoreTable, Split, groups_of, write_scores
 from gcrm.lineage.provenance import FILE, beside, read_provenance, write_provenance
+from gcrm.modeling.reward_model import Scores
 from gcrm.modeling.tokenization import Encoded, Encoder, PromptTooLong
 from gcrm.scoring.scorer import Scorer
 from gcrm.utils.errors import UserError
@@ -47,18 +48,19 @@ class Unscored:
     inputs: Sequence[Path | str]
     left_out: int = 0
 
-    @property
-    def texts(self) -> list[tuple[Prompt, str]]:
-        """Prompt and completion of each row."""
-        return list(zip(self.prompts, self.columns["completion"], strict=True))
-
-    def without(self, rows: set[int]) -> "Unscored":
-        """Without the rows of these pairs."""
-        kept = [row for row in range(len(self.prompts)) if row not in rows]
+    def without_pairs(self, pairs: set[int]) -> "Unscored":
+        """Without the rows of the pairs of these numbers; the others are numbered anew."""
+        kept = [row for row in range(len(self.prompts)) if row // 2 not in pairs]
         columns = {name: [column[row] for row in kept] for name, column in self.columns.items()}
         columns["group"] = [position // 2 for position in range(len(kept))]
         prompts = [self.prompts[row] for row in kept]
-        return replace(self, prompts=prompts, columns=columns, left_out=len(rows) // 2)
+        return replace(self, prompts=prompts, columns=columns, left_out=len(pairs))
+
+    def scored(self, scores: Scores) -> ScoreTable:
+        """The table of these rows with their scores."""
+        names = ("reward", "partial_rewards", "q_values", "num_tokens", "truncated")
+        columns = {name: getattr(scores, name) for name in names}
+        return ScoreTable.of(self.split, {**self.columns, **columns}, self.left_out)
 
 
 def evaluate(options: EvaluateOptions) -> None:
@@ -75,8 +77,7 @@ def evaluate(options: EvaluateOptions) -> None:
         for table in tables:
             rows, encoded = encode(table, scorer.reward_model.encoder)
             path = scores_path(options, rows)
-            scores = scorer.score(encoded, f"{rows.name} {rows.split}", path)
-            scored = ScoreTable.of(rows.split, {**rows.columns, **vars(scores)}, rows.left_out)
+            scored = rows.scored(scorer.score(encoded, f"{rows.name} {rows.split}", path))
             if scorer.processes.first:
                 _write(options, rows, scored, path)
             _say_filtered(options, scored)
@@ -85,10 +86,11 @@ def evaluate(options: EvaluateOptions) -> None:
 def _solutions(options: EvaluateOptions) -> Iterator[Unscored]:
     folder = options.completions_data_path
     assert folder is not None  # the options model ensures it
+    both: tuple[Literal["greedy", "all"], ...] = ("greedy", "all")
     for benchmark in options.benchmarks:
+        files = {split: completion_files(folder, benchmark, split) for split in both}
         for split in options.splits:
-            files = completion_files(folder, benchmark, split)
-            if split == "all" and not files and options.output is None:
+            if split == "all" and not files[split] and options.output is None:
                 continue
             rows = read_completions(folder, benchmark, split, options.max_problems)
             questions = [row["question"] for row in rows]
@@ -100,25 +102,24 @@ def _solutions(options: EvaluateOptions) -> Iterator[Unscored]:
             }
             for name in ("sample", "expected_answer", "predicted_answer"):
                 columns[name] = [row[name] for row in rows]
-            if options.max_problems is not None:  # which counts the problems of both splits
-                splits: tuple[Literal["greedy", "all"], ...] = ("greedy", "all")
-                files = [
-                    file for one in splits for file in completion_files(folder, benchmark, one)
-                ]
-            yield Unscored(benchmark, split, f"{benchmark} {split}", questions, columns, files)
+            # A cap counts the problems of both splits.
+            counted = files.values() if options.max_problems is not None else [files[split]]
+            inputs = [file for group in counted for file in group]
+            yield Unscored(benchmark, split, f"{benchmark} {split}", questions, columns, inputs)
 
 
 def _pairs(options: EvaluateOptions) -> Iterator[Unscored]:
     for source in options.dataset:
         pairs = load_preferences([source], max_pairs=options.max_pairs, heldout=True)
+        sides = [(number, pair) for number, pair in enumerate(pairs) for _ in range(2)]
         columns: dict[str, Sequence[Any]] = {
-            "group": [number for number in range(len(pairs)) for _ in range(2)],
-            "prompt": [pair.question for pair in pairs for _ in range(2)],
+            "group": [number for number, _ in sides],
+            "prompt": [pair.question for _, pair in sides],
             "completion": [text for pair in pairs for text in (pair.chosen, pair.rejected)],
             "label": [True, False] * len(pairs),
-            "sample": [0, 0] * len(pairs),
+            "sample": [0] * len(sides),
         }
-        prompts = [pair.prompt for pair in pairs for _ in range(2)]
+        prompts = [pair.prompt for _, pair in sides]
         yield Unscored(set_name(source), "pairs", source, prompts, columns, [source])
 
 
@@ -128,50 +129,35 @@ def encode(table: Unscored, encoder: Encoder) -> tuple[Unscored, list[Encoded]]:
     Raises:
         UserError: the prompt of a solution is too long, or those of all pairs.
     """
-    if table.split == "pairs":
-        table, encoded = _encode_pairs(table, encoder)
-    else:
-        encoded = _encode_solutions(table, encoder)
+    found = encoder.encode_each(zip(table.prompts, table.columns["completion"], strict=True))
+    long = {row: one for row, one in enumerate(found) if isinstance(one, PromptTooLong)}
+    if long and table.split != "pairs":
+        questions = {str(table.prompts[row]) for row in long}
+        raise UserError(
+            f"{table.source}: {next(iter(long.values()))}; so are {len(questions)} of "
+            f"{len(set(table.columns['prompt']))} problems: raise max_len, if the model's context "
+            "is longer, or take their rows out of the files"
+        )
+    if long:
+        pairs, total = {row // 2 for row in long}, len(found) // 2
+        if len(pairs) == total:
+            raise UserError(
+                f"{table.source}: no prompt leaves room for an answer in max_len = "
+                f"{encoder.max_len} tokens"
+            )
+        say(
+            f"evaluate {table.source}: {len(pairs)} of {total} pairs left out: their prompts leave "
+            f"no room for an answer in {encoder.max_len} tokens"
+        )
+        table = table.without_pairs(pairs)
+        found = [one for row, one in enumerate(found) if row // 2 not in pairs]
+    encoded = [one for one in found if isinstance(one, Encoded)]
     if truncated := sum(one.truncated for one in encoded):
         say(
             f"evaluate {table.source}: {truncated} of {len(encoded)} completions are longer than "
             f"{encoder.max_len} tokens with their prompts and lost their end (column 'truncated')"
         )
     return table, encoded
-
-
-def _encode_solutions(table: Unscored, encoder: Encoder) -> list[Encoded]:
-    try:
-        return encoder.encode_many(table.texts)
-    except PromptTooLong as error:
-        questions = set(table.columns["prompt"])
-        long = sum(len(encoder.prompt_ids(one)) >= encoder.max_len for one in questions)
-        raise UserError(
-            f"{table.source}: {error}; so are {long} of {len(questions)} problems: raise max_len, "
-            "if the model's context is longer, or take their rows out of the files"
-        ) from None
-
-
-def _encode_pairs(table: Unscored, encoder: Encoder) -> tuple[Unscored, list[Encoded]]:
-    encoded: list[Encoded] = []
-    long: set[int] = set()
-    texts = table.texts
-    for row in range(0, len(texts), 2):
-        try:
-            encoded += encoder.encode_many(texts[row : row + 2])
-        except PromptTooLong:
-            long |= {row, row + 1}
-    if not encoded:
-        raise UserError(
-            f"{table.source}: no prompt leaves room for an answer in max_len = {encoder.max_len} "
-            "tokens"
-        )
-    if long:
-        say(
-            f"evaluate {table.source}: {len(long) // 2} of {len(texts) // 2} pairs left out: their "
-            f"prompts leave no room for an answer in {encoder.max_len} tokens"
-        )
-    return (table.without(long) if long else table), encoded
 
 
 def scores_path(options: EvaluateOptions, table: Unscored) -> Path:

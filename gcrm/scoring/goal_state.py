@@ -1,7 +1,8 @@
 """The goal state: the mean state in which good completions end (section 3 of the paper)."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
@@ -13,9 +14,9 @@ from gcrm.config.represent import RepresentOptions
 from gcrm.data.attributes import Selection, select
 from gcrm.data.preferences import Preference, Prompt
 from gcrm.lineage.provenance import write_provenance
+from gcrm.lineage.resume import Unfinished
 from gcrm.modeling.reward_model import RewardModel
 from gcrm.modeling.tokenization import Encoded
-from gcrm.scoring.resume import Arrays, Unfinished
 from gcrm.utils.disk import check_writable
 from gcrm.utils.distributed import Processes, join
 from gcrm.utils.errors import UserError
@@ -46,13 +47,12 @@ def extract_goal_state(options: RepresentOptions) -> None:
         trust_remote_code=options.trust_remote_code,
     )
     check_writable(options.save_dir)
-    unfinished = Unfinished.of(
+    unfinished = Unfinished(
         options.save_dir / "goal_state.npy",
         "represent",
         options.model_dump(mode="json", exclude={"save_dir"}),
         [options.reward_model_path, *options.dataset_path],
-        reward_model,
-        processes.count,
+        *(processes.count, *reward_model.numerics),
     )
     sums = _sum_states(selection, reward_model, options, processes, unfinished)
     _check_counts(selection, sums.counts, options, reward_model.encoder.max_len)
@@ -61,32 +61,20 @@ def extract_goal_state(options: RepresentOptions) -> None:
         unfinished.discard()
 
 
+@dataclass
 class _Sums:
     """Sums of states in fp64, so that means do not depend on batches and processes.
 
     Attributes:
         states: sum for each goal state, (goal states, hidden_size).
         counts: completions in each sum, (goal states,).
-        chunks, batches: position in the data: the chunks that are in the sums, and the batches of
-            the next chunk, in this process.
-        completions: those that are done, in all processes.
+        position: how much of the data is in the sums: chunks, batches of the next chunk in this
+            process, and completions in all processes.
     """
 
-    def __init__(self, goal_states: int, hidden_size: int) -> None:
-        self.states = torch.zeros(goal_states, hidden_size, dtype=torch.float64)
-        self.counts = torch.zeros(goal_states, dtype=torch.float64)
-        self.chunks = self.batches = self.completions = 0
-
-    def arrays(self) -> Arrays:
-        """All of it, as arrays for a file."""
-        position = np.array([self.chunks, self.batches, self.completions])
-        return {"states": self.states.numpy(), "counts": self.counts.numpy(), "position": position}
-
-    def restore(self, arrays: Arrays) -> None:
-        """Take over what `arrays` gave earlier."""
-        self.states.copy_(torch.from_numpy(arrays["states"]))
-        self.counts.copy_(torch.from_numpy(arrays["counts"]))
-        self.chunks, self.batches, self.completions = map(int, arrays["position"])
+    states: Tensor
+    counts: Tensor
+    position: Tensor
 
 
 def _sum_states(
@@ -97,38 +85,35 @@ def _sum_states(
     unfinished: Unfinished,
 ) -> _Sums:
     """Sum the states over all completions that fit, from where an interrupted run stopped."""
-    width = reward_model.model.config.get_text_config().hidden_size
-    sums = _Sums(len(selection.counts), width)
+    goal_states = len(selection.counts)
+    states = torch.zeros(goal_states, reward_model.hidden_size).double()
+    sums = _Sums(states, torch.zeros(goal_states).double(), torch.zeros(3).long())
     file = f"process{processes.rank}"
     for arrays in unfinished.read(file):
-        sums.restore(arrays)
+        sums = _Sums(**{name: torch.from_numpy(array) for name, array in arrays.items()})
+    chunks, batches_done, completions = sums.position.tolist()
     name = f"represent {short_name(options.save_dir)}"
-    if sums.completions:
-        say(f"{name}: resuming: {sums.completions} of {selection.total} completions are done")
-    progress = Progress(name, selection.total - sums.completions, "completion")
+    if completions:
+        say(f"{name}: resuming: {completions} of {selection.total} completions are done")
+    progress = Progress(name, selection.total - completions, "completion")
 
     def advance(chunks: int, batches: int, completions: int) -> None:
-        sums.chunks, sums.batches = chunks, batches
-        sums.completions += completions
+        sums.position[:2] = torch.tensor([chunks, batches])
+        sums.position[2] += completions
         progress.advance(completions)
         if unfinished.is_due:
-            unfinished.write(file, sums.arrays())
+            unfinished.write(file, {name: value.numpy() for name, value in vars(sums).items()})
 
-    for number, chunk in islice(enumerate(_chunks(selection)), sums.chunks, None):
+    for number, chunk in islice(enumerate(_chunks(selection)), chunks, None):
         encoded, members = _encode(chunk, reward_model)
         batches = reward_model.batches(encoded, options.tokens_per_batch)
-        first = sums.batches
-        work = reward_model.forward(encoded, processes.share(batches)[first:])
-        for turn, (indices, hidden, _) in enumerate(work, start=first):
-            states = torch.stack(
-                [
-                    state_of(hidden[row], encoded[index], options.goal_token)
-                    for row, index in enumerate(indices)
-                ]
-            )
-            sums.states += members[indices].T @ states.cpu()
+        work = processes.share(batches)[batches_done:]
+        found = _states(reward_model, encoded, work, options.goal_token)
+        for turn, (indices, states) in enumerate(found, start=batches_done):
+            sums.states += members[indices].T @ states
             advance(number, turn + 1, sum(map(len, processes.turn(batches, turn))))
         sums.counts += members.sum(dim=0)
+        batches_done = 0
         advance(number + 1, 0, len(chunk) - len(encoded))
     processes.add_up(sums.states)
     return sums
@@ -141,7 +126,7 @@ def _chunks(selection: Selection) -> Iterator[list[tuple[Preference, list[bool]]
 
 
 def _encode(
-    chunk: list[tuple[Preference, list[bool]]], reward_model: RewardModel
+    chunk: Sequence[tuple[Preference, list[bool]]], reward_model: RewardModel
 ) -> tuple[list[Encoded], Tensor]:
     """The completions that fit, and for which goal states they count, (n, goal states) fp64."""
     encoded = reward_model.encoder.encode_for_goal_state(
@@ -152,6 +137,20 @@ def _encode(
     ]
     members = torch.tensor([flags for _, flags in fitting], dtype=torch.float64)
     return [one for one, _ in fitting], members
+
+
+def _states(
+    reward_model: RewardModel,
+    encoded: Sequence[Encoded],
+    batches: Iterable[list[int]],
+    goal_token: str,
+) -> Iterator[tuple[list[int], Tensor]]:
+    """For each batch its indices and the states of its completions, (b, hidden_size) fp64."""
+    for indices, hidden, _ in reward_model.forward(encoded, batches):
+        states = [
+            state_of(hidden[row], encoded[index], goal_token) for row, index in enumerate(indices)
+        ]
+        yield indices, torch.stack(states).cpu()
 
 
 def state_of(hidden: Tensor, one: Encoded, goal_token: str) -> Tensor:
@@ -181,11 +180,9 @@ def goal_state(
     encoded = [one for one in encoder.encode_for_goal_state(completions) if one is not None]
     if not encoded:
         raise UserError(f"no completion fits into {encoder.max_len} tokens")
-    work = reward_model.forward(encoded, reward_model.batches(encoded))
-    total = torch.zeros(reward_model.model.config.get_text_config().hidden_size).double()
-    for indices, hidden, _ in work:
-        for row, index in enumerate(indices):
-            total += state_of(hidden[row], encoded[index], "last").cpu()
+    total = torch.zeros(reward_model.hidden_size).double()
+    for _, states in _states(reward_model, encoded, reward_model.batches(encoded), "last"):
+        total += states.sum(dim=0)
     mean: NDArray[np.float32] = (total / len(encoded)).float().numpy()
     return mean
 

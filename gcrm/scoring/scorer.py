@@ -1,4 +1,8 @@
-"""Scores completions with a reward model, from where an interrupted run stopped."""
+"""Scores completions with a reward model, from where an interrupted run stopped.
+
+Work is always divided into the same batches, so that scores are the same, bit for bit, however
+often it was interrupted.
+"""
 
 import hashlib
 import os
@@ -7,13 +11,15 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from gcrm.config.evaluate import EvaluateOptions
 from gcrm.lineage.provenance import FILE, read_provenance, sha256
+from gcrm.lineage.resume import Unfinished
 from gcrm.modeling.reward_model import RewardModel, Scores
 from gcrm.modeling.tokenization import Encoded
-from gcrm.scoring.resume import PartialScores, Unfinished
 from gcrm.utils.disk import check_writable
 from gcrm.utils.distributed import join
 from gcrm.utils.errors import UserError
@@ -44,10 +50,8 @@ class Scorer(AbstractContextManager["Scorer"]):
             max_len=options.max_len,
             trust_remote_code=options.trust_remote_code,
         )
-        self._name = short_name(options.reward_model_path)
         self._claims = ExitStack()
         self._begun: list[Unfinished] = []
-        self._partial: PartialScores | None = None  # of the last table
 
     def score(self, encoded: Sequence[Encoded], what: str, path: Path) -> Scores:
         """Score completions; every process is given the same and returns all scores.
@@ -60,41 +64,43 @@ class Scorer(AbstractContextManager["Scorer"]):
         """
         check_writable(path.parent)
         self._claims.enter_context(claim(path))
-        if self._partial is not None:
-            self._partial.save()
-        values = self.reward_model.no_values(encoded)
-        self._begun.append(self._unfinished(encoded, path))
-        self._partial = PartialScores(self._begun[-1], values)
+        unfinished = self._unfinished(encoded, path)
+        self._begun.append(unfinished)
+        scores = Scores.zeros(encoded, self.reward_model.goal_state is not None)
         done = torch.zeros(len(encoded), dtype=torch.int32)
-        if self.processes.first:  # the other processes get its values below, in the sum
-            done += torch.from_numpy(self._partial.restore())
+        if self.processes.first:  # the other processes get its scores below, in the sum
+            done += torch.from_numpy(restore(unfinished, scores))
         self.processes.add_up(done)
         if number := int(done.sum()):
             say(f"evaluate {what}: resuming: {number} of {len(encoded)} completions are scored")
-        progress = Progress(f"evaluate {self._name} {what}", len(encoded) - number, "completion")
+        name = f"evaluate {short_name(self.options.reward_model_path)} {what}"
+        progress = Progress(name, len(encoded) - number, "completion")
         every = self.reward_model.batches(encoded, self.options.tokens_per_batch)
         batches = [batch for batch in every if not done[batch[0]]]
         shared = self.processes.share(batches)
-        scored = self.reward_model.score_batches(encoded, shared, values)
-        for turn, indices in enumerate(scored):
-            self._partial.add(indices)
+        pending: list[int] = []
+        for turn, rows in enumerate(self.reward_model.score_batches(encoded, shared, scores)):
+            pending += rows
+            if unfinished.is_due:
+                save(unfinished, scores, pending)
+                pending = []
             progress.advance(sum(map(len, self.processes.turn(batches, turn))))
-        for flat in values.arrays.values():
-            self.processes.add_up(torch.from_numpy(flat))  # 0 where another process has scored
-        return values.scores(encoded)
+        save(unfinished, scores, pending)
+        for ragged in scores.of_tokens.values():
+            self.processes.add_up(torch.from_numpy(ragged.values))  # 0 where another has scored
+        return scores
 
     def _unfinished(self, encoded: Sequence[Encoded], path: Path) -> Unfinished:
         """The unfinished work on the scores of exactly these tokens by exactly this model."""
         digest = hashlib.sha256()
         for one in encoded:
             digest.update(array("q", [len(one.input_ids), one.start, *one.input_ids]).tobytes())
-        return Unfinished.of(
+        return Unfinished(
             path,
             "evaluate",
             {"tokens_per_batch": self.options.tokens_per_batch},
             self.options.model_sources,
-            self.reward_model,
-            digest.hexdigest(),
+            *(digest.hexdigest(), *self.reward_model.numerics),
         )
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -103,6 +109,27 @@ class Scorer(AbstractContextManager["Scorer"]):
             for unfinished in self._begun:
                 unfinished.discard()
         self._claims.close()
+
+
+def save(unfinished: Unfinished, scores: Scores, rows: Sequence[int]) -> None:
+    """Write the scores of these completions to a file of unfinished work.
+
+    Raises:
+        UserError: there is no room for it.
+    """
+    if rows:
+        found = {name: ragged.take(rows).values for name, ragged in scores.of_tokens.items()}
+        unfinished.write(str(rows[0]), {"rows": np.array(rows), **found})
+
+
+def restore(unfinished: Unfinished, scores: Scores) -> NDArray[np.bool_]:
+    """Put what was saved in its place; returns which completions it is, shape (n,)."""
+    done = np.zeros(len(scores.truncated), bool)
+    for arrays in unfinished.read("[0-9]*"):
+        for name, ragged in scores.of_tokens.items():
+            ragged.put(arrays["rows"], arrays[name])
+        done[arrays["rows"]] = True
+    return done
 
 
 def check_goal_state(options: EvaluateOptions) -> None:

@@ -9,19 +9,20 @@ from transformers import TrainingArguments
 
 from gcrm.config.deepspeed import read_zero_config
 from gcrm.config.train import NO_MATTER, TrainOptions
-from gcrm.lineage.resume import unfinished
+from gcrm.lineage.resume import Unfinished
 from gcrm.modeling.hardware import Hardware
 from gcrm.utils.errors import UserError
 from gcrm.utils.paths import short_name
 
 
 def training_arguments(
-    options: TrainOptions, hardware: Hardware, zero: Path | None
+    options: TrainOptions, hardware: Hardware, zero: Path | None, checkpoints: Path
 ) -> TrainingArguments:
     """Translate the options into arguments of the Trainer.
 
     Args:
         zero: DeepSpeed configuration file, if any.
+        checkpoints: their folder.
 
     Raises:
         UserError: train_batch_size is not a multiple of micro-batches times processes.
@@ -38,7 +39,7 @@ def training_arguments(
         )
     on_cpu = hardware.device == "cpu"
     arguments = TrainingArguments(
-        output_dir=str(_checkpoint_folder(options, zero, processes, on_cpu)),
+        output_dir=str(checkpoints),
         run_name=short_name(options.save_path),
         per_device_train_batch_size=options.micro_train_batch_size,
         per_device_eval_batch_size=options.micro_train_batch_size,
@@ -73,18 +74,20 @@ def training_arguments(
     return arguments
 
 
-def _checkpoint_folder(
-    options: TrainOptions, zero: Path | None, processes: int, on_cpu: bool
-) -> Path:
-    """The checkpoint folder of this training; other settings, data or code have another one."""
-    parent = options.ckpt_path or options.save_path.with_name(
-        f"{options.save_path.name}.checkpoints"
-    )
-    settings = options.model_dump(mode="json", exclude=NO_MATTER)
+def unfinished_training(options: TrainOptions, hardware: Hardware, zero: Path | None) -> Unfinished:
+    """The checkpoints of this training; other settings, data or code have another folder."""
     sources: list[Path | str] = [options.pretrain, *options.dataset, *(options.eval_dataset or [])]
     sources += [] if zero is None else [zero]
-    hardware = processes, torch.get_num_threads(), on_cpu
-    return unfinished(parent, options.save_path, "train", settings, sources, *hardware)
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    return Unfinished(
+        options.save_path,
+        "train",
+        options.model_dump(mode="json", exclude=NO_MATTER),
+        sources,
+        *(processes, torch.get_num_threads(), hardware.device == "cpu"),
+        parent=options.ckpt_path
+        or options.save_path.with_name(f"{options.save_path.name}.checkpoints"),
+    )
 
 
 def start_deepspeed(on_cpu: bool) -> None:

@@ -7,6 +7,7 @@ the next attempt resumes from the last complete checkpoint.
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,7 +21,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from gcrm.config.train import TrainOptions
-from gcrm.lineage.resume import is_whole, remove, seal
+from gcrm.lineage.resume import is_whole, seal
 from gcrm.training.tracking import (
     WandbRun,
     connection,
@@ -121,7 +122,7 @@ class Checkpoints(TrainerCallback):
             kept = _complete(folder)[-self.most :]
             for checkpoint in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
                 if checkpoint not in kept:
-                    remove(checkpoint)
+                    shutil.rmtree(checkpoint, ignore_errors=True)
 
 
 def last_checkpoint(folder: Path) -> str | None:

@@ -17,13 +17,16 @@ from gcrm.config.train import CONTRASTIVE_ONLY, SET_BY_PARITY, TrainOptions
 from gcrm.data.preferences import Preference, load_preferences
 from gcrm.data.questions import question_hash, question_key
 from gcrm.lineage.provenance import write_provenance
-from gcrm.lineage.resume import discard
 from gcrm.modeling.adapters import choose_trained_weights, merged
 from gcrm.modeling.hardware import choose_hardware
 from gcrm.modeling.loading import FACTS, new_reward_model
 from gcrm.modeling.reward_model import encoder_for
 from gcrm.modeling.tokenization import PLAIN_TEMPLATE, Encoder
-from gcrm.training.arguments import start_deepspeed, training_arguments
+from gcrm.training.arguments import (
+    start_deepspeed,
+    training_arguments,
+    unfinished_training,
+)
 from gcrm.training.callbacks import Checkpoints, StopOnSignal, TrainingCurve, last_checkpoint
 from gcrm.training.tracking import without_timings
 from gcrm.training.trainer import EncodedPair, RewardTrainer, encode_pairs
@@ -47,7 +50,8 @@ def train_reward_model(options: TrainOptions) -> None:
         start_deepspeed(hardware.device == "cpu")
     pairs = load_preferences(options.dataset, options.dataset_probs, options.max_pairs)
     pairs, heldout = _hold_out(pairs, options)
-    arguments = training_arguments(options, hardware, zero)
+    unfinished = unfinished_training(options, hardware, zero)
+    arguments = training_arguments(options, hardware, zero, unfinished.folder)
 
     model, tokenizer = new_reward_model(
         options.pretrain,
@@ -67,8 +71,7 @@ def train_reward_model(options: TrainOptions) -> None:
     trainer = RewardTrainer(
         model, tokenizer, encoded, options, arguments, encode_pairs(heldout, encoder)
     )
-    checkpoints = Path(str(arguments.output_dir))
-    curve = TrainingCurve(options, training=checkpoints.name)
+    curve = TrainingCurve(options, training=unfinished.folder.name)
     _train(trainer, curve, options.max_checkpoints)
 
     rewards = rewards_of_first(trainer, encoded)
@@ -76,7 +79,7 @@ def train_reward_model(options: TrainOptions) -> None:
     if trainer.is_world_process_zero():
         facts = _facts(options, pairs, heldout, encoded, encoder, rewards)
         _save(trainer, weights, encoded, rewards, facts, options, curve.id)
-        discard(checkpoints.parent, options.save_path)
+        unfinished.discard()
         say(f"train: saved {options.save_path}")
 
 

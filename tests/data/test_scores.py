@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 
 from gcrm.data.scores import COLUMNS, Ragged, ScoreTable, Split, read_scores, write_scores
 from gcrm.utils.errors import UserError
-from helpers.score_rows import columns, pair_table, score_file, write_columns
+from helpers.score_rows import (
+    assert_same_table,
+    columns,
+    pair_table,
+    score_file,
+    write_columns,
+)
 
 PAIRS = [("Who?", "Tom.", "Ann."), ("Hi\nyou", "a", "")]
 OF_PAIRS: dict[str, Any] = {
@@ -31,18 +37,6 @@ def pair_file(path: Path, left_out: int = 0, **change: Any) -> Path:
     return path
 
 
-def assert_same(one: ScoreTable, other: ScoreTable) -> None:
-    assert (one.split, one.left_out) == (other.split, other.left_out)
-    assert list(one.columns()) == list(other.columns())
-    for name, column in one.columns().items():
-        found = getattr(other, name)
-        if isinstance(column, Ragged):
-            assert np.array_equal(found.values, column.values)
-            assert np.array_equal(found.offsets, column.offsets)
-        else:
-            assert found.tolist() == column.tolist() and found.dtype == column.dtype
-
-
 @pytest.mark.parametrize("split", ["greedy", "all", "pairs"])
 @pytest.mark.parametrize("with_q_values", [True, False])
 def test_parquet_gives_back_what_was_written(
@@ -54,7 +48,7 @@ def test_parquet_gives_back_what_was_written(
         table = pair_table(PAIRS, OF_PAIRS | ({} if with_q_values else {"q_values": None}), 3)
     write_scores(tmp_path / "scores.parquet", table)
     found = read_scores(tmp_path / "scores.parquet")
-    assert_same(found, table)
+    assert_same_table(found, table)
     assert (found.q_values is not None) == with_q_values
     assert found.reward.dtype == np.float32
     assert found.group.dtype == found.num_tokens.dtype == found.sample.dtype == np.int32
@@ -72,9 +66,8 @@ def test_the_columns_of_the_file(tmp_path: Path) -> None:
     assert "expected_answer" not in pairs.column_names
     assert pairs.schema.metadata == {b"split": b"pairs", b"left_out": b"3"}
     rows = [(row["group"], row["prompt"], row["label"]) for row in pairs.to_pylist()]
-    assert rows == [
-        *[(0, "Who?", True), (0, "Who?", False), (1, "Hi\nyou", True), (1, "Hi\nyou", False)]
-    ]
+    who, hi = "Who?", "Hi\nyou"
+    assert rows == [(0, who, True), (0, who, False), (1, hi, True), (1, hi, False)]
     assert pairs["completion"].to_pylist() == ["Tom.", "Ann.", "a", ""]
 
 
@@ -95,28 +88,24 @@ def test_only_the_wanted_columns_are_read(tmp_path: Path) -> None:
 def test_a_table_of_several_row_groups_is_one(tmp_path: Path) -> None:
     path = score_file(tmp_path / "whole.parquet")
     pq.write_table(pq.read_table(path), tmp_path / "groups.parquet", row_group_size=7)
-    assert_same(read_scores(path), read_scores(tmp_path / "groups.parquet"))
+    assert_same_table(read_scores(path), read_scores(tmp_path / "groups.parquet"))
 
 
 @pytest.mark.parametrize("split", ["greedy", "all", "pairs"])
 def test_a_table_that_went_through_pandas_is_the_same(tmp_path: Path, split: Split) -> None:
-    """Without our metadata, with shorter lists and longer integers, and null for missing texts."""
+    """Without our metadata, with shorter lists, longer integers and floats, and null for texts."""
+    made = columns(3, 2 if split == "all" else 1) | {"predicted_answer": None}
     path = tmp_path / "scores.parquet"
     if split == "pairs":
-        pair_file(path)
+        table = pair_table(PAIRS, OF_PAIRS)
+        write_scores(path, table)
     else:
-        score_file(path, problems=3, per_problem=2 if split == "all" else 1)
+        table = ScoreTable.of(split, made | {"predicted_answer": [None] * len(made["label"])})
+        write_scores(path, table)
     frame = pd.read_parquet(path)
-    if split != "pairs":
-        frame["predicted_answer"] = None
-    frame = frame.astype({"sample": "int64", "num_tokens": "int64"})
-    frame.to_parquet(tmp_path / "pandas.parquet")
-    one, other = read_scores(path), read_scores(tmp_path / "pandas.parquet")
-    if other.predicted_answer is not None:
-        assert other.predicted_answer.tolist() == [None] * len(other)
-        columns_now = one.columns() | {"predicted_answer": other.predicted_answer}
-        one = ScoreTable.of(split, columns_now)
-    assert_same(one, other)
+    wider = {"sample": "int64", "num_tokens": "int64", "reward": "float64"}
+    frame.astype(wider).to_parquet(tmp_path / "pandas.parquet")
+    assert_same_table(read_scores(tmp_path / "pandas.parquet"), table)
 
 
 @pytest.mark.parametrize("rows", [[3, 0, 2, 1], [2, 3, 1, 0]])
@@ -124,7 +113,7 @@ def test_pairs_are_put_in_order(tmp_path: Path, rows: list[int]) -> None:
     path = pair_file(tmp_path / "scores.parquet", left_out=2)
     expected = read_scores(path)
     pq.write_table(pq.read_table(path).take(rows), path)
-    assert_same(read_scores(path), expected)
+    assert_same_table(read_scores(path), expected)
 
 
 @pytest.mark.parametrize("rows", [[0, 1, 2], [0, 1, 2, 2], [0, 1, 2, 3, 2, 3], [1, 3]])
@@ -135,26 +124,25 @@ def test_pairs_that_are_not_whole_are_refused(tmp_path: Path, rows: list[int]) -
         read_scores(path)
 
 
+def put(row: int, value: float) -> Callable[[list[Any]], list[Any]]:
+    return lambda column: [*column[:row], column[row] * 0 + np.float32(value), *column[row + 1 :]]
+
+
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("reward", lambda v: np.where(np.arange(40) == 3, np.nan, v), "row 4: reward is not a"),
-        ("q_values", lambda v: [*v[:2], v[2] * np.inf, *v[3:]], "row 3: q_values has"),
-        (
-            "partial_rewards",
-            lambda v: [*v[:39], v[39] + np.float32(np.nan)],
-            "row 40: partial_rewards has nan",
-        ),
+        ("reward", put(3, np.nan), "row 4: reward is not a finite number"),
+        ("q_values", put(2, np.inf), "row 3: q_values has a value that is not a finite number"),
+        ("partial_rewards", put(39, np.nan), "row 40: partial_rewards has a value that is not"),
     ],
 )
-def test_unusable_numbers_are_refused_by_row(
+def test_numbers_that_are_not_finite_are_refused_by_row(
     tmp_path: Path, name: str, change: Callable[[Any], Any], message: str
 ) -> None:
     made = columns()
-    made[name] = change(made[name])
-    write_columns(tmp_path / "scores.parquet", made)
+    path = write_columns(tmp_path / "scores.parquet", made | {name: change(list(made[name]))})
     with pytest.raises(UserError, match=message):
-        read_scores(tmp_path / "scores.parquet")
+        read_scores(path)
 
 
 def changed(tmp_path: Path, name: str, values: Any) -> Path:
@@ -169,20 +157,20 @@ def changed(tmp_path: Path, name: str, values: Any) -> Path:
 @pytest.mark.parametrize(
     ("name", "values", "message"),
     [
-        ("prompt", [1, 2, 3], "column prompt holds int64, not text"),
-        ("prompt", [b"a", b"b", b"c"], "column prompt holds binary, not text"),
+        ("prompt", [1, 2, 3], "column prompt holds int64, not string"),
+        ("prompt", [b"a", b"b", b"c"], "column prompt holds binary, not string"),
         ("prompt", ["a", None, "c"], "row 2: prompt is missing"),
         ("label", ["yes", "no", "yes"], "column label holds string, not bool"),
         ("label", [True, None, False], "row 2: label is missing"),
         ("label", [1.0, 0.0, 1.0], "column label holds double, not bool"),
-        ("reward", ["a", "b", "c"], "column reward holds string, not float32"),
+        ("reward", ["a", "b", "c"], "column reward holds string, not float"),
         ("reward", [1.0, 2.0, None], "row 3: reward is missing"),
         ("group", [None, 1, 2], "row 1: group is missing"),
         ("num_tokens", [1.5, 2.5, 3.5], "column num_tokens holds double, not int32"),
         ("num_tokens", [1, 1, 1], "row 1: number of partial_rewards is not num_tokens"),
-        ("partial_rewards", [1.0, 2.0, 3.0], "holds double, not a list of float32"),
+        ("partial_rewards", [1.0, 2.0, 3.0], "holds double, not large_list"),
         ("partial_rewards", [[1.0], None, [2.0]], "row 2: partial_rewards is missing"),
-        ("q_values", [["a"], ["b"], ["c"]], "not a list of float32"),
+        ("q_values", [["a"], ["b"], ["c"]], "holds list<.*string>, not large_list"),
         ("q_values", [[1.0, None], [1.0], [1.0]], "column q_values has missing values"),
         ("sample", [None, None, None], "column sample holds null, not int32"),
     ],

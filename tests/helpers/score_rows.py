@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from gcrm.config.metrics import MetricsOptions
-from gcrm.data.scores import ScoreTable, Split, write_scores
+from gcrm.data.scores import Ragged, ScoreTable, Split, write_scores
 from gcrm.metrics import run as run_metrics
 
 
@@ -57,6 +57,19 @@ def write_columns(path: Path, made: Mapping[str, Any], split: Split | None = Non
 def score_file(path: Path, **options: Any) -> Path:
     """A score table of made columns in a file."""
     return write_columns(path, columns(**options))
+
+
+def assert_same_table(one: ScoreTable, other: ScoreTable) -> None:
+    """The same columns with the same values and types, to the last bit."""
+    assert (one.split, one.left_out) == (other.split, other.left_out)
+    assert list(one.columns()) == list(other.columns())
+    for name, column in one.columns().items():
+        found = other.columns()[name]
+        if isinstance(column, Ragged):
+            assert np.array_equal(found.values, column.values), name
+            assert np.array_equal(found.offsets, column.offsets), name
+        else:
+            assert found.tolist() == column.tolist() and found.dtype == column.dtype, name
 
 
 def pair_table(

@@ -1,81 +1,106 @@
-"""What may be taken up by the next run, what may not, and what goes."""
+"""Unfinished work: which run resumes from it, what is left out, and what is removed."""
 
 import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from gcrm.lineage import resume as resumption
-from gcrm.lineage.resume import SEAL, discard, is_whole, parts_of, remove, seal, unfinished
+from gcrm.lineage import resume
+from gcrm.lineage.resume import SEAL, Unfinished, is_whole, seal
 
 
 @pytest.fixture
 def work(tmp_path: Path) -> dict[str, Any]:
-    """What `unfinished` is asked with."""
+    """Arguments of `Unfinished`."""
     (tmp_path / "pairs.jsonl").write_text("1\n")
     return {
-        "parent": tmp_path / "checkpoints",
         "result": tmp_path / "models" / "seed0",
         "stage": "train",
         "settings": {"learning_rate": 0.1, "max_len": 5},
         "sources": [tmp_path / "pairs.jsonl", "owner/hub-id"],
+        "parent": tmp_path / "checkpoints",
     }
 
 
 def test_the_same_work_has_the_same_folder(work: dict[str, Any], tmp_path: Path) -> None:
-    folder = unfinished(**work)
+    folder = Unfinished(**work).folder
     assert folder.parent == work["parent"] and not folder.exists()
     turned = dict(reversed(work["settings"].items()))
-    assert unfinished(**(work | {"settings": turned})) == folder
+    assert Unfinished(**work | {"settings": turned}).folder == folder
     (tmp_path / "pairs.jsonl").touch()
     moved = (tmp_path / "pairs.jsonl").rename(tmp_path / "moved.jsonl")
-    assert unfinished(**(work | {"sources": [moved, "owner/hub-id"]})) == folder
+    assert Unfinished(**work | {"sources": [moved, "owner/hub-id"]}).folder == folder
+    del work["parent"]
+    beside = tmp_path / "models" / "seed0.parts"
+    assert Unfinished(**work).folder.parent == beside
 
 
-def test_changed_settings_data_results_and_threads_have_another(
+def test_other_work_has_another_folder(
+    work: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other settings, stages, results, threads, data, code or libraries."""
+    changes: list[dict[str, Any]] = [
+        {},
+        {"settings": {"learning_rate": 0.2, "max_len": 5}},
+        {"settings": {"learning_rate": 0.1}},
+        {"stage": "represent"},
+        {"result": tmp_path / "models" / "seed1"},
+    ]
+    folders = {Unfinished(**work | change).folder for change in changes}
+    parent = work.pop("parent")
+    folders |= {Unfinished(*work.values(), threads, parent=parent).folder for threads in (1, 2)}
+    (tmp_path / "pairs.jsonl").write_text("2\n")
+    folders.add(Unfinished(**work, parent=parent).folder)
+    for changed in ("code_version", "versions_now"):
+        monkeypatch.setattr(resume, changed, lambda *_: "changed")
+        folders.add(Unfinished(**work, parent=parent).folder)
+    assert len(folders) == 10
+
+
+def test_discarding_removes_the_work_on_this_result_only(
     work: dict[str, Any], tmp_path: Path
 ) -> None:
-    folders = {
-        unfinished(**work),
-        unfinished(**work | {"settings": {"learning_rate": 0.2, "max_len": 5}}),
-        unfinished(**work | {"settings": {"learning_rate": 0.1}}),
-        unfinished(**work | {"stage": "represent"}),
-        unfinished(**work | {"result": tmp_path / "models" / "seed1"}),
-        unfinished(*work.values(), 1),
-        unfinished(*work.values(), 2),
-    }
-    (tmp_path / "pairs.jsonl").write_text("2\n")
-    folders.add(unfinished(**work))
-    assert len(folders) == 8
-
-
-@pytest.mark.parametrize("what", ["code_version", "versions_now"])
-def test_changed_code_and_libraries_have_another(
-    work: dict[str, Any], monkeypatch: pytest.MonkeyPatch, what: str
-) -> None:
-    before = unfinished(**work)
-    monkeypatch.setattr(resumption, what, lambda *_: "changed")
-    assert unfinished(**work) != before
-
-
-def test_what_is_discarded_is_the_results_own(work: dict[str, Any], tmp_path: Path) -> None:
     other = work | {"result": tmp_path / "models" / "seed1"}
     for one in (work, work | {"settings": {}}, other):
-        (unfinished(**one) / "checkpoint-1").mkdir(parents=True)
+        (Unfinished(**one).folder / "checkpoint-1").mkdir(parents=True)
     (work["parent"] / "notes.txt").write_text("mine")
-    discard(work["parent"], work["result"])
-    left = sorted(path.name for path in work["parent"].iterdir())
-    assert left == sorted([unfinished(**other).name, "notes.txt"])
-    discard(work["parent"], other["result"])
+    Unfinished(**work).discard()
+    left = {path.name for path in work["parent"].iterdir()}
+    assert left == {Unfinished(**other).folder.name, "notes.txt"}
     (work["parent"] / "notes.txt").unlink()
-    discard(work["parent"], work["result"])
-    assert not work["parent"].exists()
-    discard(work["parent"], work["result"])
+    for _ in range(2):
+        Unfinished(**other).discard()
+        assert not work["parent"].exists()
 
 
-def test_parts_lie_beside_their_result() -> None:
-    assert parts_of(Path("a/scores.parquet")) == Path("a/scores.parquet.parts")
+def test_arrays_come_back_and_damaged_files_are_left_out(work: dict[str, Any]) -> None:
+    """A machine that lost its power may leave files cut off."""
+    unfinished = Unfinished(**work)
+    for name in ("1", "2", "3", "process0"):
+        unfinished.write(name, {"rows": np.arange(int(name[-1]))})
+    (unfinished.folder / "2.npz").write_bytes(b"PK\x03\x04 cut")
+    whole = (unfinished.folder / "3.npz").read_bytes()
+    (unfinished.folder / "3.npz").write_bytes(whole[:-20])
+    (unfinished.folder / "4.npz").write_bytes(b"")
+    found = [arrays["rows"].tolist() for arrays in unfinished.read("[0-9]*")]
+    assert found == [[0]]
+
+
+def test_arrays_are_due_after_a_minute(
+    work: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(resume.time, "monotonic", lambda: now[0])
+    unfinished = Unfinished(**work)
+    due = []
+    for _ in range(8):
+        now[0] += 20
+        due.append(unfinished.is_due)
+        if due[-1]:
+            unfinished.write("0", {})
+    assert due == [False, False, True, False, False, True, False, False]
 
 
 def test_a_folder_is_whole_as_long_as_all_its_files_are(tmp_path: Path) -> None:
@@ -95,17 +120,3 @@ def test_a_folder_is_whole_as_long_as_all_its_files_are(tmp_path: Path) -> None:
     assert not is_whole(folder)
     (folder / SEAL).write_text('{"wei')
     assert not is_whole(folder)
-
-
-def test_half_removed_is_not_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "checkpoint-3").mkdir()
-    (tmp_path / "checkpoint-3" / "weights").write_text("1234")
-    seal(tmp_path / "checkpoint-3")
-
-    def killed(*_: Any, **__: Any) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(resumption.shutil, "rmtree", killed)
-    with pytest.raises(KeyboardInterrupt):
-        remove(tmp_path / "checkpoint-3")
-    assert not is_whole(tmp_path / "checkpoint-3")

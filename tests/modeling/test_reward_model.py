@@ -99,7 +99,7 @@ def test_without_goal_state_there_are_no_q_values(checkpoint):
 
 def test_no_solutions_give_no_scores(checkpoint):
     scores = RewardModel.from_pretrained(checkpoint).score(QUESTION, [])
-    assert len(scores.reward) == 0 and scores.partial_rewards == []
+    assert len(scores.reward) == len(scores.partial_rewards) == 0
 
 
 def test_too_long_solution_loses_its_end_and_is_marked(checkpoint):

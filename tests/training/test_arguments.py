@@ -18,7 +18,8 @@ def arguments(tmp_path: Path, **settings):
     options = TrainOptions(
         pretrain=str(tmp_path / "base"), dataset=[str(pairs)], save_path=tmp_path / "rm", **settings
     )
-    return training_arguments(options, choose_hardware(bf16=False, flash_attn=False), None)
+    hardware = choose_hardware(bf16=False, flash_attn=False)
+    return training_arguments(options, hardware, None, tmp_path / "checkpoints")
 
 
 def test_default_is_the_optimiser_of_the_paper(tmp_path: Path) -> None:

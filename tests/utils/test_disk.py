@@ -20,8 +20,8 @@ from gcrm.config.evaluate import EvaluateOptions
 from gcrm.config.export import ExportOptions
 from gcrm.evaluate import run as run_evaluate
 from gcrm.export import run as run_export
+from gcrm.lineage import resume
 from gcrm.modeling.loading import new_reward_model
-from gcrm.scoring import resume
 from gcrm.training.callbacks import last_checkpoint
 from gcrm.utils.disk import check_writable, disk_problem
 from gcrm.utils.errors import UserError
