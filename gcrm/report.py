@@ -1,6 +1,6 @@
-"""The report of a run: tables, figures, solutions token by token, and a summary.
+"""Stage `report`: tables, figures, a page of solutions, and a summary of a run.
 
-Everything is made from metrics files; score tables and models give what metrics do not have.
+Metrics and comparisons files give the numbers, score tables and models the rest.
 """
 
 from collections.abc import Collection, Iterator
@@ -17,7 +17,7 @@ from gcrm.reporting.contents import (
     table_files,
     tables,
 )
-from gcrm.reporting.curves import Material, read_material, scores_file
+from gcrm.reporting.figure_data import FigureData, read_figure_data, scores_file
 from gcrm.reporting.figures import FIGURES, can_be_drawn
 from gcrm.reporting.formats import html, latex, markdown
 from gcrm.reporting.published import read_published
@@ -36,9 +36,9 @@ def run(options: ReportOptions) -> None:
     results = read_results(options.metrics, options.comparisons)
     published = read_published(options.published, base_model)
     numbers = Numbers(results, published, options.in_distribution)
-    material = read_material(label, results, options.scores_dir, options.models_dir)
-    drawn = [part for part in figures(numbers.scope) if can_be_drawn(material, part)]
-    models = _models(options, material)
+    data = read_figure_data(label, results, options.scores_dir, options.models_dir)
+    drawn = [item for item in figures(numbers.scope) if can_be_drawn(data, item)]
+    models = _models(options, data)
     content = Content(options, label, numbers, drawn, bool(models))
     texts = dict(_tables(label, numbers))
     if models:
@@ -47,9 +47,9 @@ def run(options: ReportOptions) -> None:
     texts |= {"report.md": report_text(content), "summary.txt": summary(content)}
     made: list[Path] = []
     progress = Progress("report", len(drawn), "figure")
-    for part in drawn:
-        files = [options.save_dir / name for name in figure_files(part)]
-        FIGURES[part.kind](material, part, files[0].with_suffix(""))
+    for item in drawn:
+        files = [options.save_dir / name for name in figure_files(item)]
+        FIGURES[item.kind](data, item, files[0].with_suffix(""))
         made += files
         progress.advance()
     for name, text in texts.items():
@@ -61,26 +61,26 @@ def run(options: ReportOptions) -> None:
 
 
 def _tables(label: str, numbers: Numbers) -> Iterator[tuple[str, str]]:
-    """The files of all tables: name and text."""
-    for part in tables(numbers.scope):
-        kind = TABLES[part.kind]
+    """The name and text of all files of tables."""
+    for item in tables(numbers.scope):
+        kind = TABLES[item.kind]
         cells, rows = kind.cells(numbers), kind.rows(numbers)
         rows.insert(0, "run", label)
         caption = f"{label}: {kind.caption}"
         texts = {
             ".html": html(cells, kind.texts, caption),
             ".md": f"**{caption}**\n\n{markdown(cells, kind.texts)}\n",
-            ".tex": latex(cells, kind.texts, caption, part.name),
+            ".tex": latex(cells, kind.texts, caption, item.name),
             ".csv": rows.to_csv(index=False),
         }
-        for name in table_files(part):
+        for name in table_files(item):
             yield name, texts[Path(name).suffix]
 
 
 def _discard_others(folder: Path, made: Collection[Path]) -> None:
-    """Remove what an earlier report made and this one does not: figures of a variant that is gone.
+    """Remove files of an earlier report that this one lacks, such as figures of a removed variant.
 
-    Files that were changed since, or that no report made, stay.
+    Files that were changed since, and files of the user, are kept.
     """
     earlier = read_provenance(folder / FILE) or {}
     for name, digest in earlier.get("outputs", {}).items():
@@ -89,16 +89,16 @@ def _discard_others(folder: Path, made: Collection[Path]) -> None:
             file.unlink()
 
 
-def _models(options: ReportOptions, material: Material) -> list[Model]:
-    """The first seed of each variant, for the solutions; none without scores and models."""
+def _models(options: ReportOptions, data: FigureData) -> list[Model]:
+    """The first seed of each variant, for the page of solutions; none without scores and models."""
     if options.scores_dir is None or options.models_dir is None:
         return []
     models = []
-    for variant, seeds in material.scores.items():
-        seed, condensed = next(iter(seeds.items()))
-        ranges = [one.q_range for one in condensed.values() if one.q_range is not None]
+    for variant, seeds in data.scores.items():
+        seed, summaries = next(iter(seeds.items()))
+        ranges = [one.q_range for one in summaries.values() if one.q_range is not None]
         q_range = min([low for low, _ in ranges] or [-1]), max([high for _, high in ranges] or [1])
-        scores = {name: scores_file(options.scores_dir, variant, seed, name) for name in condensed}
+        scores = {name: scores_file(options.scores_dir, variant, seed, name) for name in summaries}
         models.append(Model(variant, options.models_dir / variant / f"seed{seed}", scores, q_range))
     return models
 

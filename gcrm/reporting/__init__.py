@@ -1,1 +1,1 @@
-"""Tables, figures and pages of a run's results."""
+"""The report of a run: tables, figures and pages."""

@@ -1,6 +1,6 @@
-"""What a report consists of: its figures and tables, and how Snakemake's own report shows them.
+"""The list of figures and tables of a report, with their files and their labels in Snakemake.
 
-The rule declares these files, and the stage writes them. Nothing here loads data or a library.
+The rule declares these files, and the stage writes them. This module loads no data and no library.
 """
 
 from collections.abc import Sequence
@@ -9,48 +9,47 @@ from dataclasses import dataclass, replace
 from gcrm.config.run import Config
 
 TABLE_FORMATS = ("html", "md", "tex", "csv")
-"""To look at, to paste, to print, and with every number."""
+"""formats of each table; CSV has all estimates"""
 FOR_TOKENS = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
-"""Files of a reward model from which solutions are shown token by token: the first seed's."""
+"""files of a model's first seed that the page of solutions needs"""
 SOLUTIONS = "solutions.html"
 TOGETHER = 6
-"""variants whose lines one figure can show"""
+"""largest number of variants in one figure of lines"""
 
 
 @dataclass(frozen=True)
-class Part:
+class Item:
     """A figure or a table.
 
     Attributes:
-        kind: what makes it; its caption is workflow/report/<kind>.rst.
-        category: in Snakemake's report.
-        title: in Snakemake's report.
-        of: the variant or the score that it shows, where there is one for each.
-        group: its number, where there are too many variants for one figure.
-        variants: those of its group; empty for all.
+        kind: key of the function that makes it; its caption is workflow/report/<kind>.rst.
+        category, title: its labels in Snakemake's report.
+        subject: the variant or score that it shows, if there is one figure for each.
+        group: its number, if the variants are split among several figures.
+        variants: the variants of its group; empty for all.
     """
 
     kind: str
     category: str
     title: str
-    of: str = ""
+    subject: str = ""
     group: str = ""
     variants: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
-        """The name of its files, without a suffix."""
-        return "_".join(filter(None, [self.kind, self.of, self.group]))
+        """Name of its files, without suffix."""
+        return "_".join(filter(None, [self.kind, self.subject, self.group]))
 
 
 @dataclass(frozen=True)
 class Scope:
-    """What there is to report on.
+    """The kinds of results that a run has.
 
     Attributes:
-        variants: names of the reward models.
+        variants: names of the variants.
         benchmarks: whether there are benchmarks.
-        sampled: whether one of them has samples to vote.
+        sampled: whether a benchmark has samples to vote.
         heldout: whether there are held-out preference sets.
         compared: whether there are variants to compare.
     """
@@ -63,7 +62,7 @@ class Scope:
 
 
 def scope_of(config: Config) -> Scope:
-    """What a run has to report on."""
+    """The results that a run with this config has."""
     return Scope(
         variants=list(config.variants),
         benchmarks=bool(config.benchmarks),
@@ -73,44 +72,44 @@ def scope_of(config: Config) -> Scope:
     )
 
 
-def report_files(scope: Scope) -> list[tuple[str, Part]]:
-    """The files of figures, tables and the page of solutions, below the report's folder."""
-    found = [(file, part) for part in figures(scope) for file in figure_files(part)]
-    found += [(file, part) for part in tables(scope) for file in table_files(part)]
+def report_files(scope: Scope) -> list[tuple[str, Item]]:
+    """Figures, tables and the page of solutions, with their files in the report's folder."""
+    found = [(file, item) for item in figures(scope) for file in figure_files(item)]
+    found += [(file, item) for item in tables(scope) for file in table_files(item)]
     if scope.benchmarks:
-        found.append((SOLUTIONS, Part("solutions", "Q-values", "solutions, token by token")))
+        found.append((SOLUTIONS, Item("solutions", "Q-values", "solutions, token by token")))
     return found
 
 
-def figures(scope: Scope) -> list[Part]:
+def figures(scope: Scope) -> list[Item]:
     """The figures of a run."""
-    parts = []
+    items = []
     if scope.benchmarks:
-        parts += [
-            Part("auroc", "AUROC", "whole solutions"),
-            *_grouped(scope, Part("partial_auroc", "AUROC", "partial solutions", "reward")),
-            *_grouped(scope, Part("partial_auroc", "AUROC", "partial solutions", "q_value")),
-            *(Part("q_values", "Q-values", "course of solutions", name) for name in scope.variants),
+        items += [
+            Item("auroc", "AUROC", "whole solutions"),
+            *_grouped(scope, Item("partial_auroc", "AUROC", "partial solutions", "reward")),
+            *_grouped(scope, Item("partial_auroc", "AUROC", "partial solutions", "q_value")),
+            *(Item("q_values", "Q-values", "course of solutions", name) for name in scope.variants),
             *(
-                Part("rewards", "Rewards", "right and wrong solutions", name)
+                Item("rewards", "Rewards", "correct and incorrect solutions", name)
                 for name in scope.variants
             ),
         ]
     if scope.heldout:
-        parts.append(Part("preferences", "Preferences", "preference accuracy"))
+        items.append(Item("preferences", "Preferences", "preference accuracy"))
     if scope.sampled:
-        parts += _grouped(scope, Part("votes", "Votes", "accuracy against tokens saved"))
-    return [*parts, *_grouped(scope, Part("training", "Training", "training curves"))]
+        items += _grouped(scope, Item("votes", "Votes", "accuracy against tokens saved"))
+    return [*items, *_grouped(scope, Item("training", "Training", "training curves"))]
 
 
-def _grouped(scope: Scope, part: Part) -> list[Part]:
-    """A figure of lines; of many variants several, the first variant in each of them."""
+def _grouped(scope: Scope, item: Item) -> list[Item]:
+    """One figure of lines, or several for many variants; the first variant is in each of them."""
     first, *others = scope.variants
     if len(scope.variants) <= TOGETHER:
-        return [part]
+        return [item]
     size = TOGETHER - 1
     return [
-        replace(part, group=str(1 + begin // size), variants=(first, *others[begin : begin + size]))
+        replace(item, group=str(1 + begin // size), variants=(first, *others[begin : begin + size]))
         for begin in range(0, len(others), size)
     ]
 
@@ -124,35 +123,35 @@ TABLES = (
     ("preferences", "preference accuracy", ["heldout"]),
     ("preference_differences", "differences in preferences", ["heldout", "compared"]),
     ("votes", "votes", ["sampled"]),
-    ("filter", "what the filter changes", ["sampled"]),
+    ("filter", "effect of filters", ["sampled"]),
     ("vote_differences", "differences in votes", ["sampled", "compared"]),
     ("official_votes", "votes as the authors count", ["sampled"]),
 )
-"""Kind and title of each table, and what a run needs to have for it: attributes of `Scope`."""
+"""kind and title of each table, and the results it needs, as attributes of `Scope`"""
 
 
-def tables(scope: Scope) -> list[Part]:
+def tables(scope: Scope) -> list[Item]:
     """The tables of a run."""
     return [
-        Part(kind, "Tables", title)
+        Item(kind, "Tables", title)
         for kind, title, needed in TABLES
         if all(getattr(scope, name) for name in needed)
     ]
 
 
-def figure_files(part: Part) -> list[str]:
-    """The files of a figure, below the report's folder; the first is for Snakemake's report."""
-    return [f"figures/{part.name}.svg", f"figures/{part.name}.png"]
+def figure_files(item: Item) -> list[str]:
+    """The files of a figure in the report's folder; Snakemake's report shows the first one."""
+    return [f"figures/{item.name}.svg", f"figures/{item.name}.png"]
 
 
-def table_files(part: Part) -> list[str]:
-    """The files of a table, below the report's folder, one a format."""
-    return [f"tables/{part.name}.{suffix}" for suffix in TABLE_FORMATS]
+def table_files(item: Item) -> list[str]:
+    """The files of a table in the report's folder, one per format."""
+    return [f"tables/{item.name}.{suffix}" for suffix in TABLE_FORMATS]
 
 
-def labels(part: Part, path: str) -> dict[str, str]:
-    """How Snakemake's report lists a file of a part, beside the others of its category."""
-    if part.category == "Tables":
-        return {"table": part.title, "format": path.rpartition(".")[2]}
-    of = [part.of.replace("q_value", "Q-value"), ", ".join(part.variants)]
-    return {"figure": part.title, "of": ": ".join(filter(None, of)) or "all variants"}
+def labels(item: Item, path: str) -> dict[str, str]:
+    """Labels of a file in Snakemake's report."""
+    if item.category == "Tables":
+        return {"table": item.title, "format": path.rpartition(".")[2]}
+    of = [item.subject.replace("q_value", "Q-value"), ", ".join(item.variants)]
+    return {"figure": item.title, "of": ": ".join(filter(None, of)) or "all variants"}

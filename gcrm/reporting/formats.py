@@ -1,4 +1,4 @@
-"""Numbers and tables as text: for the terminal, Markdown, LaTeX (booktabs) and web pages."""
+"""Formatting of numbers and tables: plain text, Markdown, LaTeX (booktabs) and HTML."""
 
 from collections.abc import Callable
 from math import isnan
@@ -8,12 +8,12 @@ from pandas import DataFrame
 from gcrm.reporting.templates import render
 
 NONE = "–"
-"""Stands for a number that is not there."""
+"""shown for a missing number"""
 LATEX = str.maketrans(
     {mark: f"\\{mark}" for mark in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     | {"–": "--", "−": "$-$", "…": r"\ldots{}", "≥": r"$\geq$", "×": r"$\times$"}
-    # A row that begins with these would be taken for an option of the line break before it.
+    # At the start of a row, LaTeX reads these as arguments of the previous line break.
     | {"[": "{[}", "*": "{*}"}
 )
 
@@ -25,7 +25,7 @@ def number(
     digits: int = 3,
     percent: bool = False,
 ) -> str:
-    """`0.731 [0.702, 0.760]`, without brackets where there is no interval; `–` for no value."""
+    """`0.731 [0.702, 0.760]`; `0.731` without an interval, `–` without a value."""
     if value is None or isnan(value):
         return NONE
     scale, digits = (100.0, 1) if percent else (1.0, digits)
@@ -36,25 +36,25 @@ def number(
 
 
 def p_value(p: float | None) -> str:
-    """`0.034`, or `<0.001`; `–` for none."""
+    """`0.034` or `<0.001`; `–` for a missing value."""
     if p is None or isnan(p):
         return NONE
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def fixed_width(table: DataFrame, texts: int = 1, most: int = 40) -> str:
-    """For the terminal: columns of text, cells longer than `most` cut off."""
+    """A table for the terminal; cells longer than `most` are cut off."""
     cut = _mapped(table, lambda cell: cell if len(cell) <= most else f"{cell[: most - 1]}…")
     return _tabulate(cut, "simple", texts)
 
 
 def markdown(table: DataFrame, texts: int = 1) -> str:
-    """A Markdown table whose first `texts` columns are words, others numbers."""
+    """A Markdown table; the first `texts` columns are words, the others numbers."""
     return _tabulate(_mapped(table, lambda cell: cell.replace("|", "\\|")), "pipe", texts)
 
 
 def latex(table: DataFrame, texts: int, caption: str, label: str) -> str:
-    """A LaTeX table for the package booktabs; arguments as for `html`."""
+    """A LaTeX table for the package booktabs; `texts` as for `markdown`."""
     styler = _mapped(table, lambda cell: cell.translate(LATEX)).style.hide(axis="index")
     return "% needs \\usepackage{booktabs}\n" + styler.to_latex(
         column_format="l" * texts + "r" * (len(table.columns) - texts),
@@ -66,7 +66,7 @@ def latex(table: DataFrame, texts: int, caption: str, label: str) -> str:
 
 
 def html(table: DataFrame, texts: int, title: str) -> str:
-    """A page with one table, whose first `texts` columns are words; loads and runs nothing."""
+    """An HTML page with one table and no external resources; `texts` as for `markdown`."""
     styler = table.style.hide(axis="index").format(escape="html")
     styler = styler.format_index(escape="html", axis="columns")
     body = styler.set_uuid("table").to_html(exclude_styles=True)
@@ -74,11 +74,11 @@ def html(table: DataFrame, texts: int, title: str) -> str:
 
 
 def _tabulate(table: DataFrame, style: str, texts: int) -> str:
-    """A table of text whose first `texts` columns are words; `style` is a format of tabulate."""
+    """A table in a format of tabulate; words are aligned left, numbers right."""
     align = ["left"] * texts + ["right"] * (len(table.columns) - texts)
     return table.to_markdown(index=False, tablefmt=style, colalign=align, disable_numparse=True)
 
 
 def _mapped(table: DataFrame, change: Callable[[str], str]) -> DataFrame:
-    """The table with all cells and the names of its columns changed."""
+    """Apply a function to all cells and column names."""
     return table.map(change).set_axis([change(name) for name in table.columns], axis="columns")

@@ -1,7 +1,7 @@
-"""Published numbers, to stand beside ours: only those of the same base model and benchmark.
+"""Published results of the same base model, shown next to the results of a run.
 
-They are rows of a JSON-lines file (workflow/published.jsonl) with what was measured, and where it
-is printed. A claim that is no number of one benchmark ("up to …") is kept in words.
+They are rows of a JSON lines file (workflow/published.jsonl), each with its source: a number for
+one benchmark, or a claim in words ("up to …").
 """
 
 from collections.abc import Sequence
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
 
 class PublishedNumber(Settings):
-    """A number or a claim, as printed."""
+    """A published number or claim."""
 
     base_model: str
-    """hub id of the language model that the reward model was made from"""
+    """hub id of the language model that the reward model is based on"""
     source: str
-    """where it is printed: paper and table, or section"""
+    """paper and table, or section"""
     claim: str | None = None
-    """in words, where it is no number of one benchmark"""
+    """a claim in words, if it is not a number for one benchmark"""
     model: str = ""
-    """the reward model, as the source calls it"""
+    """name of the reward model in the source"""
     benchmark: str = ""
     """the benchmark"""
     measure: str = ""
     """`auroc`, or a column of the table of votes as the authors count, such as `majority`"""
     value: float | None = None
-    """the number, shares from 0 to 1"""
+    """the number; shares are between 0 and 1"""
 
     @model_validator(mode="after")
     def _number_or_claim(self) -> "PublishedNumber":
@@ -48,14 +48,14 @@ class PublishedNumber(Settings):
 
 @dataclass(frozen=True)
 class Published:
-    """What is published for the base model of a run."""
+    """The published results for the base model of a run."""
 
     numbers: Sequence[PublishedNumber] = ()
 
     def cells(self, columns: Sequence["Column"], benchmarks: Sequence[str]) -> DataFrame:
-        """The numbers of these columns and benchmarks, as estimates of a variant of its own.
+        """The numbers of these columns and benchmarks, as estimates of a separate variant.
 
-        Each has the `title` and `text` of its cell, with the digits as printed, and `published_in`.
+        Each has `published_in`, and the `title` and `text` of its cell, with the published digits.
         """
         rows = [
             {
@@ -77,19 +77,19 @@ class Published:
         return DataFrame(rows, columns=names)
 
     def claims(self) -> list[str]:
-        """What is claimed in words, each with its source."""
+        """The claims in words, each with its source."""
         return [f"{each.claim} ({each.source})" for each in self.numbers if each.claim]
 
     def sources(self) -> list[str]:
-        """Where the numbers are printed, each once."""
+        """The sources of the numbers, without duplicates."""
         return list(dict.fromkeys(each.source for each in self.numbers if each.claim is None))
 
 
 def read_published(path: Path | None, base_model: str | None) -> Published:
-    """What the file has for this base model; nothing without a file or a base model.
+    """The results for this base model; none without a file or a base model.
 
     Raises:
-        UserError: no such file, or a row that is neither a number nor a claim.
+        UserError: the file is missing, or a row is neither a number nor a claim.
     """
     if path is None or base_model is None:
         return Published()
@@ -99,6 +99,6 @@ def read_published(path: Path | None, base_model: str | None) -> Published:
             numbers.append(PublishedNumber(**row))
         except ValidationError as error:
             raise UserError(explain(error, f"{path}, line {line}", PublishedNumber)) from None
-    # A hub id, or a folder of the model's name.
+    # The base model is a hub id, or a folder with the model's name.
     name = Path(base_model).name
     return Published([number for number in numbers if Path(number.base_model).name == name])

@@ -1,7 +1,7 @@
-"""The numbers of a report: all metrics and comparisons files of a run in two tidy tables.
+"""The estimates of a report: all metrics and comparisons files of a run as two tidy tables.
 
-Averages over seeds, with intervals over problems and seeds, are those of `compare`. Means over
-benchmarks are made here.
+Averages over seeds, with intervals over problems and seeds, come from `compare`. Means over
+benchmarks are computed here.
 """
 
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ from gcrm.stats.estimates import estimates_frame, read_all_estimates
 from gcrm.utils.errors import UserError
 
 NORMAL = 1.959964
-"""Half the width of a 95 % interval, in standard errors."""
+"""half-width of a 95 % interval, in standard errors"""
 KEY = ["variant", "benchmark", "split", "metric", "at"]
-"""Columns that name an estimate of a variant."""
+"""columns that identify an estimate of a variant"""
 REWARDS = ("auroc.reward", "pairwise_accuracy.reward")
 ROUNDING = 1e-9
 CAN_BE_NEGATIVE = r"_minus_|change$|^correlation|^margin"
@@ -28,14 +28,14 @@ CAN_BE_NEGATIVE = r"_minus_|change$|^correlation|^margin"
 
 @dataclass(frozen=True)
 class Results:
-    """All estimates of a run; columns as in `gcrm.stats.estimates`, and `p_holm`.
+    """All estimates of a run, with the columns of `gcrm.stats.estimates` and `p_holm`.
 
-    `p_holm` is `p` corrected over benchmarks (Holm): the family is one number of one variant, or
-    of one pair of variants. It is not corrected over numbers or pairs.
+    `p_holm` is `p` corrected over benchmarks (Holm), for each metric of each variant or pair of
+    variants. It is not corrected over metrics or pairs.
 
     Attributes:
-        estimates: of every seed; of variants with several also averages, which have no seed.
-        differences: variant minus baseline, averaged over seeds (no seed) and of every seed.
+        estimates: estimates of every seed, and averages (no seed) of variants with several seeds.
+        differences: variant minus baseline, averaged over seeds (no seed) and for every seed.
     """
 
     estimates: DataFrame
@@ -43,15 +43,15 @@ class Results:
 
     @property
     def variants(self) -> list[str]:
-        """The variants in the order of the files."""
+        """The variants, in the order of the files."""
         return list(self.estimates["variant"].unique())
 
     def benchmarks(self, split: str = "greedy") -> list[str]:
-        """The benchmarks with such completions, in the order of the files.
+        """The benchmarks with a split, in the order of the files.
 
-        `greedy` has all benchmarks, `all` those with samples to vote, `pairs` the held-out sets.
+        `greedy`: all benchmarks; `all`: benchmarks with samples; `pairs`: held-out sets.
         """
-        return list(self.of(split)["benchmark"].unique())
+        return list(self.rows(split)["benchmark"].unique())
 
     def seeds(self, variant: str) -> list[int]:
         """The seeds of a variant, in order."""
@@ -65,16 +65,16 @@ class Results:
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
-        """The (variant, baseline) that are compared."""
+        """The compared (variant, baseline)."""
         pairs = self.differences[["variant", "baseline"]].drop_duplicates()
         return list(pairs.itertuples(index=False, name=None))
 
     @cached_property
     def means(self) -> DataFrame:
-        """One row for each estimate: the average over seeds, or that of the only seed.
+        """One row per estimate: the average over seeds, or the value of the only seed.
 
-        `above_length` says whether a score is above the length, be shorter or longer better: the
-        lower ends of both differences are above 0.
+        `above_length` tells whether a score is better than length, whether shorter or longer is
+        preferred: the intervals of both differences are above 0.
         """
         rows = self.estimates
         rows = rows[rows["seed"].isna() | ~rows["variant"].isin(self.several)]
@@ -85,13 +85,13 @@ class Results:
         joined = rows.merge(lows["above_length"].reset_index(), on=KEY, how="left")
         return joined.assign(above_length=joined["above_length"].eq(True))
 
-    def of(self, split: str, seeds: bool = False) -> DataFrame:
-        """The rows of `means` of a split; with `seeds`, those of `estimates`."""
+    def rows(self, split: str, seeds: bool = False) -> DataFrame:
+        """The rows of `means` (with `seeds`: of `estimates`) of a split."""
         rows = self.estimates if seeds else self.means
         return rows[rows["split"] == split]
 
     def shares(self, prefix: str) -> list[float]:
-        """The values of `at` of the metrics whose names begin so, in order."""
+        """The sorted values of `at` of the metrics with a prefix."""
         rows = self.estimates[self.estimates["metric"].str.startswith(prefix)]
         return sorted(rows["at"].dropna().unique())
 
@@ -99,15 +99,15 @@ class Results:
 def over_benchmarks(results: Results, benchmarks: Sequence[str], split: str) -> DataFrame:
     """Means of all metrics over benchmarks and seeds, with 95 % intervals.
 
-    Benchmarks have different problems, so the squares of their half-widths add up; seeds share
-    their problems, so the half-width of their mean is that of one seed. The spread of the seeds'
-    means adds 1.96 standard errors of their mean. Ends stay within the range of the metric.
+    Benchmarks have different problems, so their squared half-widths add up. Seeds share problems,
+    so the half-width of their mean is that of one seed; the spread of the seeds' means adds 1.96
+    standard errors. The interval is clipped to the range of the metric.
 
     Returns:
-        variant, metric, at, value, low, high and n, the number of benchmarks. There is no row
-        where no seed has a value on every benchmark.
+        variant, metric, at, value, low, high and n, the number of benchmarks; only for metrics of
+        which at least one seed has a value on every benchmark.
     """
-    rows = results.of(split, seeds=True)
+    rows = results.rows(split, seeds=True)
     rows = rows[rows["seed"].notna() & rows["value"].notna() & rows["benchmark"].isin(benchmarks)]
     rows = rows.assign(
         below=(rows["value"] - rows["low"]) ** 2, above=(rows["high"] - rows["value"]) ** 2
@@ -131,12 +131,12 @@ def over_benchmarks(results: Results, benchmarks: Sequence[str], split: str) -> 
 
 
 def read_results(metrics: Sequence[Path], comparisons: Sequence[Path] = ()) -> Results:
-    """Read metrics files, and the comparisons of their models.
+    """Read metrics files and the comparisons of their models.
 
     Raises:
-        UserError: a file is missing or no such file; two are of the same model and benchmark, or
-            of the same benchmark; comparisons are of other seeds or scores than the metrics, or
-            are missing for a variant with several seeds.
+        UserError: a file is missing or invalid; two metrics files have the same model and
+            benchmark, or two comparisons files the same benchmark; comparisons do not match the
+            metrics, or are missing for a variant with several seeds.
     """
     estimates = _read(metrics, "metrics")
     compared = _read(comparisons, "compare")
@@ -147,8 +147,8 @@ def read_results(metrics: Sequence[Path], comparisons: Sequence[Path] = ()) -> R
     averages = of_variants[of_variants["seed"].isna() & several]
     rows = concat([estimates, averages], ignore_index=True)
     for name in ("benchmark", "variant"):
-        places = {value: place for place, value in enumerate(estimates[name].unique())}
-        rows = rows.iloc[np.argsort(rows[name].map(places), kind="stable")]
+        order = {value: index for index, value in enumerate(estimates[name].unique())}
+        rows = rows.iloc[np.argsort(rows[name].map(order), kind="stable")]
     return Results(
         with_holm(rows.reset_index(drop=True)),
         with_holm(compared[compared["baseline"].notna()]),
@@ -156,7 +156,7 @@ def read_results(metrics: Sequence[Path], comparisons: Sequence[Path] = ()) -> R
 
 
 def _read(paths: Sequence[Path], stage: Literal["metrics", "compare"]) -> DataFrame:
-    """The rows of files, none of which repeats what another is of."""
+    """The rows of files; refuses two files for the same model and benchmark."""
     frames, seen = [estimates_frame([], stage)], set()
     for path in paths:
         frames.append(read_all_estimates([path], stage))
@@ -171,10 +171,10 @@ def _read(paths: Sequence[Path], stage: Literal["metrics", "compare"]) -> DataFr
 
 
 def _check_comparisons(estimates: DataFrame, compared: DataFrame) -> None:
-    """Check that comparisons are of the same models as the metrics.
+    """Check that the comparisons match the metrics.
 
     Raises:
-        UserError: they are of other seeds or scores, or are missing for several seeds.
+        UserError: seeds or scores differ, or comparisons are missing for several seeds.
     """
     advice = "run `compare` on the scores of all"
     model = ["benchmark", "variant"]
@@ -185,13 +185,14 @@ def _check_comparisons(estimates: DataFrame, compared: DataFrame) -> None:
         if theirs != (ours if len(ours) != 1 else []) or not ours:
             has = f"seeds {theirs}" if theirs else "one seed"
             raise UserError(
-                f"--comparisons: {benchmark}: {variant} has {has}, in its metrics {ours}; {advice}"
+                f"--comparisons: {benchmark}: {variant} has {has}, but {ours} in its metrics; "
+                f"{advice}"
             )
     for (benchmark, variant), ours in seeds.items():
         if len(ours) > 1 and (benchmark, variant) not in found:
             raise UserError(
-                f"--comparisons: no file for {benchmark}, and {variant} has seeds {ours}; "
-                f"{advice}: it averages over seeds"
+                f"--comparisons: no file for {benchmark}, but {variant} has seeds {ours}; "
+                f"{advice} to average over seeds"
             )
     mean, average = (
         rows[rows["metric"].isin(REWARDS)].groupby(KEY[:4])["value"].mean()
@@ -200,8 +201,7 @@ def _check_comparisons(estimates: DataFrame, compared: DataFrame) -> None:
     distance = (mean - average).abs()
     for variant, benchmark, *_ in distance.index[distance > ROUNDING]:
         raise UserError(
-            f"--comparisons: {benchmark}: {variant} is of other scores than in its metrics; "
-            f"{advice}"
+            f"--comparisons: {benchmark}: the scores of {variant} differ from its metrics; {advice}"
         )
 
 
@@ -210,7 +210,7 @@ def _numbers(seeds: Series) -> list[int]:
 
 
 def with_holm(rows: DataFrame) -> DataFrame:
-    """Tidy estimates, with `p_holm`: p corrected over benchmarks."""
+    """Add `p_holm`, p corrected over benchmarks, to tidy estimates."""
     family = [name for name in (*KEY, "baseline", "seed") if name in rows and name != "benchmark"]
     tested = rows[rows["p"].notna()].groupby(family, dropna=False)["p"]
     corrected = tested.transform(lambda p: holm(list(p)))

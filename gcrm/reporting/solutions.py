@@ -1,7 +1,7 @@
-"""A page of solutions, right and wrong, whose tokens are coloured by their Q-values.
+"""A page of correct and incorrect solutions with their tokens coloured by Q-value.
 
-Which solutions are shown does not depend on how they look: in each benchmark they are the first by
-hash of their question, and the same for all variants.
+The solutions are not picked by appearance: they are the first of each benchmark by hash of their
+question, the same for all variants.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,19 +18,19 @@ from gcrm.reporting.templates import render
 from gcrm.reporting.token_texts import Finder, Spans, token_spans
 
 END = "■"
-"""Stands for the end token."""
+"""shown for the end token"""
 STEPS = 9
-"""Shades from the lowest Q-value to the highest."""
+"""number of shades from the lowest Q-value to the highest"""
 LOW = (0xD5, 0x5E, 0x00)
-"""Colour of the lowest; the highest is white, so that low ones are dark in print, too."""
+"""colour of the lowest Q-value; the highest is white, so low values are dark in print, too"""
 VISIBLE = {mark: chr(0x2400 + mark) for mark in range(32) if chr(mark) not in "\n\t"}
 VISIBLE |= {0x7F: "\u2421"}
-"""Control characters, and the signs that stand for them on a page."""
+"""visible symbols of control characters"""
 
 
 @dataclass(frozen=True)
 class Model:
-    """A variant's first seed: its folder, its score tables by benchmark, its range of Q-values."""
+    """The first seed of a variant: model folder, score tables by benchmark, range of Q-values."""
 
     variant: str
     folder: Path
@@ -40,20 +40,20 @@ class Model:
 
 @dataclass(frozen=True)
 class Filter:
-    """The vote's filter: Q-values below `threshold` drop a sample, after `skip_tokens` tokens."""
+    """The filter: a Q-value below `threshold` after `skip_tokens` tokens drops a sample."""
 
     threshold: float
     skip_tokens: int
 
 
 def solutions_page(title: str, models: Sequence[Model], each: int, filter: Filter) -> str:
-    """The page as HTML that runs no script and loads nothing.
+    """The page as HTML without scripts or external resources.
 
     Args:
         title: heading of the page.
-        models: whose Q-values are shown; all have scored the same solutions.
-        each: right ones shown of each benchmark, and as many wrong ones.
-        filter: by which Q-values are underlined.
+        models: the models whose Q-values are shown; all have scored the same solutions.
+        each: number of correct and of incorrect solutions per benchmark.
+        filter: Q-values below its threshold are underlined.
     """
     finders = [token_spans(model.folder) for model in models]
     benchmarks = []
@@ -77,11 +77,11 @@ def solutions_page(title: str, models: Sequence[Model], each: int, filter: Filte
 
 
 def chosen(table: ScoreTable, each: int) -> Iterator[int]:
-    """Rows of the first `each` right and wrong solutions by hash, without cut ones."""
+    """Rows of the first `each` correct and incorrect solutions by hash, without truncated ones."""
     whole = np.flatnonzero(~table.truncated)
     order = sorted(whole, key=lambda row: question_hash(question_key(str(table.prompt[row]))))
-    for right in (True, False):
-        yield from [int(row) for row in order if table.label[row] == right][:each]
+    for correct in (True, False):
+        yield from [int(row) for row in order if table.label[row] == correct][:each]
 
 
 def _solution(
@@ -118,18 +118,18 @@ def _solution(
         scores.append(score)
     return {
         "question": _shown(question),
-        "right": bool(tables[0].label[row]),
+        "correct": bool(tables[0].label[row]),
         "scores": scores,
     }
 
 
 def _texts(table: ScoreTable) -> NDArray[Any]:
-    assert table.completion is not None  # the column is always there, and was asked for
+    assert table.completion is not None  # every table has this column, and it was read
     return table.completion
 
 
 def _lowest(values: NDArray[np.float32], filter: Filter) -> tuple[float, int] | None:
-    """The lowest Q-value that the filter looks at, and the number of its token."""
+    """The lowest Q-value that the filter considers, and the number of its token."""
     if len(values) <= filter.skip_tokens:
         return None
     token = int(np.argmin(values[filter.skip_tokens :])) + filter.skip_tokens
@@ -137,7 +137,7 @@ def _lowest(values: NDArray[np.float32], filter: Filter) -> tuple[float, int] | 
 
 
 def shades_of(values: NDArray[np.float32], q_range: tuple[float, float]) -> NDArray[np.int64]:
-    """Shade of each Q-value: 0 at the low end of the range or below, STEPS - 1 at the high end."""
+    """Shade of each Q-value, from 0 at or below the range to STEPS - 1 at or above it."""
     low, high = q_range
     scaled = (values - low) / (high - low) if high > low else np.ones(len(values))
     return np.asarray(np.clip(scaled * STEPS, 0, STEPS - 1), np.int64)
@@ -150,11 +150,11 @@ def _tokens(
     shades: NDArray[np.int64],
     filter: Filter,
 ) -> Iterator[dict[str, Any]]:
-    """The tokens of the solution, each with the text before it that is no token; EOS is last."""
+    """The tokens of a solution, each with the text between it and the previous one; EOS is last."""
     done = 0
     for index, (value, shade) in enumerate(zip(values, shades, strict=True)):
         begin, end = spans[index] if index < len(spans) else (len(solution), len(solution))
-        # A token may lack characters (white space), or share one with the token before it.
+        # Spans may have gaps (white space) and overlap (characters of several tokens).
         text = END if index == len(spans) else _shown(solution[max(begin, done) : end])
         yield {
             "before": _shown(solution[done:begin]),
@@ -167,7 +167,7 @@ def _tokens(
 
 
 def _shown(text: str) -> str:
-    """Text with its control characters (but not line ends, tabs) made visible."""
+    """Make control characters visible, except line ends and tabs."""
     return text.translate(VISIBLE)
 
 

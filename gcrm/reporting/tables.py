@@ -1,4 +1,4 @@
-"""The tables of a report: each is a pivot of tidy estimates, whose CSV file holds these rows."""
+"""The tables of a report: pivots of tidy estimates; their CSV files have the estimates."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -24,9 +24,9 @@ class Numbers:
     """All numbers of a report.
 
     Attributes:
-        results: the metrics, and the comparisons of variants.
-        published: what is published for the same base model.
-        in_distribution: the benchmarks whose problems are like those of the preference pairs.
+        results: metrics, and comparisons of variants.
+        published: published results of the same base model.
+        in_distribution: benchmarks with problems from the distribution of the preference pairs.
     """
 
     results: Results
@@ -35,7 +35,7 @@ class Numbers:
 
     @property
     def scope(self) -> Scope:
-        """What there is to report on."""
+        """The kinds of results that there are."""
         return Scope(
             variants=self.results.variants,
             benchmarks=bool(self.results.benchmarks()),
@@ -47,12 +47,12 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: which metric it shows, and how.
+    """A column of a table: its metric and format.
 
     Attributes:
-        at: the threshold or share of the tokens; None for all that the metric has.
-        star: mark what is above the length alone.
-        signed: a difference, with its sign and its corrected p.
+        at: the threshold or share of the tokens; None for any.
+        star: whether to mark scores that are better than length alone.
+        signed: whether to show the sign and the corrected p, for differences.
     """
 
     title: str
@@ -65,7 +65,7 @@ class Column:
     signed: bool = False
 
     def text(self, row: Any) -> str:
-        """An estimate, a row of a data frame, as it stands in a cell."""
+        """The text of a cell for an estimate, a row of a data frame."""
         low, high = (row.low, row.high) if self.interval else (None, None)
         text = number(row.value, low, high, self.digits, self.percent)
         if self.signed and row.value > 0:
@@ -98,7 +98,7 @@ OFFICIAL_VOTES = [
     Column("tokens saved", "official.filtered.tokens_saved", percent=True),
 ]
 FILTERED = [
-    Column("votes right: change", "change", percent=True, signed=True),
+    Column("correct votes: change", "change", percent=True, signed=True),
     Column("tokens saved", "tokens_saved", percent=True),
     Column("samples dropped", "samples_dropped", percent=True),
     Column("correct samples before", "correct_before", percent=True),
@@ -122,11 +122,11 @@ DIFFERENCES = {
         )
     ],
 }
-"""Columns of the tables of differences by split; those that no file has are left out."""
+"""columns of the tables of differences by split; columns without estimates are left out"""
 
 
 def cells(rows: DataFrame, columns: Iterable[Column]) -> DataFrame:
-    """The estimates that columns show, each with the `title` and `text` of its cell."""
+    """The estimates in the columns, each with the `title` and `text` of its cell."""
     found = [rows.head(0).assign(title="", text="")]
     for column in columns:
         chosen = rows[rows["metric"] == column.metric]
@@ -138,13 +138,13 @@ def cells(rows: DataFrame, columns: Iterable[Column]) -> DataFrame:
 
 
 def pivot(found: DataFrame, titles: Sequence[str], **by: Sequence[str]) -> DataFrame:
-    """A table of the texts of cells: a row for each combination of `by`, a column for each title.
+    """A table of the texts of cells, with a row per combination of `by` and a column per title.
 
-    Of several texts for a cell, such as those of all variants, it shows the first. Combinations
-    that no estimate has have no row.
+    If a cell has several texts (such as a number common to all variants), the first is shown.
+    Combinations without estimates have no row.
 
     Args:
-        by: columns of `found`, and their values in the order of the rows.
+        by: columns of `found`, with their values in the order of the rows.
     """
     texts = found.drop_duplicates([*by, "title"]).set_index([*by, "title"])["text"]
     table = texts.astype(object).unstack().reindex(columns=Index(titles, dtype=object))
@@ -154,9 +154,9 @@ def pivot(found: DataFrame, titles: Sequence[str], **by: Sequence[str]) -> DataF
 
 
 def side_by_side(results: Results, split: str, published: Published = NOTHING) -> DataFrame:
-    """Benchmark × variant: AUROC, or of held-out sets preference accuracy, beside the length's.
+    """Benchmark × variant: AUROC (held-out sets: preference accuracy) of rewards and of length.
 
-    Published numbers have columns of their own, where there are any.
+    Published numbers are in separate columns.
     """
     if split == "pairs":
         score, name, length = PREFERENCE, "held-out set", "shorter is better"
@@ -169,10 +169,9 @@ def side_by_side(results: Results, split: str, published: Published = NOTHING) -
         ]
     alone = score.metric.replace("reward", "length")
     first.append(replace(score, title=length, metric=alone, star=False))
-    rows, names = results.of(split), results.benchmarks(split)
-    theirs = published.cells([score], names)
-    scores = concat([cells(rows, [score]), theirs])
-    scores = scores.assign(title="variant " + scores["variant"])  # one may be called `n`
+    rows, names = results.rows(split), results.benchmarks(split)
+    scores = concat([cells(rows, [score]), published.cells([score], names)])
+    scores = scores.assign(title="variant " + scores["variant"])  # a variant may be named `n`
     titles = [*_titles(first), *scores["title"].unique()]
     table = pivot(concat([cells(rows, first), scores]), titles, benchmark=names)
     heads = [name, *(head.removeprefix("variant ") for head in table.columns[1:])]
@@ -182,9 +181,9 @@ def side_by_side(results: Results, split: str, published: Published = NOTHING) -
 def by_variant(
     results: Results, split: str, columns: Sequence[Column], published: Published = NOTHING
 ) -> DataFrame:
-    """A row for each benchmark and variant, then published ones; the columns that are asked for."""
+    """Benchmark and variant × the given columns; published numbers come last."""
     names = results.benchmarks(split)
-    found = concat([cells(results.of(split), columns), published.cells(columns, names)])
+    found = concat([cells(results.rows(split), columns), published.cells(columns, names)])
     variants = list(found["variant"].unique())
     return pivot(found, _titles(columns), benchmark=names, variant=variants)
 
@@ -194,18 +193,18 @@ def _titles(columns: Sequence[Column]) -> list[str]:
 
 
 def compact(results: Results, split: str, benchmarks: Sequence[str]) -> DataFrame:
-    """Variant × benchmark: `side_by_side` without intervals, for many variants; length first."""
+    """Variant × benchmark: `side_by_side` without intervals, for many variants; length is first."""
     score = replace(PREFERENCE if split == "pairs" else AUROC, interval=False)
     alone = replace(score, metric=score.metric.replace("reward", "length"), star=False)
-    rows = results.of(split)
+    rows = results.rows(split)
     found = concat([cells(rows, [alone]).assign(variant=LENGTH), cells(rows, [score])])
     found = found.assign(title=found["benchmark"])
     return pivot(found, benchmarks, variant=[LENGTH, *results.variants])
 
 
 def every_seed(results: Results) -> DataFrame:
-    """AUROC of every seed, for variants with several."""
-    rows = results.of("greedy", seeds=True)
+    """AUROC of every seed, for variants with several seeds."""
+    rows = results.rows("greedy", seeds=True)
     rows = rows[rows["seed"].notna() & rows["variant"].isin(results.several)]
     found = cells(rows, [replace(AUROC, star=False)])
     found = found.assign(title=found["benchmark"], seed=found["seed"].astype(str))
@@ -214,13 +213,13 @@ def every_seed(results: Results) -> DataFrame:
 
 
 def half_table(results: Results) -> DataFrame:
-    """Benchmark and variant: AUROC after half of the tokens, beside that of the whole length."""
+    """Benchmark and variant: AUROC after half of the tokens, and of the whole length."""
     columns = [
         Column("reward so far", "partial_auroc.reward", 0.5, star=True),
         Column("Q-value", "partial_auroc.q_value", 0.5, star=True),
     ]
     table = by_variant(results, "greedy", columns)
-    length = cells(results.of("greedy"), [Column("", "auroc.length")])
+    length = cells(results.rows("greedy"), [Column("", "auroc.length")])
     first = length.drop_duplicates("benchmark").set_index("benchmark")["text"]
     table.insert(2, f"{LENGTH}, at the end", table["benchmark"].map(first))
     return table
@@ -234,20 +233,20 @@ def partial_table(results: Results) -> DataFrame:
         score: [Column(f"{p:g}", f"partial_auroc.{name}", p, interval=False) for p in shares]
         for score, name in scores.items()
     }
-    rows = results.of("greedy")
+    rows = results.rows("greedy")
     found = concat([cells(rows, columns[score]).assign(score=score) for score in scores])
     by = {"benchmark": results.benchmarks(), "score": [*scores], "variant": results.variants}
     return pivot(found, [f"{share:g}" for share in shares], **by)
 
 
 def correlation_columns(results: Results, title: str = "{:g}", **how: Any) -> list[Column]:
-    """The Pearson correlation of Q-value and partial reward after each share of the tokens."""
+    """Columns of the Pearson correlation of Q-value and partial reward, by share of the tokens."""
     shares = results.shares("correlation.")
     return [Column(title.format(p), "correlation.pearson", p, digits=2, **how) for p in shares]
 
 
 def variant_means(numbers: Numbers) -> DataFrame:
-    """Means over groups of benchmarks of what stands side by side; `benchmarks` is the group."""
+    """Means over groups of benchmarks, for `variants_table`; `benchmarks` names the group."""
     results = numbers.results
     names, inside = results.benchmarks(), numbers.in_distribution
     groups = {"all": names}
@@ -268,7 +267,7 @@ def variant_means(numbers: Numbers) -> DataFrame:
 
 
 def variants_table(numbers: Numbers) -> DataFrame:
-    """Variant × means over benchmarks: AUROC, correlation with Q-values, votes."""
+    """Variant × means over benchmarks: AUROC, correlation of Q-value and partial reward, votes."""
     means = variant_means(numbers)
     group = means["benchmarks"]
     parts = [name for name in group.unique() if name.endswith("distribution")] or ["all"]
@@ -289,8 +288,8 @@ def variants_table(numbers: Numbers) -> DataFrame:
 
 
 def filter_table(results: Results) -> DataFrame:
-    """Benchmark and filter: the change against the vote of all samples, and what is spared."""
-    rows = results.of("all")
+    """Benchmark and filter: the change from the vote of all samples, and what the filter saves."""
+    rows = results.rows("all")
     names, variants = results.benchmarks("all"), results.variants
     kind, _, metric = (part for _, part in rows["metric"].str.partition(".").items())
     rows = rows.assign(kind=kind, metric=metric)
@@ -300,7 +299,7 @@ def filter_table(results: Results) -> DataFrame:
     found = cells(
         rows.assign(threshold=rows["at"].map("{:g}".format).where(given, "chosen")), FILTERED
     )
-    # The same for all models.
+    # The length filter is the same for all models.
     found["variant"] = found["variant"].mask(found["kind"] == "length_filter", LENGTH)
     table = pivot(
         found,
@@ -313,7 +312,7 @@ def filter_table(results: Results) -> DataFrame:
 
 
 def details_table(results: Results) -> DataFrame:
-    """Held-out set and variant: the Q-value, the margin, and what was cut off or left out."""
+    """Held-out set and variant: accuracy of Q-values, margin, truncated and left-out pairs."""
     columns = [
         Column("reward", "pairwise_accuracy.reward", percent=True),
         Column("reward − shorter", "pairwise_accuracy.reward_minus_length", percent=True),
@@ -326,13 +325,13 @@ def details_table(results: Results) -> DataFrame:
         Column("cut off", "num_truncated", digits=0),
         Column("left out", "num_left_out", digits=0),
     ]
-    seeds = results.of("pairs", seeds=True)
+    seeds = results.rows("pairs", seeds=True)
     counted = cells(seeds[seeds["seed"].notna()], counts)
-    # Each seed's count, where they differ.
+    # If the counts of the seeds differ, all are shown.
     joined = counted.groupby(["benchmark", "variant", "title"], sort=False)["text"].agg(
         lambda texts: ", ".join(texts if texts.nunique() > 1 else texts.unique())
     )
-    found = concat([cells(results.of("pairs"), columns), joined.reset_index()])
+    found = concat([cells(results.rows("pairs"), columns), joined.reset_index()])
     names, titles = results.benchmarks("pairs"), _titles([*columns, *counts])
     table = pivot(found, titles, benchmark=names, variant=results.variants)
     return table.rename(columns={"benchmark": "held-out set"})
@@ -341,33 +340,32 @@ def details_table(results: Results) -> DataFrame:
 def differences_table(results: Results, split: str, only: Sequence[str] = ()) -> DataFrame:
     """Benchmark and pair of variants: the differences, each with interval and corrected p.
 
-    Columns and rows without any number are left out.
+    Rows and columns without numbers are left out.
 
     Args:
         only: titles of the columns (default: all).
     """
     rows = results.differences
     rows = rows[(rows["split"] == split) & rows["seed"].isna() & rows["value"].notna()]
-    found = cells(
-        rows, [each for each in DIFFERENCES[split] if each.title in (only or [each.title])]
-    )
-    return _of_pairs(results, found, list(found["title"].unique()), split)
+    columns = [each for each in DIFFERENCES[split] if not only or each.title in only]
+    return _of_pairs(results, cells(rows, columns), split)
 
 
 def seed_differences_table(results: Results) -> DataFrame:
-    """The difference in AUROC of every seed, by benchmark and pair of variants."""
+    """Benchmark and pair of variants: the difference in AUROC of every seed."""
     rows = results.differences
     found = cells(rows[rows["seed"].notna()], [replace(DIFFERENCES["greedy"][0], interval=False)])
     found = found.assign(title="seed " + found["seed"].astype(str))
-    return _of_pairs(results, found, list(found["title"].unique()), "greedy")
+    return _of_pairs(results, found, "greedy")
 
 
-def _of_pairs(results: Results, found: DataFrame, titles: list[str], split: str) -> DataFrame:
-    pairs = found["variant"] + "\0" + found["baseline"]
+def _of_pairs(results: Results, found: DataFrame, split: str) -> DataFrame:
+    """Benchmark and pair of variants × the titles of the cells."""
+    pairs, titles = found["variant"] + "\0" + found["baseline"], list(found["title"].unique())
     order = ["\0".join(pair) for pair in results.pairs]
     table = pivot(found.assign(pair=pairs), titles, benchmark=results.benchmarks(split), pair=order)
-    for place, name in enumerate(("variant", "baseline")):
-        table.insert(1 + place, name, table["pair"].str.split("\0").str[place])
+    for index, name in enumerate(("variant", "baseline")):
+        table.insert(1 + index, name, table["pair"].str.split("\0").str[index])
     head = "held-out set" if split == "pairs" else "benchmark"
     return table.drop(columns="pair").rename(columns={"benchmark": head})
 
@@ -377,10 +375,10 @@ class TableKind:
     """A table of the report.
 
     Attributes:
-        caption: one line, for LaTeX and HTML.
-        cells: what is read.
-        rows: what the CSV file holds: tidy estimates.
-        texts: the first columns that are words and not numbers.
+        caption: one line.
+        cells: makes the table of texts.
+        rows: makes the tidy estimates of the CSV file.
+        texts: number of leading columns that are words.
     """
 
     caption: str
@@ -392,14 +390,14 @@ class TableKind:
 def _estimates(
     split: str, metrics: str, published: Sequence[Column] = ()
 ) -> Callable[..., DataFrame]:
-    """The estimates of all seeds whose metric matches a pattern, then published numbers."""
+    """The estimates of all seeds of metrics that match a pattern, then published numbers."""
 
     def rows(numbers: Numbers) -> DataFrame:
         results = numbers.results
-        found = results.of(split, seeds=True)
+        found = results.rows(split, seeds=True)
         found = found[found["metric"].str.match(metrics)]
-        theirs = numbers.published.cells(published, results.benchmarks(split))
-        return concat([found, theirs.drop(columns=["title", "text"])]) if published else found
+        others = numbers.published.cells(published, results.benchmarks(split))
+        return concat([found, others.drop(columns=["title", "text"])]) if published else found
 
     return rows
 
@@ -455,13 +453,13 @@ TABLES: dict[str, TableKind] = {
         texts=3,
     ),
     "votes": TableKind(
-        "Votes over samples, % of problems right, 95 % intervals",
+        "Accuracy of votes over samples, %, 95 % intervals",
         lambda given: by_variant(given.results, "all", VOTES),
         _estimates("all", r"(?!official\.|filter_curve\.)"),
         texts=2,
     ),
     "filter": TableKind(
-        f"What a filter changes, %, {HOLM}",
+        f"Effect of filters on votes, %, {HOLM}",
         lambda given: filter_table(given.results),
         _estimates("all", r"(filtered|chosen_filter|length_filter|filter_curve)\."),
         texts=3,
@@ -473,10 +471,10 @@ TABLES: dict[str, TableKind] = {
         texts=3,
     ),
     "official_votes": TableKind(
-        "Votes over samples as the authors count them, %, 95 % intervals",
+        "Accuracy of votes over samples as the authors count, %, 95 % intervals",
         lambda given: by_variant(given.results, "all", OFFICIAL_VOTES, given.published),
         _estimates("all", r"official\.", OFFICIAL_VOTES),
         texts=2,
     ),
 }
-"""By kind: see `gcrm.reporting.contents`."""
+"""the tables by kind; see `gcrm.reporting.contents`"""

@@ -1,4 +1,4 @@
-"""What a report says: report.md, and summary.txt for the terminal."""
+"""The texts of a report: report.md, and summary.txt for the terminal."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pandas import DataFrame
 
 from gcrm.config.report import ReportOptions
-from gcrm.reporting.contents import SOLUTIONS, Part, figure_files, labels, table_files, tables
+from gcrm.reporting.contents import SOLUTIONS, Item, figure_files, labels, table_files, tables
 from gcrm.reporting.formats import fixed_width, markdown
 from gcrm.reporting.tables import (
     ABOVE_LENGTH,
@@ -29,24 +29,25 @@ from gcrm.stats.seeds import ENOUGH
 from gcrm.utils.io import read_json
 
 WIDTH = 110
-"""Columns of the terminal, at most; only paths may be wider."""
+"""largest width of the summary in characters; only paths may be wider"""
 MOST_ROWS = 8
-"""Rows of votes, more are averaged over benchmarks; and of differences, more are left out."""
+"""largest number of rows in the summary: more votes are averaged over benchmarks, more differences
+left out"""
 
 
 @dataclass(frozen=True)
 class Content:
-    """What there is to say: the options and numbers, and which figures and pages were made."""
+    """The options, numbers and figures of a report, and whether it has a page of solutions."""
 
     options: ReportOptions
     label: str
     numbers: Numbers
-    figures: list[Part]
+    figures: list[Item]
     solutions: bool
 
     @property
     def title(self) -> str:
-        """Heading of the report."""
+        """The heading of the report."""
         return f"{self.options.title}: {self.label}"
 
     def table(self, kind: str) -> str:
@@ -54,22 +55,22 @@ class Content:
         return markdown(TABLES[kind].cells(self.numbers), TABLES[kind].texts)
 
     def images(self, kind: str) -> str:
-        """The figures of a kind, in Markdown; nothing without any."""
+        """The figures of a kind, in Markdown."""
         return "\n\n".join(
-            f"![{part.category}: {', '.join(labels(part, '').values())}]({figure_files(part)[0]})"
-            for part in self.figures
-            if part.kind == kind
+            f"![{item.category}: {', '.join(labels(item, '').values())}]({figure_files(item)[0]})"
+            for item in self.figures
+            if item.kind == kind
         )
 
     def reasons(self) -> list[str]:
-        """Why a benchmark has no AUROC, once for each."""
-        rows = self.numbers.results.of("greedy")
+        """The reason for each benchmark without AUROC."""
+        rows = self.numbers.results.rows("greedy")
         rows = rows[(rows["metric"] == "auroc.reward") & rows["reason"].notna()]
         first = rows.drop_duplicates("benchmark")
         return [f"{row.benchmark}: no AUROC: {row.reason}." for row in first.itertuples()]
 
     def seed_counts(self) -> str | None:
-        """How many seeds each variant has, and what that is worth; None for one seed each."""
+        """The number of seeds, and a caution if there are few; None for one seed per variant."""
         results = self.numbers.results
         counts = {name: len(results.seeds(name)) for name in results.variants}
         least, most = min(counts.values()), max(counts.values())
@@ -78,26 +79,26 @@ class Content:
         seeds = f"{least} seeds"
         if least < most:
             seeds = "seeds (" + ", ".join(f"{name}: {n}" for name, n in counts.items()) + ")"
-        text = f"Averages over {seeds}; the intervals take in problems and seeds."
+        text = f"Averages over {seeds}; the intervals are over problems and seeds."
         if least < ENOUGH:
             text += f" Fewer than {ENOUGH} seeds say little about other seeds."
         return text
 
     def compared_seeds(self, split: str) -> str:
-        """What the intervals of differences hold for."""
+        """What the intervals of differences generalise to."""
         rows = self.numbers.results.differences
         rows = rows[(rows["split"] == split) & rows["seed"].notna()]
         pairs = self.numbers.results.pairs
         by_pair = rows.groupby(["variant", "baseline"])["seed"].nunique()
         least = int(by_pair.min()) if len(by_pair) == len(pairs) else 1
         if least == 1:
-            return "Intervals are over problems, of one seed each: they say nothing of other seeds."
-        text = f"Intervals resample problems and the {least} seeds, the same for both variants."
+            return "Intervals are over problems for one seed: they say nothing about other seeds."
+        text = f"Intervals resample problems and the {least} seeds, paired between variants."
         return text if least >= ENOUGH else text + " Fewer than five say little about other seeds."
 
 
 def report_text(content: Content) -> str:
-    """The whole of report.md."""
+    """The text of report.md."""
     results, options = content.numbers.results, content.options
     text = render(
         "report.md.j2",
@@ -115,7 +116,7 @@ def report_text(content: Content) -> str:
         details=_markdown(details_table(results), 2),
         seed_differences=_markdown(seed_differences_table(results), 3),
         data=None if options.data_report is None else read_json(options.data_report, "prepare"),
-        tables={part.title: table_files(part) for part in tables(content.numbers.scope)},
+        tables={item.title: table_files(item) for item in tables(content.numbers.scope)},
         solutions_page=SOLUTIONS,
     )
     return _without_gaps(text)
@@ -126,7 +127,7 @@ def _markdown(table: DataFrame, texts: int) -> str:
 
 
 def summary(content: Content) -> str:
-    """The whole of summary.txt."""
+    """The text of summary.txt."""
     results = content.numbers.results
     differences = differences_table(results, "pairs", ["reward"])
     few = 0 < len(differences) <= MOST_ROWS
@@ -148,12 +149,12 @@ def summary(content: Content) -> str:
 
 
 def _without_gaps(text: str) -> str:
-    """With one empty line at most between paragraphs: parts of a template may be left out."""
+    """Collapse the empty lines that omitted sections of a template leave."""
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
 def _scores(content: Content, split: str) -> str:
-    """Scores with intervals; without them, a row a variant, where that would be too wide."""
+    """Scores with intervals or, if that is too wide, without intervals and a row per variant."""
     results = content.numbers.results
     heading = (
         "Held-out pairs with the higher reward on the chosen side, %"
@@ -168,7 +169,7 @@ def _scores(content: Content, split: str) -> str:
 
 
 def _votes(content: Content) -> str:
-    """The vote with and without the filter; of many models means over benchmarks."""
+    """Votes with and without the filter; means over benchmarks if there are many models."""
     results = content.numbers.results
     sampled = results.benchmarks("all")
     if len(sampled) * len(results.variants) <= MOST_ROWS:
@@ -179,7 +180,7 @@ def _votes(content: Content) -> str:
 
 
 def _blocks(columns: Sequence[str], table: Callable[[Sequence[str]], DataFrame]) -> str:
-    """A table with as many columns side by side as the terminal takes, then those that are left."""
+    """A table split into blocks of as many columns as fit into the terminal."""
     found: list[str] = []
     left = list(columns)
     while left:

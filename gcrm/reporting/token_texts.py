@@ -1,4 +1,4 @@
-"""Which characters of a solution each of its tokens stands for, to show scores on the text."""
+"""Finding the characters of each token of a solution, to show scores on the text."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,20 +8,20 @@ from gcrm.utils.errors import UserError
 
 Spans = list[tuple[int, int]]
 Finder = Callable[[str, str, int], Spans | str]
-"""From question, solution and its number of tokens to the tokens' spans, or why there are none."""
+"""maps question, solution and its number of tokens to the tokens' spans, or a reason for none"""
 
 
 def token_spans(model: Path) -> Finder:
-    """A function that finds the tokens of solutions as the reward model in `model` reads them.
+    """A function that finds the tokens of solutions, as the reward model in `model` sees them.
 
-    The tokens are those of `gcrm.modeling.tokenization`; where each lies in the text is only taken
-    from another run of the tokenizer if that gives the very same tokens. The function returns for
-    each token of the completion but EOS the characters [begin, end) of the solution.
+    The tokens come from `gcrm.modeling.tokenization`. A second run of the tokenizer gives their
+    positions; it is used only if it gives equal tokens. The function returns the characters
+    [begin, end) of the solution for each token of the completion except EOS.
 
     Raises:
         UserError: the folder has no tokenizer.
     """
-    # Without AutoTokenizer, which imports torch; checkpoints have a tokenizer.json.
+    # AutoTokenizer would import torch; checkpoints always have a tokenizer.json.
     from transformers import PreTrainedTokenizerFast
 
     from gcrm.modeling.tokenization import Encoder
@@ -30,7 +30,7 @@ def token_spans(model: Path) -> Finder:
         tokenizer: Any = PreTrainedTokenizerFast.from_pretrained(str(model))
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{model}: has no tokenizer that can be read ({reason})") from None
+        raise UserError(f"{model}: has no readable tokenizer ({reason})") from None
     encoder = Encoder(tokenizer, max_len=1 << 30)
 
     def find(question: str, solution: str, num_tokens: int) -> Spans | str:
@@ -39,7 +39,7 @@ def token_spans(model: Path) -> Finder:
         except UserError as error:
             return str(error)
         if encoded.num_tokens != num_tokens:
-            return f"it has {encoded.num_tokens} tokens, and scores of {num_tokens}"
+            return f"it has {encoded.num_tokens} tokens, but {num_tokens} scores"
         prompt = tokenizer.apply_chat_template(
             [{"role": "user", "content": question}],
             chat_template=encoder.template,
@@ -54,7 +54,7 @@ def token_spans(model: Path) -> Finder:
             if end > border
         ]
         if [token for token, _, _ in spans] != encoded.input_ids[encoded.start : -1]:
-            return "its tokens cannot be placed in its text"
+            return "its tokens cannot be located in its text"
         return [(begin, end) for _, begin, end in spans]
 
     return find

@@ -1,4 +1,4 @@
-"""The figures: whole with odd numbers, nothing cut off or overlapping, the same every time."""
+"""The figures: edge cases, no clipped or overlapping texts, identical bytes each time."""
 
 from collections.abc import Iterator
 from itertools import combinations
@@ -15,7 +15,7 @@ from pandas import DataFrame, concat
 from gcrm.reporting.figures.lines import Line, Panel, line_figure
 from gcrm.reporting.figures.points import Points, draw_points
 from gcrm.reporting.figures.rewards import reward_figure
-from gcrm.reporting.figures.style import RIGHT, WRONG, looks
+from gcrm.reporting.figures.style import CORRECT, INCORRECT, looks
 from gcrm.reporting.figures.votes import vote_figure
 from gcrm.stats.estimates import estimates_frame
 from helpers.estimates import estimates
@@ -27,7 +27,7 @@ MANY = [f"variant-with-a-name-{i}" for i in range(11)]
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Figure]]:
-    """The figures that were saved."""
+    """The saved figures."""
     figures: list[Figure] = []
     save = Figure.savefig
 
@@ -41,7 +41,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Figure]]:
 
 @pytest.fixture
 def texts(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What was written into PNG files: the text, its box, and the size of the picture."""
+    """The texts in PNG files: text, box, and size of the picture."""
     found: list[Any] = []
     drawing: list[Text] = []
     draw_text, draw_line = Text.draw, RendererAgg.draw_text
@@ -127,14 +127,14 @@ FIGURES = {"auroc": auroc, "lines": lines, "rewards": rewards, "votes": votes}
 
 @pytest.mark.parametrize("variants", [["vanilla", "contrastive"], MANY], ids=["two", "many"])
 @pytest.mark.parametrize("kind", FIGURES)
-def test_nothing_is_cut_off_or_over_another(
+def test_texts_are_neither_clipped_nor_overlapping(
     tmp_path: Path, texts: list[Any], drawn: list[Figure], kind: str, variants: list[str]
 ) -> None:
     FIGURES[kind](tmp_path / "figure", variants)
     assert len(texts) > 10
     for text, box, (width, height) in texts:
         inside = box.x0 > -1 and box.y0 > -1 and box.x1 < width + 1 and box.y1 < height + 1
-        assert inside, f"{text!r} is cut off"
+        assert inside, f"{text!r} is clipped"
     for (one, first, _), (other, second, _) in combinations(texts, 2):
         across = min(first.x1, second.x1) - max(first.x0, second.x0)
         along = min(first.y1, second.y1) - max(first.y0, second.y0)
@@ -151,21 +151,21 @@ def test_nothing_is_cut_off_or_over_another(
     assert heading.endswith(", 95 % intervals") == (kind == "lines" and len(variants) == 2)
 
 
-def test_the_same_figure_is_the_same_bytes(tmp_path: Path) -> None:
+def test_equal_figures_are_equal_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         lines(tmp_path / name, ["vanilla"], panels=2)
     for suffix in ("svg", "png"):
         assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
 
 
-def test_what_has_a_colour_differs_without_it(tmp_path: Path) -> None:
+def test_looks_differ_without_colours(tmp_path: Path) -> None:
     found = looks([str(i) for i in range(40)]).values()
     assert len({(look.dashes, look.marker) for look in found}) == 40
     assert len({(look.colour, look.marker) for look in looks(MANY).values()}) == len(MANY)
-    assert RIGHT.dashes != WRONG.dashes and RIGHT.marker != WRONG.marker
+    assert CORRECT.dashes != INCORRECT.dashes and CORRECT.marker != INCORRECT.marker
 
 
-def test_one_panel_with_one_point_is_a_figure(tmp_path: Path) -> None:
+def test_single_point_and_equal_rewards_can_be_drawn(tmp_path: Path) -> None:
     look = looks(["v"])["v"]
     content = [Panel("gsm8k", [Line("v", look, *np.array([[0.0], [0.5], [0.5], [0.5]]))])]
     line_figure(tmp_path / "figure", "heading", content, "x")
@@ -174,15 +174,16 @@ def test_one_panel_with_one_point_is_a_figure(tmp_path: Path) -> None:
     assert (tmp_path / "equal.png").stat().st_size > 1000
 
 
-def test_a_curve_of_votes_goes_one_way(tmp_path: Path, drawn: list[Figure]) -> None:
-    """It leaves out thresholds that save less than a lower one."""
+def test_vote_curve_leaves_out_thresholds_that_save_less(
+    tmp_path: Path, drawn: list[Figure]
+) -> None:
     votes(tmp_path / "votes", ["v"])
     curves = [line for line in drawn[-1].axes[0].get_lines() if len(line.get_xdata()) > 2]
     assert [list(line.get_xdata()) for line in curves] == [pytest.approx([0, 10, 20])]
     assert list(curves[0].get_ydata()) == pytest.approx([42, 41, 36])
 
 
-def test_a_line_has_a_band_where_it_has_intervals(tmp_path: Path, drawn: list[Figure]) -> None:
+def test_lines_with_intervals_have_bands(tmp_path: Path, drawn: list[Figure]) -> None:
     look = looks(["v"])["v"]
     for ends in ([0.5, 0.6], [np.nan, np.nan]):
         line = Line(

@@ -1,4 +1,4 @@
-"""Numbers as they stand in tables, and tables as text: what is in the cells stays text."""
+"""Formatting of numbers and tables; cells are escaped."""
 
 from html.parser import HTMLParser
 
@@ -20,16 +20,16 @@ from gcrm.reporting.formats import fixed_width, html, latex, markdown, number, p
         ((None,), False, "–"),
     ],
 )
-def test_a_number_with_its_interval(estimate: tuple, percent: bool, text: str) -> None:
+def test_number_with_interval(estimate: tuple, percent: bool, text: str) -> None:
     assert number(*estimate, percent=percent) == text
 
 
 @pytest.mark.parametrize(("p", "text"), [(0.0341, "0.034"), (0.0001, "<0.001"), (None, "–")])
-def test_p(p: float | None, text: str) -> None:
+def test_p_value(p: float | None, text: str) -> None:
     assert p_value(p) == text
 
 
-def test_words_are_left_numbers_right_and_long_cells_cut() -> None:
+def test_fixed_width_aligns_columns_and_cuts_long_cells() -> None:
     table = DataFrame([["a", "1"], ["a-long-name", "100"]], columns=["x", "y"])
     assert [line.split() for line in fixed_width(table, most=6).splitlines()][2:] == [
         ["a", "1"],
@@ -72,13 +72,13 @@ TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]))
 
 
 @given(st.lists(TEXT, min_size=2, max_size=2), st.lists(st.lists(TEXT, min_size=2, max_size=2)))
-def test_cells_of_a_page_are_what_was_given(head: list[str], rows: list[list[str]]) -> None:
+def test_html_cells_equal_the_given_texts(head: list[str], rows: list[list[str]]) -> None:
     parser = Cells()
     parser.feed(html(DataFrame(rows, columns=head, dtype=object), 1, "title"))
     assert parser.cells == [cell for row in [head, *rows] for cell in row]
 
 
-def test_a_page_has_no_script_and_loads_nothing() -> None:
+def test_html_has_no_script_and_no_external_resources() -> None:
     page = html(HOSTILE, 1, "<b>title</b>")
     parser = Cells()
     parser.feed(page)
@@ -88,7 +88,7 @@ def test_a_page_has_no_script_and_loads_nothing() -> None:
     assert "default-src 'none'" in page
 
 
-def test_a_latex_table_by_hand() -> None:
+def test_latex_table_by_hand() -> None:
     made = latex(
         DataFrame([["x_1 & y", "–"], ["[b]", "0.5 *"]], columns=["run", "50 % [a]"]),
         *(1, "Votes #1", "votes"),
@@ -110,8 +110,8 @@ def test_a_latex_table_by_hand() -> None:
     ]
 
 
-def test_a_markdown_table_keeps_its_columns() -> None:
+def test_markdown_escapes_bars_and_aligns_numbers_right() -> None:
     lines = markdown(DataFrame([["a|b", "1"], ["c", "–"]], columns=["x", "y"])).splitlines()
     cells = [[cell.strip() for cell in line.replace("\\|", "/").split("|")] for line in lines]
     assert [row[1:-1] for row in cells[2:]] == [["a/b", "1"], ["c", "–"]]
-    assert lines[1].endswith("-:|")  # numbers are on the right
+    assert lines[1].endswith("-:|")

@@ -1,4 +1,4 @@
-"""Published numbers stand beside ours only where base model and benchmark are the same."""
+"""Published results of the same base model."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ def write(path: Path, *rows: dict) -> Path:
     return path
 
 
-def test_another_base_model_has_nothing(tmp_path: Path) -> None:
+def test_only_results_of_the_base_model_are_read(tmp_path: Path) -> None:
     path = write(tmp_path / "p.jsonl", NUMBER, CLAIM)
     assert read_published(path, "org/other").numbers == []
     assert read_published(path, None) == Published()
@@ -28,7 +28,7 @@ def test_another_base_model_has_nothing(tmp_path: Path) -> None:
     assert len(read_published(path, "/models/base").numbers) == 2
 
 
-def test_claims_and_sources_are_named_once(tmp_path: Path) -> None:
+def test_claims_and_sources_have_no_duplicates(tmp_path: Path) -> None:
     published = read_published(write(tmp_path / "p.jsonl", NUMBER, NUMBER, CLAIM), "org/base")
     assert published.claims() == ["up to 0.09 more (paper, abstract)"]
     assert published.sources() == ["paper, table 1"]
@@ -43,14 +43,14 @@ def test_claims_and_sources_are_named_once(tmp_path: Path) -> None:
         ({**NUMBER, "tabel": 1}, "line 1: tabel: unknown key"),
     ],
 )
-def test_a_broken_row_is_one_line(tmp_path: Path, row: dict, message: str) -> None:
+def test_invalid_row_is_reported_in_one_line(tmp_path: Path, row: dict, message: str) -> None:
     with pytest.raises(UserError) as error:
         read_published(write(tmp_path / "p.jsonl", row), "org/base")
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_what_is_shipped_is_of_the_papers_models_and_says_where_it_is_printed() -> None:
+def test_shipped_file_has_results_and_sources_of_the_papers_models() -> None:
     path = ROOT / "workflow/published.jsonl"
     for base_model in (
         "nvidia/OpenMath-CodeLlama-7b-Python-hf",

@@ -1,4 +1,4 @@
-"""The numbers of a report: averages over seeds from `compare`, means over benchmarks, Holm."""
+"""Estimates of a report: averages over seeds from `compare`, means over benchmarks, Holm."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ AUROC = "auroc.reward"
 
 
 def two_seeds(folder: Path, **of_average: Any) -> Results:
-    """Variant v with 0.6 and 0.8, and what `compare` makes of it."""
+    """Variant v with 0.6 and 0.8, and its comparisons file."""
     metrics = [
         metrics_file(folder / "metrics", estimates({AUROC: (value, 0.5, 0.9)}, seed=seed))
         for seed, value in enumerate((0.6, 0.8))
@@ -25,7 +25,7 @@ def two_seeds(folder: Path, **of_average: Any) -> Results:
     return read_results(metrics, [comparisons_file(folder / "comparisons", rows)])
 
 
-def test_averages_over_seeds_are_those_of_compare(tmp_path: Path) -> None:
+def test_averages_over_seeds_come_from_compare(tmp_path: Path) -> None:
     results = two_seeds(tmp_path)
     [mean] = results.means.to_dict("records")
     assert (mean["value"], mean["low"], mean["high"]) == (0.7, 0.4, 0.95)
@@ -33,7 +33,7 @@ def test_averages_over_seeds_are_those_of_compare(tmp_path: Path) -> None:
     assert (results.seeds("v"), results.several) == ([0, 1], ["v"])
 
 
-def test_one_seed_keeps_its_own_interval(tmp_path: Path) -> None:
+def test_single_seed_keeps_its_interval(tmp_path: Path) -> None:
     path = metrics_file(tmp_path, estimates({AUROC: (0.6, 0.5, 0.8)}))
     compared = comparisons_file(tmp_path, estimates({AUROC: (0.6, 0.1, 0.9)}, seed=None))
     for comparisons in ([], [compared]):
@@ -43,16 +43,16 @@ def test_one_seed_keeps_its_own_interval(tmp_path: Path) -> None:
 
 def test_several_seeds_need_comparisons(tmp_path: Path) -> None:
     paths = [metrics_file(tmp_path, estimates({AUROC: 0.6}, seed=seed)) for seed in (0, 1)]
-    with pytest.raises(UserError, match=r"no file for b, and v has seeds \[0, 1\]; run `compare`"):
+    with pytest.raises(UserError, match=r"no file for b, but v has seeds \[0, 1\]; run `compare`"):
         read_results(paths)
 
 
 @pytest.mark.parametrize(
     ("theirs", "seeds", "message"),
     [
-        ([0, 1], [0], r"b: v has seeds \[0, 1\], in its metrics \[0\]; run `compare`"),
-        ([0, 2], [0, 1], r"b: v has seeds \[0, 2\], in its metrics \[0, 1\]"),
-        ([], [0, 1], r"b: v has one seed, in its metrics \[0, 1\]"),
+        ([0, 1], [0], r"b: v has seeds \[0, 1\], but \[0\] in its metrics; run `compare`"),
+        ([0, 2], [0, 1], r"b: v has seeds \[0, 2\], but \[0, 1\] in its metrics"),
+        ([], [0, 1], r"b: v has one seed, but \[0, 1\] in its metrics"),
     ],
 )
 def test_comparisons_of_other_seeds_are_refused(
@@ -67,9 +67,9 @@ def test_comparisons_of_other_seeds_are_refused(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"value": 0.61}, "b: v is of other scores than in its metrics"),
-        ({"variant": "w"}, r"b: w has one seed, in its metrics \[\]"),
-        ({"benchmark": "c"}, r"c: v has one seed, in its metrics \[\]"),
+        ({"value": 0.61}, "b: the scores of v differ from its metrics"),
+        ({"variant": "w"}, r"b: w has one seed, but \[\] in its metrics"),
+        ({"benchmark": "c"}, r"c: v has one seed, but \[\] in its metrics"),
     ],
 )
 def test_comparisons_of_other_models_are_refused(
@@ -81,7 +81,7 @@ def test_comparisons_of_other_models_are_refused(
         read_results([path], [compared])
 
 
-def test_two_files_of_the_same_are_refused(tmp_path: Path) -> None:
+def test_duplicate_files_are_refused(tmp_path: Path) -> None:
     path = metrics_file(tmp_path, estimates({AUROC: 0.6}))
     with pytest.raises(UserError, match="second file for v, seed 0, b"):
         read_results([path, path])
@@ -101,7 +101,7 @@ def test_p_is_corrected_over_the_benchmarks_that_have_a_value(tmp_path: Path) ->
     results = read_results(metrics, comparisons)
     found = results.differences[results.differences["metric"] == AUROC]
     corrected = found.set_index(["baseline", "benchmark"])["p_holm"]
-    # 0.01, 0.03, 0.04 of three: 0.03, 0.06, 0.06; the other pair is a family of its own.
+    # 0.01, 0.03, 0.04 of three: 0.03, 0.06, 0.06; the other pair is a separate family.
     assert list(corrected["old"].fillna(-1)) == pytest.approx([0.03, 0.06, 0.06, -1])
     assert list(corrected["older"]) == [1] * 4
     assert results.pairs == [("v", "old"), ("v", "older")]
@@ -110,7 +110,7 @@ def test_p_is_corrected_over_the_benchmarks_that_have_a_value(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("longer", "above"), [((0.2, 0.01, 0.3), True), ((0.2, -0.01, 0.3), False), (None, False)]
 )
-def test_above_length_means_shorter_and_longer(
+def test_above_length_needs_both_differences(
     tmp_path: Path, longer: tuple[float, float, float] | None, above: bool
 ) -> None:
     score = "partial_auroc.q_value"
@@ -145,8 +145,8 @@ def over(folder: Path, by_seed: dict[int, dict[str, Any]], metric: str = AUROC) 
     return found.to_dict("records")
 
 
-def test_a_mean_over_benchmarks_by_hand(tmp_path: Path) -> None:
-    """Benchmarks have different problems: half-widths add in squares, each end by itself."""
+def test_mean_over_benchmarks_by_hand(tmp_path: Path) -> None:
+    """Benchmarks have different problems: squared half-widths add up, separately for each end."""
     [mean] = over(tmp_path, {0: {"a": (0.6, 0.3, 0.7), "b": (0.8, 0.4, 0.9)}})
     assert (mean["value"], mean["n"]) == (pytest.approx(0.7), 2)
     assert mean["low"] == pytest.approx(0.7 - 0.5 / 2)
@@ -160,7 +160,7 @@ def test_seeds_share_their_problems_and_add_their_spread(tmp_path: Path) -> None
     assert (mean["value"], mean["low"]) == pytest.approx((0.7, 0.7 - reach))
 
 
-def test_a_mean_needs_all_benchmarks(tmp_path: Path) -> None:
+def test_mean_needs_all_benchmarks(tmp_path: Path) -> None:
     [mean] = over(tmp_path / "1", {0: {"a": 0.6, "b": 0.8}, 1: {"a": 0.7, "b": None}})
     assert mean["value"] == pytest.approx(0.7)  # seed 0 alone has both
     assert over(tmp_path / "2", {0: {"a": 0.6, "b": None}}) == []
@@ -169,14 +169,14 @@ def test_a_mean_needs_all_benchmarks(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("metric", "least"), [("pass@1", 0), ("auroc.reward_minus_length", -1), ("correlation.x", -1)]
 )
-def test_intervals_end_where_values_do(tmp_path: Path, metric: str, least: float) -> None:
+def test_intervals_are_clipped_to_the_range(tmp_path: Path, metric: str, least: float) -> None:
     wide = dict.fromkeys("ab", (0.0, -9.0, 9.0))
     [mean] = over(tmp_path, {0: wide}, metric)
     assert (mean["low"], mean["high"]) == (least, 1)
 
 
-def test_the_interval_holds_for_other_problems_and_seeds() -> None:
-    """A model of what happens: seeds differ, and all seeds share the luck of their problems."""
+def test_interval_has_its_coverage_over_problems_and_seeds() -> None:
+    """Simulated: seeds differ, and all seeds share the error of their problems."""
     generator = np.random.default_rng(0)
     width, runs = NORMAL * 0.02, 400
     luck = generator.normal(0, 0.02, (runs, 1, 2))

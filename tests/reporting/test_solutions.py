@@ -1,4 +1,4 @@
-"""The page of solutions: which are shown, that text stays text, and that colours say Q-values."""
+"""The page of solutions: choice of solutions, escaping, colours and Q-values."""
 
 import hashlib
 import re
@@ -26,7 +26,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def scored(path: Path, solutions: list[str], **changes: Any) -> Path:
-    """Scores of solutions with as many tokens as they have; the first is right, others wrong."""
+    """A score table of solutions; the first is correct, the others are not."""
     n = len(solutions)
     encoder = Encoder(make_byte_tokenizer(), 1000)
     generator = np.random.default_rng(0)
@@ -57,7 +57,7 @@ def texts(page: str) -> list[str]:
     return [unescape(re.sub(r"<[^>]*>", "", part)) for part in found]
 
 
-def test_solutions_are_chosen_by_the_hash_of_their_question(tmp_path: Path) -> None:
+def test_solutions_are_chosen_by_hash_of_their_question(tmp_path: Path) -> None:
     table = columns(problems=40)
     write_columns(tmp_path / "s.parquet", table)
     rows = list(chosen(read_scores(tmp_path / "s.parquet"), 2))
@@ -66,18 +66,18 @@ def test_solutions_are_chosen_by_the_hash_of_their_question(tmp_path: Path) -> N
         of_kind = [
             q for q, good in zip(table["prompt"], table["label"], strict=True) if good == right
         ]
-        # Their keys are without the question mark.
+        # Keys have no question mark.
         return sorted(of_kind, key=lambda q: hashlib.sha256(q.rstrip("?").encode()).hexdigest())[:2]
 
     assert [table["prompt"][row] for row in rows] == [*first(True), *first(False)]
 
 
-def test_cut_solutions_are_not_chosen(tmp_path: Path) -> None:
+def test_truncated_solutions_are_not_chosen(tmp_path: Path) -> None:
     write_columns(tmp_path / "s.parquet", columns() | {"truncated": np.ones(40, bool)})
     assert list(chosen(read_scores(tmp_path / "s.parquet"), 2)) == []
 
 
-def test_text_is_shown_whole_and_stays_text(tmp_path: Path, model: Path) -> None:
+def test_text_is_complete_and_escaped(tmp_path: Path, model: Path) -> None:
     page = page_of(model, scored(tmp_path / "s.parquet", [HOSTILE, "4 + 4 = 9 apples"]))
     shown = HOSTILE.replace("\x00", "␀").replace("\x1b", "␛")
     assert texts(page) == [shown + "■", "4 + 4 = 9 apples■"]
@@ -86,7 +86,7 @@ def test_text_is_shown_whole_and_stays_text(tmp_path: Path, model: Path) -> None
     assert page.count("</body>") == 1
 
 
-def test_every_token_carries_its_q_value(tmp_path: Path, model: Path) -> None:
+def test_every_token_has_its_q_value(tmp_path: Path, model: Path) -> None:
     scores = scored(tmp_path / "s.parquet", ["3 + 4 = 7"])
     page = page_of(model, scores)
     (values,) = [read_scores(scores).q_values[0]]
@@ -95,17 +95,18 @@ def test_every_token_carries_its_q_value(tmp_path: Path, model: Path) -> None:
     assert marked == [i >= 5 and value < 0 for i, value in enumerate(values)]
 
 
-def test_low_values_are_dark_and_high_ones_white() -> None:
+def test_shades_of_q_values() -> None:
     shades = shades_of(np.array([-2, -1, 0, 0.999, 1, 2], np.float32), (-1.0, 1.0))
     assert list(shades) == [0, 0, 4, 8, 8, 8]
     assert list(shades_of(np.array([0.5, 0.5], np.float32), (0.5, 0.5))) == [8, 8]
 
 
-def test_what_cannot_be_shown_has_a_reason(tmp_path: Path, model: Path) -> None:
+def test_solutions_that_cannot_be_shown_have_a_reason(tmp_path: Path, model: Path) -> None:
+    """The numbers of tokens in this table are made up."""
     table = columns(problems=2) | {"label": np.array([True, False])}
-    write_columns(tmp_path / "s.parquet", table)  # numbers of tokens that no tokenizer gave
+    write_columns(tmp_path / "s.parquet", table)
     page = page_of(model, tmp_path / "s.parquet")
-    assert len(re.findall(r"Not shown: it has \d+ tokens, and scores of \d+\.", page)) == 2
+    assert len(re.findall(r"Not shown: it has \d+ tokens, but \d+ scores\.", page)) == 2
     assert texts(page) == []
 
 
@@ -120,5 +121,5 @@ def test_variants_show_the_same_solutions(tmp_path: Path, model: Path) -> None:
     assert "<b>b</b> has not scored it" in page
 
 
-def test_none_are_shown_where_none_are_wanted(tmp_path: Path, model: Path) -> None:
+def test_zero_examples_show_no_solutions(tmp_path: Path, model: Path) -> None:
     assert texts(page_of(model, scored(tmp_path / "s.parquet", ["7"]), each=0)) == []

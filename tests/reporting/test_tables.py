@@ -1,4 +1,4 @@
-"""The tables of a report, on literals: a list of rows, the head first."""
+"""The tables of a report against literal rows, the header first."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -42,7 +42,7 @@ def listed(table: DataFrame) -> list[list[str]]:
 
 
 def of(benchmark: str, variant: str, *, above: bool = False, **numbers: Any) -> list[Any]:
-    """AUROC and length; `above`: the reward is above the length, however it is read."""
+    """AUROC and length; `above`: the reward is better than length in both directions."""
     end = 0.01 if above else -0.01
     gaps = {f"auroc.reward_minus_{length}": (0.1, end, 0.2) for length in ("length", "longer")}
     found = {"num_completions": 40, "correct": (0.5, 0.4, 0.6), "auroc.length": (0.5, 0.4, 0.6)}
@@ -52,8 +52,8 @@ def of(benchmark: str, variant: str, *, above: bool = False, **numbers: Any) -> 
 REWARD = {"auroc.reward": (0.7, 0.6, 0.8)}
 
 
-def test_variants_stand_side_by_side_beside_the_length() -> None:
-    """A variant may be called as a column is; what has no AUROC says so."""
+def test_variants_side_by_side_with_length() -> None:
+    """Also with a variant named like a column, and without AUROC."""
     rows = of("math", "n", **REWARD) + of("math", "new", above=True, **REWARD)
     rows += of("mawps", "n", **{"auroc.reward": None, "auroc.length": None})
     found = results(rows)
@@ -73,7 +73,7 @@ def test_variants_stand_side_by_side_beside_the_length() -> None:
     ]
 
 
-def test_published_numbers_stand_beside_ours_for_their_benchmarks_only() -> None:
+def test_published_numbers_are_shown_for_their_benchmarks_only() -> None:
     numbers = [
         PublishedNumber(**PAPER, benchmark="gsm8k", measure="auroc", value=0.81),
         PublishedNumber(**PAPER, benchmark="gsm8k", measure="majority", value=0.846),
@@ -89,7 +89,7 @@ def test_published_numbers_stand_beside_ours_for_their_benchmarks_only() -> None
     [theirs] = TABLES["auroc"].rows(given).tail(1).to_dict("records")
     assert (theirs["variant"], theirs["value"]) == ("theirs (published)", 0.81)
     assert theirs["published_in"] == "paper, table 1"
-    # Votes are compared as the authors count.
+    # Published votes are in the table of votes as the authors count.
     _, ours, published = listed(by_variant(given.results, "all", OFFICIAL_VOTES, given.published))
     assert ours[:3] == ["gsm8k", "ours", "80.0"]
     assert published[:3] == ["gsm8k", "theirs (published)", "84.6"]
@@ -124,7 +124,7 @@ def test_partial_solutions() -> None:
     assert half_table(results(estimates({f"{score} at 1": 0.8}))).empty
 
 
-def test_means_over_benchmarks_stand_side_by_side() -> None:
+def test_means_over_benchmarks_side_by_side() -> None:
     rows = []
     for benchmark, value in (("gsm8k", 0.6), ("math", 0.7), ("svamp", 0.8)):
         numbers = {
@@ -153,7 +153,7 @@ def test_means_over_benchmarks_stand_side_by_side() -> None:
     assert head[1:3] == ["AUROC", "corr. at 0.2"] and row[1].startswith("0.700 [")
 
 
-def test_what_a_filter_changes_beside_the_control_by_length() -> None:
+def test_effect_of_filters_and_of_the_length_control() -> None:
     numbers = {
         "filtered.change at 0.25": (-0.034, -0.05, 0.01),
         "filtered.tokens_saved at 0.25": 0.1,
@@ -168,7 +168,7 @@ def test_what_a_filter_changes_beside_the_control_by_length() -> None:
         rows += estimates(numbers, variant=variant, split="all", p=0.04)
     assert listed(filter_table(results(rows)))[:4] == [
         [
-            *("benchmark", "filter", "threshold", "votes right: change", "tokens saved"),
+            *("benchmark", "filter", "threshold", "correct votes: change", "tokens saved"),
             *("samples dropped", "correct samples before", "correct samples after"),
         ],
         ["b", "old", "0.25", "-3.4 [-5.0, 1.0], p = 0.040", "10.0", "–", "50.0", "–"],
@@ -224,7 +224,7 @@ def test_differences_have_a_row_for_each_benchmark_and_pair() -> None:
     assert list(TABLES["differences"].rows(Numbers(compared(*votes)))["value"]) == [0.05, 0, -0.01]
 
 
-def test_differences_of_every_seed_are_shown() -> None:
+def test_differences_of_every_seed() -> None:
     seeds = [
         row
         for seed, value in ((0, 0.04), (1, 0.0))
@@ -239,15 +239,13 @@ def test_differences_of_every_seed_are_shown() -> None:
     assert seed_differences_table(compared()).empty
 
 
-def test_without_pairs_there_is_only_a_head() -> None:
+def test_differences_without_pairs_have_only_a_header() -> None:
     alone = results(of("math", "v", **REWARD))
     assert listed(differences_table(alone, "greedy")) == [["benchmark", "variant", "baseline"]]
 
 
 @pytest.mark.parametrize(("second", "ties"), [(3, "3"), (4, "3, 4")])
-def test_ties_and_pairs_left_out_are_shown_for_each_seed_where_they_differ(
-    second: int, ties: str
-) -> None:
+def test_counts_of_seeds_are_listed_if_they_differ(second: int, ties: str) -> None:
     rows = []
     for seed, count in enumerate((3, second)):
         counts = {"num_ties": count, "num_truncated": 2, "num_left_out": 0}

@@ -1,4 +1,4 @@
-"""The tokens that are shown are those that were scored, and lie where they are shown."""
+"""The displayed tokens are the scored tokens, at the right positions."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def number_of_tokens(folder: Path, question: str, solution: str) -> int:
     return encoder.encode(question, solution).num_tokens
 
 
-def test_every_token_but_the_end_has_its_place(saved: Path) -> None:
+def test_every_token_except_eos_has_a_span(saved: Path) -> None:
     count = number_of_tokens(saved, QUESTION, SOLUTION)
     spans = token_spans(saved)(QUESTION, SOLUTION, count)
     assert not isinstance(spans, str)
@@ -50,13 +50,13 @@ def test_every_token_but_the_end_has_its_place(saved: Path) -> None:
     assert left_out.strip() == ""
 
 
-def test_another_number_of_tokens_is_told(saved: Path) -> None:
+def test_mismatched_number_of_tokens_is_reported(saved: Path) -> None:
     count = number_of_tokens(saved, QUESTION, SOLUTION)
     found = token_spans(saved)(QUESTION, SOLUTION, count + 1)
-    assert found == f"it has {count} tokens, and scores of {count + 1}"
+    assert found == f"it has {count} tokens, but {count + 1} scores"
 
 
-def test_any_text_has_places_or_a_reason(tmp_path: Path) -> None:
+def test_any_text_has_spans_or_a_reason(tmp_path: Path) -> None:
     tokenizer = make_byte_tokenizer()
     tokenizer.save_pretrained(tmp_path)
     find, encoder = token_spans(tmp_path), Encoder(tokenizer, 10_000)
@@ -72,16 +72,16 @@ def test_any_text_has_places_or_a_reason(tmp_path: Path) -> None:
     check()
 
 
-def test_special_tokens_in_a_solution_are_not_taken_for_others(tmp_path: Path) -> None:
+def test_special_tokens_in_a_solution_are_text(tmp_path: Path) -> None:
     make_byte_tokenizer().save_pretrained(tmp_path)
     solution = "7 <|endoftext|> 8"
     count = number_of_tokens(tmp_path, QUESTION, solution)
-    # The encoder reads the mark as text, so the plain run of the tokenizer cannot place its tokens.
+    # The second run of the tokenizer gives other tokens, since it parses special tokens.
     assert token_spans(tmp_path)(QUESTION, solution, count) == (
-        "its tokens cannot be placed in its text"
+        "its tokens cannot be located in its text"
     )
 
 
-def test_a_folder_without_a_tokenizer_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="has no tokenizer that can be read"):
+def test_missing_tokenizer_is_reported_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has no readable tokenizer"):
         token_spans(tmp_path)

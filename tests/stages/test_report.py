@@ -1,4 +1,4 @@
-"""`python -m gcrm.report`: everything that it writes, from metrics, scores and training logs."""
+"""Stage `report`: its files, texts and error messages."""
 
 import json
 import re
@@ -36,7 +36,7 @@ MODELS = [(variant, seed) for variant in VARIANTS for seed in (0, 1)]
 
 
 def same_solutions(path: Path, model: int, per_problem: int = 1) -> Path:
-    """Scores of the same solutions by another model."""
+    """Scores of the same solutions by different models."""
     scores = columns(per_problem=per_problem, seed=model)
     given = columns(per_problem=per_problem)
     keys = ("prompt", "expected_answer", "completion", "predicted_answer", "label")
@@ -60,9 +60,9 @@ def compare(folder: Path, benchmark: str, split: str, samples: str = "none") -> 
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two variants, two seeds, three benchmarks and a held-out set.
+    """A run of two variants, two seeds, three benchmarks and a held-out set.
 
-    There are samples for gsm8k; mawps has one class only.
+    Only gsm8k has samples; mawps has only incorrect solutions.
     """
     folder = tmp_path_factory.mktemp("run")
     for place, (variant, seed) in enumerate(MODELS):
@@ -104,32 +104,32 @@ def metrics_of(folder: Path, *benchmarks: str, seeds: tuple[int, ...] = (0, 1)) 
 
 
 def options(folder: Path, save_dir: Path, **changes: Any) -> ReportOptions:
+    comparisons = sorted(folder.glob("comparisons/*.json"))
     given: dict[str, Any] = {
         "run": "tiny",
         "metrics": metrics_of(folder),
-        "comparisons": sorted(folder.glob("comparisons/*[a-z0-9].json")),
+        "comparisons": [path for path in comparisons if "provenance" not in path.name],
         "scores_dir": folder / "scores",
         "models_dir": folder / "models",
         "save_dir": save_dir,
     }
-    given["comparisons"] = [path for path in given["comparisons"] if "provenance" not in path.name]
     return ReportOptions(**(given | changes))
 
 
 ALONE: dict[str, Any] = {"comparisons": [], "scores_dir": None, "models_dir": None}
-"""Metrics alone make a report."""
+"""options of a report from metrics alone"""
 
 
 @pytest.fixture(scope="module")
 def report(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The report of all these, as of a synthetic run."""
+    """The report of `run_folder`, as a synthetic run."""
     save_dir = tmp_path_factory.mktemp("report")
     run(options(run_folder, save_dir, synthetic=True, in_distribution=["gsm8k"]))
     return save_dir
 
 
 def content(paths: list[Path], **changes: Any) -> Content:
-    """What there is to say, without the figures, which take their time."""
+    """The content of a report without figures, which are slow."""
     given = ReportOptions(
         run="tiny", metrics=paths, save_dir=Path("results/tiny/report"), **changes
     )
@@ -142,7 +142,7 @@ def table(report: Path, name: str) -> DataFrame:
 
 
 def cells(report: Path, name: str) -> list[list[str]]:
-    """The cells of a Markdown table, the head first."""
+    """The cells of a Markdown table, the header first."""
     lines = (report / f"tables/{name}.md").read_text().splitlines()[2:]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return [rows[0], *rows[2:]]
@@ -155,61 +155,50 @@ def text_of(estimate: Any, percent: bool = False) -> str:
 # --- the files -------------------------------------------------------------------------------
 
 
-def test_figures_of_a_variant_that_is_gone_go(tmp_path: Path, run_folder: Path) -> None:
+def test_figures_of_a_removed_variant_are_removed(tmp_path: Path, run_folder: Path) -> None:
     model, other = metrics_of(run_folder, "gsm8k", seeds=(0,))
     for metrics in ([model, other], [model]):
-        run(
-            options(
-                run_folder,
-                tmp_path,
-                **(ALONE | {"metrics": metrics}) | {"scores_dir": run_folder / "scores"},
-            )
-        )
+        given = ALONE | {"metrics": metrics, "scores_dir": run_folder / "scores"}
+        run(options(run_folder, tmp_path, **given))
         figures = {file.name for file in (tmp_path / "figures").iterdir()}
         assert "q_values_vanilla.svg" in figures
         assert ("q_values_contrastive.png" in figures) == (other in metrics)
-        if other in metrics:  # what somebody has put there, or has changed, is theirs
+        if other in metrics:  # files that the user added or changed are kept
             (tmp_path / "figures" / "mine.svg").write_text("<svg/>")
             (tmp_path / "figures" / "q_values_contrastive.svg").write_text("<svg/>")
     assert {"mine.svg", "q_values_contrastive.svg"} <= figures
 
 
-def test_everything_that_the_rule_declares_is_written_and_nothing_else(report: Path) -> None:
-    parts = contents.figures(WHOLE)
-    files = {name for part in parts for name in contents.figure_files(part)}
-    tables = contents.tables(WHOLE)
-    files |= {name for part in tables for name in contents.table_files(part)}
-    files |= {"report.md", "summary.txt", "provenance.json", contents.SOLUTIONS}
+def test_files_equal_those_declared_by_the_rule(report: Path) -> None:
+    files = {file for file, _ in contents.report_files(WHOLE)}
+    files |= {"report.md", "summary.txt", "provenance.json"}
     assert {str(p.relative_to(report)) for p in report.rglob("*") if p.is_file()} == files
     assert all((report / name).stat().st_size > 100 for name in files)
 
 
-def test_every_part_has_a_maker_and_a_caption() -> None:
-    figures = contents.figures(WHOLE)
-    tables = contents.tables(WHOLE)
-    assert {part.kind for part in figures} == set(FIGURES)
-    assert {part.kind for part in tables} == set(TABLES)
+def test_every_figure_and_table_has_a_function_and_a_caption() -> None:
+    assert {item.kind for item in contents.figures(WHOLE)} == set(FIGURES)
+    assert {item.kind for item in contents.tables(WHOLE)} == set(TABLES)
     captions = {path.stem for path in (ROOT / "workflow/report").glob("*.rst")}
-    assert captions == {part.kind for part in [*figures, *tables]} | {"workflow", "solutions"}
+    assert captions == {*FIGURES, *TABLES, "workflow", "solutions"}
 
 
-def test_what_the_report_links_to_is_there(report: Path) -> None:
+def test_links_of_the_report_exist(report: Path) -> None:
     links = re.findall(r"\]\(([^)]+)\)", (report / "report.md").read_text())
     assert len(links) > 20
     assert [link for link in links if not (report / link).is_file()] == []
 
 
-def test_made_benchmarks_are_marked_everywhere(report: Path) -> None:
-    for path in [*report.glob("*.md"), *report.glob("*.txt"), *report.glob("*.html")]:
-        assert "synthetic stand-in" in path.read_text(), path
-    for path in report.glob("tables/*"):
-        assert "synthetic stand-in" in path.read_text(), path
+def test_synthetic_benchmarks_are_marked_in_all_files(report: Path) -> None:
+    for pattern in ("*.md", "*.txt", "*.html", "tables/*"):
+        for path in report.glob(pattern):
+            assert "synthetic stand-in" in path.read_text(), path
 
 
-def test_the_report_is_the_same_bytes_every_time(
+def test_equal_reports_are_equal_bytes(
     run_folder: Path, report: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gcrm.report.figures", lambda scope: [])  # they have a test of their own
+    monkeypatch.setattr("gcrm.report.figures", lambda scope: [])  # tested in test_figures.py
     run(options(run_folder, tmp_path, synthetic=True, in_distribution=["gsm8k"]))
     files = [*report.glob("tables/*"), report / contents.SOLUTIONS]
     assert len(files) > 40
@@ -217,7 +206,7 @@ def test_the_report_is_the_same_bytes_every_time(
         assert (tmp_path / path.relative_to(report)).read_bytes() == path.read_bytes(), path
 
 
-def test_provenance_names_all_that_was_read(report: Path, run_folder: Path) -> None:
+def test_provenance_has_all_inputs(report: Path, run_folder: Path) -> None:
     inputs = json.loads((report / "provenance.json").read_text())["inputs"]
     given = options(run_folder, report)
     read = {*map(str, given.metrics), *map(str, given.comparisons)}
@@ -228,7 +217,7 @@ def test_provenance_names_all_that_was_read(report: Path, run_folder: Path) -> N
     assert None not in inputs.values()
 
 
-def test_metrics_alone_make_a_report(run_folder: Path, tmp_path: Path) -> None:
+def test_report_from_metrics_alone(run_folder: Path, tmp_path: Path) -> None:
     paths = metrics_of(run_folder, *BENCHMARKS, seeds=(0,))
     run(options(run_folder, tmp_path, **(ALONE | {"metrics": paths})))
     made = {path.stem for path in tmp_path.glob("figures/*.svg")}
@@ -239,7 +228,7 @@ def test_metrics_alone_make_a_report(run_folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("variant", ["v", "beta-0.25"])
-def test_without_q_values_and_samples_there_is_less_to_say(tmp_path: Path, variant: str) -> None:
+def test_report_without_q_values_and_samples(tmp_path: Path, variant: str) -> None:
     model = f"{variant}/seed0"
     scores = score_file(
         tmp_path / f"scores/{model}/gsm8k/greedy/scores.parquet", with_q_values=False
@@ -250,22 +239,20 @@ def test_without_q_values_and_samples_there_is_less_to_say(tmp_path: Path, varia
     (tmp_path / f"models/{model}/training_log.jsonl").write_text("")
     run(options(tmp_path, tmp_path / "report", metrics=[output]))
     declared = contents.figures(contents.Scope([variant], benchmarks=True))
-    made = {
-        str(path.relative_to(tmp_path / "report")) for path in tmp_path.glob("report/figures/*")
-    }
-    assert made == {file for part in declared for file in contents.figure_files(part)}
+    made = {f"figures/{path.name}" for path in tmp_path.glob("report/figures/*")}
+    assert made == {file for item in declared for file in contents.figure_files(item)}
     assert "has no Q-values" in (tmp_path / "report" / contents.SOLUTIONS).read_text()
     assert "## Votes" not in (tmp_path / "report/report.md").read_text()
 
 
-def test_partial_solutions_are_drawn_beside_the_length(report: Path) -> None:
+def test_figures_of_partial_solutions_show_the_length(report: Path) -> None:
     for score in ("reward", "q_value"):
         drawn = (report / f"figures/partial_auroc_{score}.svg").read_text()
         assert "<!-- length alone (shorter is better), at the end -->" in drawn
 
 
 def many(folder: Path, source: Path, names: list[str]) -> list[Path]:
-    """The same metrics as of several variants."""
+    """Copies of a metrics file for several variants."""
     paths = []
     for name in names:
         paths.append(folder / name / "seed0" / source.name)
@@ -274,8 +261,8 @@ def many(folder: Path, source: Path, names: list[str]) -> list[Path]:
     return paths
 
 
-def test_lines_of_many_variants_are_parted_among_figures(tmp_path: Path, run_folder: Path) -> None:
-    """With the first variant in each of them, and no other twice."""
+def test_lines_of_many_variants_are_split_among_figures(tmp_path: Path, run_folder: Path) -> None:
+    """The first variant is in each of them, every other variant in one."""
     names = [f"v{i}" for i in range(12)]
     metrics = many(tmp_path, metrics_of(run_folder, "math")[0], names)
     run(options(tmp_path, tmp_path / "report", **(ALONE | {"metrics": metrics})))
@@ -283,9 +270,9 @@ def test_lines_of_many_variants_are_parted_among_figures(tmp_path: Path, run_fol
     kinds = ("partial_auroc_reward", "partial_auroc_q_value")
     assert made == {"auroc", *(f"{kind}_{i}" for kind in kinds for i in (1, 2, 3))}
     assert made == {
-        part.name
-        for part in contents.figures(contents.Scope(names, benchmarks=True))
-        if part.kind in ("auroc", "partial_auroc")
+        item.name
+        for item in contents.figures(contents.Scope(names, benchmarks=True))
+        if item.kind in ("auroc", "partial_auroc")
     }
     shown = [
         {name for name in names if f"<!-- {name} -->" in (tmp_path / file).read_text()}
@@ -299,10 +286,10 @@ def test_lines_of_many_variants_are_parted_among_figures(tmp_path: Path, run_fol
     )
 
 
-# --- what they say ---------------------------------------------------------------------------
+# --- texts and tables ------------------------------------------------------------------------
 
 
-def test_the_table_has_the_average_of_compare_and_each_seed(report: Path, run_folder: Path) -> None:
+def test_report_has_averages_of_compare_and_every_seed(report: Path, run_folder: Path) -> None:
     text = (report / "report.md").read_text()
     for path in metrics_of(run_folder, "gsm8k"):
         assert text_of(pick(read_estimates(path), "auroc.reward")) in text
@@ -315,8 +302,8 @@ def test_the_table_has_the_average_of_compare_and_each_seed(report: Path, run_fo
     assert "### As the authors count" in text
 
 
-def test_the_csv_files_have_every_number(report: Path, run_folder: Path) -> None:
-    """Every seed's estimate is in one of them as the metrics file has it, averages are beside."""
+def test_csv_files_have_all_estimates(report: Path, run_folder: Path) -> None:
+    """The estimates of every seed as in the metrics files, and the averages."""
     names = "auroc partial_auroc correlation votes filter official_votes preferences".split()
     rows = [row for name in names for row in table(report, name).itertuples()]
     key = ("variant", "seed", "benchmark", "split", "metric", "at", "value", "low", "high", "p")
@@ -334,10 +321,11 @@ def test_the_csv_files_have_every_number(report: Path, run_folder: Path) -> None
     assert {row.run for row in rows} == {"tiny (synthetic stand-in)"}
 
 
-def test_what_a_filter_changes_is_tested(report: Path, run_folder: Path) -> None:
-    """Over seeds as `compare` has it; and a control by length."""
+def test_table_of_filters_has_changes_of_compare_and_the_length_control(
+    report: Path, run_folder: Path
+) -> None:
     head, *body = cells(report, "filter")
-    assert head[:4] == ["benchmark", "filter", "threshold", "votes right: change"]
+    assert head[:4] == ["benchmark", "filter", "threshold", "correct votes: change"]
     assert [row[:3] for row in body] == [
         *(["gsm8k", name, threshold] for name in VARIANTS for threshold in ("0", "chosen")),
         ["gsm8k", "length alone", "chosen"],
@@ -350,7 +338,7 @@ def test_what_a_filter_changes_is_tested(report: Path, run_folder: Path) -> None
         assert row[3].lstrip("+") == f"{text_of(change, percent=True)}, p = {change.p:.3f}"
 
 
-def test_what_prepare_found_is_in_the_report(tmp_path: Path, run_folder: Path) -> None:
+def test_report_includes_the_data_report(tmp_path: Path, run_folder: Path) -> None:
     found = {
         "made": True,
         "training": {"pretrain": {"rows": 1000}, "/home/me/pairs.jsonl": {"rows": 7}},
@@ -367,7 +355,7 @@ def test_what_prepare_found_is_in_the_report(tmp_path: Path, run_folder: Path) -
     assert "/home" not in text
 
 
-def test_differences_between_variants_have_a_section_and_tables(
+def test_differences_between_variants_have_sections_and_tables(
     report: Path, run_folder: Path
 ) -> None:
     text = (report / "report.md").read_text()
@@ -387,7 +375,7 @@ def test_differences_between_variants_have_a_section_and_tables(
     assert set(table(report, "preference_differences")["benchmark"]) == {"dialogues"}
 
 
-def test_what_is_far_above_length_has_a_star(report: Path, run_folder: Path) -> None:
+def test_scores_better_than_length_have_a_star(report: Path, run_folder: Path) -> None:
     head, row = cells(report, "preferences")
     assert head == ["held-out set", "pairs", "shorter is better", *VARIANTS]
     assert not row[3].endswith("*") and row[4].endswith(" *")
@@ -402,7 +390,7 @@ def test_what_is_far_above_length_has_a_star(report: Path, run_folder: Path) -> 
 # --- held-out sets, with and without benchmarks ----------------------------------------------
 
 
-def test_a_report_of_held_out_sets_alone(tmp_path: Path, run_folder: Path) -> None:
+def test_report_of_heldout_sets_alone(tmp_path: Path, run_folder: Path) -> None:
     published = tmp_path / "published.jsonl"
     claim = {"base_model": "org/base", "source": "paper, abstract", "claim": "2.3 % better"}
     published.write_text(json.dumps(claim))
@@ -423,25 +411,17 @@ def test_a_report_of_held_out_sets_alone(tmp_path: Path, run_folder: Path) -> No
     assert max(map(len, lines[:-3])) <= 110
 
 
-def test_published_claims_are_for_their_base_model_alone(tmp_path: Path, run_folder: Path) -> None:
-    published = ROOT / "workflow/published.jsonl"
-    paths = metrics_of(run_folder, "math", seeds=(0,))
-    run(
-        options(
-            run_folder,
-            tmp_path,
-            **(ALONE | {"metrics": paths}),
-            published=published,
-            base_model="org/other",
-        )
-    )
+def test_claims_about_other_base_models_are_not_shown(tmp_path: Path, run_folder: Path) -> None:
+    given = ALONE | {"metrics": metrics_of(run_folder, "math", seeds=(0,))}
+    given |= {"published": ROOT / "workflow/published.jsonl", "base_model": "org/other"}
+    run(options(run_folder, tmp_path, **given))
     assert "ublished" not in (tmp_path / "report.md").read_text()
 
 
 # --- the summary -----------------------------------------------------------------------------
 
 
-def test_the_summary_is_short_and_says_where_all_is(report: Path) -> None:
+def test_summary_is_short_and_names_the_files(report: Path) -> None:
     lines = (report / "summary.txt").read_text().splitlines()
     assert lines[0] == "Goal-conditioned reward models: tiny (synthetic stand-in)"
     assert lines[2].startswith("AUROC of the final reward")
@@ -454,7 +434,7 @@ def test_the_summary_is_short_and_says_where_all_is(report: Path) -> None:
         assert str(report / name) in line
 
 
-def test_the_summary_of_many_variants_stays_short(tmp_path: Path, run_folder: Path) -> None:
+def test_summary_of_many_variants_is_short(tmp_path: Path, run_folder: Path) -> None:
     names = [f"ablation-number-{i}" * 2 for i in range(9)]
     sources = metrics_of(run_folder, seeds=(0,))[:4]
     paths = [path for source in sources for path in many(tmp_path, source, names)]
@@ -465,7 +445,7 @@ def test_the_summary_of_many_variants_stays_short(tmp_path: Path, run_folder: Pa
     assert sum(line.startswith("length alone") for line in lines) == 2
 
 
-# --- mistakes --------------------------------------------------------------------------------
+# --- errors ----------------------------------------------------------------------------------
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -478,7 +458,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     ("text", "message"),
     [(None, "no such file; `{}` makes it"), ("{", "not valid JSON"), ("{}", "not a table")],
 )
-def test_mistakes_are_one_clear_line(
+def test_unreadable_files_are_reported(
     tmp_path: Path,
     run_folder: Path,
     option: str,
@@ -496,7 +476,7 @@ def test_mistakes_are_one_clear_line(
     assert message.format(stage) in refused(capsys, *words)
 
 
-def test_mistakes_among_the_files_are_one_clear_line(
+def test_inconsistent_files_are_reported(
     tmp_path: Path, run_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--save_dir", str(tmp_path), "--metrics"]
@@ -507,10 +487,10 @@ def test_mistakes_among_the_files_are_one_clear_line(
     assert "run `compare` on the scores of all" in refused(capsys, *words, *seeds)
     compared = ["--comparisons", str(run_folder / "comparisons/gsm8k.json")]
     told = refused(capsys, *words, seeds[0], *compared)
-    assert "gsm8k: vanilla has seeds [0, 1], in its metrics [0]" in told
+    assert "gsm8k: vanilla has seeds [0, 1], but [0] in its metrics" in told
 
 
-def test_missing_scores_and_logs_are_one_clear_line(
+def test_missing_scores_logs_and_tokenizers_are_reported(
     tmp_path: Path, run_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--metrics", str(metrics_of(run_folder)[0]), "--save_dir", str(tmp_path / "report")]
@@ -518,13 +498,7 @@ def test_missing_scores_and_logs_are_one_clear_line(
     assert "vanilla/seed0/gsm8k/greedy/scores.parquet: no such file; `evaluate` makes it" in told
     told = refused(capsys, *words, "--models_dir", str(tmp_path))
     assert "vanilla/seed0/training_log.jsonl: no such file" in told
-
-
-def test_a_model_without_tokenizer_is_one_clear_line(
-    tmp_path: Path, run_folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
     shutil.copytree(run_folder / "models", tmp_path / "models")
     (tmp_path / "models/vanilla/seed0/tokenizer.json").unlink()
-    words = ["--metrics", str(metrics_of(run_folder)[0]), "--save_dir", str(tmp_path / "report")]
     words += ["--scores_dir", str(run_folder / "scores"), "--models_dir", str(tmp_path / "models")]
-    assert "has no tokenizer that can be read" in refused(capsys, *words)
+    assert "has no readable tokenizer" in refused(capsys, *words)

@@ -1,16 +1,16 @@
-"""The figures of the report, by kind (see `gcrm.reporting.contents`); one style for all."""
+"""The figures of the report by kind; see `gcrm.reporting.contents`."""
 
 from collections.abc import Callable
 from pathlib import Path
 
-from gcrm.reporting.contents import Part
-from gcrm.reporting.curves import Material
+from gcrm.reporting.contents import Item
+from gcrm.reporting.figure_data import FigureData
 from gcrm.reporting.figures.lines import partial_auroc, q_values, training
 from gcrm.reporting.figures.points import auroc, preferences
 from gcrm.reporting.figures.rewards import rewards
 from gcrm.reporting.figures.votes import votes
 
-FIGURES: dict[str, Callable[[Material, Part, Path], None]] = {
+FIGURES: dict[str, Callable[[FigureData, Item, Path], None]] = {
     "auroc": auroc,
     "preferences": preferences,
     "partial_auroc": partial_auroc,
@@ -21,7 +21,7 @@ FIGURES: dict[str, Callable[[Material, Part, Path], None]] = {
 }
 
 
-def can_be_drawn(material: Material, part: Part) -> bool:
-    """Whether what a figure needs was given."""
-    needs = {"q_values": material.scores, "rewards": material.scores, "training": material.training}
-    return bool(needs.get(part.kind, True))
+def can_be_drawn(data: FigureData, item: Item) -> bool:
+    """Whether the data of a figure were given."""
+    needs = {"q_values": data.scores, "rewards": data.scores, "training": data.training}
+    return bool(needs.get(item.kind, True))

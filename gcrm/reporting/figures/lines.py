@@ -1,4 +1,4 @@
-"""Small panels of lines with bands: partial AUROC, the course of Q-values, training."""
+"""Figures with panels of lines: partial AUROC, the course of Q-values, training curves."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from gcrm.reporting.contents import Part
-from gcrm.reporting.curves import SHARES, TRAINING, Floats, Material, mean_of_seeds
+from gcrm.reporting.contents import Item
+from gcrm.reporting.figure_data import SHARES, TRAINING, FigureData, Floats, mean_of_seeds
 from gcrm.reporting.figures.style import (
     CHANCE,
+    CORRECT,
     GREY,
+    INCORRECT,
     MOST_INTERVALS,
-    RIGHT,
-    WRONG,
     Look,
     legend,
     looks,
@@ -24,14 +24,14 @@ from gcrm.reporting.figures.style import (
 )
 
 MARKS = 6
-"""Markers on a line with more points than a reader looks at."""
+"""markers on a line with many points"""
 GUESSED = {"preference_loss": 0.6931, "accuracy": 0.5, "eval_accuracy": 0.5}
-"""What guessing reaches in a training curve."""
+"""values of random guessing in training curves"""
 
 
 @dataclass(frozen=True)
 class Line:
-    """Points of a line; `low` and `high` are the ends of their intervals, NaN for none."""
+    """A line; `low` and `high` are the ends of its intervals, NaN without an interval."""
 
     label: str
     look: Look
@@ -40,16 +40,16 @@ class Line:
     low: Floats | None = None
     high: Floats | None = None
     faint: bool = False
-    """a single seed behind the average: without marker and label"""
+    """a single seed: a thin line without markers and label"""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """Lines that share a panel, and what to compare them with.
+    """The lines and reference lines of a panel.
 
     Attributes:
-        level: what guessing reaches.
-        by_length: what minus the length of the whole solution reaches.
+        level: value of random guessing.
+        by_length: value of minus the length of the complete solution.
     """
 
     title: str
@@ -58,57 +58,55 @@ class Panel:
     by_length: float | None = None
 
 
-def partial_auroc(material: Material, part: Part, stem: Path) -> None:
-    """AUROC after a share of the tokens: of partial rewards, or of Q-values."""
-    rows = material.results.of("greedy")
+def partial_auroc(data: FigureData, item: Item, stem: Path) -> None:
+    """AUROC of partial rewards or Q-values after a share of the tokens."""
+    rows = data.results.rows("greedy")
     lengths = rows[rows["metric"] == "auroc.length"].drop_duplicates("benchmark")
     length = lengths.set_index("benchmark")["value"].dropna().to_dict()
-    rows = rows[(rows["metric"] == f"partial_auroc.{part.of}") & rows["value"].notna()]
-    rows = rows[rows["variant"].isin(material.variants(part))].sort_values("at")
+    rows = rows[(rows["metric"] == f"partial_auroc.{item.subject}") & rows["value"].notna()]
+    rows = rows[rows["variant"].isin(data.variants(item))].sort_values("at")
     content = []
-    for benchmark in material.results.benchmarks():
+    for benchmark in data.results.benchmarks():
         lines = []
-        for name, look in looks(material.variants(part)).items():
+        for name, look in looks(data.variants(item)).items():
             found = rows[(rows["benchmark"] == benchmark) & (rows["variant"] == name)]
             if len(found):
                 at, value, low, high = found[["at", "value", "low", "high"]].to_numpy(float).T
                 lines.append(Line(name, look, 100 * at, value, low, high))
         content.append(Panel(benchmark, lines, level=0.5, by_length=length.get(benchmark)))
-    what = "Q-value" if part.of == "q_value" else "partial reward"
-    heading = material.heading(f"AUROC of the {what} of partial solutions")
+    what = "Q-value" if item.subject == "q_value" else "partial reward"
+    heading = data.heading(f"AUROC of the {what} of partial solutions")
     line_figure(stem, heading, content, "tokens so far, %", "AUROC", "chance")
 
 
-def q_values(material: Material, part: Part, stem: Path) -> None:
-    """Mean Q-value over the course of right and of wrong solutions of one variant."""
+def q_values(data: FigureData, item: Item, stem: Path) -> None:
+    """Mean Q-value over the course of correct and incorrect solutions of one variant."""
     content = []
-    for benchmark in material.results.benchmarks():
-        seeds = [models[benchmark] for models in material.scores.get(part.of, {}).values()]
+    for benchmark in data.results.benchmarks():
+        seeds = [models[benchmark] for models in data.scores.get(item.subject, {}).values()]
         lines = []
-        for label, look in (("right solutions", RIGHT), ("wrong solutions", WRONG)):
-            courses = [one.q_right if look is RIGHT else one.q_wrong for one in seeds]
+        for label, look in (("correct solutions", CORRECT), ("incorrect solutions", INCORRECT)):
+            courses = [one.q_correct if look is CORRECT else one.q_incorrect for one in seeds]
             known = [course for course in courses if course is not None]
             if known:
                 mean, reach = mean_of_seeds(known)
                 lines.append(Line(label, look, 100 * SHARES, mean, mean - reach, mean + reach))
         content.append(Panel(benchmark, lines))
-    heading = material.heading(f"{part.of}: mean Q-value over the course of solutions")
+    heading = data.heading(f"{item.subject}: mean Q-value over the course of solutions")
     line_figure(stem, heading, content, "% of the tokens", "Q-value")
 
 
-def training(material: Material, part: Part, stem: Path) -> None:
-    """Losses, accuracy and cosines over the training."""
+def training(data: FigureData, item: Item, stem: Path) -> None:
+    """Losses, accuracy and cosines during training."""
     content = []
     for key, title in TRAINING.items():
         lines = []
-        for variant, look in looks(material.variants(part)).items():
-            curves = [
-                each[key] for each in material.training.get(variant, {}).values() if key in each
-            ]
+        for variant, look in looks(data.variants(item)).items():
+            curves = [each[key] for each in data.training.get(variant, {}).values() if key in each]
             if len(curves) > 1:
                 lines += [Line(variant, look, x, y, faint=True) for x, y in curves]
             if curves:
-                # The mean of the seeds where all log at the same steps, else the first.
+                # The mean over seeds if all have the same steps, otherwise the first seed.
                 x, y = curves[0]
                 same = all(np.array_equal(x, steps) for steps, _ in curves)
                 values = np.mean([y for _, y in curves], axis=0) if same else y
@@ -117,7 +115,7 @@ def training(material: Material, part: Part, stem: Path) -> None:
             content.append(Panel(title, lines, GUESSED.get(key)))
     line_figure(
         stem,
-        material.heading("Training of the reward models"),
+        data.heading("Training of the reward models"),
         content or [Panel("no step was logged", [])],
         "optimiser step",
         level_label="guessing",
@@ -136,9 +134,9 @@ def line_figure(
     columns: int = 4,
     same_y: bool = True,
 ) -> None:
-    """Draw `<stem>.svg` and `<stem>.png`: a panel for each of `content`, which is not empty.
+    """Draw `<stem>.svg` and `<stem>.png` with a panel for each of `content`, at least one.
 
-    The heading says so where intervals are shown as bands.
+    If intervals are shown as bands, the heading says so.
     """
     titles = [panel.title for panel in content]
     banded = max(sum(_has_band(line) for line in panel.lines) for panel in content)

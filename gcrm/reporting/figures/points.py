@@ -1,6 +1,6 @@
-"""What rewards reach by benchmark and variant, beside what length alone reaches.
+"""Figures of AUROC and preference accuracy by benchmark and variant, compared with length alone.
 
-AUROC on a benchmark, or accuracy on a held-out preference set; chance is 0.5 in both.
+Chance is 0.5 in both.
 """
 
 from collections.abc import Mapping
@@ -10,8 +10,8 @@ from typing import Any
 
 from pandas import DataFrame, concat, isna
 
-from gcrm.reporting.contents import Part
-from gcrm.reporting.curves import Material
+from gcrm.reporting.contents import Item
+from gcrm.reporting.figure_data import FigureData
 from gcrm.reporting.figures.style import (
     CHANCE,
     GREY,
@@ -27,28 +27,28 @@ from gcrm.reporting.figures.style import (
 
 COLUMNS = 4
 SIDE_BY_SIDE = 4
-"""Variants that a reader compares within a benchmark; with more, each benchmark has a panel."""
+"""largest number of variants in one panel; with more, each benchmark has its own panel"""
 
 
-def auroc(material: Material, part: Part, stem: Path) -> None:
+def auroc(data: FigureData, item: Item, stem: Path) -> None:
     """AUROC of the final reward."""
-    heading = material.heading("AUROC of the final reward against correctness, 95 % intervals")
-    _beside_length(material, "greedy", "auroc", stem, heading, "AUROC")
+    heading = data.heading("AUROC of the final reward against correctness, 95 % intervals")
+    _beside_length(data, "greedy", "auroc", stem, heading, "AUROC")
 
 
-def preferences(material: Material, part: Part, stem: Path) -> None:
+def preferences(data: FigureData, item: Item, stem: Path) -> None:
     """Preference accuracy on held-out sets."""
-    heading = material.heading(
+    heading = data.heading(
         "Held-out pairs with the higher reward on the chosen side, 95 % intervals"
     )
-    _beside_length(material, "pairs", "pairwise_accuracy", stem, heading, "preference accuracy")
+    _beside_length(data, "pairs", "pairwise_accuracy", stem, heading, "preference accuracy")
 
 
 def _beside_length(
-    material: Material, split: str, metric: str, stem: Path, heading: str, measure: str
+    data: FigureData, split: str, metric: str, stem: Path, heading: str, measure: str
 ) -> None:
-    results = material.results
-    rows, each = results.of(split), results.of(split, seeds=True)
+    results = data.results
+    rows, each = results.rows(split), results.rows(split, seeds=True)
     lengths = rows[rows["metric"] == f"{metric}.length"].drop_duplicates("benchmark")
     each = each[(each["metric"] == f"{metric}.reward") & each["variant"].isin(results.several)]
     points = rows[rows["metric"] == f"{metric}.reward"]
@@ -58,13 +58,13 @@ def _beside_length(
 
 @dataclass(frozen=True)
 class Points:
-    """What rewards reach.
+    """The values of a figure.
 
     Attributes:
-        means: variant, benchmark, value, low and high; no value where there is none.
-        lengths: what minus the length reaches on each benchmark.
-        measure: what is measured, for the axis.
-        seeds: variant, benchmark and value of single seeds, of variants with several.
+        means: variant, benchmark, value, low and high.
+        lengths: value of minus the length on each benchmark.
+        measure: label of the axis.
+        seeds: variant, benchmark and value of single seeds, for variants with several.
     """
 
     means: DataFrame
@@ -74,7 +74,7 @@ class Points:
 
 
 def draw_points(stem: Path, heading: str, points: Points) -> None:
-    """Draw `<stem>.svg` and `<stem>.png`: each variant on each benchmark."""
+    """Draw `<stem>.svg` and `<stem>.png` with the value of each variant on each benchmark."""
     draw = _together if points.means["variant"].nunique() <= SIDE_BY_SIDE else _in_panels
     draw(stem, heading, points)
 
@@ -110,7 +110,7 @@ def _together(stem: Path, heading: str, points: Points) -> None:
 
 
 def _in_panels(stem: Path, heading: str, points: Points) -> None:
-    """A panel for each benchmark, a line for each variant."""
+    """One panel per benchmark with one row per variant."""
     variants, benchmarks = (list(points.means[name].unique()) for name in ("variant", "benchmark"))
     look = looks(variants)
     size = 1.95, 0.5 + 0.17 * len(variants)
@@ -134,7 +134,7 @@ def _in_panels(stem: Path, heading: str, points: Points) -> None:
 
 
 def _point(axes: Any, place: float, row: Any, look: Look, seeds: DataFrame, upright: bool) -> None:
-    """A value with its interval, and the seeds beside it, or below."""
+    """A value with its interval, and its seeds to the right or below."""
     if isna(row.value):
         return
     same = (seeds["variant"] == row.variant) & (seeds["benchmark"] == row.benchmark)

@@ -1,6 +1,6 @@
-"""One look for all figures: safe for colour-blind readers, and readable in print without colours.
+"""The style of all figures, legible for colour-blind readers and in black-and-white print.
 
-Whatever has a colour also has a line style and a marker of its own.
+Variants differ in line style and marker as well as in colour.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,17 +11,17 @@ from typing import Any
 
 from gcrm.utils.io import atomic_path
 
-# Okabe and Ito's colours, in an order in which neighbours also differ in lightness.
+# Okabe and Ito's colours, ordered so that neighbours also differ in lightness.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 DASHES = ("-", (0, (5, 2)), (0, (5, 2, 1, 2)), (0, (1.2, 1.6)), (0, (8, 2, 1, 2, 1, 2)))
 GREY = "#6B6B6B"
 CHANCE: Any = {"color": GREY, "linewidth": 0.9, "linestyle": (0, (2, 2)), "zorder": 1}
-"""The line that says what guessing, or voting without a filter, reaches."""
+"""style of the reference line: random guessing, or the vote without a filter"""
 ROW = 0.17
-"""Inches that a row of a legend takes."""
+"""height of a row of a legend in inches"""
 MOST_INTERVALS = 3
-"""Variants whose intervals can be told apart where they lie over each other; tables have all."""
+"""largest number of variants with intervals in one panel; tables have all intervals"""
 STYLE: Any = {
     "font.size": 8,
     "figure.titlesize": 9,
@@ -45,19 +45,19 @@ STYLE: Any = {
 
 @dataclass(frozen=True)
 class Look:
-    """How one variant, or one class, is drawn in every figure."""
+    """The look of a variant or class in all figures."""
 
     colour: str
     dashes: Any
     marker: str
 
 
-RIGHT = Look("#0072B2", "-", "o")
-WRONG = Look("#D55E00", (0, (4, 1.5)), "^")
+CORRECT = Look("#0072B2", "-", "o")
+INCORRECT = Look("#D55E00", (0, (4, 1.5)), "^")
 
 
 def looks(names: Sequence[str]) -> dict[str, Look]:
-    """A look for each name; 56 in a row are all different, 40 without their colours."""
+    """A look for each name; 56 looks are distinct, 40 without colours."""
     return {
         name: Look(COLOURS[i % 7], DASHES[i % 5], MARKERS[i % 8]) for i, name in enumerate(names)
     }
@@ -65,7 +65,7 @@ def looks(names: Sequence[str]) -> dict[str, Look]:
 
 @contextmanager
 def drawing(stem: Path, heading: str, size: tuple[float, float]) -> Iterator[Any]:
-    """A figure of `size` inches to draw on, saved as `<stem>.svg` and `<stem>.png` at the end."""
+    """A figure of `size` inches to draw on; saved as `<stem>.svg` and `<stem>.png` at the end."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -73,7 +73,7 @@ def drawing(stem: Path, heading: str, size: tuple[float, float]) -> Iterator[Any
         figure = Figure(figsize=size, layout="constrained")
         figure.suptitle(heading, x=0.012, ha="left")
         yield figure
-        # The writers would put the date and their version into the files.
+        # Without dates and versions, equal figures are equal files.
         with atomic_path(stem.with_name(f"{stem.name}.svg")) as path:
             figure.savefig(path, metadata={"Date": None, "Creator": None})
         with atomic_path(stem.with_name(f"{stem.name}.png")) as path:
@@ -90,13 +90,13 @@ def panels(
     same_x: bool = True,
     panel: tuple[float, float] = (1.95, 1.62),
 ) -> Iterator[tuple[Any, list[Any]]]:
-    """A figure with a small panel for each title: the figure, and the panels' axes.
+    """A figure with a panel for each title; yields the figure and the axes of the panels.
 
     Args:
-        titles: one a panel, at least one.
-        columns: panels side by side, at most.
+        titles: titles of the panels, at least one.
+        columns: largest number of panels in a row.
         same_y, same_x: whether the panels share their scales.
-        panel: width and height of a panel, in inches.
+        panel: width and height of a panel in inches.
     """
     columns = min(columns, len(titles))
     rows = -(-len(titles) // columns)
@@ -112,22 +112,22 @@ def panels(
 
 
 def name_axes(cells: Sequence[Any], columns: int, x_label: str, y_label: str) -> None:
-    """Say what the axes of panels are: below the lowest of each column, and left of each row.
+    """Label the x axes of the lowest panel of each column, and the y axes of the leftmost panels.
 
-    Names of the whole figure would run into a legend below it.
+    Labels of the whole figure would overlap a legend below it.
     """
     columns = min(columns, len(cells))
     for axes in cells[-columns:]:
-        axes.tick_params(labelbottom=True)  # nothing is below them that would show the numbers
+        axes.tick_params(labelbottom=True)  # shared axes hide it where the grid has a row below
         axes.set_xlabel(x_label)
     for axes in cells[::columns]:
         axes.set_ylabel(y_label)
 
 
 def legend(figure: Any, first: Sequence[str] = ()) -> None:
-    """One legend below all panels: each label once, those in `first` before the others.
+    """One legend below all panels, without duplicate labels; labels in `first` come first.
 
-    The figure grows with the legend's rows, so that the panels keep their size.
+    The figure grows with the rows of the legend, and the panels keep their size.
     """
     found: dict[str, Any] = {}
     for axes in figure.axes:
@@ -145,17 +145,17 @@ def legend(figure: Any, first: Sequence[str] = ()) -> None:
 
 
 def _columns(labels: Sequence[str], width: float) -> int:
-    """As many columns of the longest label as fit into `width` inches."""
+    """The number of columns that fit into `width` inches, for the longest label."""
     each = 0.068 * max(map(len, labels)) + 0.55
     return max(1, min(len(labels), int(width / each)))
 
 
 def note(axes: Any, text: str) -> None:
-    """Say in an empty panel why it is empty."""
+    """Write into an empty panel why it is empty."""
     axes.text(0.5, 0.5, text, ha="center", va="center", color=GREY, transform=axes.transAxes)
 
 
 def ends(row: Any) -> list[list[float]]:
-    """How far the interval of an estimate reaches below and above its value, for error bars."""
+    """Lengths of the error bar of an estimate below and above its value."""
     reach = [row.value - row.low, row.high - row.value]
     return [[max(one, 0) if one == one else 0] for one in reach]

@@ -1,4 +1,4 @@
-"""What dropping samples by their Q-values costs and saves: accuracy against tokens saved."""
+"""Figure of the vote filtered by Q-values: accuracy against tokens saved."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,8 +6,8 @@ from typing import Any
 
 from pandas import DataFrame
 
-from gcrm.reporting.contents import Part
-from gcrm.reporting.curves import Material
+from gcrm.reporting.contents import Item
+from gcrm.reporting.figure_data import FigureData
 from gcrm.reporting.figures.style import (
     CHANCE,
     GREY,
@@ -23,17 +23,17 @@ from gcrm.reporting.figures.style import (
 
 COLUMNS = 2
 SPOTS = {"filtered": False, "chosen_filter": True}
-"""Thresholds that are marked, and whether they were chosen on other problems."""
+"""marked thresholds, and whether they were chosen on other problems"""
 
 
-def votes(material: Material, part: Part, stem: Path) -> None:
+def votes(data: FigureData, item: Item, stem: Path) -> None:
     """Accuracy of the filtered vote against tokens saved."""
-    results, shown = material.results, material.variants(part)
-    each = results.of("all", seeds=True)
+    results, shown = data.results, data.variants(item)
+    each = results.rows("all", seeds=True)
     curves = each[each["metric"].str.startswith("filter_curve.") & each["seed"].notna()]
     thresholds = " or ".join(f"{at:g}" for at in results.shares("filtered."))
-    heading = material.heading("Majority vote of the samples that Q-values keep")
-    vote_figure(stem, heading, results.of("all"), curves, shown, thresholds)
+    heading = data.heading("Majority vote of the samples that Q-values keep")
+    vote_figure(stem, heading, results.rows("all"), curves, shown, thresholds)
 
 
 def vote_figure(
@@ -44,13 +44,13 @@ def vote_figure(
     variants: Sequence[str],
     threshold: str,
 ) -> None:
-    """Draw `<stem>.svg` and `<stem>.png`: a panel for each benchmark; all in %.
+    """Draw `<stem>.svg` and `<stem>.png` with a panel per benchmark; all values in %.
 
     Args:
-        means: tidy estimates: `majority@n`, and of filters `majority@n` and `tokens_saved`.
-        curves: `filter_curve.*` of each seed.
-        variants: those that are shown.
-        threshold: the given one, for the legend.
+        means: tidy estimates of `majority@n`, and of `majority@n` and `tokens_saved` of filters.
+        curves: tidy estimates of `filter_curve.*` of each seed.
+        variants: the variants to show.
+        threshold: the given threshold, for the legend.
     """
     scale = 100
     means = means.assign(**{name: scale * means[name] for name in ("value", "low", "high")})
@@ -76,20 +76,20 @@ def vote_figure(
         cells[0].plot([], [], **_spot(GREY, "o", False), label=f"threshold {threshold}")
         label = "chosen on other problems" + ", 95 % intervals" * bars
         cells[0].plot([], [], **_spot(GREY, "o", True), label=label)
-        name_axes(cells, COLUMNS, "tokens saved, %", "right by majority, %")
+        name_axes(cells, COLUMNS, "tokens saved, %", "accuracy of the vote, %")
         legend(figure, variants)
 
 
 def _filter(
     axes: Any, variant: str, look: Look, means: DataFrame, curves: DataFrame, bars: bool
 ) -> bool:
-    """A variant's curves over the thresholds, and its two marked thresholds; whether it has any."""
+    """Draw a variant's curves and marked thresholds; returns whether it has any curve."""
     curves = curves[(curves["variant"] == variant) & curves["value"].notna()]
     line: Any = {"color": look.colour, "linestyle": look.dashes}
     for _, seed in curves.groupby("seed"):
         points = seed.pivot(index="at", columns="metric", values="value").sort_index()
         saved = points["filter_curve.tokens_saved"]
-        # A higher threshold can save less: a problem that would lose all its samples is exempt.
+        # A higher threshold can save less: problems that would lose all samples keep them.
         more = points[saved > saved.cummax().shift(fill_value=-1)]
         axes.plot(more["filter_curve.tokens_saved"], more["filter_curve.majority@n"], **line)
     rows = {row.metric: row for row in means[means["value"].notna()].itertuples()}
@@ -107,7 +107,7 @@ def _filter(
 
 
 def _spot(colour: str, marker: str, chosen: bool) -> dict[str, Any]:
-    """The marker of a threshold: large where it was chosen, small and hollow where it was given."""
+    """The marker of a threshold: large for a chosen one, small and hollow for a given one."""
     return {
         "marker": marker,
         "linestyle": "none",

@@ -1,4 +1,4 @@
-"""The templates of report.md, summary.txt and the web pages."""
+"""The templates of report.md, summary.txt and the HTML pages."""
 
 from functools import cache
 from pathlib import Path
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def render(template: str, **context: Any) -> str:
-    """Fill in a template of this folder; those of web pages escape what they are given."""
+    """Render a template of this folder; HTML templates escape their values."""
     return _environment().get_template(template).render(context)
 
 
@@ -30,5 +30,5 @@ def _environment() -> "Environment":
 
 
 def _file_name(source: str) -> str:
-    """A source without its folders, which say nothing to readers on other machines."""
+    """A source without its folders, which mean nothing on other machines."""
     return Path(source).name if Path(source).is_absolute() else source

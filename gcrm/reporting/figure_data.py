@@ -1,7 +1,7 @@
-"""What the figures need of score tables and training logs, condensed table by table.
+"""Data of the figures, from score tables and training logs.
 
-A table is read once, and what is kept of it is a few numbers a solution, so that the report's
-memory is that of the largest table.
+Each score table is read once and reduced to a few numbers per solution, so the report needs memory
+for only one table at a time.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gcrm.data.scores import Ragged, read_scores
-from gcrm.reporting.contents import Part
+from gcrm.reporting.contents import Item
 from gcrm.reporting.results import NORMAL, Results
 from gcrm.stats.bootstrap import sum_by
 from gcrm.utils.errors import UserError
@@ -20,16 +20,15 @@ from gcrm.utils.io import read_jsonl
 
 Floats = NDArray[np.float64]
 Course = tuple[Floats, Floats]
-"""Mean Q-values at each of `SHARES`, and half the width of their 95 % intervals (NaN for none)."""
+"""mean Q-values at each of `SHARES`, and half-widths of their 95 % intervals (NaN if unknown)"""
 Curves = dict[str, tuple[Floats, Floats]]
-"""Steps and values of training curves, by what the log calls them."""
+"""steps and values of training curves, by their key in the log"""
 
 SHARES = np.linspace(0, 1, 21)
-"""Where in a solution its Q-values are averaged: from its first token (0) to its last but one (1).
-The state of the last one is of the goal's own kind, and its Q-value has another level than those
-before it. It is EOS, except with `parity: official`, which has none."""
+"""positions of Q-values within a solution, from the first token (0) to the last but one (1); the
+goal state is a mean of states of last tokens, so the Q-value of the last token has another level"""
 MOST_POINTS = 100
-"""Points of a training curve; longer logs are averaged in blocks."""
+"""largest number of points of a training curve; longer logs are averaged in blocks"""
 TRAINING = {
     "preference_loss": "preference loss",
     "accuracy": "preference accuracy",
@@ -38,73 +37,72 @@ TRAINING = {
     "negative_cosine": "cosine, negatives",
     "eval_accuracy": "held-out preference accuracy",
 }
-"""Curves of a training log, by what the log calls them."""
+"""titles of training curves, by their key in the log"""
 
 
 @dataclass(frozen=True)
-class Condensed:
+class ScoreSummary:
     """One model's scores of the greedy solutions of one benchmark.
 
     Attributes:
-        right, wrong: rewards of these solutions.
-        q_right, q_wrong: the course of their Q-values, with intervals over problems; None without
-            such solutions or without Q-values.
-        q_range: the 2nd and 98th percentile of all Q-values but those of last tokens; None without
-            any.
+        correct, incorrect: rewards of the correct and the incorrect solutions.
+        q_correct, q_incorrect: mean course of their Q-values, with intervals over problems; None
+            if there are no such solutions or no Q-values.
+        q_range: 2nd and 98th percentile of the Q-values without last tokens; None without Q-values.
     """
 
-    right: Floats
-    wrong: Floats
-    q_right: Course | None = None
-    q_wrong: Course | None = None
+    correct: Floats
+    incorrect: Floats
+    q_correct: Course | None = None
+    q_incorrect: Course | None = None
     q_range: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
-class Material:
-    """What figures are made of.
+class FigureData:
+    """The data of all figures.
 
     Attributes:
-        label: the run, for headings.
-        results: its metrics.
-        scores: condensed score tables by variant, seed and benchmark; empty where not given.
-        training: training curves by variant and seed; empty where not given.
+        label: name of the run, for headings.
+        results: metrics and comparisons.
+        scores: summaries of score tables by variant, seed and benchmark; empty if not given.
+        training: training curves by variant and seed; empty if not given.
     """
 
     label: str
     results: Results
-    scores: dict[str, dict[int, dict[str, Condensed]]] = field(default_factory=dict)
+    scores: dict[str, dict[int, dict[str, ScoreSummary]]] = field(default_factory=dict)
     training: dict[str, dict[int, Curves]] = field(default_factory=dict)
 
-    def variants(self, part: Part) -> list[str]:
-        """The variants that a figure shows."""
-        return list(part.variants or self.results.variants)
+    def variants(self, item: Item) -> list[str]:
+        """The variants in a figure."""
+        return list(item.variants or self.results.variants)
 
     def heading(self, text: str) -> str:
-        """The first words on a figure."""
+        """The heading of a figure."""
         return f"{self.label}\n{text}"
 
 
-def read_material(
+def read_figure_data(
     label: str, results: Results, scores_dir: Path | None, models_dir: Path | None
-) -> Material:
-    """Read the score tables and training logs of all models of a run, as far as given.
+) -> FigureData:
+    """Read the score tables and training logs of all models, if their folders are given.
 
     Raises:
-        UserError: a file is missing, or cannot be used.
+        UserError: a file is missing or invalid.
     """
-    material = Material(label, results)
+    data = FigureData(label, results)
     for variant in results.variants:
         for seed in results.seeds(variant):
             if scores_dir is not None and results.benchmarks():
-                material.scores.setdefault(variant, {})[seed] = {
-                    benchmark: condense(scores_file(scores_dir, variant, seed, benchmark))
+                data.scores.setdefault(variant, {})[seed] = {
+                    benchmark: summarise_scores(scores_file(scores_dir, variant, seed, benchmark))
                     for benchmark in results.benchmarks()
                 }
             if models_dir is not None:
                 log = models_dir / variant / f"seed{seed}" / "training_log.jsonl"
-                material.training.setdefault(variant, {})[seed] = training_curves(log)
-    return material
+                data.training.setdefault(variant, {})[seed] = training_curves(log)
+    return data
 
 
 def scores_file(folder: Path, variant: str, seed: int, benchmark: str) -> Path:
@@ -112,21 +110,21 @@ def scores_file(folder: Path, variant: str, seed: int, benchmark: str) -> Path:
     return folder / variant / f"seed{seed}" / benchmark / "greedy" / "scores.parquet"
 
 
-def condense(path: Path) -> Condensed:
-    """Read a score table of greedy solutions.
+def summarise_scores(path: Path) -> ScoreSummary:
+    """Read and summarise a score table of greedy solutions.
 
     Raises:
-        UserError: no such table, or one that cannot be used.
+        UserError: the table is missing or invalid.
     """
     table = read_scores(path, ["q_values"])
     labels, rewards = table.label, table.reward.astype(np.float64)
     if table.q_values is None:
-        return Condensed(rewards[labels], rewards[~labels])
+        return ScoreSummary(rewards[labels], rewards[~labels])
     course = course_of(table.q_values)
-    right = mean_course(course[labels], table.group[labels])
-    wrong = mean_course(course[~labels], table.group[~labels])
+    correct = mean_course(course[labels], table.group[labels])
+    incorrect = mean_course(course[~labels], table.group[~labels])
     q_range = _range(table.q_values)
-    return Condensed(rewards[labels], rewards[~labels], right, wrong, q_range)
+    return ScoreSummary(rewards[labels], rewards[~labels], correct, incorrect, q_range)
 
 
 def _range(q_values: Ragged) -> tuple[float, float]:
@@ -136,21 +134,21 @@ def _range(q_values: Ragged) -> tuple[float, float]:
 
 
 def course_of(q_values: Ragged) -> NDArray[np.float32]:
-    """The Q-value at each of `SHARES` of each solution (the nearest token's), (n, 21)."""
+    """The Q-value of each solution at each of `SHARES` (of the nearest token), (n, 21)."""
     last = np.maximum(q_values.lengths - 2, 0)[:, None]
     token = np.rint(last * SHARES).astype(np.int64)
     return np.asarray(q_values.values[q_values.offsets[:-1, None] + token], np.float32)
 
 
 def mean_course(course: NDArray[np.float32], problem: NDArray[np.integer]) -> Course | None:
-    """Mean over solutions at each share, with 95 % intervals over problems; None without any.
+    """Mean over solutions at each share, with 95 % intervals over problems; None without solutions.
 
-    The interval is the mean ± 1.96 standard errors, robust to solutions of one problem being alike
-    (linearised, as a mean of clusters of different sizes). One problem has none.
+    The interval is the mean ± 1.96 cluster-robust standard errors (linearised), with problems as
+    clusters. It is NaN for a single problem.
 
     Args:
         course: values of n solutions, (n, 21).
-        problem: the problem of each, (n,).
+        problem: the problem of each solution, (n,).
     """
     n = len(course)
     if not n:
@@ -166,43 +164,39 @@ def mean_course(course: NDArray[np.float32], problem: NDArray[np.integer]) -> Co
 
 
 def mean_of_seeds(courses: Sequence[Course]) -> Course:
-    """Mean over seeds, with 95 % intervals over problems, which they share, and seeds."""
+    """Mean over seeds, with 95 % intervals over seeds and their common problems."""
     means, reaches = (np.stack(part) for part in zip(*courses, strict=True))
     seeds = len(courses)
     spread = NORMAL**2 * means.var(axis=0, ddof=1) / seeds if seeds > 1 else 0.0
     return means.mean(axis=0), np.sqrt((reaches**2).mean(axis=0) + spread)
 
 
-def centred(models: Iterable[dict[str, Condensed]]) -> dict[str, tuple[Floats, Floats]]:
-    """Rewards of right and wrong solutions by benchmark, of several seeds of a variant together.
+def centred(models: Iterable[dict[str, ScoreSummary]]) -> dict[str, tuple[Floats, Floats]]:
+    """Rewards of correct and incorrect solutions by benchmark, pooled over the seeds of a variant.
 
-    A reward model is trained on differences only: its mean over all benchmarks means nothing, and
-    is taken off before the seeds are put together.
+    Rewards are defined up to a constant, so each seed's mean over all benchmarks is subtracted.
     """
     found: dict[str, list[tuple[Floats, Floats]]] = {}
     for model in models:
-        mean = np.concatenate(
-            [part for one in model.values() for part in (one.right, one.wrong)]
-        ).mean()
+        rewards = [part for one in model.values() for part in (one.correct, one.incorrect)]
+        mean = np.concatenate(rewards).mean()
         for benchmark, one in model.items():
-            found.setdefault(benchmark, []).append((one.right - mean, one.wrong - mean))
-    return {
-        benchmark: (
-            np.concatenate([right for right, _ in both]),
-            np.concatenate([w for _, w in both]),
-        )
-        for benchmark, both in found.items()
-    }
+            found.setdefault(benchmark, []).append((one.correct - mean, one.incorrect - mean))
+    pooled = {}
+    for benchmark, seeds in found.items():
+        correct, incorrect = map(np.concatenate, zip(*seeds, strict=True))
+        pooled[benchmark] = correct, incorrect
+    return pooled
 
 
 def training_curves(path: Path) -> Curves:
-    """Steps and values of each of `TRAINING` that a training log has.
+    """Steps and values of the curves of `TRAINING` in a training log.
 
     Raises:
-        UserError: no such log, or a line of it is no JSON object with a step.
+        UserError: the log is missing, or a line is invalid.
     """
     if Path(path).is_file() and not Path(path).stat().st_size:
-        return {}  # a training shorter than its logging_steps
+        return {}  # fewer steps than logging_steps
     rows = read_jsonl(path)
     curves = {}
     for key in TRAINING:

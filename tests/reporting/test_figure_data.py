@@ -1,4 +1,4 @@
-"""What figures show of score tables and training logs."""
+"""Data of the figures from score tables and training logs."""
 
 import json
 import resource
@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from gcrm.data.scores import Ragged
-from gcrm.reporting.curves import (
+from gcrm.reporting.figure_data import (
     SHARES,
-    Condensed,
+    ScoreSummary,
     centred,
-    condense,
     course_of,
     mean_course,
     mean_of_seeds,
+    summarise_scores,
     training_curves,
 )
 from gcrm.reporting.results import NORMAL
@@ -24,15 +24,15 @@ from gcrm.utils.errors import UserError
 from helpers.score_rows import columns, score_file, write_columns
 
 
-def test_the_course_leaves_out_the_end_token() -> None:
+def test_course_leaves_out_the_last_token() -> None:
     course = course_of(Ragged.of([[5.0], [1.0, 9.0], [0.0, 0.5, 1.0, 9.0]]))
     assert course.shape == (3, 21)
-    assert set(course[0]) == {5.0}  # nothing but the end token
+    assert set(course[0]) == {5.0}  # the end token alone
     assert set(course[1]) == {1.0}
     assert [course[2][0], course[2][10], course[2][20]] == [0.0, 0.5, 1.0]
 
 
-def test_the_mean_course_and_its_interval_are_those_of_a_bootstrap_over_problems() -> None:
+def test_mean_course_and_interval_agree_with_a_bootstrap_over_problems() -> None:
     generator = np.random.default_rng(0)
     problem = generator.integers(0, 80, 400)
     of_problem = generator.normal(0, 1, (80, 1))
@@ -51,14 +51,14 @@ def test_the_mean_course_and_its_interval_are_those_of_a_bootstrap_over_problems
         assert ends == pytest.approx(expected, abs=0.02)
 
 
-def test_one_problem_has_no_interval() -> None:
+def test_single_problem_has_no_interval() -> None:
     found = mean_course(np.ones((2, 21), np.float32), np.array([3, 3]))
     assert found is not None and found[0][0] == 1 and np.isnan(found[1]).all()
     assert mean_course(np.ones((0, 21), np.float32), np.array([], np.int64)) is None
 
 
-def test_the_mean_of_seeds_by_hand() -> None:
-    """They share their problems, so one seed's interval stays; and their spread is added."""
+def test_mean_of_seeds_by_hand() -> None:
+    """Seeds share problems, so their mean has the interval of one seed, plus the seeds' spread."""
     one, other = (np.array([0.6]), np.array([0.1])), (np.array([0.8]), np.array([0.2]))
     value, reach = mean_of_seeds([one, other])
     # Two seeds at 0.7 ± 0.1: variance 0.02, of their mean 0.01, times 1.96 squared.
@@ -67,28 +67,28 @@ def test_the_mean_of_seeds_by_hand() -> None:
     assert mean_of_seeds([one]) == one
 
 
-def test_condensing_keeps_right_and_wrong_apart(tmp_path: Path) -> None:
+def test_summary_separates_correct_and_incorrect_solutions(tmp_path: Path) -> None:
     table = columns(problems=30)
     write_columns(tmp_path / "scores.parquet", table)
-    found = condense(tmp_path / "scores.parquet")
-    right = table["label"]
-    np.testing.assert_allclose(found.right, table["reward"][right], rtol=1e-6)
-    np.testing.assert_allclose(found.wrong, table["reward"][~right], rtol=1e-6)
-    first = [values[0] for values, good in zip(table["q_values"], right, strict=True) if good]
-    assert found.q_right is not None
-    assert found.q_right[0][0] == pytest.approx(np.mean(first), abs=1e-6)
+    found = summarise_scores(tmp_path / "scores.parquet")
+    correct = table["label"]
+    np.testing.assert_allclose(found.correct, table["reward"][correct], rtol=1e-6)
+    np.testing.assert_allclose(found.incorrect, table["reward"][~correct], rtol=1e-6)
+    first = [values[0] for values, good in zip(table["q_values"], correct, strict=True) if good]
+    assert found.q_correct is not None
+    assert found.q_correct[0][0] == pytest.approx(np.mean(first), abs=1e-6)
     assert found.q_range is not None and -1 <= found.q_range[0] < found.q_range[1] <= 1
 
 
-def test_scores_without_a_goal_state_have_no_course(tmp_path: Path) -> None:
-    found = condense(score_file(tmp_path / "scores.parquet", with_q_values=False))
-    assert (found.q_right, found.q_wrong, found.q_range) == (None, None, None)
+def test_scores_without_q_values_have_no_course(tmp_path: Path) -> None:
+    found = summarise_scores(score_file(tmp_path / "scores.parquet", with_q_values=False))
+    assert (found.q_correct, found.q_incorrect, found.q_range) == (None, None, None)
 
 
-def test_rewards_of_several_seeds_are_put_together_around_their_means() -> None:
-    def model(shift: float) -> dict[str, Condensed]:
-        one = Condensed(np.array([2.0]) + shift, np.array([0.0]) + shift)
-        other = Condensed(np.array([1.0]) + shift, np.empty(0))
+def test_rewards_of_seeds_are_centred_and_pooled() -> None:
+    def model(shift: float) -> dict[str, ScoreSummary]:
+        one = ScoreSummary(np.array([2.0]) + shift, np.array([0.0]) + shift)
+        other = ScoreSummary(np.array([1.0]) + shift, np.empty(0))
         return {"a": one, "b": other}
 
     found = centred([model(0), model(100)])
@@ -102,7 +102,7 @@ def log(path: Path, rows: list[dict]) -> Path:
     return path
 
 
-def test_training_curves_are_what_the_log_has(tmp_path: Path) -> None:
+def test_training_curves_of_a_log(tmp_path: Path) -> None:
     rows = [{"step": step, "preference_loss": 0.7 - step / 100} for step in (1, 2, 3)]
     rows.append({"step": 3, "eval_accuracy": 0.6})
     found = training_curves(log(tmp_path / "log.jsonl", rows))
@@ -110,7 +110,7 @@ def test_training_curves_are_what_the_log_has(tmp_path: Path) -> None:
     np.testing.assert_allclose(found["preference_loss"], [[1, 2, 3], [0.69, 0.68, 0.67]])
 
 
-def test_a_long_log_is_averaged_in_blocks(tmp_path: Path) -> None:
+def test_long_log_is_averaged_in_blocks(tmp_path: Path) -> None:
     rows = [{"step": step, "accuracy": step % 2} for step in range(1000)]
     steps, values = training_curves(log(tmp_path / "log.jsonl", rows))["accuracy"]
     assert len(steps) == 100
@@ -118,19 +118,17 @@ def test_a_long_log_is_averaged_in_blocks(tmp_path: Path) -> None:
     assert steps[0] == 4.5
 
 
-def test_a_log_may_be_empty_but_not_broken(tmp_path: Path) -> None:
+def test_log_may_be_empty_but_not_invalid(tmp_path: Path) -> None:
     assert training_curves(log(tmp_path / "log.jsonl", [])) == {}
-    with pytest.raises(UserError, match="accuracy or its step is not a number"):
-        training_curves(log(tmp_path / "log.jsonl", [{"accuracy": 0.5}]))
-    with pytest.raises(UserError, match="accuracy or its step is not a number"):
-        training_curves(log(tmp_path / "log.jsonl", [{"step": 1, "accuracy": "high"}]))
+    for row in ({"accuracy": 0.5}, {"step": 1, "accuracy": "high"}):
+        with pytest.raises(UserError, match="accuracy or its step is not a number"):
+            training_curves(log(tmp_path / "log.jsonl", [row]))
     with pytest.raises(UserError, match="no such file"):
         training_curves(tmp_path / "nothing.jsonl")
 
 
 @pytest.mark.slow
-def test_a_quarter_of_a_million_solutions_fit(tmp_path: Path) -> None:
-    """One table of 250,000 solutions with some 300 tokens is condensed within the rule's memory."""
+def test_table_of_250_000_solutions_fits_into_the_memory_of_the_rule(tmp_path: Path) -> None:
     n = 250_000
     generator = np.random.default_rng(0)
     lengths = generator.integers(200, 400, n)
@@ -144,7 +142,7 @@ def test_a_quarter_of_a_million_solutions_fit(tmp_path: Path) -> None:
     table |= {"q_values": ragged, "partial_rewards": ragged}
     write_columns(tmp_path / "scores.parquet", table)
     del table, ragged, values
-    found = condense(tmp_path / "scores.parquet")
-    assert len(found.right) + len(found.wrong) == n
+    found = summarise_scores(tmp_path / "scores.parquet")
+    assert len(found.correct) + len(found.incorrect) == n
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     assert peak < 4000
