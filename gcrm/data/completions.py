@@ -30,9 +30,10 @@ def read_completions(
     _check_numbers(files)
     if not files:
         name = "output-greedy.jsonl" if split == "greedy" else "output-rs0.jsonl"
+        found = sorted({file.parent.name for file in Path(folder).glob("*/output-*.jsonl")})
         raise UserError(
             f"{Path(folder) / benchmark / name}: no such file; benchmark {benchmark!r} needs it "
-            f"(folders with completions in {folder}: {', '.join(_benchmarks(folder)) or 'none'})"
+            f"(folders with completions in {folder}: {', '.join(found) or 'none'})"
         )
     rows = [row for file in files for row in read_file(file)]
     if max_problems is None:
@@ -109,7 +110,3 @@ def _answer_text(answer: Any) -> str | None:
 
 def _kind(value: Any) -> str:
     return "null" if value is None else f"{type(value).__name__} {str(value)[:40]!r}"
-
-
-def _benchmarks(folder: Path) -> list[str]:
-    return sorted({file.parent.name for file in Path(folder).glob("*/output-*.jsonl")})

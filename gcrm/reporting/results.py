@@ -180,18 +180,18 @@ def _check_comparisons(estimates: DataFrame, compared: DataFrame) -> None:
     model = ["benchmark", "variant"]
     seeds = {key: _numbers(rows["seed"]) for key, rows in estimates.groupby(model, sort=False)}
     found = {key: _numbers(rows["seed"]) for key, rows in compared.groupby(model, sort=False)}
-    for (benchmark, variant), theirs in found.items():
-        ours = seeds.get((benchmark, variant), [])
-        if theirs != (ours if len(ours) != 1 else []) or not ours:
-            has = f"seeds {theirs}" if theirs else "one seed"
+    for (benchmark, variant), given in found.items():
+        expected = seeds.get((benchmark, variant), [])
+        if not expected or given != (expected if len(expected) > 1 else []):
+            has = f"seeds {given}" if given else "one seed"
             raise UserError(
-                f"--comparisons: {benchmark}: {variant} has {has}, but {ours} in its metrics; "
+                f"--comparisons: {benchmark}: {variant} has {has}, but {expected} in its metrics; "
                 f"{advice}"
             )
-    for (benchmark, variant), ours in seeds.items():
-        if len(ours) > 1 and (benchmark, variant) not in found:
+    for (benchmark, variant), expected in seeds.items():
+        if len(expected) > 1 and (benchmark, variant) not in found:
             raise UserError(
-                f"--comparisons: no file for {benchmark}, but {variant} has seeds {ours}; "
+                f"--comparisons: no file for {benchmark}, but {variant} has seeds {expected}; "
                 f"{advice} to average over seeds"
             )
     mean, average = (

@@ -69,7 +69,10 @@ def solutions_page(title: str, models: Sequence[Model], each: int, filter: Filte
         title=title,
         models=models,
         benchmarks=benchmarks,
-        shades=[_colour(shade / (STEPS - 1)) for shade in range(STEPS)],
+        shades=[
+            "#" + "".join(f"{round(low + (255 - low) * shade / (STEPS - 1)):02x}" for low in LOW)
+            for shade in range(STEPS)
+        ],
         threshold=filter.threshold,
         skip_tokens=filter.skip_tokens,
         end=END,
@@ -169,7 +172,3 @@ def _tokens(
 def _shown(text: str) -> str:
     """Make control characters visible, except line ends and tabs."""
     return text.translate(VISIBLE)
-
-
-def _colour(share: float) -> str:
-    return "#" + "".join(f"{round(low + (255 - low) * share):02x}" for low in LOW)

@@ -36,6 +36,22 @@ def write(path, *rows):
     return str(path)
 
 
+def save(path, *rows):
+    """Write rows in the format of the suffix: JSON lines, Parquet, or a folder of `datasets`."""
+    if path.suffix in (".jsonl", ".json"):
+        return write(path, *rows)
+    if path.suffix == ".parquet":
+        pd.DataFrame(rows).to_parquet(path)
+        return str(path)
+    import datasets
+
+    data = datasets.Dataset.from_list(rows)
+    if path.suffix == ".splits":
+        data = datasets.DatasetDict({"test": data.select([0]), "train": data})
+    data.save_to_disk(path)
+    return str(path)
+
+
 def read(tmp_path, *rows, **options):
     return load_preferences([write(tmp_path / "pairs.jsonl", *rows)], **options)
 
@@ -65,27 +81,15 @@ def pairs(count, name="question"):
 )
 @pytest.mark.parametrize("suffix", ["jsonl", "json", "parquet", "folder", "splits"])
 def test_every_format_with_every_layout(tmp_path, row, suffix):
-    path = tmp_path / f"pairs.{suffix}"
-    if suffix in ("jsonl", "json"):
-        write(path, row, row)
-    elif suffix == "parquet":
-        pd.DataFrame([row, row]).to_parquet(path)
-    else:
-        import datasets
-
-        data = datasets.Dataset.from_list([row, row])
-        if suffix == "splits":
-            data = datasets.DatasetDict({"test": data.select([0]), "train": data})
-        data.save_to_disk(path)
-    [one, other] = load_preferences([str(path)])
+    [one, other] = load_preferences([save(tmp_path / f"pairs.{suffix}", row, row)])
     assert one == other
     assert (one.prompt, one.chosen[-2:], one.rejected[-2:]) == ("How many?", "7.", "8.")
 
 
 def test_messages_in_parquet(tmp_path):
     row = {"chosen": [USER, ANSWER], "rejected": [USER, OTHER]}
-    pd.DataFrame([row]).to_parquet(tmp_path / "pairs.parquet")
-    assert load_preferences([str(tmp_path / "pairs.parquet")]) == [READ_AS_DIALOGUE]
+    path = save(tmp_path / "pairs.parquet", row)
+    assert load_preferences([path]) == [READ_AS_DIALOGUE]
 
 
 @given(row=st.fixed_dictionaries(dict.fromkeys(PAIR, st.text(min_size=1).filter(str.strip))))
@@ -504,16 +508,8 @@ def with_margins(*margins):
 
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet", "folder"])
 def test_margins_are_read(tmp_path, suffix):
-    rows, path = with_margins(0.5, 2.0, -1.0), tmp_path / f"pairs.{suffix}"
-    if suffix == "jsonl":
-        write(path, *rows)
-    elif suffix == "parquet":
-        pd.DataFrame(rows).to_parquet(path)
-    else:
-        import datasets
-
-        datasets.Dataset.from_list(rows).save_to_disk(path)
-    assert [pair.margin for pair in load_preferences([str(path)])] == [0.5, 2.0, -1.0]
+    path = save(tmp_path / f"pairs.{suffix}", *with_margins(0.5, 2.0, -1.0))
+    assert [pair.margin for pair in load_preferences([path])] == [0.5, 2.0, -1.0]
 
 
 def test_data_without_margins_has_none(tmp_path):
@@ -548,16 +544,11 @@ def test_either_all_sources_or_none_have_margins(tmp_path):
 # Data of any size.
 
 
-def test_rows_are_read_one_by_one(tmp_path):
-    """In every format, the first pair is read before the invalid row at the end."""
-    import datasets
-
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet", "folder"])
+def test_rows_are_read_one_by_one(tmp_path, suffix):
+    """The first pair is read before the invalid row at the end."""
     rows = [*pairs(3000), PAIR | {"question": ""}]
-    write(tmp_path / "pairs.jsonl", *rows)
-    pd.DataFrame(rows).to_parquet(tmp_path / "pairs.parquet")
-    datasets.Dataset.from_list(rows).save_to_disk(tmp_path / "folder")
-    for name in ("pairs.jsonl", "pairs.parquet", "folder"):
-        stream = iter_preferences(str(tmp_path / name))
-        assert next(stream).question == "question 0?"
-        with pytest.raises(UserError, match="row 3001: question is empty"):
-            list(stream)
+    stream = iter_preferences(save(tmp_path / f"pairs.{suffix}", *rows))
+    assert next(stream).question == "question 0?"
+    with pytest.raises(UserError, match="row 3001: question is empty"):
+        list(stream)

@@ -48,7 +48,7 @@ def test_several_seeds_need_comparisons(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("theirs", "seeds", "message"),
+    ("compared", "seeds", "message"),
     [
         ([0, 1], [0], r"b: v has seeds \[0, 1\], but \[0\] in its metrics; run `compare`"),
         ([0, 2], [0, 1], r"b: v has seeds \[0, 2\], but \[0, 1\] in its metrics"),
@@ -56,10 +56,10 @@ def test_several_seeds_need_comparisons(tmp_path: Path) -> None:
     ],
 )
 def test_comparisons_of_other_seeds_are_refused(
-    tmp_path: Path, theirs: list[int], seeds: list[int], message: str
+    tmp_path: Path, compared: list[int], seeds: list[int], message: str
 ) -> None:
     paths = [metrics_file(tmp_path, estimates({AUROC: 0.6}, seed=seed)) for seed in seeds]
-    rows = [row for seed in [None, *theirs] for row in estimates({AUROC: 0.6}, seed=seed)]
+    rows = [row for seed in [None, *compared] for row in estimates({AUROC: 0.6}, seed=seed)]
     with pytest.raises(UserError, match=message):
         read_results(paths, [comparisons_file(tmp_path, rows)])
 

@@ -199,9 +199,9 @@ def test_questions_too_long_for_a_solution_are_reported(given, tmp_path, capsys)
     assert prepare(*words, tokens) == 1
     with pytest.raises(PromptTooLong):
         Encoder(load_tokenizer(str(base)), tokens).encode("How many legs has a cat", "4")
-    told = capsys.readouterr().err.strip().splitlines()[-1]
-    assert f"evaluate.max_len = {tokens} tokens leaves some questions no room" in told
-    assert re.search(rf"svamp: 1 of 1, the longest of {tokens}\)", told)
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert f"evaluate.max_len = {tokens} tokens leaves some questions no room" in error
+    assert re.search(rf"svamp: 1 of 1, the longest of {tokens}\)", error)
     assert prepare(*words, tokens, "--max_problems", 1) == 1
 
 

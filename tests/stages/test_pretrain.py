@@ -144,8 +144,8 @@ def test_long_problems_are_dropped_and_counted(problems, tmp_path, capsys):
     assert "pretrain: 2 of 34 problems dropped: longer than 128" in capsys.readouterr().err
     assert json.loads((tmp_path / "model/provenance.json").read_text())["too_long"] == 2
     assert pretrain("--problems", all_long, *words) == 1
-    told = capsys.readouterr().err.splitlines()[-1]
-    assert told.startswith("pretrain: error: no problem with its solution fits into 128 tokens")
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("pretrain: error: no problem with its solution fits into 128 tokens")
 
 
 def test_mistakes_are_reported(tmp_path, capsys):

@@ -160,8 +160,8 @@ def test_non_finite_logits_are_reported_before_sampling(base, problems, tmp_path
     tokenizer.save_pretrained(tmp_path / "broken")
     words = ["--model", tmp_path / "broken", "--problems", problems, "--save_dir", tmp_path / "o"]
     assert sample(*words, "--num_samples", 1) == 1
-    told = capsys.readouterr().err.splitlines()
-    assert told[-1].startswith(f"sample: error: {tmp_path / 'broken'}: its logits are not finite")
+    error = capsys.readouterr().err.splitlines()
+    assert error[-1].startswith(f"sample: error: {tmp_path / 'broken'}: its logits are not finite")
     assert not (tmp_path / "o").exists()
 
 
@@ -185,8 +185,8 @@ def test_prompt_longer_than_the_context_is_reported_before_sampling(base, tmp_pa
     file.write_text(json.dumps({"question": "tom " * 100, "expected_answer": "7"}) + "\n")
     words = ["--model", base, "--problems", file, "--save_dir", tmp_path / "out"]
     assert sample(*words, "--max_new_tokens", 60) == 1
-    told = capsys.readouterr().err.splitlines()[-1]
-    assert "a prompt of 102 tokens with max_new_tokens = 60 is longer than the context" in told
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "a prompt of 102 tokens with max_new_tokens = 60 is longer than the context" in error
     assert not (tmp_path / "out").exists()
     assert sample(*words, "--max_new_tokens", 8) == 0
 

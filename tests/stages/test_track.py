@@ -81,27 +81,15 @@ def test_file_has_all_metrics_by_name(files: dict[str, Path]) -> None:
     assert list(provenance["inputs"]) == [str(files["metrics"]), str(files["comparisons"])]
 
 
-@pytest.mark.parametrize(
-    ("file", "content", "problem"),
-    [
-        ("metrics", "{}", "not a table of estimates; `metrics` makes it anew"),
-        ("metrics", "null", "not a table of estimates"),
-        ("metrics", "[]", "does not name its variant"),
-        ("metrics", '[{"variant": "a"}]', "row 1: expected an object with the keys variant, seed"),
-        ("comparisons", '{"differences": []}', "not a table of estimates; `compare` makes it anew"),
-    ],
-)
+@pytest.mark.parametrize(("file", "stage"), [("metrics", "metrics"), ("comparisons", "compare")])
 def test_other_files_are_refused_in_one_line(
-    files: dict[str, Path],
-    capsys: pytest.CaptureFixture[str],
-    file: str,
-    content: str,
-    problem: str,
+    files: dict[str, Path], capsys: pytest.CaptureFixture[str], file: str, stage: str
 ) -> None:
-    files[file].write_text(content)
+    files[file].write_text("{}")
     assert run(files) == 1
-    told = capsys.readouterr().err.splitlines()[-1]
-    assert told.startswith(f"track: error: {files[file]}") and problem in told
+    error = capsys.readouterr().err.splitlines()[-1]
+    expected = f"{files[file]}: not a table of estimates; `{stage}` makes it anew"
+    assert error == f"track: error: {expected}"
     assert not files["output"].exists()
 
 
@@ -110,17 +98,17 @@ def test_wandb_gets_metrics_as_the_summary_of_the_training(
     files: dict[str, Path], monkeypatch: pytest.MonkeyPatch, wandb_works: bool
 ) -> None:
     """After a failure of wandb, nothing more is reported."""
-    told: list[tuple[Any, ...]] = []
+    calls: list[tuple[Any, ...]] = []
 
     class Recorded:
         def __init__(self, init: dict[str, Any], connection: dict[str, Any]):
-            told.append((init["id"], init["name"], init["config"]))
+            calls.append((init["id"], init["name"], init["config"]))
 
         def log(self, rows: list[dict[str, Any]]) -> None:
-            told.append(("log", rows))
+            calls.append(("log", rows))
 
         def finish(self, summary: dict[str, float]) -> bool:
-            told.append(("summary", summary))
+            calls.append(("summary", summary))
             return wandb_works
 
     (files["models_dir"] / "vanilla/seed3/training_log.jsonl").write_text('{"step": 1, "loss": 2}')
@@ -138,7 +126,7 @@ def test_wandb_gets_metrics_as_the_summary_of_the_training(
             },
         ),
     ]
-    assert told[:3] == model
-    assert [what[1:] for what in told[3:]] == (
+    assert calls[:3] == model
+    assert [what[1:] for what in calls[3:]] == (
         [("tiny/comparisons", {}), ({"b-a/gsm8k/auroc.reward": -0.25},)] if wandb_works else []
     )

@@ -123,7 +123,7 @@ def test_svamp_ignores_irrelevant_numbers(problems):
     for problem in problems["svamp"]:
         item, _, name = re.search(r"how many (\w+) (has) (\w+) \?", problem.question).groups()
         total = 0
-        for words in (told.split() for told in problem.question.split(" . ")[:-1]):
+        for words in (sentence.split() for sentence in problem.question.split(" . ")[:-1]):
             if words[0] != name or item not in words:
                 continue
             if "bags" in words:

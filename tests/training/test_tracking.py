@@ -33,20 +33,20 @@ def hang(*_: Any, **__: Any) -> None:
 
 
 class StandIn(ModuleType):
-    """A stand-in for wandb that records its calls in `told`; each function can be replaced."""
+    """A stand-in for wandb that records its calls in `calls`; each function can be replaced."""
 
     def __init__(self) -> None:
         super().__init__("wandb")
-        self.told: list[Any] = []
+        self.calls: list[Any] = []
         self.Settings = dict
         self.starting_step = 0
         self.init = self._init
-        self.log = lambda row, step: self.told.append(("log", step, row))
-        self.finish = lambda exit_code: self.told.append(("finish", exit_code))
+        self.log = lambda row, step: self.calls.append(("log", step, row))
+        self.finish = lambda exit_code: self.calls.append(("finish", exit_code))
 
     def _init(self, **options: Any) -> Any:
-        self.told.append(("init", options))
-        summary = SimpleNamespace(update=lambda found: self.told.append(("summary", found)))
+        self.calls.append(("init", options))
+        summary = SimpleNamespace(update=lambda found: self.calls.append(("summary", found)))
         return SimpleNamespace(
             log=self.log, finish=self.finish, summary=summary, starting_step=self.starting_step
         )
@@ -94,7 +94,7 @@ def test_curve_is_written_without_wandb(wandb: StandIn, tmp_path: Path) -> None:
     rows = [{"loss": 0.7, "step": 1, "eval_runtime": 3.0}, {"train_runtime": 9.0, "step": 1}]
     run(TrainingCurve(options(tmp_path), "t"), rows)
     assert lines(tmp_path / "models/vanilla/seed0.curve.jsonl") == [{"loss": 0.7, "step": 1}]
-    assert not wandb.told
+    assert not wandb.calls
 
 
 def test_resumed_curve_neither_repeats_nor_loses_a_step(wandb: StandIn, tmp_path: Path) -> None:
@@ -105,15 +105,15 @@ def test_resumed_curve_neither_repeats_nor_loses_a_step(wandb: StandIn, tmp_path
     with path.open("a") as file:
         file.write('{"loss": 0.5, "st')
     wandb.starting_step = 3  # wandb has the run up to step 2
-    wandb.told.clear()
+    wandb.calls.clear()
     run(TrainingCurve(given, "t"), [*ROWS[1:], {"loss": 0.4, "step": 3}], before=ROWS[:1], steps=3)
     assert lines(path) == [*ROWS, {"loss": 0.4, "step": 3}]
-    assert [told for told in wandb.told if told[0] == "log"] == [("log", 3, {"train/loss": 0.4})]
+    assert [call for call in wandb.calls if call[0] == "log"] == [("log", 3, {"train/loss": 0.4})]
 
 
 def test_only_the_first_process_writes_and_reports(wandb: StandIn, tmp_path: Path) -> None:
     run(TrainingCurve(options(tmp_path, wandb_project="p"), "t"), ROWS, first=False)
-    assert not (tmp_path / "models").exists() and not wandb.told
+    assert not (tmp_path / "models").exists() and not wandb.calls
 
 
 def test_log_without_timings() -> None:
@@ -128,12 +128,12 @@ def test_wandb_gets_the_curve_and_the_exit_code(wandb: StandIn, tmp_path: Path) 
     given = options(tmp_path, wandb_project="p", wandb_group="g", wandb_org="o", wandb_tags="a,b")
     curve = TrainingCurve(given, "t")
     run(curve, ROWS)
-    (_, init), *told = wandb.told
+    (_, init), *calls = wandb.calls
     assert (init["project"], init["group"], init["entity"]) == ("p", "g", "o")
     assert (init["name"], init["tags"], init["job_type"]) == ("vanilla/seed0", ["a", "b"], "train")
     assert (init["id"], init["resume"]) == (curve.id, "allow")
     assert init["config"]["learning_rate"] == 9e-6
-    assert told == [
+    assert calls == [
         ("log", 1, {"train/loss": 0.7}),
         ("log", 2, {"train/loss": 0.6}),
         ("log", 2, {"eval/accuracy": 0.5}),
@@ -142,7 +142,7 @@ def test_wandb_gets_the_curve_and_the_exit_code(wandb: StandIn, tmp_path: Path) 
     ]
 
     run(TrainingCurve(given, "t"), ROWS, steps=9)
-    assert wandb.told[-1] == ("finish", 1)  # not completed
+    assert wandb.calls[-1] == ("finish", 1)  # not completed
 
 
 def test_attempts_at_a_training_are_one_run(tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_key_is_passed_only_to_wandb(
 ) -> None:
     given = options(tmp_path, use_wandb=KEY)
     run(TrainingCurve(given, "t"), ROWS)
-    [(_, init), *_] = wandb.told
+    [(_, init), *_] = wandb.calls
     assert init.pop("settings")["api_key"] == KEY
     assert init["project"] == "gcrm"
     shown = [init, dict(os.environ), sys.argv, capfd.readouterr(), given]
@@ -213,7 +213,7 @@ def test_run_without_a_key_is_kept_offline(
     settings = connection()
     for _ in range(2):
         assert WandbRun({"project": "p"}, settings).finish()
-    assert [init["settings"]["mode"] for what, init in wandb.told if what == "init"] == [
+    assert [init["settings"]["mode"] for what, init in wandb.calls if what == "init"] == [
         "offline"
     ] * 2
     assert capfd.readouterr().err.count("no key") == 1
@@ -247,5 +247,5 @@ def test_final_metrics_are_the_summary_of_a_run(wandb: StandIn) -> None:
     run = WandbRun({"id": "1"}, {})
     run.log(ROWS)
     assert run.finish({"gsm8k/auroc": 0.7})
-    assert [what for what, *_ in wandb.told] == ["init", "log", "log", "log", "summary", "finish"]
-    assert wandb.told[4] == ("summary", {"gsm8k/auroc": 0.7})
+    assert [what for what, *_ in wandb.calls] == ["init", "log", "log", "log", "summary", "finish"]
+    assert wandb.calls[4] == ("summary", {"gsm8k/auroc": 0.7})

@@ -136,18 +136,13 @@ def legend(figure: Any, first: Sequence[str] = ()) -> None:
     labels = [label for label in dict.fromkeys(first) if label in found]
     labels += [label for label in found if label not in labels]
     if labels:
-        columns = _columns(labels, figure.get_figwidth())
+        width = 0.068 * max(map(len, labels)) + 0.55  # of a column, in inches
+        columns = max(1, min(len(labels), int(figure.get_figwidth() / width)))
         rows = -(-len(labels) // columns)
         figure.set_figheight(figure.get_figheight() + ROW * (rows - 1))
         figure.legend(
             [found[label] for label in labels], labels, loc="outside lower center", ncols=columns
         )
-
-
-def _columns(labels: Sequence[str], width: float) -> int:
-    """The number of columns that fit into `width` inches, for the longest label."""
-    each = 0.068 * max(map(len, labels)) + 0.55
-    return max(1, min(len(labels), int(width / each)))
 
 
 def note(axes: Any, text: str) -> None:
