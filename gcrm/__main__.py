@@ -3,7 +3,7 @@
 import difflib
 import runpy
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 
 STAGES = {
     "data": {
@@ -41,7 +41,7 @@ def main() -> int:
         print(_help())
         return 0
     if stage == "--version":
-        print(f"gcrm {_version()}")
+        print("gcrm", version("gcrm"))
         return 0
     if stage not in names:
         close = difflib.get_close_matches(stage, names, n=1)
@@ -58,13 +58,6 @@ def _help() -> str:
     for group, stages in STAGES.items():
         lines += [f"{group}:", *(f"  {name:10} {text}" for name, text in stages.items()), ""]
     return "\n".join([*lines, "gcrm STAGE --help explains the options of a stage."])
-
-
-def _version() -> str:
-    try:
-        return version("gcrm")
-    except PackageNotFoundError:
-        return "(not installed)"
 
 
 if __name__ == "__main__":

@@ -11,16 +11,16 @@ import os
 import re
 import sys
 import time
-import types
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin
 
 from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
 from gcrm.config.base import Settings, explain
+from gcrm.config.types import parts_of
 from gcrm.lineage.provenance import check_folders
 from gcrm.utils.disk import disk_problem
 from gcrm.utils.errors import UserError
@@ -28,6 +28,8 @@ from gcrm.utils.logging import hide_secret, printable_line, set_up_logging
 from gcrm.utils.processes import end_with_snakemake
 
 Options = TypeVar("Options", bound=Settings)
+log = logging.getLogger("gcrm")
+METAVARS = {dict: "TEXT", int: "N", float: "X", Path: "PATH"}
 
 
 def run_stage(
@@ -45,15 +47,20 @@ def run_stage(
         before: called with the stage's name once its log is set up; `gcrm.utils.gpus.take_gpus`.
     """
     stage = options_model.__module__.rpartition(".")[2]
-    log = logging.getLogger("gcrm")
     log_file: Path | None = None
+
+    def fail(message: str, status: int = 1) -> int:
+        print(printable_line(f"{stage}: {message}"), file=sys.stderr, flush=True)
+        if log_file:
+            log.error("%s: %s", stage, message)
+        return status
+
     end_with_snakemake()
     try:
         options, wanted = parse(options_model, stage, sys.argv[1:] if argv is None else argv)
         check_folders(options, stage)
-        for _, value in options:
-            if isinstance(value, SecretStr):
-                hide_secret(value.get_secret_value())
+        for secret in (value for _, value in options if isinstance(value, SecretStr)):
+            hide_secret(secret.get_secret_value())
         set_up_logging(wanted)
         log_file = wanted
         if before is not None:
@@ -64,17 +71,17 @@ def run_stage(
         log.info("%s: done in %.1f s", stage, time.monotonic() - started)
         return 0
     except UserError as error:
-        return _fail(f"{stage}: error: {error}", log_file)
+        return fail(f"error: {error}")
     except KeyboardInterrupt:
-        return _fail(f"{stage}: interrupted", log_file, status=130)
+        return fail("interrupted", status=130)
     except Exception as error:
         if problem := disk_problem(error):
-            return _fail(f"{stage}: error: {problem}", log_file)
+            return fail(f"error: {problem}")
         if log_file is None:
             raise
         log.exception("%s failed", stage)
-        reason = str(error).strip().partition("\n")[0]
-        return _fail(f"{stage}: failed: {type(error).__name__}: {reason} (see {log_file})")
+        reason = f"{type(error).__name__}: {str(error).strip()}".partition("\n")[0]
+        return fail(f"failed: {reason} (see {log_file})")
 
 
 class Parser(argparse.ArgumentParser):
@@ -107,34 +114,27 @@ def parse(
     )
     namespace, unknown = parser.parse_known_args([_plain(word) for word in argv])
     if unknown:
-        raise UserError(_unknown(unknown[0], options_model))
+        flag = unknown[0].partition("=")[0]
+        if not flag.startswith("-"):
+            raise UserError(f"unexpected {flag!r}; every value follows its option: --name value")
+        name = flag.strip("-").replace("-", "_")
+        close = difflib.get_close_matches(name, [*options_model.model_fields, "log_file"], n=1)
+        hint = f"did you mean --{close[0]}?" if close else "--help explains every option"
+        raise UserError(f"unknown option {flag}; {hint}")
     given = vars(namespace)
     log_file = given.pop("log_file")
     try:
         options = options_model(**given)
     except ValidationError as error:
-        raise UserError(_flag_errors(error, options_model)) from None
+        # An error of a single option begins with its flag.
+        lines = explain(error, "", options_model).splitlines()
+        flags = ["--" if problem["loc"] else "" for problem in error.errors()]
+        told = (flag + line.removeprefix(": ") for flag, line in zip(flags, lines, strict=True))
+        raise UserError("; ".join(told)) from None
     for name, path, _ in options.paths():
         if log_file is not None and os.path.realpath(path) == os.path.realpath(log_file):
             raise UserError(f"--log-file: {log_file} is --{name}, too, and would be overwritten")
     return options, log_file
-
-
-def _flag_errors(error: ValidationError, model: type[Settings]) -> str:
-    """All errors in one line; an error of a single option begins with its flag."""
-    lines = [line.removeprefix(": ") for line in explain(error, "", model).splitlines()]
-    of_one_option = [bool(problem["loc"]) for problem in error.errors()]
-    return "; ".join("--" * one + line for one, line in zip(of_one_option, lines, strict=True))
-
-
-def _unknown(word: str, model: type[Settings]) -> str:
-    if not word.startswith("-"):
-        return f"unexpected {word!r}; every value follows its option, as in --name value"
-    flag = word.partition("=")[0]
-    name = flag.strip("-").replace("-", "_")
-    close = difflib.get_close_matches(name, [*model.model_fields, "log_file"], n=1)
-    hint = f"did you mean --{close[0]}?" if close else "--help explains every option"
-    return f"unknown option {flag}; {hint}"
 
 
 def _plain(word: str) -> str:
@@ -144,53 +144,33 @@ def _plain(word: str) -> str:
     """
     if re.fullmatch(r"-(\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?", word, re.IGNORECASE | re.ASCII):
         return f"{Decimal(word):f}"
-    if not word.startswith("--"):
-        return word
     name, equals, value = word.partition("=")
-    return name.replace("_", "-") + equals + value
+    return name.replace("_", "-") + equals + value if word.startswith("--") else word
 
 
 def _add_option(parser: argparse.ArgumentParser, name: str, field: FieldInfo) -> None:
-    kind = _without_none(field.annotation)
-    settings: dict[str, Any] = {
-        "dest": name,
-        "help": _help(field),
-        "default": argparse.SUPPRESS,
-    }
-    if kind is bool:
-        settings["action"] = argparse.BooleanOptionalAction
-    else:
-        settings["metavar"] = _metavar(kind)
-        if get_origin(kind) in (list, tuple):
-            settings |= {"nargs": "*", "action": "extend"}  # --x a b, and --x a --x b
-    parser.add_argument("--" + name.replace("_", "-"), **settings)
-
-
-def _without_none(annotation: Any) -> Any:
-    if get_origin(annotation) in (Union, types.UnionType):
-        return next(part for part in get_args(annotation) if part is not type(None))
-    return annotation
-
-
-def _metavar(kind: Any) -> str:
-    if get_origin(kind) is Literal:
-        return "{" + ",".join(map(str, get_args(kind))) + "}"
-    if get_origin(kind) in (list, tuple, Annotated):
-        return _metavar(_without_none(get_args(kind)[0]))
-    known = {int: "N", float: "X", Path: "PATH"}
-    return known.get(kind, "TEXT")
-
-
-def _help(field: FieldInfo) -> str:
+    """Declare an option; its help ends with the default, where the description does not say it."""
     text = " ".join((field.description or "").split())
     if field.is_required():
         text += " (required)"
-    elif "(default:" not in text:  # else the description says what no value means
+    elif "(default:" not in text:
         default = field.get_default(call_default_factory=True)
         if isinstance(default, list | tuple):
             default = " ".join(map(str, default))
         text += f" (default: {'none' if default in (None, '') else default})"
-    return text.replace("%", "%%")
+    settings: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS}
+    parts = [field.annotation, *parts_of(field.annotation)]
+    kinds = [*parts, *map(get_origin, parts)]
+    if bool in kinds:
+        settings["action"] = argparse.BooleanOptionalAction
+    else:
+        choices = next((get_args(part) for part in parts if get_origin(part) is Literal), ())
+        known = (word for kind, word in METAVARS.items() if kind in kinds)
+        settings["metavar"] = f"{{{','.join(choices)}}}" if choices else next(known, "TEXT")
+        if list in kinds or tuple in kinds:
+            settings |= {"nargs": "*", "action": "extend"}  # --x a b, and --x a --x b
+    flag = "--" + name.replace("_", "-")
+    parser.add_argument(flag, help=text.replace("%", "%%"), **settings)
 
 
 def show(text: str) -> None:
@@ -207,10 +187,3 @@ def show(text: str) -> None:
         if not isinstance(error, BrokenPipeError):
             reason = disk_problem(error) or error.strerror
             raise UserError(f"standard output: cannot be written: {reason}") from None
-
-
-def _fail(message: str, log_file: Path | None = None, status: int = 1) -> int:
-    print(printable_line(message), file=sys.stderr, flush=True)
-    if log_file is not None:
-        logging.getLogger("gcrm").error(message)
-    return status

@@ -9,10 +9,9 @@ takes two GPUs and becomes the command after the number, which sees only these t
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from gcrm.utils.errors import UserError
-from gcrm.utils.gpus import inherit_gpus, take_gpus
+from gcrm.utils.gpus import take_gpus
 from gcrm.utils.logging import say
 
 
@@ -22,8 +21,8 @@ def main(words: Sequence[str]) -> int:
         if len(words) < 2 or not words[0].isdecimal():
             raise UserError("usage: python -m gcrm.gpus COUNT COMMAND…, COUNT a number")
         count, *command = words
-        take_gpus(_stage(command), int(count))
-        inherit_gpus()
+        stages = [word.removeprefix("gcrm.") for word in command if word.startswith("gcrm.")]
+        take_gpus(stages[0] if stages else command[0], int(count))
         os.execvp(command[0], command)
     except UserError as error:
         say(f"gpus: error: {error}")
@@ -34,13 +33,6 @@ def main(words: Sequence[str]) -> int:
     except KeyboardInterrupt:
         say("gpus: interrupted")
         return 130
-
-
-def _stage(command: Sequence[str]) -> str:
-    """What a command runs, for messages: `train` for `python -m gcrm.train …` or `gcrm train …`."""
-    modules = [word.removeprefix("gcrm.") for word in command if word.startswith("gcrm.")]
-    program = Path(command[0]).name
-    return next(iter(modules), command[1] if program == "gcrm" and command[1:] else program)
 
 
 if __name__ == "__main__":

@@ -54,37 +54,30 @@ class Estimate:
     """The cost of a run.
 
     Attributes:
-        models: number of reward models, all variants and seeds.
         size: of one reward model; None if it is unknown, and then there are no stages.
         pairs: preference pairs before any cap; None if their number is unknown.
         scored: completions that each reward model scores; None if their number is unknown.
-        training, scoring: the stages that compute. If `pairs` is None, training is for PAIRS_UNIT.
+        stages: the stages that compute. If `pairs` is None, PAIRS_UNIT are assumed; if `scored` is
+            None, `evaluate` is left out.
         devices: kind, number and speed in words.
         flops_per_second: really reached by all devices together; None if it is unknown.
         disk: bytes by purpose.
         unknown_files: number of files to download whose size is unknown and not in `disk`.
     """
 
-    models: int
     size: ModelSize | None
     pairs: DataSize | None
     scored: DataSize | None
-    training: list[StageCost]
-    scoring: list[StageCost]
+    stages: list[StageCost]
     devices: str
     flops_per_second: float | None
     disk: dict[str, int]
     unknown_files: int
 
-    def hours(self, flops: float) -> float | None:
-        """Hours for these operations if all devices are busy."""
-        speed = self.flops_per_second
-        return None if speed is None else flops / speed / 3600
-
-
-def total_flops(stages: list[StageCost]) -> float:
-    """FLOPs of these stages together."""
-    return sum(stage.flops for stage in stages)
+    @property
+    def flops(self) -> float:
+        """FLOPs of all stages."""
+        return sum(stage.flops for stage in self.stages)
 
 
 def estimate(config: Config, cores: int | None = None) -> Estimate:
@@ -95,17 +88,14 @@ def estimate(config: Config, cores: int | None = None) -> Estimate:
     """
     size = model_size(config.base_model) if config.base_model else None
     pairs, scored = training_size(config), scored_size(config)
-    used = pairs or assumed_pairs(config, PAIRS_UNIT)
     files = [file for entry in config.used_downloads().values() for file in entry.files]
     known = [file.size for file in files if file.size is not None]
     devices, speed = find_devices(config.cost, cores)
     return Estimate(
-        models=len(config.variants) * len(config.seeds),
         size=size,
         pairs=pairs,
         scored=scored,
-        training=_training(config, size, used) if size else [],
-        scoring=[_scoring(config, size, scored)] if size and scored else [],
+        stages=_stages(config, size, pairs, scored) if size else [],
         devices=devices,
         flops_per_second=speed,
         disk=_disk(config, size, scored) | ({"downloads": sum(known)} if known else {}),
@@ -113,41 +103,31 @@ def estimate(config: Config, cores: int | None = None) -> Estimate:
     )
 
 
-def _training(config: Config, size: ModelSize, pairs: DataSize) -> list[StageCost]:
-    seeds = len(config.seeds)
+def _stages(
+    config: Config, size: ModelSize, pairs: DataSize | None, scored: DataSize | None
+) -> list[StageCost]:
     stages = []
+
+    def add(stage: str, data: DataSize, unit: str, factor: int, of: str, times: int) -> None:
+        words = f"{data.rows:,} {unit} of {data.tokens:,} tokens"
+        flops = factor * size.multiplied * data.tokens * times
+        stages.append(StageCost(stage, words, f"{factor} N tokens x {of}", flops))
+
+    pairs = pairs or assumed_pairs(config, PAIRS_UNIT)
+    seeds, models = len(config.seeds), len(config.seeds) * len(config.variants)
     for name in config.variants:
-        settings = config.variant(name)
-        data, factor = pairs.capped(settings.max_pairs), 8 if settings.gradient_checkpointing else 6
-        # Frozen weights need no gradients, and layers below the trained ones no backward pass.
-        most = "" if settings.train_layers is None and not settings.lora_rank else "at most "
-        stages.append(
-            StageCost(
-                f"train {name}",
-                f"{data.rows:,} pairs of {data.tokens:,} tokens",
-                f"{most}{factor} N tokens x epochs {settings.max_epochs} x seeds {seeds}",
-                factor * size.multiplied * data.tokens * settings.max_epochs * seeds,
-            )
-        )
+        one = config.variant(name)
+        factor, data = 8 if one.gradient_checkpointing else 6, pairs.capped(one.max_pairs)
+        of = f"epochs {one.max_epochs} x seeds {seeds}"
+        if one.train_layers is not None or one.lora_rank:
+            of += ", or less: some weights are frozen"
+        add(f"train {name}", data, "pairs", factor, of, one.max_epochs * seeds)
     data = pairs.capped(config.represent.max_pairs)
     chosen = DataSize(data.rows, data.tokens // 2)
-    return [*stages, _forward_pass(config, size, "represent", chosen, "chosen")]
-
-
-def _scoring(config: Config, size: ModelSize, scored: DataSize) -> StageCost:
-    return _forward_pass(config, size, "evaluate", scored, "completions")
-
-
-def _forward_pass(
-    config: Config, size: ModelSize, stage: str, data: DataSize, unit: str
-) -> StageCost:
-    models = len(config.variants) * len(config.seeds)
-    return StageCost(
-        stage,
-        f"{data.rows:,} {unit} of {data.tokens:,} tokens",
-        f"2 N tokens x models {models}",
-        2 * size.multiplied * data.tokens * models,
-    )
+    add("represent", chosen, "chosen", 2, f"models {models}", models)
+    if scored:
+        add("evaluate", scored, "completions", 2, f"models {models}", models)
+    return stages
 
 
 def _disk(config: Config, size: ModelSize | None, scored: DataSize | None) -> dict[str, int]:
@@ -175,22 +155,19 @@ def find_devices(assumed: CostSettings, cores: int | None = None) -> tuple[str, 
     Returns:
         Kind, number and speed in words; FLOPs a second of all together, None if unknown.
     """
-    kind, number = (assumed.device, 1) if assumed.device else _installed_devices(cores)
+    kind: str = assumed.device or "cpu"
+    number = 1
+    if assumed.device is None and (gpus := visible_gpus()):
+        number, plain = len(gpus), gpus[0].name.lower().replace(" ", "")
+        kind = next((known for known in PEAK_FLOPS if known in plain), gpus[0].name)
+    elif assumed.device is None:
+        here = os.cpu_count() or 1
+        number = min(cores or here, here)
     number = assumed.devices or number
-    name = f"{number} {'CPU cores' if kind == 'cpu' else kind}"
+    words = f"{number} {'CPU cores' if kind == 'cpu' else kind}"
     if (each := assumed.flops_per_second) is not None:
-        return f"{name} ({each:.3g} FLOP/s each)", number * each
+        return f"{words} ({each:.3g} FLOP/s each)", number * each
     if kind not in PEAK_FLOPS:
-        return f"{name} (of unknown speed: give flops_per_second)", None
-    share = CPU_SHARE if kind == "cpu" else GPU_SHARE
-    words = f"{name} ({PEAK_FLOPS[kind]:.3g} FLOP/s each, {share:.0%} of it used)"
-    return words, number * PEAK_FLOPS[kind] * share
-
-
-def _installed_devices(cores: int | None) -> tuple[str, int]:
-    """Kind and number of this machine's GPUs (a key of PEAK_FLOPS, or their name) or CPU cores."""
-    if gpus := visible_gpus():
-        plain = gpus[0].name.lower().replace(" ", "")
-        return next((kind for kind in PEAK_FLOPS if kind in plain), gpus[0].name), len(gpus)
-    here = os.cpu_count() or 1
-    return "cpu", min(cores or here, here)
+        return f"{words} (of unknown speed: give flops_per_second)", None
+    peak, share = PEAK_FLOPS[kind], CPU_SHARE if kind == "cpu" else GPU_SHARE
+    return f"{words} ({peak:.3g} FLOP/s each, {share:.0%} of it used)", number * peak * share

@@ -11,7 +11,6 @@ from math import prod
 from pathlib import Path
 from statistics import fmean
 
-from gcrm.config.layout import Split
 from gcrm.config.run import Config
 from gcrm.data.completions import iter_solutions
 from gcrm.data.preferences import columns_of, parse_pair
@@ -21,7 +20,7 @@ CHARACTERS_PER_TOKEN = 3.0
 """measured with SmolLM2's tokenizer: 2.7 to 3.2 in solutions to word problems, 4.0 in dialogues"""
 SAMPLE_ROWS = 1000
 """The mean length of these first rows stands for all rows of a file."""
-EMBEDDINGS = ("embed_tokens", "wte", "wpe", "word_embeddings", "embed_in", "token_embd")
+EMBEDDINGS = {"embed_tokens", "wte", "wpe", "word_embeddings", "embed_in", "token_embd"}
 """names of tables that are looked up, not multiplied"""
 LANGUAGE_HEADS = ("lm_head", "embed_out", "output")
 """names of the head of a language model, which a reward model does not have"""
@@ -41,6 +40,11 @@ class DataSize:
     tokens: int
     assumed: bool = False
 
+    def __add__(self, other: "DataSize") -> "DataSize":
+        """Both together."""
+        assumed = self.assumed or other.assumed
+        return DataSize(self.rows + other.rows, self.tokens + other.tokens, assumed)
+
     def capped(self, limit: int | None) -> "DataSize":
         """At most `limit` rows."""
         if limit is None or limit >= self.rows:
@@ -54,15 +58,8 @@ def training_size(config: Config) -> DataSize | None:
     Raises:
         UserError: a file cannot be read, or one of its first rows is broken.
     """
-    sizes = [_pairs_in(source) for source in config.preference_sources()]
-    known = [size for size in sizes if size is not None]
-    if len(known) < len(sizes):
-        return None if config.cost.pairs is None else assumed_pairs(config, config.cost.pairs)
-    if (shares := config.dataset_probs) is not None:
-        total = min(size.rows / share for size, share in zip(known, shares, strict=True))
-        counts = [max(1, round(total * share)) for share in shares]
-        known = [size.capped(count) for size, count in zip(known, counts, strict=True)]
-    return _sum(known)
+    found = _total([_pairs_in(source) for source in config.preference_sources()])
+    return found or (assumed_pairs(config, config.cost.pairs) if config.cost.pairs else None)
 
 
 def assumed_pairs(config: Config, pairs: int) -> DataSize:
@@ -78,37 +75,28 @@ def scored_size(config: Config) -> DataSize | None:
     Raises:
         UserError: a file cannot be read, or one of its first rows is broken.
     """
-    sizes = [
-        _completions_of(config, benchmark, split)
-        for benchmark in config.benchmarks
-        for split in config.splits(benchmark)
-    ]
-    sizes += [_sides_of(config, name) for name in config.heldout]
-    known = [size for size in sizes if size is not None]
-    return _sum(known) if len(known) == len(sizes) else None
-
-
-def _completions_of(config: Config, benchmark: str, split: Split) -> DataSize | None:
-    files = config.completion_files(benchmark, split)
-    if files and all(file.is_file() for file in files):
-        size = _sum(map(_solutions_in, files))
-    elif problems := config.cost.sizes.get(benchmark):
-        rows = problems * len(files)
-        size = DataSize(rows, rows * config.cost.sequence_tokens, assumed=True)
-    else:
-        return None
+    sizes = []
     limit = config.evaluate.max_problems
-    return size if limit is None else size.capped(limit * len(files))
+    for name in config.benchmarks:
+        for split in config.splits(name):
+            files = config.completion_files(name, split)
+            size = _total([_solutions_in(file) for file in files]) if files else None
+            if size is None and (problems := config.cost.sizes.get(name)):
+                rows = problems * len(files)
+                size = DataSize(rows, rows * config.cost.sequence_tokens, assumed=True)
+            sizes.append(size and size.capped(None if limit is None else limit * len(files)))
+    for name, source in config.heldout.items():
+        pairs = _pairs_in(config.local(source))
+        if pairs is None and (number := config.cost.sizes.get(name)):
+            pairs = assumed_pairs(config, number)
+        pairs = pairs and pairs.capped(config.evaluate.max_pairs)
+        sizes.append(pairs and DataSize(2 * pairs.rows, pairs.tokens, pairs.assumed))
+    return _total(sizes)
 
 
-def _sides_of(config: Config, heldout: str) -> DataSize | None:
-    size = _pairs_in(config.local(config.heldout[heldout]))
-    if size is None:
-        if heldout not in config.cost.sizes:
-            return None
-        size = assumed_pairs(config, config.cost.sizes[heldout])
-    size = size.capped(config.evaluate.max_pairs)
-    return DataSize(2 * size.rows, size.tokens, size.assumed)
+def _total(sizes: Sequence[DataSize | None]) -> DataSize | None:
+    known = [size for size in sizes if size is not None]
+    return sum(known, DataSize(0, 0)) if len(known) == len(sizes) else None
 
 
 def _pairs_in(source: str) -> DataSize | None:
@@ -122,7 +110,9 @@ def _pairs_in(source: str) -> DataSize | None:
     return _scaled(path, lengths)
 
 
-def _solutions_in(file: Path) -> DataSize:
+def _solutions_in(file: Path) -> DataSize | None:
+    if not file.is_file():
+        return None
     rows = islice(iter_solutions(file), SAMPLE_ROWS)
     return _scaled(file, [len(row["question"] + row["generated_solution"]) for row in rows])
 
@@ -137,14 +127,6 @@ def _scaled(path: Path, lengths: list[int]) -> DataSize:
         with path.open("rb") as file:
             rows = sum(1 for line in file if line.strip())
     return DataSize(rows, round(rows * fmean(lengths) / CHARACTERS_PER_TOKEN))
-
-
-def _sum(sizes: Iterable[DataSize]) -> DataSize:
-    rows, tokens, assumed = 0, 0, False
-    for size in sizes:
-        rows, tokens = rows + size.rows, tokens + size.tokens
-        assumed |= size.assumed
-    return DataSize(rows, tokens, assumed)
 
 
 @dataclass(frozen=True)
@@ -174,37 +156,30 @@ def model_size(base_model: str) -> ModelSize | None:
     Args:
         base_model: a .gguf file, a folder with .safetensors files, or a key of PAPER_MODELS.
     """
-    path = Path(base_model)
+    embedded = multiplied = hidden_size = 0
+    for name, shape in _weights(Path(base_model)):
+        modules = name.split(".")
+        if EMBEDDINGS.intersection(modules):
+            embedded += prod(shape)
+            hidden_size = min(shape)
+        elif modules[0] not in LANGUAGE_HEADS:
+            multiplied += prod(shape)
+    if not hidden_size:
+        return PAPER_MODELS.get(base_model)
+    return ModelSize(embedded + multiplied + hidden_size, multiplied + hidden_size)
+
+
+def _weights(path: Path) -> Iterable[tuple[str, Sequence[int]]]:
+    """The names and shapes of a language model's weights."""
     if path.suffix == ".gguf" and path.is_file():
         import gguf
 
-        tensors = gguf.GGUFReader(path).tensors
-        return _size_of((tensor.name, [int(n) for n in tensor.shape]) for tensor in tensors)
-    whole = path / "model.safetensors"
+        for tensor in gguf.GGUFReader(path).tensors:
+            yield tensor.name, [int(n) for n in tensor.shape]
     # Some folders contain the same weights again, as consolidated.safetensors.
-    files = [whole] if whole.is_file() else sorted(path.glob("model-*.safetensors"))
-    if files:
-        return _size_of(shape for file in files for shape in _shapes(file))
-    return PAPER_MODELS.get(base_model)
+    for file in sorted(path.glob("model*.safetensors")):
+        from safetensors import safe_open
 
-
-def _shapes(file: Path) -> Iterable[tuple[str, Sequence[int]]]:
-    from safetensors import safe_open
-
-    with safe_open(file, framework="numpy") as tensors:
-        return [(name, tensors.get_slice(name).get_shape()) for name in list(tensors.keys())]
-
-
-def _size_of(shapes: Iterable[tuple[str, Sequence[int]]]) -> ModelSize | None:
-    """The size from the names and shapes of a language model's weights."""
-    embedded = multiplied = hidden_size = 0
-    for name, shape in shapes:
-        parts = name.split(".")
-        if any(part in EMBEDDINGS for part in parts):
-            embedded += prod(shape)
-            hidden_size = min(shape)
-        elif parts[0] not in LANGUAGE_HEADS:
-            multiplied += prod(shape)
-    if not hidden_size:
-        return None
-    return ModelSize(embedded + multiplied + hidden_size, multiplied + hidden_size)
+        with safe_open(file, framework="numpy") as tensors:
+            for name in list(tensors.keys()):
+                yield name, tensors.get_slice(name).get_shape()

@@ -1,9 +1,7 @@
-"""What keeps a file from being written (a full or read-only disk, no permission), and what to do.
-
-Each library reports it in its own way: some keep the system's error number, others only its words.
-"""
+"""Why a file cannot be written (a full or read-only disk, no permission), and what to do."""
 
 import errno
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,29 +26,21 @@ BAD_PATH = {
     errno.ENAMETOOLONG: "the name is longer than the file system takes; give a shorter one",
 }
 """errors that reading can cause, too"""
-MESSAGES = {
-    "No space left on device": errno.ENOSPC,
-    "(os error 28)": errno.ENOSPC,
-    "Disk quota exceeded": errno.EDQUOT,
-    "File too large": errno.EFBIG,
-    "(os error 27)": errno.EFBIG,
-    "Read-only file system": errno.EROFS,
-}
-"""what libraries in Rust and C++ (safetensors, pyarrow) keep of the system's error"""
 TORCH_MESSAGES = ("PytorchStreamWriter failed", "unexpected pos ", "iostream error")
-"""what torch says when it could not write, without the reason"""
+"""torch does not say why it could not write"""
 
 
 def disk_problem(error: BaseException) -> str | None:
     """What is wrong with the disk, and what to do; None if the error has another cause."""
     cause: BaseException | None = error
     while cause is not None:
-        number = cause.errno if isinstance(cause, OSError) else None
-        if number not in NO_ROOM:
-            number = next((n for words, n in MESSAGES.items() if words in str(cause)), None)
-        if number is not None:
-            return NO_ROOM[number]
-        if any(words in str(cause) for words in TORCH_MESSAGES):
+        text = str(cause)
+        for number, problem in NO_ROOM.items():
+            # Libraries in Rust and C++ (safetensors, pyarrow) keep only the words of the error.
+            marks = (f"[Errno {number}]", f"(os error {number})", os.strerror(number))
+            if any(mark in text for mark in marks):
+                return problem
+        if any(message in text for message in TORCH_MESSAGES):
             return "a file cannot be written whole; see whether the disk is full, and start again"
         cause = cause.__cause__ or cause.__context__
     return None
@@ -80,7 +70,7 @@ def check_writable(folder: Path) -> None:
     """Make a folder and a file in it, to fail before hours of work and not after.
 
     Raises:
-        UserError: the folder cannot be made, or no file in it.
+        UserError: the folder, or a file in it, cannot be made.
     """
     with explain_write_errors(folder):
         Path(folder).mkdir(parents=True, exist_ok=True)

@@ -1,24 +1,23 @@
-"""Which GPUs are visible to a process, and taking some of them so that no other job uses them.
+"""Which GPUs a process sees, and taking some of them so that no other job uses them.
 
 A GPU is taken by a lock on a file that the process holds open, so the kernel frees it however the
 process ends. The files are in one folder of the machine, because all runs of all users share its
-GPUs. A second lock, the queue, lets one job choose at a time: a job that needs many GPUs is not
-overtaken by jobs that need one. Nothing here imports torch, which reads CUDA_VISIBLE_DEVICES once.
+GPUs. Snakemake orders the jobs of one run; of the jobs of several runs, the first that finds
+enough free GPUs takes them. Nothing here imports torch, which reads CUDA_VISIBLE_DEVICES once.
 """
 
 import fcntl
 import logging
 import os
-import pwd
+import random
 import re
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from filelock import FileLock, Timeout, lock_descriptor
+from filelock import FileLock, Timeout
 
 from gcrm.utils.errors import UserError
 from gcrm.utils.logging import say
@@ -32,11 +31,9 @@ HELD = "GCRM_HELD_GPUS"
 """variable with the lock files of the GPUs that were taken for a job"""
 QUERY = ["nvidia-smi", "--query-gpu=index,uuid,memory.used,name", "--format=csv,noheader,nounits"]
 SECONDS_BETWEEN_TRIES = 0.5
-SECONDS_TO_CHOOSE = 1.0
-"""A job that finds enough free GPUs leaves the queue within this time."""
 
-_locks: list[int] = []
-"""open descriptors of the locks of this process; closing one frees its GPU"""
+_held: list[FileLock] = []
+"""the locks of this process"""
 
 
 @dataclass(frozen=True)
@@ -87,8 +84,7 @@ def visible_gpus(environ: Mapping[str, str] = os.environ) -> list[Gpu]:
 
 def _installed_gpus(environ: Mapping[str, str]) -> list[Gpu]:
     if pretended := environ.get(PRETENDED):
-        number = int(pretended) if pretended.isdecimal() else 0
-        return [Gpu(str(i), f"pretended-{i}", name="pretended") for i in range(number)]
+        return [Gpu(str(i), f"pretended-{i}", name="pretended") for i in range(int(pretended))]
     try:
         listed = subprocess.run(QUERY, capture_output=True, text=True, timeout=60, check=True)
     except (OSError, subprocess.SubprocessError):
@@ -121,126 +117,87 @@ def take_gpus(stage: str, count: int = 1) -> None:
         count: 0 hides all GPUs. On a machine without GPUs nothing is done, and the CPU is used.
 
     Raises:
-        UserError: the machine has GPUs, but fewer than `count`.
+        UserError: the machine has GPUs, but fewer than `count`, or they cannot be locked.
     """
     if HELD in os.environ:
         for path in filter(None, os.environ[HELD].split(os.pathsep)):
-            _locks.append(_open(Path(path)))
-            fcntl.flock(_locks[-1], fcntl.LOCK_SH)
+            fcntl.flock(os.open(path, os.O_RDONLY), fcntl.LOCK_SH)
         logging.getLogger("gcrm").info("%s: GPUs: %s", stage, os.environ.get(VISIBLE) or "none")
         return
-    if "RANK" in os.environ:
-        return
-    gpus = visible_gpus()
-    if count > len(gpus) > 0:
-        raise UserError(
-            f"{_number_of_gpus(count)} asked for, and {len(gpus)} here; ask for fewer: in a run, "
-            f"gpus.{stage} in the config"
-        )
+    gpus = [] if "RANK" in os.environ else visible_gpus()
     if not gpus:
         return  # GPUs that nvidia-smi does not list are used as they are
-    taken = _wait_for(stage, count, gpus) if count else []
+    wanted = "a GPU" if count == 1 else f"{count} GPUs"
+    if count > len(gpus):
+        raise UserError(
+            f"{wanted} asked for, and {len(gpus)} here; ask for fewer: in a run, gpus.{stage} in "
+            "the config"
+        )
+    started, waits = time.monotonic(), False
+    while (taken := _try_to_take(count, gpus)) is None:
+        if not waits:
+            say(f"{stage}: waiting for {wanted} of {', '.join(g.described() for g in gpus)}")
+            waits = True
+        # Two jobs must not hinder each other again and again.
+        time.sleep(SECONDS_BETWEEN_TRIES * random.uniform(1, 2))
+    if taken:
+        after = f", after {time.monotonic() - started:.0f} s of waiting" if waits else ""
+        say(f"{stage}: on GPU {', '.join(gpu.token for gpu in taken)}{after}")
     os.environ[VISIBLE] = ",".join(gpu.token for gpu in taken)
     os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # the order of nvidia-smi
     os.environ[HELD] = os.pathsep.join(str(gpu.lock_file) for gpu in taken)
 
 
-def inherit_gpus() -> None:
-    """Let the program that replaces this process (exec) keep its GPUs."""
-    for lock in _locks:
-        os.set_inheritable(lock, True)
-
-
-def _wait_for(stage: str, count: int, gpus: Sequence[Gpu]) -> list[Gpu]:
-    started = time.monotonic()
-    wanted = _number_of_gpus(count)
-    with _queue(stage, wanted):
-        said = False
-        while not (taken := _try_to_take(count, gpus)):
-            if not said:
-                say(f"{stage}: waiting for {wanted} of {', '.join(g.described() for g in gpus)}")
-                said = True
-            time.sleep(SECONDS_BETWEEN_TRIES)
-    waited = time.monotonic() - started
-    after = f", after {waited:.0f} s of waiting" if waited >= 1 else ""
-    say(f"{stage}: on GPU {', '.join(gpu.token for gpu in taken)}{after}")
-    return taken
-
-
-def _queue(stage: str, wanted: str) -> AbstractContextManager[object]:
-    """Wait until this is the job that chooses; leaving the context lets the next one choose."""
-    lock = FileLock(_folder() / "queue.lock", mode=0o666, fallback_to_soft=False)
-    try:
-        try:
-            return lock.acquire(timeout=SECONDS_TO_CHOOSE)
-        except Timeout:
-            say(f"{stage}: waiting for {wanted}, behind another job in the queue")
-            return lock.acquire()
-    except OSError as error:
-        raise _cannot_lock(Path(lock.lock_file), error) from None
-
-
-def _try_to_take(count: int, gpus: Sequence[Gpu]) -> list[Gpu]:
-    """Lock `count` of the GPUs that are free, those with the most free memory first; else none.
-
-    The exclusive lock shows that no job has the GPU; it becomes a shared one, which all processes
-    of this job can hold. The queue keeps others from taking the GPU in between.
-    """
-    free: dict[Gpu, int] = {}
+def _try_to_take(count: int, gpus: Sequence[Gpu]) -> list[Gpu] | None:
+    """Lock `count` of the GPUs that are free, those with the most free memory first; else none."""
+    locks: dict[Gpu, FileLock] = {}
     for gpu in sorted(gpus, key=lambda gpu: gpu.used):
-        lock = _open(gpu.lock_file)
-        if len(free) < count and lock_descriptor(lock, blocking=False) and os.fstat(lock).st_nlink:
-            free[gpu] = lock
-        else:  # enough, taken, or a file that a cleaner has removed since it was opened
-            os.close(lock)
-    if len(free) < count:
-        for lock in free.values():
-            os.close(lock)
-        return []
-    for lock in free.values():
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"process {os.getpid()} of {_user()}\n".encode(), 0)
-        fcntl.flock(lock, fcntl.LOCK_SH)
-    _locks.extend(free.values())
-    return [gpu for gpu in gpus if gpu in free]
-
-
-def _open(path: Path) -> int:
-    """Open the file of a lock; a new one is for all users, whatever the umask."""
-    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
+        if len(locks) == count:
+            break
+        lock = FileLock(
+            gpu.lock_file,
+            mode=0o666,  # for all users, whatever the umask
+            blocking=False,
+            fallback_to_soft=False,
+            on_acquired=_share,
+        )
         try:
-            return os.open(path, flags)
-        except FileNotFoundError:
-            lock = os.open(path, flags | os.O_CREAT, 0o666)
-            os.fchmod(lock, 0o666)
-            return lock
-    except OSError as error:
-        raise _cannot_lock(path, error) from None
+            lock.acquire()
+        except (Timeout, BlockingIOError):
+            continue
+        except OSError as error:
+            raise UserError(
+                f"{lock.lock_file}: cannot be locked ({error.strerror}); name a folder of your own "
+                f"in {FOLDER}"
+            ) from None
+        locks[gpu] = lock
+    if len(locks) < count:
+        for lock in locks.values():
+            lock.release()
+        return None
+    _held.extend(locks.values())
+    return [gpu for gpu in gpus if gpu in locks]
 
 
-def _cannot_lock(path: Path, error: OSError) -> UserError:
-    return UserError(
-        f"{path}: cannot be locked ({error.strerror}); name a folder of your own in {FOLDER}"
-    )
+def _share(lock: int) -> None:
+    """Name this process in the file of a lock, and let the other processes of its job lock it too.
+
+    An exclusive lock shows that no job has the GPU; a shared one keeps it. In between another job
+    can take it, which raises BlockingIOError.
+    """
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"process {os.getpid()} of {os.environ.get('USER', os.getuid())}\n".encode(), 0)
+    fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    os.set_inheritable(lock, True)  # a program that replaces this process (exec) keeps its GPUs
 
 
 def _folder() -> Path:
-    named = os.environ.get(FOLDER)
-    folder = Path(named) if named else Path(os.sep, "tmp", "gcrm-gpus")
-    if not folder.is_dir():
+    if named := os.environ.get(FOLDER):
+        folder = Path(named)
         folder.mkdir(parents=True, exist_ok=True)
-        if not named:
+    else:
+        folder = Path(os.sep, "tmp", "gcrm-gpus")
+        if not folder.is_dir():
+            folder.mkdir(exist_ok=True)
             folder.chmod(0o1777)
     return folder
-
-
-def _user() -> str:
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # containers may have no name for the number
-        return str(os.getuid())
-
-
-def _number_of_gpus(count: int) -> str:
-    return "a GPU" if count == 1 else f"{count} GPUs"

@@ -9,25 +9,24 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
+
+from filelock import FileLock
 
 from gcrm.utils.disk import explain_write_errors
 from gcrm.utils.errors import UserError
-from gcrm.utils.locks import try_lock
 
 Row = dict[str, Any]
 Value = TypeVar("Value", bound=Hashable)
 
-PARTIAL = ".partial"
-"""in the names of files and folders that are being written"""
 COMPRESSED = {
-    b"\x1f\x8b": ("gzip", "gunzip"),
-    b"PK\x03\x04": ("zip", "unzip"),
-    b"\x28\xb5\x2f\xfd": ("zstd", "unzstd"),
-    b"\xfd7zXZ\x00": ("xz", "unxz"),
-    b"BZh": ("bzip2", "bunzip2"),
+    b"\x1f\x8b": "gzip",
+    b"PK\x03\x04": "zip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\xfd7zXZ\x00": "xz",
+    b"BZh": "bzip2",
 }
-"""first bytes of compressed files, the kind, and the command that unpacks it"""
+"""first bytes of compressed files"""
 
 
 def read_jsonl(path: Path, texts: Sequence[str] = ()) -> list[Row]:
@@ -60,13 +59,13 @@ def numbered_rows(path: Path) -> Iterator[tuple[int, Row]]:
         # In binary, only \n ends a row: text mode would also cut at a \r inside a solution.
         with Path(path).open("rb") as file:
             for number, line in enumerate(file, start=1):
-                if number == 1:
-                    _check_kind(line, path)
-                where = f"{path}, line {number}"
-                text = _text(line, where)
-                if text:
+                for magic, kind in COMPRESSED.items():
+                    if number == 1 and line.startswith(magic):
+                        raise UserError(f"{path}: is {kind}-compressed; unpack it first")
+                row = _row(line, f"{path}, line {number}")
+                if row is not None:
                     empty = False
-                    yield number, _row(text, where)
+                    yield number, row
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except OSError as error:
@@ -75,66 +74,30 @@ def numbered_rows(path: Path) -> Iterator[tuple[int, Row]]:
         raise UserError(f"{path}: has no rows")
 
 
-def _check_kind(first_line: bytes, path: Path) -> None:
-    for magic, (kind, tool) in COMPRESSED.items():
-        if first_line.startswith(magic):
-            raise UserError(f"{path}: is {kind}-compressed; unpack it first ({tool})")
-    if first_line.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in first_line:
-        raise UserError(f"{path}: not UTF-8 text; convert it (iconv -f UTF-16 -t UTF-8)")
-
-
-def _text(line: bytes, where: str) -> str:
+def _row(line: bytes, where: str) -> Row | None:
+    """The object on a line; None if the line is blank."""
     try:
-        return line.decode("utf-8-sig").strip(" \t\r\n")
+        # NUL, which no JSON holds, shows UTF-16; the byte FF is refused.
+        text = line.replace(b"\0", b"\xff").decode("utf-8-sig").strip(" \t\r\n")
     except UnicodeDecodeError:
         raise UserError(
-            f"{where}: not UTF-8 text; convert the file (if it is Latin-1: iconv -f L1 -t UTF-8)"
+            f"{where}: not UTF-8 text; convert the file (iconv -f UTF-16 -t UTF-8, or -f L1 if it "
+            "is Latin-1)"
         ) from None
-
-
-def _row(text: str, where: str) -> Row:
+    if not text:
+        return None
     try:
         row = json.loads(text, object_pairs_hook=_object)
         if "\\ud" in text.lower():  # tokenizers refuse half of a surrogate pair, such as "\ud83d"
             json.dumps(row, ensure_ascii=False).encode()
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
+        problem = getattr(error, "msg", error)  # without the position in this one line
         raise UserError(
-            f"{where}: not valid JSON ({error.msg}); expected one object a line"
+            f"{where}: not valid JSON ({problem}); expected one object a line"
         ) from None
-    except UnicodeEncodeError as error:
-        half = f"{error.object[error.start]!a}"
-        raise UserError(f"{where}: {half} is half a character; write both or neither") from None
-    except (ValueError, RecursionError) as error:  # numbers of 5,000 digits, 1,000 nested lists
-        raise UserError(f"{where}: JSON that cannot be read ({error})") from None
     if not isinstance(row, dict):
         raise UserError(f"{where}: expected a JSON object with named keys")
     return row
-
-
-def read_json(path: Path, stage: str) -> dict[str, Any]:
-    """The object in a JSON file that a stage has written.
-
-    Args:
-        stage: its name, for messages.
-
-    Raises:
-        UserError: the file cannot be read, is not JSON (NaN is not, either), or not an object.
-    """
-    try:
-        content = json.loads(
-            Path(path).read_text(encoding="utf-8"),
-            object_pairs_hook=_object,
-            parse_constant=_no_number,
-        )
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; `{stage}` makes it") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not valid JSON ({error}); `{stage}` makes it anew") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: expected a JSON object; `{stage}` makes it anew")
-    return content
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -144,8 +107,26 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number")
+def read_json(path: Path, stage: str) -> dict[str, Any]:
+    """The object in a JSON file that a stage has written.
+
+    Args:
+        stage: its name, for messages.
+
+    Raises:
+        UserError: the file cannot be read, or is not a JSON object.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; `{stage}` makes it") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not valid JSON ({error}); `{stage}` makes it anew") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected a JSON object; `{stage}` makes it anew")
+    return content
 
 
 def duplicates(values: Iterable[Value]) -> list[Value]:
@@ -169,10 +150,9 @@ def write_json(path: Path, content: Any) -> None:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, renamed to it if the block succeeds and removed if not.
+    """A temporary path of the same name, moved to `path` if the block succeeds, else removed.
 
-    The temporary name keeps the suffix, which matplotlib and numpy read. If `path` is a link, its
-    target is written.
+    If `path` is a link, its target is written.
 
     Raises:
         UserError: the file cannot be written, or `path` is a pipe or a device.
@@ -181,18 +161,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     if os.path.exists(path) and not (path.is_file() or path.is_dir()):
         # Renaming would replace it: as root, even /dev/null.
         raise UserError(f"{path}: is no regular file; give another path")
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{PARTIAL}{path.suffix}")
-    with explain_write_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for left in path.parent.glob(f".{escape(path.stem)}.*{PARTIAL}{escape(path.suffix)}"):
-            _remove_left_over(left)
-        lock = try_lock(temporary)
-        try:
-            yield temporary
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-            _release(lock)
+    with explain_write_errors(path), _temporary_folder(path.parent, path.name) as folder:
+        yield folder / path.name
+        os.replace(folder / path.name, path)
 
 
 @contextmanager
@@ -209,32 +180,34 @@ def atomic_folder(path: Path, last: str) -> Iterator[Path]:
         UserError: the files cannot be written.
     """
     path = Path(path)
-    with explain_write_errors(path):
-        path.mkdir(parents=True, exist_ok=True)
-        for left in path.glob(f".*{PARTIAL}"):
-            _remove_left_over(left)
-        temporary = Path(tempfile.mkdtemp(prefix=".", suffix=PARTIAL, dir=path))
-        lock = try_lock(temporary)
-        try:
-            yield temporary
-            files = sorted(temporary.iterdir(), key=lambda file: (file.name == last, file.name))
-            (path / last).unlink(missing_ok=True)
-            for file in files:
-                os.replace(file, path / file.name)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-            _release(lock)
+    with explain_write_errors(path), _temporary_folder(path, "") as folder:
+        new = folder / "new"
+        new.mkdir()
+        yield new
+        files = sorted(new.iterdir(), key=lambda file: (file.name == last, file.name))
+        (path / last).unlink(missing_ok=True)
+        for file in files:
+            os.replace(file, path / file.name)
 
 
-def _remove_left_over(left: Path) -> None:
-    """Remove what a killed process was writing; a living process holds a lock on its file."""
-    with suppress(OSError):
-        lock = try_lock(left)
-        if lock is not None:
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
-            _release(lock)
+@contextmanager
+def _temporary_folder(parent: Path, name: str) -> Iterator[Path]:
+    """A hidden folder in `parent` that is removed at the end, with those of killed processes.
 
-
-def _release(lock: int | None) -> None:
-    if lock is not None:
-        os.close(lock)
+    A living process holds a lock in its folder.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    for lock in parent.glob(f".{escape(name)}.*.partial/lock"):
+        with suppress(OSError):  # locked, removed by another process, or no locks here
+            with FileLock(lock, blocking=False, fallback_to_soft=False):
+                pass
+            shutil.rmtree(lock.parent)
+    folder = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=".partial", dir=parent))
+    held = FileLock(folder / "lock", blocking=False, fallback_to_soft=False)
+    try:
+        with suppress(OSError):
+            held.acquire()
+        yield folder
+    finally:
+        held.release()
+        shutil.rmtree(folder, ignore_errors=True)

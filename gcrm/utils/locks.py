@@ -8,10 +8,10 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout, lock_descriptor
+from filelock import FileLock, Timeout
 
 from gcrm.utils.errors import UserError
 
@@ -30,19 +30,16 @@ def claim(path: Path) -> Iterator[None]:
     if os.environ.get("RANK", "0") != "0":
         yield
         return
-    lock = FileLock(
-        path.with_name(f".{path.name}.lock"),
-        blocking=False,
-        fallback_to_soft=False,
-        on_acquired=_write_holder,
-    )
+    file = path.with_name(f".{path.name}.lock")
+    lock = FileLock(file, blocking=False, fallback_to_soft=False, on_acquired=_write_holder)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
+        holder = file.read_text("utf-8") if file.exists() else "which is about to end"
         raise UserError(
-            f"{path}: is being written by another process ({_holder(Path(lock.lock_file))}); wait "
-            "until it has ended, or give another path"
+            f"{path}: is being written by another process ({holder}); wait until it has ended, or "
+            "give another path"
         ) from None
     except OSError:
         pass
@@ -50,7 +47,7 @@ def claim(path: Path) -> Iterator[None]:
         yield
     finally:
         if lock.is_locked:
-            Path(lock.lock_file).unlink(missing_ok=True)
+            file.unlink(missing_ok=True)
             lock.release()
 
 
@@ -58,27 +55,3 @@ def _write_holder(descriptor: int) -> None:
     since = time.strftime("%Y-%m-%d %H:%M:%S")
     os.truncate(descriptor, 0)
     os.write(descriptor, f"{os.getpid()} on {socket.gethostname()}, since {since}".encode())
-
-
-def _holder(lock: Path) -> str:
-    try:
-        return lock.read_text(encoding="utf-8") or "just started"
-    except OSError:
-        return "about to end"
-
-
-def try_lock(path: Path) -> int | None:
-    """Lock a folder, or a file, which is created if necessary; closing the descriptor unlocks it.
-
-    On a file system without locks every process gets a descriptor.
-
-    Returns:
-        An open descriptor, or None if another process holds the lock.
-    """
-    flags = os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT
-    descriptor = os.open(path, flags, 0o666)
-    with suppress(OSError):
-        if not lock_descriptor(descriptor, blocking=False):
-            os.close(descriptor)
-            return None
-    return descriptor

@@ -11,9 +11,10 @@ import sys
 import time
 import warnings
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 
-from gcrm.utils.errors import UserError
+from gcrm.utils.disk import explain_write_errors
 
 SECONDS_BETWEEN_LINES = 5.0
 SECRET_VARIABLES = ("WANDB_API_KEY", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
@@ -77,11 +78,9 @@ def set_up_logging(log_file: Path | None) -> None:
     if log_file is None:
         handler = logging.StreamHandler(sys.stderr)
     else:
-        try:
+        with explain_write_errors(log_file):
             log_file.parent.mkdir(parents=True, exist_ok=True)
             handler = _LogFile(log_file, mode="a", encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"{log_file}: cannot be written: {error.strerror}") from None
     handler.setFormatter(_ScreenedFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     # Of several processes, the first logs everything, the others only warnings and errors.
     logs_all = log_file is not None and _is_first_process()
@@ -116,7 +115,7 @@ class Progress:
 
     >>> progress = Progress("evaluate tiny/vanilla gsm8k", total=2, unit="batch")
     >>> progress.advance(); progress.advance()  # doctest: +SKIP
-    evaluate tiny/vanilla gsm8k: batch 2/2, done in 0:01
+    evaluate tiny/vanilla gsm8k: batch 2/2, done in 0:00:01
     """
 
     def __init__(self, stage: str, total: int, unit: str = "step"):
@@ -129,21 +128,12 @@ class Progress:
         if not steps:
             return  # the last line must not come twice
         self.done += steps
-        now = time.monotonic()
-        finished = self.done >= self.total
+        now, finished = time.monotonic(), self.done >= self.total
         if not finished and now - self.last_line < SECONDS_BETWEEN_LINES:
             return
         self.last_line = now
         elapsed = now - self.started
-        if finished:
-            time_left = f"done in {_clock(elapsed)}"
-        else:
-            time_left = f"{_clock(elapsed / self.done * (self.total - self.done))} left"
+        left = timedelta(seconds=round(elapsed / self.done * (self.total - self.done)))
+        state = f"done in {timedelta(seconds=round(elapsed))}" if finished else f"{left} left"
         end = f", {note}" if note else ""
-        say(f"{self.stage}: {self.unit} {self.done}/{self.total}, {time_left}{end}")
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+        say(f"{self.stage}: {self.unit} {self.done}/{self.total}, {state}{end}")

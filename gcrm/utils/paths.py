@@ -21,11 +21,13 @@ def files_of(source: str) -> list[Path]:
 
     Snakemake compares files by content, but folders only by time. Hidden files are left out.
     """
-    path = Path(source)
-    if path.is_dir():
-        inside = (file for file in path.rglob("*") if file.is_file())
-        return sorted(file for file in inside if not _is_hidden(file.relative_to(path)))
-    return [path] if is_local(source) else []
+    folder = Path(source)
+    if not folder.is_dir():
+        return [folder] if is_local(source) else []
+    visible = (
+        file for file in folder.rglob("*") if "/." not in f"/{file.relative_to(folder).as_posix()}"
+    )
+    return sorted(file for file in visible if file.is_file())
 
 
 def set_name(source: str) -> str:
@@ -39,7 +41,3 @@ def set_name(source: str) -> str:
 def short_name(folder: str | Path) -> str:
     """The name of a model or goal state in messages: the end of its path, as `vanilla/seed0`."""
     return Path(*Path(folder).resolve().parts[-2:]).as_posix()
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)

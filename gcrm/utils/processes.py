@@ -5,13 +5,12 @@ a training saves a checkpoint. The Snakefile names its process in an environment
 started by hand outlives its shell, as `nohup` asks for.
 """
 
-import contextlib
 import os
 import select
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from contextlib import suppress
 
 VARIABLE = "GCRM_SNAKEMAKE"
 
@@ -26,37 +25,27 @@ def end_with_snakemake() -> None:
 
     Does nothing where there is neither, or where the system cannot watch processes (not Linux).
     """
-    for process in _starters():
-        with contextlib.suppress(OSError, AttributeError):
-            _watch(process)
-
-
-def _starters() -> Iterator[int]:
-    """Snakemake, if it runs on this machine, and torchrun."""
     host, _, process = os.environ.get(VARIABLE, "").rpartition(":")
     if host == socket.gethostname() and process.isdecimal():
-        yield int(process)
+        _end_with(int(process))
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        yield os.getppid()
+        _end_with(os.getppid())
 
 
-def _watch(process: int) -> None:
-    try:
-        # A handle stays with its process; its number may be given to another one.
-        handle = os.pidfd_open(process)
-    except ProcessLookupError:
-        _end()
-        return
-    threading.Thread(target=_wait, args=(handle,), daemon=True).start()
+def _end_with(process: int) -> None:
+    def wait(handle: int) -> None:
+        select.select([handle], [], [])
+        end()
 
+    def end() -> None:
+        os.write(2, b"Snakemake is gone: this job ends\n")
+        os.kill(os.getpid(), signal.SIGTERM)
 
-def _wait(handle: int) -> None:
-    ended = select.poll()
-    ended.register(handle, select.POLLIN)
-    ended.poll()
-    _end()
-
-
-def _end() -> None:
-    os.write(2, b"Snakemake is gone: this job ends\n")
-    os.kill(os.getpid(), signal.SIGTERM)
+    with suppress(OSError, AttributeError):
+        try:
+            # A handle stays with its process; its number may be given to another one.
+            handle = os.pidfd_open(process)
+        except ProcessLookupError:
+            end()
+        else:
+            threading.Thread(target=wait, args=(handle,), daemon=True).start()

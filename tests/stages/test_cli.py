@@ -5,13 +5,11 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject
 from hypothesis import strategies as st
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import SecretStr, ValidationError
 
 import gcrm.__main__ as gcrm_main
 from gcrm.__main__ import main
@@ -21,7 +19,6 @@ from gcrm.config.evaluate import EvaluateOptions
 from gcrm.config.metrics import MetricsOptions
 from gcrm.config.represent import RepresentOptions
 from gcrm.config.train import TrainOptions, TrainSettings
-from gcrm.config.types import Name
 from gcrm.utils.errors import UserError
 from helpers.stage_options import MODELS, OPTIONS, TRAIN
 
@@ -42,83 +39,59 @@ def refusal(model, *argv):
     return str(error.value)
 
 
-# The original commands, as they are, but for the script.
+# The original commands, without the name of the script.
 
 
-def test_the_original_train_command():
-    command = """--save_path ./ckpt/contrastive_reward_model --save_steps -1 --logging_steps 1
-        --eval_steps -1 --train_batch_size 64 --micro_train_batch_size 1 --pretrain model --bf16
-        --max_epochs 1 --max_len 2048 --zero_stage 3 --learning_rate 9e-6 --dataset data
-        --dataset_probs 1.0 --contrastive_loss_beta 0.5 --unsim_samples 16 --flash_attn
-        --gradient_checkpointing --use_wandb key --wandb_project project --wandb_group group
-        --wandb_org org --reward_model_strategy contrastive --contrastive_strategy cosine
-        --value_head_strategy linear --source_state_percentile 0 --goal_state_percentile 0"""
-    options = parsed(TrainOptions, *command.split())
-    assert options.model_dump(exclude_unset=True, exclude={"use_wandb"}) == {
-        "save_path": Path("ckpt/contrastive_reward_model"),
-        "save_steps": -1,
-        "logging_steps": 1,
-        "eval_steps": -1,
-        "train_batch_size": 64,
-        "micro_train_batch_size": 1,
-        "pretrain": "model",
-        "bf16": True,
-        "max_epochs": 1,
-        "max_len": 2048,
-        "zero_stage": 3,
-        "learning_rate": 9e-6,
-        "dataset": ["data"],
-        "dataset_probs": [1.0],
-        "contrastive_loss_beta": 0.5,
-        "unsim_samples": 16,
-        "flash_attn": True,
-        "gradient_checkpointing": True,
-        "wandb_project": "project",
-        "wandb_group": "group",
-        "wandb_org": "org",
-        "reward_model_strategy": "contrastive",
-        "contrastive_strategy": "cosine",
-        "value_head_strategy": "linear",
-        "source_state_percentile": 0.0,
-        "goal_state_percentile": 0.0,
-    }
-    assert options.use_wandb.get_secret_value() == "key"
-    # What the vanilla command leaves out.
-    vanilla = command.replace("contrastive --con", "vanilla --con").split()[:-8]
-    assert vanilla[-1] == "vanilla"
-    options = parsed(TrainOptions, *vanilla)
-    assert options.reward_model_strategy == "vanilla"
+def values_of(option):
+    """The values of an option as on a command line; none for a flag."""
+    value = option.get_secret_value() if isinstance(option, SecretStr) else option
+    return value if isinstance(value, list) else [] if value is True else [value]
 
 
-def test_the_original_represent_command():
-    command = "--dataset-path data --reward-model-path model --save-dir goal"
-    options = parsed(RepresentOptions, *command.split())
-    assert options.dataset_path == ["data"]
-    assert (options.reward_model_path, options.save_dir) == ("model", Path("goal"))
+@pytest.mark.parametrize(
+    ("model", "command"),
+    [
+        (
+            TrainOptions,
+            """--save_path ./ckpt/contrastive_reward_model --save_steps -1 --logging_steps 1
+            --eval_steps -1 --train_batch_size 64 --micro_train_batch_size 1 --pretrain model
+            --bf16 --max_epochs 1 --max_len 2048 --zero_stage 3 --learning_rate 9e-6
+            --dataset data --dataset_probs 1.0 --contrastive_loss_beta 0.5 --unsim_samples 16
+            --flash_attn --gradient_checkpointing --use_wandb key --wandb_project project
+            --wandb_group group --wandb_org org --reward_model_strategy contrastive
+            --contrastive_strategy cosine --value_head_strategy linear
+            --source_state_percentile 0 --goal_state_percentile 0""",
+        ),
+        (TrainOptions, "--save_path s --pretrain m --dataset d --reward_model_strategy vanilla"),
+        (RepresentOptions, "--dataset-path data --reward-model-path model --save-dir goal"),
+        (
+            EvaluateOptions,
+            """--completions_data_path completions --goal_state_path goal.npy
+            --reward_model_path model --save_dir results --filter_threshold 0.0
+            --benchmarks gsm8k math gsm-hard mawps asdiv algebra222 svamp""",
+        ),
+        (
+            EvaluateOptions,
+            """--completions_data_path completions --vanilla --reward_model_path model
+            --save_dir results --filter_threshold 0.0 --benchmarks gsm8k""",
+        ),
+        (
+            MetricsOptions,
+            """--model_name model --eval_results_dir results --filter_threshold 0.0
+            --benchmarks gsm8k math --percentiles 0.0 0.5 1.0 --vanilla""",
+        ),
+    ],
+)
+def test_original_commands(model, command):
+    options = parsed(model, *command.split())
+    given = [part.split() for part in command.split("--")[1:]]
+    assert options.model_fields_set == {name.replace("-", "_") for name, *_ in given}
+    for name, *words in given:
+        values = values_of(getattr(options, name.replace("-", "_")))
+        assert values == [type(one)(word) for one, word in zip(values, words, strict=True)]
 
 
-def test_the_original_evaluate_command():
-    command = """--completions_data_path completions --goal_state_path goal.npy
-        --reward_model_path model --save_dir results --filter_threshold 0.0
-        --benchmarks gsm8k math gsm-hard mawps asdiv algebra222 svamp"""
-    seven = ["gsm8k", "math", "gsm-hard", "mawps", "asdiv", "algebra222", "svamp"]
-    options = parsed(EvaluateOptions, *command.split())
-    assert options.benchmarks == seven and options.filter_threshold == 0.0
-    assert options.goal_state_path == Path("goal.npy")
-    vanilla = command.replace("--goal_state_path goal.npy", "--vanilla")
-    options = parsed(EvaluateOptions, *vanilla.split())
-    assert options.vanilla and options.goal_state_path is None
-
-
-def test_the_original_metrics_command():
-    command = """--model_name model --eval_results_dir results --filter_threshold 0.0
-        --benchmarks gsm8k math --percentiles 0.0 0.5 1.0 --vanilla"""
-    options = parsed(MetricsOptions, *command.split())
-    assert options.percentiles == [0.0, 0.5, 1.0]
-    assert options.vanilla and options.benchmarks == ["gsm8k", "math"]
-
-
-# Ways to write the same.
+# Spellings.
 
 
 @pytest.mark.parametrize(
@@ -142,41 +115,26 @@ def test_negative_numbers(word, value):
     assert options.filter_threshold == value
 
 
-def test_yes_and_no():
+def test_flags_can_be_negated():
     assert parsed(TrainOptions, *TRAIN, "--bf16").bf16
     assert not parsed(TrainOptions, *TRAIN, "--bf16", "--no_bf16").bf16
     assert not parsed(TrainOptions, *TRAIN, "--no-bf16").bf16
 
 
 @pytest.mark.parametrize(
-    "words", ["--dataset a b", "--dataset a,b", "--dataset a, b", "--dataset a --dataset b"]
+    "words", [["--dataset", "a", "b"], ["--dataset", "a, b"], ["--dataset", "a", "--dataset", "b"]]
 )
 def test_lists(words):
-    words = ["--dataset", "a, b"] if words == "--dataset a, b" else words.split()
+    words = [*words, "--dataset_probs", "0.9,0.1"]
     options = parsed(TrainOptions, "--pretrain", "m", "--save_path", "s", *words)
-    assert options.dataset == ["a", "b"]
+    assert options.dataset == ["a", "b"] and options.dataset_probs == [0.9, 0.1]
 
 
-def test_shares_of_several_datasets():
-    words = [
-        "--pretrain",
-        "m",
-        "--save_path",
-        "s",
-        "--dataset",
-        "a,b",
-        "--dataset_probs",
-        "0.9,0.1",
-    ]
-    assert parsed(TrainOptions, *words).dataset_probs == [0.9, 0.1]
-
-
-def test_a_file_with_a_comma_is_one(tmp_path):
+def test_a_file_name_may_contain_a_comma(tmp_path):
     path = tmp_path / "a,b.jsonl"
     path.write_text("")
-    assert parsed(TrainOptions, *TRAIN[:2], "--dataset", str(path), *TRAIN[4:]).dataset == [
-        str(path)
-    ]
+    options = parsed(TrainOptions, *TRAIN[:2], "--dataset", str(path), *TRAIN[4:])
+    assert options.dataset == [str(path)]
 
 
 # Mistakes.
@@ -210,13 +168,15 @@ def test_a_file_with_a_comma_is_one(tmp_path):
         ("--dataset_probs 0.5 0.5", "dataset_probs has 2 numbers for 1 datasets"),
         ("--dataset_probs 0.5", "dataset_probs must be positive and add to 1"),
         ("--train_batch_size 6 --micro_train_batch_size 4", "must be a multiple of"),
+        ("--seed -1", "--seed: Input should be greater than or equal to 0"),
+        ("--seed 4294967296", "--seed: Input should be less than or equal to 4294967295"),
     ],
 )
-def test_mistakes_are_told_in_one_line(words, message):
+def test_mistakes_are_refused_in_one_line(words, message):
     assert message in refusal(TrainOptions, *TRAIN, *words.split())
 
 
-def test_all_that_is_missing_is_told_at_once():
+def test_all_missing_options_are_named():
     assert refusal(TrainOptions, "--pretrain", "m") == (
         "--dataset: is missing; give it a value; --save_path: is missing; give it a value"
     )
@@ -225,12 +185,12 @@ def test_all_that_is_missing_is_told_at_once():
     )
 
 
-def test_what_concerns_several_options_names_none_as_its_own():
+def test_a_mistake_in_several_options_names_no_single_one():
     message = refusal(EvaluateOptions, *EVALUATE)
     assert message == "give either --goal_state_path or --vanilla"
 
 
-def test_the_goal_state_of_an_attribute_is_a_file_of_the_folder():
+def test_the_goal_state_of_an_attribute_lies_in_the_folder():
     attribute = ("--goal_attribute", "helpfulness")
     options = parsed(EvaluateOptions, *EVALUATE, "--goal_state_path", "goals", *attribute)
     assert options.goal_state_file == Path("goals/goal_state-helpfulness.npy")
@@ -242,16 +202,6 @@ def test_the_goal_state_of_an_attribute_is_a_file_of_the_folder():
     assert "does nothing with --vanilla" in refusal(
         EvaluateOptions, *EVALUATE, "--vanilla", *attribute
     )
-
-
-@pytest.mark.parametrize("seed", ["-1", "4294967296", "1.5", "x"])
-def test_seeds_that_no_generator_takes(seed):
-    for model, words in (
-        (TrainOptions, [*TRAIN, f"--seed={seed}"]),
-        (MetricsOptions, ["--scores", "s", "--output", "o", f"--bootstrap_seed={seed}"]),
-    ):
-        assert "seed: " in refusal(model, *words)
-    assert parsed(TrainOptions, *TRAIN, "--seed", str(2**32 - 1)).seed == 2**32 - 1
 
 
 # How a stage ends.
@@ -270,25 +220,25 @@ def test_a_stage_that_succeeds(tmp_path):
 
 
 @pytest.mark.parametrize("with_log", [True, False])
-def test_a_mistake_of_the_user_is_one_line(tmp_path, capsys, with_log):
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (UserError("p.jsonl, row 3: is empty"), 1, "train: error: p.jsonl, row 3: is empty"),
+        (UserError("a\nb.jsonl: is empty"), 1, "train: error: a\\nb.jsonl: is empty"),
+        (KeyboardInterrupt(), 130, "train: interrupted"),
+    ],
+)
+def test_mistakes_and_interruptions_are_one_line(tmp_path, capsys, error, status, line, with_log):
     def run(options):
-        raise UserError("pairs.jsonl, row 3: chosen is empty")
+        raise error
 
     log = tmp_path / "train.log"
-    assert run_train(run, *["--log_file", str(log)] * with_log) == 1
-    line = "train: error: pairs.jsonl, row 3: chosen is empty"
-    assert capsys.readouterr().err.splitlines()[0] == line
-    assert log.exists() == with_log and (not with_log or line in log.read_text())
+    assert run_train(run, *["--log_file", str(log)] * with_log) == status
+    assert capsys.readouterr().err == line + "\n"
+    assert log.exists() == with_log and (not with_log or "ERROR gcrm: train: " in log.read_text())
 
 
-def test_a_wrong_command_is_one_line(capsys):
-    assert run_train(None, "--bogus") == 1
-    assert capsys.readouterr().err == (
-        "train: error: unknown option --bogus; --help explains every option\n"
-    )
-
-
-def test_a_defect_of_ours_keeps_its_traceback_in_the_log(tmp_path, capsys):
+def test_a_defect_keeps_its_traceback_in_the_log(tmp_path, capsys):
     def run(options):
         raise ZeroDivisionError("first line\nsecond line")
 
@@ -302,18 +252,14 @@ def test_a_defect_of_ours_keeps_its_traceback_in_the_log(tmp_path, capsys):
         run_train(run)
 
 
-def test_interruption(capsys):
-    def run(options):
-        raise KeyboardInterrupt
-
-    assert run_train(run) == 130
-    assert capsys.readouterr().err.splitlines()[0] == "train: interrupted"
-
-
-def test_a_log_that_cannot_be_written(tmp_path, capsys):
-    (tmp_path / "file").write_text("")
-    assert run_train(None, "--log_file", str(tmp_path / "file" / "train.log")) == 1
-    assert "train.log: cannot be written" in capsys.readouterr().err
+def test_wrong_commands_are_one_line(capsys):
+    assert run_train(None, "--bogus") == 1
+    assert run_train(None, "--log_file", "/dev/null/train.log") == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "train: error: unknown option --bogus; --help explains every option"
+    assert second.startswith(
+        "train: error: /dev/null/train.log: cannot be written: there is a file"
+    )
 
 
 @pytest.mark.parametrize("words", ["--use_wandb KEY-1", "--use_wandb=KEY-1"])
@@ -358,13 +304,7 @@ def test_every_setting_is_described(name):
 # The console script.
 
 
-def gcrm(*words):
-    return subprocess.run(
-        [sys.executable, "-m", "gcrm", *words], capture_output=True, text=True, check=False
-    )
-
-
-def test_its_help_lists_every_stage(capsys, monkeypatch):
+def test_help_lists_every_stage(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["gcrm", "--help"])
     assert main() == 0
     package = Path(gcrm_main.__file__).parent
@@ -384,22 +324,26 @@ def test_its_help_lists_every_stage(capsys, monkeypatch):
         (["cli"], 1, "unknown stage 'cli'"),
     ],
 )
-def test_what_is_no_stage(capsys, monkeypatch, words, status, shown):
+def test_words_that_name_no_stage(capsys, monkeypatch, words, status, shown):
     monkeypatch.setattr(sys, "argv", ["gcrm", *words])
     assert main() == status
-    told = capsys.readouterr()
-    assert shown in (told.err if status else told.out)
-    assert not status or told.err.count("\n") == 1
+    said = capsys.readouterr()
+    assert shown in (said.err if status else said.out)
+    assert not status or said.err.count("\n") == 1
 
 
-def test_a_stage_has_its_own_command_line():
-    done = gcrm("export", "--scores", "none.parquet", "--output", "x.jsonl")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("export: error: none.parquet: ") and done.stderr.count("\n") == 1
-    assert gcrm("gpus", "1").stderr.startswith("gpus: error: usage: ")
+@pytest.mark.filterwarnings("ignore:'gcrm.export' found in sys.modules")
+def test_a_stage_gets_its_words(monkeypatch, capsys):
+    monkeypatch.setattr(
+        sys, "argv", ["gcrm", "export", "--scores", "none.parquet", "--output", "x"]
+    )
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 1
+    assert capsys.readouterr().err.startswith("export: error: none.parquet: ")
 
 
-def test_help_of_a_stage_is_quick_for_it_loads_no_torch():
+def test_help_of_a_stage_loads_neither_torch_nor_pandas():
     code = "import sys; sys.argv = ['gcrm', 'train', '--help']; from gcrm.__main__ import main\n"
     code += "try: main()\n"
     code += "except SystemExit: print([m for m in ('torch', 'pandas') if m in sys.modules])"
@@ -410,77 +354,40 @@ def test_help_of_a_stage_is_quick_for_it_loads_no_torch():
 
 # Settings as flags, and back: what a workflow rule does.
 
-words = st.text("ab-_ '\";$\\,=é%\n", min_size=1).filter(lambda text: text != "--")
-
-
-def any_value(kind):
-    """Values of a type, most of which its field accepts."""
-    if get_origin(kind) in (Union, UnionType):
-        return st.one_of([any_value(part) for part in get_args(kind)])
-    if kind == Name:
-        return st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,8}", fullmatch=True)
-    if get_origin(kind) is Annotated:
-        return any_value(get_args(kind)[0])
-    if get_origin(kind) is Literal:
-        return st.sampled_from(get_args(kind))
-    if get_origin(kind) is list:
-        return st.lists(any_value(get_args(kind)[0]), max_size=3)
-    if get_origin(kind) is tuple:
-        return st.tuples(*map(any_value, get_args(kind)))
-    if get_origin(kind) is dict:
-        return st.just({})
-    known = {bool: st.booleans(), str: words, Path: words, type(None): st.none(), SecretStr: words}
-    known |= {int: st.integers(-1, 10), float: st.floats(-1, 1) | st.just(-1e-5), Any: words}
-    return known[kind]
-
-
-TOGETHER = {
-    "EvaluateOptions": {
-        "save_dir": "-s",
-        "output": None,
-        "vanilla": False,
-        "goal_state_path": "g h",
-        "completions_data_path": "c d",
-        "benchmarks": ["b"],
-        "dataset": [],
-        "max_pairs": None,
+awkward = st.text("ab-_ '\";$\\,=é%\n", min_size=1).filter(lambda text: text != "--")
+fields = {
+    TrainOptions: {
+        "pretrain": awkward,
+        "dataset": st.lists(awkward, min_size=1, max_size=3),
+        "save_path": awkward.map(Path),
+        "wandb_group": st.none() | awkward,
+        "use_wandb": st.none() | awkward,
+        "bf16": st.booleans(),
+        "save_steps": st.integers(-1, 10),
+        "adam_betas": st.tuples(st.floats(0.1, 0.9), st.floats(0.1, 0.9)),
+        "positives": st.sampled_from(["future", "cross"]),
     },
-    "MetricsOptions": {"scores": "a; b", "output": "-o"},
+    EvaluateOptions: {
+        "reward_model_path": awkward,
+        "goal_state_path": awkward.map(Path),
+        "completions_data_path": awkward.map(Path),
+        "save_dir": awkward.map(Path),
+        "benchmarks": st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, unique=True),
+        "filter_threshold": st.floats(-1, 1) | st.just(-1e-5),
+    },
 }
-"""What some options demand of each other."""
 
 
-@st.composite
-def settings_of(draw, model):
-    fields = model.model_fields
-    chosen = draw(st.lists(st.sampled_from(list(fields)), unique=True, max_size=6))
-    required = [name for name, field in fields.items() if field.is_required()]
-    values = {name: draw(any_value(fields[name].annotation)) for name in {*chosen, *required}}
-    values |= TOGETHER.get(model.__name__, {})
-    try:
-        model(**values)
-    except ValidationError as error:  # what is out of its range goes back to its default
-        for problem in error.errors():
-            if problem["loc"] and problem["loc"][0] not in required:
-                values.pop(problem["loc"][0], None)
-    try:
-        return model(**values)
-    except ValidationError:
-        return None
-
-
-@pytest.mark.parametrize("name", [*OPTIONS, "TrainSettings"])
-@settings(max_examples=40)
+@pytest.mark.parametrize("model", fields)
 @given(data=st.data())
-def test_settings_survive_the_command_line(name, data):
-    model = MODELS[name]
-    made = data.draw(settings_of(model).filter(lambda one: one is not None))
-    if any(isinstance(value, dict | BaseModel) for _, value in made):
-        return
+def test_settings_survive_the_command_line(model, data):
+    try:
+        made = model(**data.draw(st.fixed_dictionaries(fields[model])))
+    except ValidationError:  # for example, the same name for input and output
+        reject()
     line = flags(made)
     again = parsed(model, *shlex.split(line))
-    secrets = {field for field, value in made if isinstance(value, SecretStr)}
-    assert again.model_dump(exclude=secrets) == made.model_dump(exclude=secrets)
+    assert again.model_dump(exclude={"use_wandb"}) == made.model_dump(exclude={"use_wandb"})
     assert flags(again) == line
 
 

@@ -1,4 +1,4 @@
-"""Real processes share pretended GPUs: who sees which, who waits, what kill -9 leaves behind."""
+"""Jobs share pretended GPUs: which one each sees, which waits, what kill -9 leaves behind."""
 
 import os
 import shutil
@@ -14,150 +14,125 @@ from pathlib import Path
 import pytest
 
 from gcrm.config.loading import load
+from gcrm.gpus import main
 from gcrm.lineage.rules import Rules
-from gcrm.utils.gpus import Gpu, visible_gpus
+from gcrm.utils import gpus
+from gcrm.utils.errors import UserError
+from gcrm.utils.gpus import Gpu, take_gpus, visible_gpus
 from helpers.workflow_runs import SMALL, snakemake
 
-# Says what it sees, and lasts until it is told to end.
-JOB = "import os, sys; print(os.environ.get('CUDA_VISIBLE_DEVICES'), flush=True); sys.stdin.read()"
+# Says what it sees, and lasts until it is killed.
+JOB = "import os, time; print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True); time.sleep(600)"
 PATIENCE = 20.0
 Start = Callable[..., "Job"]
+Take = Callable[..., str | None]
 
 
 class Job:
-    """A process that wants GPUs, with what it has said so far."""
+    """A process that wants GPUs, with its output so far."""
 
-    def __init__(self, folder: Path, number: int, words: list[str], environ: dict[str, str]):
+    def __init__(self, folder: Path, number: int, words: list[str]):
         self.out, self.err = folder / f"{number}.out", folder / f"{number}.err"
         with self.out.open("w") as out, self.err.open("w") as err:
-            self.process = subprocess.Popen(
-                words, env=environ, cwd=folder, stdin=subprocess.PIPE, stdout=out, stderr=err
-            )
+            self.process = subprocess.Popen(words, cwd=folder, stdout=out, stderr=err)
 
     def sees(self) -> str:
-        """CUDA_VISIBLE_DEVICES, once it has what it wants."""
-        return until(lambda: self.out.read_text(), self).strip()
+        """CUDA_VISIBLE_DEVICES, once it has its GPUs."""
+        return self.until(lambda: self.out.read_text()).strip()
 
     def waits(self) -> str:
-        """What it says, once it says that it waits."""
-        return until(
-            lambda: self.err.read_text() if "waiting" in self.err.read_text() else "", self
-        )
+        """Its messages, once it waits."""
+        return self.until(lambda: self.err.read_text() if self.err.stat().st_size else "")
 
-    def end(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        assert self.process.wait(PATIENCE) == 0, self.err.read_text()
+    def until(self, found: Callable[[], str]) -> str:
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            if text := found():
+                return text
+            time.sleep(0.05)
+        raise AssertionError(f"nothing after {PATIENCE} s; messages: {self.err.read_text()}")
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
 
 
-def until(found: Callable[[], str], job: Job) -> str:
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        if text := found():
-            return text
-        time.sleep(0.05)
-    raise AssertionError(f"nothing after {PATIENCE} s; it said: {job.err.read_text()}")
+@pytest.fixture(autouse=True)
+def locks(tmp_path: Path) -> Iterator[Path]:
+    """A folder of locks for this test, and the environment and locks as before after it."""
+    before = dict(os.environ)
+    for name in ("CUDA_VISIBLE_DEVICES", "RANK", "GCRM_HELD_GPUS", "SLURM_JOB_ID"):
+        os.environ.pop(name, None)
+    os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])
+    os.environ["GCRM_GPU_FOLDER"] = str(tmp_path / "locks")
+    os.environ["GCRM_PRETENDED_GPUS"] = "2"
+    yield tmp_path / "locks"
+    os.environ.clear()
+    os.environ.update(before)
+    while gpus._held:
+        gpus._held.pop().release()
 
 
 @pytest.fixture
-def environ(tmp_path: Path) -> dict[str, str]:
-    """Locks of the test's own, so that neither tests nor real jobs meet."""
-    mine = {"PYTHONPATH": str(Path(__file__).parents[2]), "GCRM_GPU_FOLDER": str(tmp_path / "l")}
-    left_out = ("CUDA_VISIBLE_DEVICES", "RANK", "GCRM_HELD_GPUS", "SLURM_JOB_ID")
-    return {key: value for key, value in os.environ.items() if key not in left_out} | mine
-
-
-@pytest.fixture
-def start(tmp_path: Path, environ: dict[str, str]) -> Iterator[Start]:
+def start(tmp_path: Path) -> Iterator[Start]:
     jobs: list[Job] = []
 
-    def start(count: object, gpus: int = 2, script: str = JOB, **more: str) -> Job:
+    def start(count: int, script: str = JOB) -> Job:
         words = [sys.executable, "-m", "gcrm.gpus", str(count), sys.executable, "-c", script]
-        settings = environ | {"GCRM_PRETENDED_GPUS": str(gpus), **more}
-        jobs.append(Job(tmp_path, len(jobs), words, settings))
+        jobs.append(Job(tmp_path, len(jobs), words))
         return jobs[-1]
 
     yield start
     for job in jobs:
-        if job.process.poll() is None:
-            job.process.kill()
-        job.process.wait()
-        if job.process.stdin is not None:
-            job.process.stdin.close()
+        job.kill()
 
 
-def test_jobs_have_a_gpu_each_and_the_third_waits_until_one_is_killed(start: Start) -> None:
+@pytest.fixture
+def take() -> Take:
+    def take(count: int, **settings: str) -> str | None:
+        """CUDA_VISIBLE_DEVICES of a job that takes GPUs and keeps them to the end of the test."""
+        for name in ("CUDA_VISIBLE_DEVICES", "GCRM_HELD_GPUS"):
+            os.environ.pop(name, None)
+        os.environ.update(settings)
+        take_gpus("train", count)
+        return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+    return take
+
+
+def test_jobs_wait_until_enough_gpus_are_free(start: Start) -> None:
     first, second = start(1), start(1)
     assert {first.sees(), second.sees()} == {"0", "1"}
-    third = start(1)
-    said = third.waits()
-    assert said.count("\n") == 1 and "waiting for a GPU" in said
-    assert str(first.process.pid) in said and str(second.process.pid) in said
-    assert third.out.read_text() == ""
-    first.process.send_signal(signal.SIGKILL)
-    first.process.wait()
-    assert third.sees() == first.sees()
-    third.end()
-    second.end()
-
-
-def test_a_job_that_ends_frees_all_that_it_had(start: Start) -> None:
     both = start(2)
+    said = both.waits()
+    assert said.count("\n") == 1 and "waiting for 2 GPUs of 0 (process " in said
+    assert str(first.process.pid) in said and str(second.process.pid) in said
+    first.kill()  # kill -9
+    one = start(1)  # need not wait for the job that wants both
+    assert one.sees() == first.sees()
+    assert both.out.read_text() == ""
+    one.kill()
+    second.kill()
     assert both.sees() == "0,1"
-    waiting = start(1)
-    waiting.waits()
-    both.end()
-    assert waiting.sees() in ("0", "1")
+    assert "of waiting" in both.err.read_text()
 
 
-def test_who_wants_many_is_not_overtaken_by_who_wants_one(start: Start) -> None:
-    first = start(1)
-    first.sees()
-    many = start(2)
-    many.waits()
-    one = start(1)  # for which there would be one
-    assert "behind another" in one.waits()
-    time.sleep(1)
-    assert one.out.read_text() == many.out.read_text() == ""
-    first.end()
-    assert many.sees() == "0,1"
-    assert one.out.read_text() == ""
-    many.end()
-    assert one.sees() in ("0", "1")
-
-
-def test_a_job_that_is_killed_while_it_waits_stops_nobody(start: Start) -> None:
-    first, many = start(1), start(2)
-    until(lambda: first.out.read_text() or many.out.read_text(), first)
-    holder, waiting = (first, many) if first.out.read_text() else (many, first)
-    third = start(1)
-    waiting.waits()
-    third.waits()
-    waiting.process.kill()
-    waiting.process.wait()
-    holder.end()
-    assert third.sees() in ("0", "1")
-
-
-def test_processes_that_outlive_a_killed_launcher_keep_its_gpu(
-    start: Start, tmp_path: Path
-) -> None:
-    """As torchrun's do, which do not inherit its open files."""
+def test_processes_that_outlive_a_killed_launcher_keep_its_gpu(start: Start) -> None:
+    """As those of torchrun, which do not inherit its open files."""
+    os.environ["GCRM_PRETENDED_GPUS"] = "1"
     worker = (
         "import os, sys, time; from gcrm.utils.gpus import take_gpus; take_gpus('train');"
         "print(os.environ['CUDA_VISIBLE_DEVICES'], os.getpid(), flush=True); time.sleep(600)"
     )
     launcher = start(
         1,
-        gpus=1,
         script=f"import subprocess, sys; subprocess.run([sys.executable,"
         f" '-c', {worker!r}], env={{**__import__('os').environ, 'RANK': '0'}})",
     )
     device, pid = launcher.sees().split()
     assert device == "0"
-    launcher.process.kill()
-    launcher.process.wait()
-    after = start(1, gpus=1)
+    launcher.kill()
+    after = start(1)
     after.waits()
     time.sleep(1)
     assert after.out.read_text() == ""
@@ -165,82 +140,65 @@ def test_processes_that_outlive_a_killed_launcher_keep_its_gpu(
     assert after.sees() == "0"
 
 
-def test_a_stage_started_by_hand_takes_one_too(start: Start) -> None:
-    held = start(1)
-    by_hand = start(
-        0,
-        script="import os; from gcrm.utils.gpus import take_gpus\n"
-        "del os.environ['GCRM_HELD_GPUS'], os.environ['CUDA_VISIBLE_DEVICES']\n"
-        f"take_gpus('train'); {JOB}",
-    )
-    assert {held.sees(), by_hand.sees()} == {"0", "1"}
+def test_every_job_has_other_gpus(take: Take) -> None:
+    assert take(2, GCRM_PRETENDED_GPUS="3") == "0,1"
+    assert take(1) == "2"
+    with pytest.raises(
+        UserError, match=r"4 GPUs asked for, and 3 here; .* gpus\.train in the conf"
+    ):
+        take(4)
 
 
-def test_more_than_there_are_is_one_line(start: Start) -> None:
-    job = start(3)
-    assert job.process.wait(PATIENCE) == 1
-    assert "3 GPUs asked for, and 2 here" in job.err.read_text()
-    assert job.err.read_text().count("\n") == 1
+def test_gpus_are_taken_from_those_that_are_visible(take: Take) -> None:
+    """Set by the user, or by Slurm for its allocation."""
+    os.environ["GCRM_PRETENDED_GPUS"] = "4"
+    assert take(2, CUDA_VISIBLE_DEVICES="3,1", SLURM_JOB_ID="7") == "3,1"
+    assert take(1, CUDA_VISIBLE_DEVICES="1,2") == "2"
 
 
-def test_a_command_that_is_not_there_is_one_line(environ: dict[str, str]) -> None:
-    words = [sys.executable, "-m", "gcrm.gpus"]
-    for more, status in ([["1", "no-such-program"], 127], [["many", "x"], 1], [[], 1]):
-        done = subprocess.run([*words, *more], env=environ, capture_output=True, text=True)
-        assert (done.returncode, done.stderr.count("\n")) == (status, 1)
+def test_torchrun_processes_share_the_visible_gpus(take: Take) -> None:
+    assert take(2) == "0,1"
+    assert take(2, CUDA_VISIBLE_DEVICES="0,1", RANK="1") == "0,1"
 
 
-def test_without_gpus_nothing_is_chosen(start: Start) -> None:
-    assert start(1, gpus=0).sees() == start(8, gpus=0).sees() == "None"
+def test_a_job_without_gpus(take: Take) -> None:
+    assert take(0) == ""
+    assert take(8, GCRM_PRETENDED_GPUS="0") is None  # on the CPU
 
 
-def test_none_at_all_hides_them(start: Start) -> None:
-    job = start(0, script="import os; print([os.environ['CUDA_VISIBLE_DEVICES']])")
-    assert job.sees() == "['']"
+def test_another_user_can_lock_the_same_files(take: Take, locks: Path) -> None:
+    mask = os.umask(0o077)
+    take(1)
+    os.umask(mask)
+    assert stat.S_IMODE((locks / "pretended-0.lock").stat().st_mode) == 0o666
 
 
-def test_what_is_visible_already_is_chosen_from(start: Start) -> None:
-    """By the user, or by Slurm for its allocation."""
-    allocation = {"CUDA_VISIBLE_DEVICES": "3,1", "SLURM_JOB_ID": "7"}
-    whole = start(2, gpus=4, **allocation)
-    assert whole.sees() == "3,1"
-    other = start(2, gpus=4)
-    assert other.sees() == "0,2"
-    third = start(1, gpus=4, CUDA_VISIBLE_DEVICES="1")
-    third.waits()
-    whole.end()
-    assert third.sees() == "1"
+def test_links_in_the_folder_of_locks_are_not_followed(take: Take, locks: Path) -> None:
+    locks.mkdir()
+    (locks / "pretended-0.lock").symlink_to(locks / "thesis.txt")
+    (locks / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"pretended-0.lock: cannot be locked .* GCRM_GPU_FOLDER"):
+        take(1)
+    assert (locks / "thesis.txt").read_text() == "mine"
 
 
-def test_another_user_can_lock_the_same_files(start: Start, environ: dict[str, str]) -> None:
-    start(1).sees()
-    files = list(Path(environ["GCRM_GPU_FOLDER"]).iterdir())
-    assert {path.name for path in files} >= {"queue.lock", "pretended-0.lock"}
-    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o666}
-
-
-def test_a_link_laid_in_the_way_is_not_followed(
-    start: Start, environ: dict[str, str], tmp_path: Path
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (["1", "no-such-program"], 127, "gpus: error: no-such-program: No such file"),
+        (["many", "x"], 1, "gpus: error: usage: "),
+        ([], 1, "gpus: error: usage: "),
+        (["3", "python", "-m", "gcrm.train"], 1, "gpus: error: 3 GPUs asked for"),
+    ],
+)
+def test_wrong_commands(
+    capsys: pytest.CaptureFixture[str], words: list[str], status: int, message: str
 ) -> None:
-    folder = Path(environ["GCRM_GPU_FOLDER"])
-    folder.mkdir()
-    mine = tmp_path / "thesis.txt"
-    mine.write_text("mine")
-    (folder / "pretended-0.lock").symlink_to(mine)
-    job = start(1, gpus=1)
-    assert job.process.wait(PATIENCE) == 1
-    assert "pretended-0.lock: cannot be locked" in job.err.read_text()
-    assert mine.read_text() == "mine"
+    assert main(words) == status
+    assert capsys.readouterr().err.splitlines()[-1].startswith(message)
 
 
-def test_a_lock_that_a_cleaner_removed_is_made_anew(start: Start, environ: dict[str, str]) -> None:
-    start(1).end()
-    for path in Path(environ["GCRM_GPU_FOLDER"]).iterdir():
-        path.unlink()
-    assert start(2).sees() == "0,1"
-
-
-# --- which GPUs there are ----------------------------------------------------------------------
+# --- nvidia-smi ---------------------------------------------------------------------------------
 
 LISTED = """\
 0, GPU-aaaa-1, 900, NVIDIA A100-SXM4-80GB
@@ -256,8 +214,7 @@ def nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     program.write_text(f"#!/bin/sh\ncat <<'END'\n{LISTED}END\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
-    for name in ("CUDA_VISIBLE_DEVICES", "GCRM_PRETENDED_GPUS", "SLURM_JOB_ID"):
-        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("GCRM_PRETENDED_GPUS")
     return program
 
 
@@ -275,7 +232,7 @@ def nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("NoDevFiles", [], []),
     ],
 )
-def test_gpus_are_those_of_nvidia_smi_that_cuda_would_show(
+def test_visible_gpus_are_those_that_cuda_shows(
     nvidia_smi: Path,
     monkeypatch: pytest.MonkeyPatch,
     named: str | None,
@@ -289,29 +246,28 @@ def test_gpus_are_those_of_nvidia_smi_that_cuda_would_show(
     assert [gpu.key for gpu in found] == keys
 
 
-def test_a_job_of_slurm_without_gpus_takes_none(nvidia_smi: Path) -> None:
+def test_a_slurm_job_without_gpus_sees_none(nvidia_smi: Path) -> None:
     assert visible_gpus({"PATH": os.environ["PATH"], "SLURM_JOB_ID": "7"}) == []
     assert len(visible_gpus({"SLURM_JOB_ID": "7", "CUDA_VISIBLE_DEVICES": "1"})) == 1
 
 
-def test_a_failing_nvidia_smi_is_no_gpu(nvidia_smi: Path) -> None:
+def test_no_gpus_where_nvidia_smi_fails(nvidia_smi: Path) -> None:
     nvidia_smi.write_text("#!/bin/sh\necho NVIDIA-SMI has failed, really; exit 9\n")
     assert visible_gpus() == []
 
 
-def test_the_emptiest_comes_first(nvidia_smi: Path, start: Start) -> None:
-    """GPU 0 is in use by a program that knows nothing of the locks."""
-    more = {"GCRM_PRETENDED_GPUS": "", "PATH": os.environ["PATH"]}
-    job = start(2, **more)
-    assert job.sees() == "1,2"
-    assert start(1, **more).sees() == "0"
+def test_the_gpus_with_the_most_free_memory_come_first(nvidia_smi: Path, take: Take) -> None:
+    """GPU 0 is in use by a program that takes no locks."""
+    assert take(2) == "1,2"
+    assert take(1) == "0"
+    del os.environ["CUDA_VISIBLE_DEVICES"]
     assert visible_gpus()[0] == Gpu("0", "GPU-aaaa-1", 900, "NVIDIA A100-SXM4-80GB")
 
 
 # --- in a run ----------------------------------------------------------------------------------
 
 
-def test_jobs_of_a_run_take_what_the_config_says() -> None:
+def test_jobs_of_a_run_take_the_gpus_of_the_config() -> None:
     gpus = {"pretrain": 2, "train": 0}
     rules = Rules(load(SMALL | {"gpus": gpus}, "my.yaml"), gpus_here=2)
     for stage, count in (gpus | {"represent": 1}).items():
@@ -335,7 +291,7 @@ with open("turns.txt", "a") as file:
 """
 
 
-def test_plain_cores_all_uses_each_gpu_for_one_job_at_a_time(
+def test_a_run_uses_each_gpu_for_one_job_at_a_time(
     small_run: tuple[Path, str], tmp_path: Path
 ) -> None:
     """Six jobs, two GPUs, many cores, and no --resources."""

@@ -1,4 +1,4 @@
-"""A stage whose Snakemake is killed, and one that nobody is in charge of."""
+"""A stage ends with the Snakemake that started it, and only with that one."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ time.sleep(60)
 SNAKEMAKE = """
 import os, subprocess, sys, threading, time
 from gcrm.utils.processes import VARIABLE, end_stages_with_this_process
-if sys.argv[1] == "in charge":
+if sys.argv[1] == "here":
     end_stages_with_this_process()
 elif sys.argv[1] == "elsewhere":
     os.environ[VARIABLE] = f"another-host:{os.getpid()}"
@@ -36,8 +36,8 @@ time.sleep(60)
 """
 
 
-@pytest.mark.parametrize("who", ["in charge", "elsewhere", "nobody"])
-def test_a_stage_ends_with_the_snakemake_in_charge_of_it(who: str) -> None:
+@pytest.mark.parametrize("who", ["here", "elsewhere", "nobody"])
+def test_a_stage_ends_with_its_snakemake(who: str) -> None:
     parent = subprocess.Popen(
         [sys.executable, "-c", SNAKEMAKE, who, STAGE], stdout=subprocess.PIPE, text=True
     )
@@ -48,17 +48,17 @@ def test_a_stage_ends_with_the_snakemake_in_charge_of_it(who: str) -> None:
         assert is_running(job)  # the end of a thread is not that of its process
         parent.kill()
         parent.wait()
-        deadline = time.monotonic() + (30 if who == "in charge" else 0.5)
+        deadline = time.monotonic() + (30 if who == "here" else 0.5)
         while is_running(job) and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert is_running(job) == (who != "in charge")
+        assert is_running(job) == (who != "here")
     finally:
         parent.stdout.close()
         if is_running(job):
             os.kill(job, signal.SIGKILL)
 
 
-def test_a_stage_that_starts_too_late_ends_at_once() -> None:
+def test_a_stage_that_starts_after_the_end_of_its_snakemake() -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     script = "import socket, os\n"
