@@ -5,11 +5,17 @@ from gcrm.config.export import ExportOptions
 from gcrm.data.authors_format import write_authors_jsonl
 from gcrm.data.scores import read_scores
 from gcrm.lineage.provenance import beside, write_provenance
+from gcrm.utils.errors import UserError
 
 
 def run(options: ExportOptions) -> None:
     """Write `options.scores` as JSON lines to `options.output`."""
-    write_authors_jsonl(options.output, read_scores(options.scores))
+    table = read_scores(options.scores)
+    if table.split == "pairs":
+        raise UserError(
+            f"{options.scores}: holds preference pairs; the authors' format has solutions only"
+        )
+    write_authors_jsonl(options.output, table)
     write_provenance(beside(options.output), options, [options.scores], [options.output])
 
 

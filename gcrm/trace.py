@@ -124,7 +124,7 @@ def _estimates(file: Path, rows: list[Any], number: str) -> Any:
     metric, _, at = (number, "", "") if number in metrics else number.rpartition("@")
     found = [row for row in rows if metric in metrics and row["metric"] == metric]
     if at:
-        found = [row for row in found if str(row["at"]) == at]
+        found = [row for row in found if at in (str(row["at"]), f"{row['at'] or 0:g}")]
     if not found:
         known = ", ".join(metrics) or "no metrics"
         raise UserError(f"{file}: no {number!r}; the file has {known}")

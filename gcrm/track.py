@@ -40,10 +40,10 @@ def numbers(estimates: pd.DataFrame, keys: list[str]) -> list[Row]:
     """One line per model or difference, identified by `keys`, with all estimates that have a value.
 
     They are named as in {"auroc.reward": 0.71, "partial_auroc.reward@0.5": 0.66}. Filter curves are
-    left out.
+    left out, and so are counts, which several splits have under one name.
     """
-    curves = estimates["metric"].str.startswith("filter_curve.")
-    found: Any = estimates[estimates["value"].notna() & ~curves].astype(object)
+    left_out = estimates["metric"].str.startswith(("filter_curve.", "num_", "samples_per_problem."))
+    found: Any = estimates[estimates["value"].notna() & ~left_out].astype(object)
     lines: dict[tuple[Any, ...], dict[str, float]] = defaultdict(dict)
     for row in found.to_dict("records"):
         name = row["metric"] if math.isnan(row["at"]) else f"{row['metric']}@{row['at']:g}"

@@ -84,10 +84,10 @@ def write_authors_jsonl(path: Path, table: ScoreTable) -> None:
     Numbers are float32, in the shortest spelling that reads back as the same float32.
 
     Raises:
-        UserError: the table holds preference pairs, for which the format has no key.
+        ValueError: the table holds preference pairs, for which the format has no key.
     """
     if table.split == "pairs":
-        raise UserError(f"{path}: the authors' format has solutions only; this table holds pairs")
+        raise ValueError("the authors' format has solutions only")
     write_jsonl(path, _rows(table))
 
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import pandas as pd
 
+from gcrm.reporting.formats import p_value
+
 SOLUTIONS = {
     "num_completions": "n",
     "correct": "correct % [95 %]",
@@ -79,6 +81,7 @@ def _curves(metrics: pd.DataFrame) -> list[str]:
                 table = curve.assign(cell=cells).pivot(
                     index="benchmark", columns="at", values="cell"
                 )
+                table = table.loc[curve["benchmark"].unique()]  # not sorted by name
                 table = table.rename(columns="{:g}".format)
                 table = table.rename_axis(columns="after a share of", index=None)
                 parts += ["", title.format(name), table.to_string()]
@@ -88,18 +91,18 @@ def _curves(metrics: pd.DataFrame) -> list[str]:
 def _votes(metrics: pd.DataFrame) -> str:
     """The votes of one benchmark."""
     found = _by_metric(metrics)
-    right, official, saved = "right % [95 %]", "official rules", "tokens saved %"
+    right, official, saved = "right % [95 %]", "official rules [95 %]", "tokens saved % [95 %]"
     rows = {vote: {right: _cell(found[vote], interval=True)} for vote in VOTES}
-    rows["majority@n"][official] = _cell(found["official.majority@n"])
+    rows["majority@n"][official] = _cell(found["official.majority@n"], interval=True)
     for name, title in FILTERS.items():
         vote = found[f"{name}.majority@n"]
         if pd.isna(vote.value):
             continue
         rows[title.format(vote.at)] = {
             right: _cell(vote, interval=True),
-            official: _cell(found.get(f"official.{name}.majority@n")),
-            "p": f"{found[f'{name}.change'].p:.2g}",
-            saved: _cell(found[f"{name}.tokens_saved"]),
+            official: _cell(found.get(f"official.{name}.majority@n"), interval=True),
+            "p": p_value(found[f"{name}.change"].p),
+            saved: _cell(found[f"{name}.tokens_saved"], interval=True),
         }
     columns = [right, official, "p", saved]
     table = pd.DataFrame.from_dict(rows, orient="index").reindex(columns=columns)

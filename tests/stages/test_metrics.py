@@ -97,6 +97,28 @@ def test_the_original_command_prints_a_table(
     assert max(map(len, printed.splitlines())) <= 110
 
 
+def test_printed_votes_have_intervals_and_p(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--model_name", "my-model", "--eval_results_dir", eval_results(tmp_path)]
+    assert metrics(*words, "--benchmarks", "gsm8k") == 0
+    printed = capsys.readouterr().out
+    share = r"\d+\.\d \[\d+\.\d, \d+\.\d\]"
+    p = r"(\d\.\d{3}|<0\.001)"
+    assert re.search(rf"\nmajority@n +{share} +{share} *\n", printed)
+    assert re.search(rf"\nmajority@n, Q >= 0 +{share} +{share} +{p} +{share}\n", printed)
+
+
+def test_benchmarks_are_printed_in_the_order_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--model_name", "my-model", "--eval_results_dir", eval_results(tmp_path)]
+    assert metrics(*words, "--benchmarks", "svamp", "gsm8k") == 0
+    lines = capsys.readouterr().out.partition("votes over samples")[0].splitlines()
+    tables = [line.split()[0] for line in lines if re.match(r"(svamp|gsm8k) ", line)]
+    assert tables == ["svamp", "gsm8k"] * 3
+
+
 def test_pairs_are_printed_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scores = {
         "reward": [2.0, 1.0, 3.0, 3.0],

@@ -112,6 +112,7 @@ def test_it_leads_back_to_what_was_brought(chain: Path) -> None:
 def test_a_number_is_a_metric_or_keys_of_an_object(chain: Path) -> None:
     assert found("partial_auroc.reward")["value"] == ROWS[1:3]
     assert found("partial_auroc.reward@0.5")["value"] == ROWS[1]
+    assert found("partial_auroc.reward@1")["value"] == ROWS[2]  # its name in tracking
     assert found("pass@1")["value"] == ROWS[3]
     NUMBER.write_text(json.dumps({"auroc": {"0.5": {"value": 0.25}}}))
     assert found("auroc")["value"] == {"0.5": {"value": 0.25}}

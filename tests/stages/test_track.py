@@ -29,6 +29,10 @@ def files(tmp_path: Path) -> dict[str, Path]:
         {"metric": "partial_auroc.reward", "at": 0.5, "value": 0.6},
         {"metric": "partial_auroc.reward", "at": 1.0, "value": 0.7},
         {"metric": "filter_curve.majority@n", "at": -0.25, "value": 0.1},
+        # counts, which greedy solutions and samples have under the same name
+        {"metric": "num_problems", "value": 5.0},
+        {"metric": "num_problems", "value": 4.0, "split": "all"},
+        {"metric": "samples_per_problem.max", "value": 4.0, "split": "all"},
     ]
     compared = of | {"variant": "b", "metric": "auroc.reward"}
     comparisons = [
