@@ -251,7 +251,10 @@ def read_scores(path: Path, columns: Sequence[str] | None = None) -> ScoreTable:
         split = solutions if "predicted_answer" in schema.names else "pairs"
     if split not in get_args(Split):
         raise UserError(f"{path}: split is {split!r}; score it again with `evaluate`")
-    table = ScoreTable.of(split, found, int(facts.get("left_out", 0)))
+    left_out = facts.get("left_out", "0")
+    if not left_out.isdecimal():
+        raise UserError(f"{path}: left_out is {left_out!r}; score it again with `evaluate`")
+    table = ScoreTable.of(split, found, int(left_out))
     _check_numbers(table, path)
     return _pairs_in_order(table, path) if split == "pairs" else table
 

@@ -196,6 +196,9 @@ def test_files_that_are_no_score_tables_are_refused(tmp_path: Path) -> None:
     pq.write_table(table.replace_schema_metadata({"split": "some"}), path)
     with pytest.raises(UserError, match="split is 'some'; score it again"):
         read_scores(path)
+    pq.write_table(table.replace_schema_metadata({"left_out": "some"}), path)
+    with pytest.raises(UserError, match="left_out is 'some'; score it again"):
+        read_scores(path)
     pq.write_table(table.slice(0, 0), path)
     with pytest.raises(UserError, match="has no rows"):
         read_scores(path)
