@@ -8,8 +8,7 @@ from pydantic import Field, model_validator
 
 from gcrm.config.base import Settings
 from gcrm.config.metrics import MetricsSettings
-from gcrm.config.types import OutputFile
-from gcrm.utils.io import duplicates
+from gcrm.config.types import OutputFile, Unique
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 Pair = Annotated[str, Field(pattern=rf"^{NAME}:{NAME}$")]
@@ -20,7 +19,7 @@ class CompareSettings(Settings):
 
     baseline: str | None = None
     """variant that all others are compared with (default: the first)"""
-    pairs: list[Pair] = []
+    pairs: Annotated[list[Pair], Unique] = []
     """pairs VARIANT:BASELINE to compare instead (default: each variant with the baseline)"""
 
     @model_validator(mode="after")
@@ -30,8 +29,6 @@ class CompareSettings(Settings):
         for first, second in map(split_pair, self.pairs):
             if first == second:
                 raise ValueError(f"pairs: {first}:{second} compares a variant with itself")
-        if duplicates(self.pairs):
-            raise ValueError("pairs: one is there more than once")
         return self
 
     def compared(self, variants: Sequence[str]) -> list[tuple[str, str]]:

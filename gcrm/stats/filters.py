@@ -103,7 +103,8 @@ def q_filter(votes: Samples, q_values: Ragged, skip: int, official: bool = False
     count = np.array([len(low) for low in lows])
     first, row = np.cumsum(count) - count, np.repeat(np.arange(len(lows)), count)
     position = np.concatenate(lows)
-    value = np.where(position < 0, -np.inf, q_values.values[q_values.offsets[row] + position])
+    value = q_values.values[q_values.offsets[row] + position].astype(np.float64)
+    value[position < 0] = -np.inf
 
     def crossing(threshold: float) -> Ints:
         above = np.bincount(row, value >= threshold).astype(np.int64)

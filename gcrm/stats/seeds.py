@@ -1,21 +1,15 @@
 """Estimates over the seeds of a variant, whose intervals resample seeds as well as problems.
 
-All models are scored on the same problems, so that seeds and problems are crossed, and a resample
-draws both: problems with replacement, the same ones for every model, and independently of them
-seeds (the pigeonhole bootstrap: Owen, 2007, Annals of Applied Statistics 1(2), 386-411). Of S seeds
-it draws S - 1 with replacement, so that the variance between resamples is that of a mean of S seeds
-however few there are (Rao and Wu, 1988, Journal of the American Statistical Association 83,
-231-241); S draws would give (S - 1) / S of it, half for two seeds. With one seed it is the
-bootstrap over problems, and holds for this seed alone.
+All models are scored on the same problems, so a resample draws both: problems with replacement, the
+same ones for every model, and independently of them seeds (the pigeonhole bootstrap: Owen, 2007,
+Annals of Applied Statistics 1(2), 386-411). Of S seeds it draws S - 1 with replacement, so that the
+variance between resamples is that of a mean of S seeds (Rao and Wu, 1988, Journal of the American
+Statistical Association 83, 231-241). One seed gives the bootstrap over problems. See
+docs/statistics.md, also for the coverage of few seeds.
 
 Seed k of one variant goes with seed k of another, since both see the same order of pairs: the
-difference is taken seed by seed, and the pairs of models are resampled. Seeds that only one of the
-two has are left out. Variants that share no seed are resampled independently of each other.
-
-Few seeds say little about other seeds, whatever the method. On simulated data (200 problems, a
-spread between seeds as large as that between resamples of the problems) the 95 % intervals held the
-truth in 95 % of 1,500 cases for two seeds, 96 % for three, 98 % for five; with a spread three times
-as large, in 82, 90 and 91 %.
+difference is taken seed by seed. Seeds that only one of the two has are left out. Variants that
+share no seed are resampled independently of each other.
 """
 
 from collections.abc import Mapping, Sequence

@@ -36,7 +36,7 @@ def scores(reward: int, per_problem: int = 1) -> dict[str, Any]:
     return made | changed | {"reward": [row[-1] for row in changed["partial_rewards"]]}
 
 
-def test_the_models_are_those_of_the_paths(tmp_path: Path) -> None:
+def test_paths_name_the_models(tmp_path: Path) -> None:
     models = [(variant, seed) for variant in ("vanilla", "contrastive") for seed in (0, 1)]
     files = {
         model: [
@@ -77,7 +77,7 @@ def test_the_models_are_those_of_the_paths(tmp_path: Path) -> None:
         ({"baseline": ["z"]}, "there is no variant 'z'; there are a, b"),
         ({"pairs": ["b:z"]}, "there is no variant 'z'; there are a, b"),
         ({"pairs": ["b:b"]}, "compares a variant with itself"),
-        ({"pairs": ["b:a", "b:a"]}, "pairs: one is there more than once"),
+        ({"pairs": ["b:a", "b:a"]}, "pairs: b:a is there more than once"),
         ({"pairs": ["b"]}, "--pairs.0: String should match pattern"),
         ({"pairs": ["b:a"], "baseline": ["a"]}, "baseline does nothing beside pairs"),
         ({"scores": ["{a}", "{fewer}"]}, "1 of its rows are missing here"),

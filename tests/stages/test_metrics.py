@@ -24,7 +24,7 @@ def metrics(*words: object) -> int:
     return run_stage(MetricsOptions, run, [*map(str, words), "--bootstrap_resamples", "20"])
 
 
-def test_vanilla_has_rewards_and_says_why_there_is_no_more(tmp_path: Path) -> None:
+def test_vanilla_has_rewards_and_reasons_for_the_rest(tmp_path: Path) -> None:
     scores = score_file(tmp_path / "greedy.parquet")
     samples = score_file(tmp_path / "all.parquet", per_problem=3)
     output = tmp_path / "metrics" / "vanilla" / "seed3" / "gsm8k.json"

@@ -159,7 +159,7 @@ def test_sign_flip_p_of_many_differences_is_near_the_t_test() -> None:
     assert sign_flip_p(differences, seed=0) == sign_flip_p(differences, seed=0)
 
 
-def test_the_unpaired_t_test_is_scipys() -> None:
+def test_the_unpaired_t_test_matches_its_formula() -> None:
     first, second = np.random.default_rng(0).normal(size=(2, 30))
     # By hand: pooled variance, 58 degrees of freedom.
     error = np.sqrt((first.var(ddof=1) + second.var(ddof=1)) / 2 * (2 / 30))

@@ -174,7 +174,7 @@ def expected_of(*own: ScoreTable, options: MetricsSettings = FAST) -> pd.DataFra
     return compute_metrics(*own, settings=options).set_index(KEY).sort_index()
 
 
-def test_of_one_seed_the_estimates_are_those_of_its_metrics(one_seed: pd.DataFrame) -> None:
+def test_with_one_seed_averages_equal_the_metrics(one_seed: pd.DataFrame) -> None:
     assert one_seed["seed"].isna().all() and set(one_seed["benchmark"]) == {"gsm8k"}
     for variant in ("vanilla", "contrastive"):
         expected = expected_of(*tables([(variant, 0)])[variant, 0])
@@ -185,7 +185,7 @@ def test_of_one_seed_the_estimates_are_those_of_its_metrics(one_seed: pd.DataFra
         assert mine["p"].notna().equals(expected["p"].notna())
 
 
-def test_a_difference_is_that_of_the_values_with_a_paired_interval(one_seed: pd.DataFrame) -> None:
+def test_differences_subtract_values_and_have_paired_intervals(one_seed: pd.DataFrame) -> None:
     found = differences(one_seed).set_index(KEY)
     assert set(found["variant"]) == {"contrastive"} and set(found["baseline"]) == {"vanilla"}
     filters = [f"{by}.{of}" for by in FILTERS for of in ("majority@n", "tokens_saved")]
@@ -212,7 +212,7 @@ def resampled_difference(first: ScoreTable, second: ScoreTable) -> np.ndarray:
     return np.subtract(*by_model)
 
 
-def test_the_interval_is_that_of_the_resampled_rows(one_seed: pd.DataFrame) -> None:
+def test_intervals_match_slow_resampling_of_rows(one_seed: pd.DataFrame) -> None:
     replicates = resampled_difference(scores(3), scores(1))
     row = pick(differences(one_seed), "auroc.reward")
     assert (row.low, row.high) == pytest.approx(np.quantile(replicates, [0.025, 0.975]))
@@ -235,7 +235,7 @@ def test_several_seeds_are_resampled_with_the_problems(two_seeds: pd.DataFrame) 
     assert (row.low, row.high) == pytest.approx(np.quantile(drawn, [0.025, 0.975]))
 
 
-def test_averages_are_of_every_metric_with_the_value_of_each_seed(two_seeds: pd.DataFrame) -> None:
+def test_every_metric_is_averaged_over_seeds(two_seeds: pd.DataFrame) -> None:
     """All but the filter's curve, whose thresholds differ between models."""
     each = [expected_of(*own) for own in tables(MODELS[:2]).values()]
     each = [e[~e.index.get_level_values("metric").str.startswith("filter_curve.")] for e in each]
@@ -251,7 +251,7 @@ def test_averages_are_of_every_metric_with_the_value_of_each_seed(two_seeds: pd.
         assert found[["low", "high", "p"]].isna().all(axis=None)
 
 
-def test_what_a_filter_changes_is_tested_over_problems_and_seeds(two_seeds: pd.DataFrame) -> None:
+def test_changes_by_a_filter_have_a_p_over_problems_and_seeds(two_seeds: pd.DataFrame) -> None:
     found = averages(two_seeds, "contrastive").reset_index()
     for name, at in (("filtered.change", 0), ("chosen_filter.change", None)):
         row = pick(found, name, at)
@@ -274,7 +274,7 @@ def test_the_same_scores_do_not_differ() -> None:
     assert (found[["value", "low", "high"]] == 0).all(axis=None) and (found["p"] == 1).all()
 
 
-def test_any_pairs_can_be_asked_for() -> None:
+def test_pairs_of_variants_can_be_chosen() -> None:
     models = {(name, 0): [scores(number)] for number, name in enumerate("abc")}
 
     def asked(**options: Any) -> pd.DataFrame:
@@ -300,7 +300,7 @@ def test_one_variant_alone_has_intervals_over_its_seeds_and_no_differences() -> 
     assert pick(found, "auroc.reward", seed=None).low < pick(found, "auroc.reward", seed=None).high
 
 
-def test_what_a_model_lacks_has_a_reason() -> None:
+def test_a_missing_number_has_a_reason() -> None:
     without = [scores(1, q_values=None), scores(1, 3, q_values=None)]
     found = compare_models({("a", 0): without, ("b", 0): [scores(1), scores(1, 3)]}, FAST)
     for name in (
@@ -377,7 +377,7 @@ def test_a_difference_on_pairs_is_paired_over_prompts() -> None:
     pd.testing.assert_frame_equal(averages(found, "contrastive")[VALUES], expected[VALUES])
 
 
-def test_several_seeds_are_taken_in_on_pairs() -> None:
+def test_differences_on_pairs_are_averaged_over_seeds() -> None:
     models = {(name, seed): pairs(name, seed) for name in ("a", "b") for seed in (0, 1, 2)}
     found = differences(compare_models({model: [table] for model, table in models.items()}, FAST))
     gaps = [right_of(models["b", k]).mean() - right_of(models["a", k]).mean() for k in range(3)]

@@ -1,4 +1,4 @@
-"""Intervals over problems hold the truth as often as they say, on simulated data.
+"""Intervals over problems cover the true value of simulated data as often as they should.
 
 A problem has several rows that depend on each other: an interval over rows would be too narrow.
 The truth is the number on 200,000 simulated problems.
@@ -30,7 +30,7 @@ SIMULATIONS = 500
 PROBLEMS = 150
 ROWS = 6
 RESAMPLES = 300
-# With the true coverage, 475 ± 10 of 500 intervals hold the truth, in 19 of 20 runs.
+# With the true coverage, 475 ± 10 of 500 intervals cover the true value, in 19 of 20 runs.
 LEAST, MOST = 0.915, 0.985
 OLD, NEW = 0, 1
 """two models; the new one is better"""
@@ -38,7 +38,7 @@ Replicates = Callable[[np.random.Generator], Floats | None]
 
 
 def coverage(replicates: Replicates, truth: float) -> float:
-    """Share of the simulations whose interval holds the truth."""
+    """Share of the simulations whose interval covers the true value."""
     generator = np.random.default_rng(20)
     held = 0
     for _ in range(SIMULATIONS):
@@ -125,7 +125,7 @@ CASES: dict[str, tuple[Replicates, Callable[[], float]]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_intervals_hold_the_truth_in_95_of_100_cases(name: str) -> None:
+def test_intervals_cover_the_true_value_in_95_percent_of_cases(name: str) -> None:
     replicates, truth = CASES[name]
     assert LEAST <= coverage(replicates, truth()) <= MOST
 

@@ -42,7 +42,7 @@ ROW: dict[str, Any] = {
 @pytest.mark.parametrize("stage", ["metrics", "compare"])
 @given(data=st.data())
 @settings(max_examples=40)
-def test_a_table_comes_back_as_it_was(
+def test_a_table_survives_writing_and_reading(
     tmp_path_factory: pytest.TempPathFactory, stage: Any, data: st.DataObject
 ) -> None:
     row = st.fixed_dictionaries({name: KINDS[name] for name in COLUMNS[stage]})
@@ -54,7 +54,7 @@ def test_a_table_comes_back_as_it_was(
     pd.testing.assert_frame_equal(read_estimates(path, stage), frame, check_exact=True)
 
 
-def test_missing_values_are_null_and_an_array_of_objects_a_line_each(tmp_path: Path) -> None:
+def test_a_file_has_one_object_a_line_and_null_for_missing_values(tmp_path: Path) -> None:
     path = tmp_path / "m.json"
     write_estimates(path, estimates_frame([ROW, ROW | {"value": None, "reason": "no ≥ 2"}]))
     assert json.loads(path.read_text()) == [ROW, ROW | {"value": None, "reason": "no ≥ 2"}]
@@ -102,7 +102,7 @@ def test_a_missing_file_names_its_stage(tmp_path: Path) -> None:
         read_estimates(tmp_path / "c.json", "compare")
 
 
-def test_several_files_are_put_together_and_must_name_their_model(tmp_path: Path) -> None:
+def test_files_are_concatenated_and_must_name_their_model(tmp_path: Path) -> None:
     paths = [tmp_path / "a.json", tmp_path / "b.json"]
     for seed, path in enumerate(paths):
         write_estimates(path, estimates_frame([ROW | {"seed": seed}]))

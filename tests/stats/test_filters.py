@@ -45,6 +45,8 @@ def test_a_q_value_at_the_threshold_is_kept() -> None:
     by = by_q([[0.25], [0.0], [-0.0]], [0, 0, 0], 0)
     assert by.apply(0.25).keep.tolist() == [True, False, False]
     assert by.apply(0.0).keep.tolist() == [True, True, True]
+    # Thresholds are not rounded to the precision of the Q-values.
+    assert by.apply(1e-300).keep.tolist() == [True, False, False]
 
 
 @given(

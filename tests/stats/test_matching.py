@@ -21,7 +21,7 @@ def rows(written: dict[str, Any], order: Any) -> dict[str, Any]:
     return {name: [values[i] for i in order] for name, values in written.items()}
 
 
-def test_rows_in_any_order_are_put_into_the_first_tables_order() -> None:
+def test_rows_take_the_order_of_the_first_table() -> None:
     first = columns(per_problem=4)
     second = first | {"reward": np.arange(160.0)}
     shuffled = rows(second, np.random.default_rng(0).permutation(160))

@@ -25,7 +25,7 @@ def greedy(options: MetricsSettings = FAST, **change: Any) -> pd.DataFrame:
     return compute_metrics(ScoreTable.of("greedy", columns() | change), settings=options)
 
 
-def test_aurocs_and_correlations_are_those_of_the_libraries() -> None:
+def test_aurocs_and_correlations_equal_those_of_scikit_learn_and_scipy() -> None:
     found, made = greedy(), columns()
     correct, lengths = made["label"], made["num_tokens"]
     by_length = roc_auc_score(correct, -lengths)
@@ -56,7 +56,7 @@ def test_aurocs_and_correlations_are_those_of_the_libraries() -> None:
 
 
 @pytest.mark.parametrize(("sign", "name"), [(-1, "length"), (1, "longer")])
-def test_a_score_that_is_the_length_does_not_beat_it(sign: int, name: str) -> None:
+def test_a_score_equal_to_the_length_does_not_beat_it(sign: int, name: str) -> None:
     lengths = columns()["num_tokens"]
     q_values = [np.full(n, sign * n) for n in lengths]
     found = greedy(reward=sign * lengths, q_values=q_values)
@@ -67,7 +67,7 @@ def test_a_score_that_is_the_length_does_not_beat_it(sign: int, name: str) -> No
     assert found.loc[minus, ["value", "low", "high"]].to_numpy() == pytest.approx(0, abs=1e-12)
 
 
-def test_a_single_class_gives_no_value_and_the_reason() -> None:
+def test_one_class_has_no_auroc_but_a_reason() -> None:
     found = greedy(label=np.ones(40, bool))
     aurocs = found[found["metric"].str.contains("auroc")]
     assert len(aurocs) == 4 + 2 * 3 and aurocs["at"].isna().all()
@@ -83,7 +83,7 @@ def test_a_single_class_gives_no_value_and_the_reason() -> None:
         ({}, MetricsSettings(percentiles=[], correlation_percentiles=[]), "no percentiles"),
     ],
 )
-def test_curves_that_cannot_be_had_have_one_row_with_the_reason(
+def test_a_missing_curve_is_one_row_with_the_reason(
     change: dict[str, Any], options: MetricsSettings, reason: str
 ) -> None:
     found = greedy(options, **change)
@@ -116,7 +116,7 @@ def test_the_interval_of_a_correlation_is_fishers(method: str) -> None:
     assert interval(estimate.replicates) == pytest.approx(np.tanh([z - half, z + half]), abs=0.03)
 
 
-def test_a_correlation_that_cannot_be_had_has_a_reason() -> None:
+def test_a_missing_correlation_has_a_reason() -> None:
     for x, reason in (([1, 1, 1], "one of the two is constant"), ([1, 2], "fewer than 3 solu")):
         n = len(x)
         estimate = correlation("pearson", x, [1, 2, 3][:n], Bootstrap(np.arange(n), 10, 0))

@@ -19,7 +19,7 @@ def estimate(value: float, replicates: np.ndarray, n: int = 300) -> Estimate:
     return Estimate("auroc", value, replicates, n)
 
 
-def measures(*values: float, spread: float = 0.0) -> dict[int, Estimate]:
+def by_seed(*values: float, spread: float = 0.0) -> dict[int, Estimate]:
     """An estimate of each seed, whose replicates share a part, as on the same problems."""
     shared = np.random.default_rng(0).normal(0, spread, R) if spread else np.zeros(R)
     return {seed: estimate(value, value + shared) for seed, value in enumerate(values)}
@@ -45,7 +45,7 @@ def test_one_seed_is_the_bootstrap_over_problems() -> None:
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5])
-def test_the_spread_of_the_resamples_is_the_standard_error_of_the_mean(seeds: int) -> None:
+def test_resamples_spread_by_the_standard_error_of_the_mean(seeds: int) -> None:
     values = np.random.default_rng(seeds).normal(size=seeds)
     weights = seed_weights(seeds, 200_000, seed=3)
     assert weights.sum(axis=0) == pytest.approx(1)
@@ -55,48 +55,48 @@ def test_the_spread_of_the_resamples_is_the_standard_error_of_the_mean(seeds: in
 
 
 def test_two_seeds_reach_from_one_to_the_other() -> None:
-    assert ends(over_seeds(measures(0.4, 0.7), seed=0)) == pytest.approx((0.4, 0.7))
+    assert ends(over_seeds(by_seed(0.4, 0.7), seed=0)) == pytest.approx((0.4, 0.7))
 
 
 def test_counts_have_a_mean_and_no_interval_and_changes_a_p() -> None:
     counts = {seed: Estimate("num_ties", 2.0 + seed, None, 9) for seed in (0, 1)}
     assert over_seeds(counts, seed=0) == Estimate("num_ties", 2.5, None, 9)
-    changes = {key: replace(one, p=0.3) for key, one in measures(0.1, 0.2).items()}
+    changes = {key: replace(one, p=0.3) for key, one in by_seed(0.1, 0.2).items()}
     found = over_seeds(changes, seed=0)
     assert found.replicates is not None and found.p == two_sided_p(found.replicates)
 
 
 def test_the_difference_is_taken_seed_by_seed() -> None:
     # Seeds differ widely, but in both variants alike: their difference does not.
-    found, each = difference(measures(0.4, 0.8), measures(0.3, 0.7), seed=0)
+    found, each = difference(by_seed(0.4, 0.8), by_seed(0.3, 0.7), seed=0)
     assert found.value == pytest.approx(0.1)
     assert ends(found) == pytest.approx((0.1, 0.1))
     assert {key: one.value for key, one in each.items()} == pytest.approx({0: 0.1, 1: 0.1})
     assert found.p == 2 / (1 + R)
 
 
-def test_seeds_that_one_variant_alone_has_are_left_out() -> None:
-    found, each = difference(measures(0.4, 0.8, 0.9), measures(0.3, 0.7), seed=0)
+def test_seeds_of_only_one_variant_are_left_out() -> None:
+    found, each = difference(by_seed(0.4, 0.8, 0.9), by_seed(0.3, 0.7), seed=0)
     assert found.value == pytest.approx(0.1)
     assert list(each) == [0, 1]
 
 
-def test_variants_without_a_shared_seed_are_resampled_by_themselves() -> None:
-    other = {7: measures(0.2)[0], 8: measures(0.5)[0]}
-    found, each = difference(measures(0.4, 0.7), other, seed=0)
+def test_variants_without_a_shared_seed_are_resampled_independently() -> None:
+    other = {7: by_seed(0.2)[0], 8: by_seed(0.5)[0]}
+    found, each = difference(by_seed(0.4, 0.7), other, seed=0)
     assert found.value == pytest.approx(0.2)
     assert ends(found) == pytest.approx((-0.1, 0.5))  # 0.4 - 0.5 and 0.7 - 0.2
     assert each == {}
 
 
 def test_the_same_model_twice_does_not_differ() -> None:
-    both = measures(0.4, 0.7, 0.6, spread=0.1)
+    both = by_seed(0.4, 0.7, 0.6, spread=0.1)
     found, _ = difference(both, both, seed=0)
     assert (found.value, ends(found), found.p) == (0, (0, 0), 1)
 
 
 def test_a_seed_without_a_value_gives_the_reason() -> None:
-    one = measures(0.4, 0.7)
+    one = by_seed(0.4, 0.7)
     other = one | {1: Estimate("auroc", None, None, 300, reason="all 300 solutions are correct")}
     found = over_seeds(other, 0), difference(one, other, 0)[0], difference(other, one, 0)[0]
     for estimate in found:

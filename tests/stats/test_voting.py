@@ -153,7 +153,7 @@ def without(*names: str) -> dict[str, Any]:
         ),
     ],
 )
-def test_votes_that_cannot_be_had_have_the_reason(
+def test_missing_votes_have_a_reason(
     greedy: dict[str, Any] | None, samples: dict[str, Any], kinds: tuple[str, ...], reason: str
 ) -> None:
     found = metrics(greedy, samples)
