@@ -1,7 +1,5 @@
 """Selection of completions for goal states."""
 
-import json
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,11 +8,11 @@ from hypothesis import strategies as st
 from gcrm.data.attributes import select
 from gcrm.data.preferences import cap_pairs, load_preferences
 from gcrm.utils.errors import UserError
+from helpers.rows import write_rows
 
 
 def write(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return str(path)
+    return str(write_rows(path, *rows))
 
 
 def ratings(*values):

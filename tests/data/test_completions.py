@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from gcrm.config.layout import completion_files
 from gcrm.data.completions import read_completions
 from gcrm.utils.errors import UserError
+from helpers.rows import write_rows
 
 ROW = {
     "question": "How many?",
@@ -22,10 +23,7 @@ ROW = {
 
 
 def write(folder, name, *rows, benchmark="gsm8k"):
-    path = folder / benchmark / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
+    return write_rows(folder / benchmark / name, *rows)
 
 
 def questions(rows):

@@ -20,6 +20,7 @@ from gcrm.data.preferences import (
     load_preferences,
 )
 from gcrm.utils.errors import UserError
+from helpers.rows import write_rows
 
 PAIR = {"question": "How many?", "correct": "It is 7.", "incorrect": "It is 8."}
 USER, ANSWER, OTHER = (
@@ -32,8 +33,7 @@ READ_AS_DIALOGUE = Preference([USER], "It is 7.", "It is 8.")
 
 
 def write(path, *rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return str(path)
+    return str(write_rows(path, *rows))
 
 
 def save(path, *rows):

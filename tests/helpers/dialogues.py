@@ -1,8 +1,9 @@
 """Made dialogues in the form of the Helpful-Harmless data, in the words of the tests' models."""
 
-import json
 from pathlib import Path
 from typing import Any
+
+from helpers.rows import write_rows
 
 
 def dialogue_rows(count: int, first: int = 0) -> list[dict[str, Any]]:
@@ -25,5 +26,4 @@ def write_dialogues(path: Path, count: int, first: int = 0) -> Path:
     """The rows in a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = dialogue_rows(count, first)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
+    return write_rows(path, *rows)

@@ -8,6 +8,7 @@ from gcrm.cli import run_stage
 from gcrm.config.train import TrainOptions
 from gcrm.train import run
 from helpers.models import save_base_model
+from helpers.rows import write_rows
 
 
 def write_pairs(path, count=24, wrong=3):
@@ -22,8 +23,7 @@ def write_pairs(path, count=24, wrong=3):
                 "incorrect": f"{a} + {b} = {a + b + wrong} . now . answer {a + b + wrong}",
             }
         )
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
+    return write_rows(path, *rows)
 
 
 def training_folder(folder):

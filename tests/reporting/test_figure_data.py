@@ -1,6 +1,5 @@
 """Data of the figures from score tables and training logs."""
 
-import json
 import resource
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from gcrm.reporting.figure_data import (
 from gcrm.reporting.results import NORMAL
 from gcrm.stats.bootstrap import Bootstrap, interval, ratio_replicates, sum_by
 from gcrm.utils.errors import UserError
+from helpers.rows import write_rows
 from helpers.score_rows import columns, score_file, write_columns
 
 
@@ -97,32 +97,27 @@ def test_rewards_of_seeds_are_centred_and_pooled() -> None:
     np.testing.assert_allclose(found["b"][0], [0, 0])
 
 
-def log(path: Path, rows: list[dict]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
 def test_training_curves_of_a_log(tmp_path: Path) -> None:
     rows = [{"step": step, "preference_loss": 0.7 - step / 100} for step in (1, 2, 3)]
     rows.append({"step": 3, "eval_accuracy": 0.6})
-    found = training_curves(log(tmp_path / "log.jsonl", rows))
+    found = training_curves(write_rows(tmp_path / "log.jsonl", *rows))
     assert set(found) == {"preference_loss", "eval_accuracy"}
     np.testing.assert_allclose(found["preference_loss"], [[1, 2, 3], [0.69, 0.68, 0.67]])
 
 
 def test_long_log_is_averaged_in_blocks(tmp_path: Path) -> None:
     rows = [{"step": step, "accuracy": step % 2} for step in range(1000)]
-    steps, values = training_curves(log(tmp_path / "log.jsonl", rows))["accuracy"]
+    steps, values = training_curves(write_rows(tmp_path / "log.jsonl", *rows))["accuracy"]
     assert len(steps) == 100
     np.testing.assert_allclose(values, 0.5)
     assert steps[0] == 4.5
 
 
 def test_log_may_be_empty_but_not_invalid(tmp_path: Path) -> None:
-    assert training_curves(log(tmp_path / "log.jsonl", [])) == {}
+    assert training_curves(write_rows(tmp_path / "log.jsonl")) == {}
     for row in ({"accuracy": 0.5}, {"step": 1, "accuracy": "high"}):
         with pytest.raises(UserError, match="accuracy or its step is not a number"):
-            training_curves(log(tmp_path / "log.jsonl", [row]))
+            training_curves(write_rows(tmp_path / "log.jsonl", row))
     with pytest.raises(UserError, match="no such file"):
         training_curves(tmp_path / "nothing.jsonl")
 

@@ -1,12 +1,12 @@
 """Published results of the same base model."""
 
-import json
 from pathlib import Path
 
 import pytest
 
 from gcrm.reporting.published import Published, read_published
 from gcrm.utils.errors import UserError
+from helpers.rows import write_rows
 from helpers.workflow_runs import ROOT
 
 NUMBER = {"base_model": "org/base", "source": "paper, table 1"}
@@ -14,13 +14,8 @@ NUMBER |= {"model": "theirs", "benchmark": "gsm8k", "measure": "auroc", "value":
 CLAIM = {"base_model": "org/base", "source": "paper, abstract", "claim": "up to 0.09 more"}
 
 
-def write(path: Path, *rows: dict) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
 def test_only_results_of_the_base_model_are_read(tmp_path: Path) -> None:
-    path = write(tmp_path / "p.jsonl", NUMBER, CLAIM)
+    path = write_rows(tmp_path / "p.jsonl", NUMBER, CLAIM)
     assert read_published(path, "org/other").numbers == []
     assert read_published(path, None) == Published()
     assert read_published(None, "org/base") == Published()
@@ -29,7 +24,7 @@ def test_only_results_of_the_base_model_are_read(tmp_path: Path) -> None:
 
 
 def test_claims_and_sources_have_no_duplicates(tmp_path: Path) -> None:
-    published = read_published(write(tmp_path / "p.jsonl", NUMBER, NUMBER, CLAIM), "org/base")
+    published = read_published(write_rows(tmp_path / "p.jsonl", NUMBER, NUMBER, CLAIM), "org/base")
     assert published.claims() == ["up to 0.09 more (paper, abstract)"]
     assert published.sources() == ["paper, table 1"]
 
@@ -45,7 +40,7 @@ def test_claims_and_sources_have_no_duplicates(tmp_path: Path) -> None:
 )
 def test_invalid_row_is_reported_in_one_line(tmp_path: Path, row: dict, message: str) -> None:
     with pytest.raises(UserError) as error:
-        read_published(write(tmp_path / "p.jsonl", row), "org/base")
+        read_published(write_rows(tmp_path / "p.jsonl", row), "org/base")
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 

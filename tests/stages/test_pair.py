@@ -6,15 +6,11 @@ from pathlib import Path
 from gcrm.cli import run_stage
 from gcrm.config.pair import PairOptions
 from gcrm.pair import run
+from helpers.rows import write_rows
 
 
 def row(question: str, solution: str, is_correct: bool) -> dict:
     return {"question": question, "generated_solution": solution, "is_correct": is_correct}
-
-
-def write(path: Path, *rows: dict) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
 
 
 def pair(*words: object) -> int:
@@ -23,8 +19,8 @@ def pair(*words: object) -> int:
 
 def test_solutions_of_a_question_are_paired_across_files(tmp_path, capsys):
     files = [
-        write(tmp_path / "output-rs0.jsonl", row("a", "right", True), row("b", "right", True)),
-        write(tmp_path / "output-rs1.jsonl", row("a", "wrong", False), row("b", "also", True)),
+        write_rows(tmp_path / "output-rs0.jsonl", row("a", "right", True), row("b", "right", True)),
+        write_rows(tmp_path / "output-rs1.jsonl", row("a", "wrong", False), row("b", "also", True)),
     ]
     output = tmp_path / "pairs" / "pairs.jsonl"
     assert pair("--completions", *files, "--output", output) == 0
@@ -37,7 +33,7 @@ def test_solutions_of_a_question_are_paired_across_files(tmp_path, capsys):
 
 
 def test_missing_pairs_are_an_error_with_the_reason(tmp_path, capsys):
-    file = write(tmp_path / "output-rs0.jsonl", row("a", "x", True), row("b", "y", True))
+    file = write_rows(tmp_path / "output-rs0.jsonl", row("a", "x", True), row("b", "y", True))
     assert pair("--completions", file, "--output", tmp_path / "pairs.jsonl") == 1
     error = capsys.readouterr().err
     assert "none of 2 problems in 1 files has both" in error

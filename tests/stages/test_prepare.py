@@ -12,7 +12,9 @@ from gcrm.data.questions import question_key
 from gcrm.modeling.loading import load_tokenizer
 from gcrm.modeling.tokenization import Encoder, PromptTooLong
 from gcrm.prepare import run
+from gcrm.utils.io import read_jsonl
 from helpers.models import save_base_model
+from helpers.rows import write_rows
 
 BENCHMARKS = ["gsm8k", "math", "svamp"]
 SIZES = ["--pretrain_problems", "700", "--preference_problems", "40"]
@@ -21,15 +23,6 @@ SIZES += ["--benchmark_problems", "30", "--dev_problems", "20"]
 
 def prepare(*words: object) -> int:
     return run_stage(PrepareOptions, run, [str(word) for word in words])
-
-
-def write(path: Path, *rows: dict) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-
-
-def read(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +34,7 @@ def made(tmp_path_factory) -> Path:
 
 
 def test_synthetic_sets_have_the_given_sizes(made):
-    sizes = {file.stem: len(read(file)) for file in made.glob("*.jsonl")}
+    sizes = {file.stem: len(read_jsonl(file)) for file in made.glob("*.jsonl")}
     assert sizes == {
         **dict.fromkeys(BENCHMARKS, 30),
         **{f"dev-{name}": 20 for name in BENCHMARKS},
@@ -49,12 +42,14 @@ def test_synthetic_sets_have_the_given_sizes(made):
         "preference-math": 40,
         "pretrain": 700,
     }
-    rows = read(made / "gsm8k.jsonl")
+    rows = read_jsonl(made / "gsm8k.jsonl")
     assert all(set(row) == {"question", "expected_answer", "solution"} for row in rows)
 
 
 def test_synthetic_sets_share_no_question(made):
-    keys = [question_key(row["question"]) for file in made.glob("*.jsonl") for row in read(file)]
+    keys = [
+        question_key(row["question"]) for file in made.glob("*.jsonl") for row in read_jsonl(file)
+    ]
     assert len(set(keys)) == len(keys)
     report = json.loads((made / "report.json").read_text())
     assert report["made"] is True
@@ -67,7 +62,7 @@ def test_synthetic_sets_share_no_question(made):
 
 
 def test_pretraining_set_has_all_families(made):
-    questions = " ".join(row["question"] for row in read(made / "pretrain.jsonl"))
+    questions = " ".join(row["question"] for row in read_jsonl(made / "pretrain.jsonl"))
     for words in ("how many in all ?", "what is (", "what is x ?", "more than", "now ?"):
         assert words in questions
 
@@ -76,7 +71,7 @@ def test_rare_words_are_rarer_in_pretraining(made):
     rare = {"earns", "wins", "lends", "spends", "plus", "joined", "minus", "without"}
 
     def share(name: str) -> float:
-        words = " ".join(row["question"] for row in read(made / f"{name}.jsonl")).split()
+        words = " ".join(row["question"] for row in read_jsonl(made / f"{name}.jsonl")).split()
         return sum(word in rare for word in words) / len(words)
 
     assert share("preference-math") > 0
@@ -110,7 +105,7 @@ def test_unknown_synthetic_benchmark_is_named(tmp_path, capsys):
 @pytest.fixture
 def given(tmp_path) -> list[object]:
     """Flags for given data, in which gsm8k shares a question in another spelling."""
-    write(
+    write_rows(
         tmp_path / "pairs.jsonl",
         {"question": "How many  LEGS has a Ｄog?", "correct": "4", "incorrect": "5"},
         {"question": "How many legs has a bee?", "correct": "6", "incorrect": "5"},
@@ -118,13 +113,13 @@ def given(tmp_path) -> list[object]:
     row = {"expected_answer": "4", "generated_solution": "4", "predicted_answer": "4"}
     dog, cat = ({**row, "question": f"How many legs has a {pet}"} for pet in ("dog", "cat"))
     home = tmp_path / "completions"
-    write(
+    write_rows(
         home / "gsm8k" / "output-greedy.jsonl",
         {**dog, "is_correct": True},
         {**cat, "is_correct": False},
     )
-    write(home / "gsm8k" / "output-rs0.jsonl", {**cat, "is_correct": True})
-    write(home / "svamp" / "output-greedy.jsonl", {**cat, "is_correct": False})
+    write_rows(home / "gsm8k" / "output-rs0.jsonl", {**cat, "is_correct": True})
+    write_rows(home / "svamp" / "output-greedy.jsonl", {**cat, "is_correct": False})
     return [
         *("--dataset", tmp_path / "pairs.jsonl", "--completions_data_path", home),
         *("--benchmarks", "gsm8k", "svamp", "--report", tmp_path / "report.json"),
@@ -150,7 +145,7 @@ def test_report_counts_given_data_and_shared_questions(given, tmp_path, capsys):
 def test_report_counts_prompts_shared_with_heldout_pairs(given, tmp_path, capsys):
     dialogue = "\n\nHuman: How many legs\nhas a BEE\n\nAssistant:"
     rows = [{"chosen": f"{dialogue} Six.", "rejected": f"{dialogue} Five."}]
-    write(tmp_path / "heldout.jsonl", *rows)
+    write_rows(tmp_path / "heldout.jsonl", *rows)
     assert prepare(*given, "--heldout", tmp_path / "heldout.jsonl") == 0
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["heldout"] == {
@@ -166,9 +161,9 @@ def test_report_counts_prompts_shared_with_heldout_pairs(given, tmp_path, capsys
 
 
 def test_heldout_pairs_are_compared_with_synthetic_training_data(made, tmp_path, capsys):
-    row = read(made / "preference-gsm8k.jsonl")[0]
+    row = read_jsonl(made / "preference-gsm8k.jsonl")[0]
     pair = {"question": row["question"].upper(), "correct": "1", "incorrect": "2"}
-    write(tmp_path / "heldout.jsonl", pair, pair | {"question": "Who?"})
+    write_rows(tmp_path / "heldout.jsonl", pair, pair | {"question": "Who?"})
     words = ["--problems_dir", tmp_path / "made", "--heldout", tmp_path / "heldout.jsonl"]
     words += ["--benchmarks", *BENCHMARKS, *SIZES, "--report", tmp_path / "report.json"]
     assert prepare(*words) == 0
@@ -178,7 +173,7 @@ def test_heldout_pairs_are_compared_with_synthetic_training_data(made, tmp_path,
 
 def test_invalid_row_and_missing_benchmark_are_named(given, tmp_path, capsys):
     invalid = {"question": "q", "generated_solution": None, "is_correct": True}
-    write(tmp_path / "completions" / "svamp" / "output-greedy.jsonl", invalid)
+    write_rows(tmp_path / "completions" / "svamp" / "output-greedy.jsonl", invalid)
     assert prepare(*given) == 1
     error = capsys.readouterr().err
     assert "svamp/output-greedy.jsonl, row 1: generated_solution must be text" in error

@@ -26,6 +26,7 @@ from gcrm.reporting.tables import TABLES, Numbers
 from gcrm.reporting.text import Content, report_text, summary
 from gcrm.stats.estimates import read_estimates, write_estimates
 from helpers.models import make_byte_tokenizer
+from helpers.rows import write_rows
 from helpers.score_rows import columns, pair_metrics, pick, score_file, write_columns
 from helpers.workflow_runs import ROOT
 
@@ -70,7 +71,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         make_byte_tokenizer().save_pretrained(model)
         steps = range(1, 9)
         log = [{"step": i, "preference_loss": 0.7 - 0.01 * i, "accuracy": 0.5} for i in steps]
-        (model / "training_log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in log))
+        write_rows(model / "training_log.jsonl", *log)
         scores, metrics = (
             folder / kind / variant / f"seed{seed}" for kind in ("scores", "metrics")
         )

@@ -15,6 +15,7 @@ from gcrm.modeling.tokenization import Encoder
 from gcrm.sample import label, run
 from gcrm.synthetic.generation import Generated, generate
 from helpers.models import make_byte_tokenizer, save_base_model
+from helpers.rows import write_rows
 
 QUESTIONS = ["tom has 3 apples . how many ?", "ann buys 12 pears", "4 + 5 = ?", "how many now ?"]
 
@@ -26,10 +27,8 @@ def base(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def problems(tmp_path_factory) -> Path:
-    file = tmp_path_factory.mktemp("problems") / "gsm8k.jsonl"
     rows = [{"question": question, "expected_answer": "7"} for question in QUESTIONS]
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return file
+    return write_rows(tmp_path_factory.mktemp("problems") / "gsm8k.jsonl", *rows)
 
 
 def sample(*words: object) -> int:

@@ -8,6 +8,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from gcrm import RewardModel
+from gcrm.utils.io import read_jsonl
+from helpers.rows import write_rows
 from helpers.training import log_of, train, training_folder, weights_of, write_pairs
 
 CONTRASTIVE = ("--reward_model_strategy", "contrastive")
@@ -45,10 +47,6 @@ def facts_of(model):
     return json.loads((model / "reward_model.json").read_text())
 
 
-def rows_of(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
 def margins_of(model, rows):
     """Rewards of the correct completions minus those of the incorrect ones."""
     rm = RewardModel.from_pretrained(model)
@@ -71,7 +69,7 @@ def test_checkpoint_is_standard_with_its_side_files(trained):
 
 
 def test_model_learns_to_prefer_the_chosen_completion(folder, trained):
-    margins = margins_of(trained("--max_epochs", "8"), rows_of(folder / "pairs.jsonl"))
+    margins = margins_of(trained("--max_epochs", "8"), read_jsonl(folder / "pairs.jsonl"))
     assert np.mean(margins > 0) > 0.9
 
 
@@ -108,7 +106,7 @@ def test_last_accuracy_on_an_eval_dataset_is_that_of_the_saved_model(folder, tra
     path = write_pairs(folder / "all.jsonl")
     model = trained("--eval_steps", "3", "--eval_dataset", str(path))
     last = [line for line in log_of(model) if "eval_accuracy" in line][-1]
-    margins = margins_of(model, rows_of(path))
+    margins = margins_of(model, read_jsonl(path))
     assert last["eval_accuracy"] == pytest.approx(np.mean(margins > 0))
     assert last["eval_margin"] == pytest.approx(np.mean(margins), abs=1e-4)
 
@@ -241,8 +239,8 @@ def test_gradient_checkpointing_does_not_change_weights(trained, flags):
 
 def test_margins_of_the_data_are_subtracted(folder, trained, capsys):
     """In the first step all rewards are near 0, so the loss is that of minus the margin."""
-    rows = [row | {"margin": 2.5} for row in rows_of(folder / "pairs.jsonl")]
-    (folder / "margins.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    rows = [row | {"margin": 2.5} for row in read_jsonl(folder / "pairs.jsonl")]
+    write_rows(folder / "margins.jsonl", *rows)
     model = trained("--dataset", str(folder / "margins.jsonl"))
     assert "the data has margins (2.5 to 2.5)" in capsys.readouterr().err
     assert log_of(model)[0]["preference_loss"] == pytest.approx(np.log1p(np.exp(2.5)), abs=0.1)

@@ -15,6 +15,7 @@ from gcrm.config.train import TrainOptions
 from gcrm.training import tracking
 from gcrm.training.callbacks import TrainingCurve
 from gcrm.training.tracking import FROM_RUN, WandbRun, connection, settings_of, without_timings
+from gcrm.utils.io import read_jsonl
 
 KEY = "0123456789abcdef-secret"
 ROWS = [{"loss": 0.7, "step": 1}, {"loss": 0.6, "step": 2}, {"eval_accuracy": 0.5, "step": 2}]
@@ -83,17 +84,13 @@ def run(
     curve.on_train_end(None, state, None)
 
 
-def lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
 # --- the local file ----------------------------------------------------------------------------
 
 
 def test_curve_is_written_without_wandb(wandb: StandIn, tmp_path: Path) -> None:
     rows = [{"loss": 0.7, "step": 1, "eval_runtime": 3.0}, {"train_runtime": 9.0, "step": 1}]
     run(TrainingCurve(options(tmp_path), "t"), rows)
-    assert lines(tmp_path / "models/vanilla/seed0.curve.jsonl") == [{"loss": 0.7, "step": 1}]
+    assert read_jsonl(tmp_path / "models/vanilla/seed0.curve.jsonl") == [{"loss": 0.7, "step": 1}]
     assert not wandb.calls
 
 
@@ -107,7 +104,7 @@ def test_resumed_curve_neither_repeats_nor_loses_a_step(wandb: StandIn, tmp_path
     wandb.starting_step = 3  # wandb has the run up to step 2
     wandb.calls.clear()
     run(TrainingCurve(given, "t"), [*ROWS[1:], {"loss": 0.4, "step": 3}], before=ROWS[:1], steps=3)
-    assert lines(path) == [*ROWS, {"loss": 0.4, "step": 3}]
+    assert read_jsonl(path) == [*ROWS, {"loss": 0.4, "step": 3}]
     assert [call for call in wandb.calls if call[0] == "log"] == [("log", 3, {"train/loss": 0.4})]
 
 
@@ -172,7 +169,7 @@ def test_training_continues_if_wandb_fails(
     started = time.monotonic()
     run(TrainingCurve(options(tmp_path, wandb_project="p"), "t"), ROWS)
     assert time.monotonic() - started < 5
-    assert lines(tmp_path / "models/vanilla/seed0.curve.jsonl") == ROWS
+    assert read_jsonl(tmp_path / "models/vanilla/seed0.curve.jsonl") == ROWS
     out, err = capfd.readouterr()
     assert out == "" and err.count("\n") == 1
     assert "WARNING: cannot report" in err and KEY not in err
