@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from pandas import DataFrame
 
@@ -116,10 +117,16 @@ def report_text(content: Content) -> str:
         details=_markdown(details_table(results), 2),
         seed_differences=_markdown(seed_differences_table(results), 3),
         data=None if options.data_report is None else read_json(options.data_report, "prepare"),
+        file_name=_file_name,
         tables={item.title: table_files(item) for item in tables(content.numbers.scope)},
         solutions_page=SOLUTIONS,
     )
     return _without_gaps(text)
+
+
+def _file_name(source: str) -> str:
+    """A source without its folders, which mean nothing on other machines."""
+    return Path(source).name if Path(source).is_absolute() else source
 
 
 def _markdown(table: DataFrame, texts: int) -> str:

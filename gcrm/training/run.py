@@ -35,6 +35,7 @@ from gcrm.utils.disk import check_writable
 from gcrm.utils.errors import UserError
 from gcrm.utils.io import atomic_folder, write_json, write_jsonl
 from gcrm.utils.logging import say
+from gcrm.utils.templates import render_template
 
 
 def train_reward_model(options: TrainOptions) -> None:
@@ -212,7 +213,15 @@ def _save(
         trainer.tokenizer.save_pretrained(folder)
         write_json(folder / FACTS, facts)
         write_jsonl(folder / "training_log.jsonl", without_timings(trainer.state.log_history))
-        (folder / "README.md").write_text(_model_card(facts, options), encoding="utf-8")
+        card = render_template(
+            "gcrm.training",
+            "model_card.md.j2",
+            facts=facts,
+            options=options,
+            mlp=options.value_head_strategy == "mlp",
+            official=options.parity == "official",
+        )
+        (folder / "README.md").write_text(card, encoding="utf-8")
         check_saved(folder, encoded, rewards)
         write_provenance(
             folder / "provenance.json",
@@ -222,22 +231,3 @@ def _save(
             **facts,
             tracking_id=tracking_id,
         )
-
-
-def _model_card(facts: dict[str, Any], options: TrainOptions) -> str:
-    """The README of the checkpoint, in the hub's format for model cards."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(  # noqa: S701 -- Markdown, not HTML
-        loader=PackageLoader("gcrm.training", ""),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template("model_card.md.j2").render(
-        facts=facts,
-        options=options,
-        mlp=options.value_head_strategy == "mlp",
-        official=options.parity == "official",
-    )
