@@ -464,7 +464,8 @@ def test_unreadable_and_inconsistent_files_are_reported(
     assert "run `compare` on the scores of all" in refused(capsys, *words, *seeds)
     (tmp_path / "gsm8k.json").write_text("{")
     words += [seeds[0], "--comparisons", str(tmp_path / "gsm8k.json")]
-    assert "gsm8k.json: not valid JSON" in refused(capsys, *words)
+    error = refused(capsys, *words)
+    assert "gsm8k.json: Invalid JSON" in error and "not a table of estimates: `compare`" in error
 
 
 def test_missing_scores_logs_and_tokenizers_are_reported(
