@@ -9,13 +9,8 @@ from gcrm.modeling.adapters import choose_trained_weights, merged, train_last_la
 from gcrm.modeling.loading import new_reward_model
 from gcrm.training.callbacks import ProgressLine
 from gcrm.utils.errors import UserError
-from helpers.models import make_tokenizer, save_base_model
+from helpers.models import make_tokenizer
 from helpers.training import log_of, train, training_folder, weights_of
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return save_base_model(tmp_path_factory.mktemp("models") / "base")
 
 
 def trained(model):

@@ -1,28 +1,34 @@
-"""The MLP head: its values, its first values, and that no one takes it for a standard one."""
+"""The MLP head: its values, its first values, and that plain transformers refuses it."""
 
 import json
 import math
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, GPT2Config, GPT2LMHeadModel
+from transformers import (
+    AutoModelForSequenceClassification,
+    BertConfig,
+    BertForSequenceClassification,
+    GPT2Config,
+    GPT2LMHeadModel,
+)
 
 from gcrm import RewardModel
 from gcrm.modeling.heads import MLPHead, first_values
 from gcrm.modeling.loading import load_reward_model, new_reward_model
 from gcrm.modeling.reward_model import HeadWatch
 from gcrm.utils.errors import UserError
-from helpers.models import save_base_model
+from helpers.models import make_tokenizer
+
+SMALL = {"vocab_size": len(make_tokenizer()), "pad_token_id": 0, "eos_token_id": 2}
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("heads")
-    model, tokenizer = new_reward_model(
-        str(save_base_model(folder / "base")), "sdpa", seed=3, head="mlp"
-    )
-    model.save_pretrained(folder / "rm")
-    tokenizer.save_pretrained(folder / "rm")
+def mlp_model(base, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("heads") / "rm"
+    model, tokenizer = new_reward_model(str(base), "sdpa", seed=3, head="mlp")
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     return folder
 
 
@@ -61,26 +67,26 @@ def test_first_values(official):
     assert not torch.equal(values[0], other[0])
 
 
-def test_a_saved_model_is_loaded_whole_and_says_what_it_is(folder, capsys):
-    made, _ = new_reward_model(str(folder / "base"), "sdpa", seed=3, head="mlp")
-    loaded, _ = load_reward_model(str(folder / "rm"), torch.float32, "sdpa")
+def test_a_saved_model_is_loaded_whole_and_says_what_it_is(base, mlp_model, capsys):
+    made, _ = new_reward_model(str(base), "sdpa", seed=3, head="mlp")
+    loaded, _ = load_reward_model(str(mlp_model), torch.float32, "sdpa")
     assert "has an MLP as its head, which gcrm alone can load" in capsys.readouterr().err
     state = loaded.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in made.state_dict().items())
     assert state["score.weight"].shape == (16, 32)
-    config = json.loads((folder / "rm" / "config.json").read_text())
+    config = json.loads((mlp_model / "config.json").read_text())
     assert config["value_head_strategy"] == "mlp"
     assert config["architectures"] == ["LlamaForSequenceClassificationWithMLPHead"]
 
 
-def test_plain_transformers_refuses_it(folder):
+def test_plain_transformers_refuses_it(mlp_model):
     """Or it would score with a head of random numbers."""
     with pytest.raises(Exception, match=r"score\.weight|mismatch"):
-        AutoModelForSequenceClassification.from_pretrained(folder / "rm")
+        AutoModelForSequenceClassification.from_pretrained(mlp_model)
 
 
-def test_scores_are_the_heads_values(folder):
-    rm = RewardModel.from_pretrained(folder / "rm")
+def test_scores_are_the_heads_values(mlp_model):
+    rm = RewardModel.from_pretrained(mlp_model)
     scores = rm.score("tom has 3 apples .", ["answer 7", "3 + 4 = 7 . answer 7"])
     for row, solution in enumerate(["answer 7", "3 + 4 = 7 . answer 7"]):
         one = rm.encoder.encode("tom has 3 apples .", solution)
@@ -91,8 +97,8 @@ def test_scores_are_the_heads_values(folder):
 
 
 @pytest.mark.parametrize("head", ["linear", "mlp"])
-def test_under_bf16_both_heads_compute_in_fp32(folder, head):
-    model, _ = new_reward_model(str(folder / "base"), "sdpa", seed=0, head=head)
+def test_under_bf16_both_heads_compute_in_fp32(base, head):
+    model, _ = new_reward_model(str(base), "sdpa", seed=0, head=head)
     model = model.bfloat16()
     watch = HeadWatch(model)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
@@ -106,29 +112,23 @@ def test_under_bf16_both_heads_compute_in_fp32(folder, head):
     torch.testing.assert_close(watch.rewards.double(), hidden[..., 0], atol=1e-6, rtol=1e-5)
 
 
-def test_other_architectures(folder, tmp_path):
-    """Any decoder of transformers whose head is `score`."""
-    from helpers.models import make_tokenizer
-
-    tokenizer = make_tokenizer()
-    gpt2 = GPT2Config(
-        vocab_size=len(tokenizer), n_embd=16, n_layer=1, n_head=2, pad_token_id=0, eos_token_id=2
-    )
-    GPT2LMHeadModel(gpt2).save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
-    model, _ = new_reward_model(str(tmp_path), "sdpa", seed=0, head="mlp")
-    assert isinstance(model.score, MLPHead)
-
-
-def test_encoders_are_refused(tmp_path):
-    from transformers import BertConfig, BertForSequenceClassification
-
-    bert = BertConfig(
-        vocab_size=86, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, num_labels=1
-    )
-    BertForSequenceClassification(bert).save_pretrained(tmp_path)
-    from helpers.models import make_tokenizer
-
+@pytest.mark.parametrize(
+    ("kind", "config", "refused"),
+    [
+        (GPT2LMHeadModel, GPT2Config(**SMALL, n_embd=16, n_layer=1, n_head=2), False),
+        (
+            BertForSequenceClassification,
+            BertConfig(**SMALL, hidden_size=32, num_hidden_layers=1, num_attention_heads=2),
+            True,
+        ),
+    ],
+)
+def test_any_decoder_with_a_head_named_score_can_have_an_mlp(tmp_path, kind, config, refused):
+    kind(config).save_pretrained(tmp_path)
     make_tokenizer().save_pretrained(tmp_path)
-    with pytest.raises(UserError, match="no linear head `score`"):
-        new_reward_model(str(tmp_path), "sdpa", seed=0, head="mlp")
+    if refused:
+        with pytest.raises(UserError, match="no linear head `score`"):
+            new_reward_model(str(tmp_path), "sdpa", seed=0, head="mlp")
+    else:
+        model, _ = new_reward_model(str(tmp_path), "sdpa", seed=0, head="mlp")
+        assert isinstance(model.score, MLPHead)

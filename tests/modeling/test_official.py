@@ -17,7 +17,7 @@ from helpers.models import (
     make_byte_tokenizer,
     make_sentencepiece_tokenizer,
     make_tokenizer,
-    save_base_model,
+    save_reward_model,
 )
 
 QUESTION = "How many {apples} does Tom have?"
@@ -40,43 +40,27 @@ def alone(tokenizer, completion=SOLUTION):
     return len(tokenizer(completion, add_special_tokens=False).input_ids)
 
 
-def test_training_appends_a_space_and_eos(tokenizer):
-    encoder = OfficialEncoder(tokenizer, 4096)
-    [one] = encoder.encode_fitting([(QUESTION, SOLUTION)])
-    assert one.input_ids == tokenizer(TRAINING + SOLUTION + " " + tokenizer.eos_token).input_ids
-    assert one.input_ids[-1] == tokenizer.eos_token_id
-    assert len(one.input_ids) - one.start == alone(tokenizer)
-
-
-def test_training_truncates_and_keeps_an_eos(tokenizer):
-    """The last token that is left becomes EOS; n is that of the whole completion."""
+def test_training_appends_a_space_and_eos_and_keeps_an_eos(tokenizer):
+    """In a truncated text the last token becomes EOS; n is that of the whole completion."""
+    ids = tokenizer(TRAINING + SOLUTION + " " + tokenizer.eos_token).input_ids
     [whole] = OfficialEncoder(tokenizer, 4096).encode_fitting([(QUESTION, SOLUTION)])
-    most = len(whole.input_ids) - 5
+    assert whole.input_ids == ids and ids[-1] == tokenizer.eos_token_id
+    most = len(ids) - 5
     [cut] = OfficialEncoder(tokenizer, most).encode_fitting([(QUESTION, SOLUTION)])
-    assert cut.input_ids == [*whole.input_ids[: most - 1], tokenizer.eos_token_id]
-    assert len(cut.input_ids) - cut.start == alone(tokenizer)
-
-
-def test_a_completion_longer_than_the_limit_reaches_before_the_sequence(tokenizer):
-    [one] = OfficialEncoder(tokenizer, 20).encode_fitting([(QUESTION, SOLUTION * 30)])
-    assert len(one.input_ids) == 20 and one.start < 0
+    assert cut.input_ids == [*ids[: most - 1], tokenizer.eos_token_id]
+    assert whole.num_tokens == cut.num_tokens == alone(tokenizer)
+    [long] = OfficialEncoder(tokenizer, 20).encode_fitting([(QUESTION, SOLUTION * 30)])
+    assert len(long.input_ids) == 20 and long.start < 0
 
 
 def test_evaluation_appends_nothing(tokenizer):
-    [one] = OfficialEncoder(tokenizer, 4096).encode_many([(QUESTION, SOLUTION)])
-    assert one.input_ids == tokenizer(TRAINING + SOLUTION).input_ids
-    assert one.num_tokens == alone(tokenizer) and not one.truncated
-
-
-def test_evaluation_of_what_is_too_long(tokenizer):
-    whole = tokenizer(TRAINING + SOLUTION).input_ids
-    most = len(whole) - 3
-    encoder = OfficialEncoder(tokenizer, most)
-    [one] = encoder.encode_many([(QUESTION, SOLUTION)])
-    assert one.input_ids == whole[:most] and one.truncated
-    assert one.num_tokens == alone(tokenizer)
+    ids = tokenizer(TRAINING + SOLUTION).input_ids
+    for most in (len(ids), len(ids) - 3):
+        [one] = OfficialEncoder(tokenizer, most).encode_many([(QUESTION, SOLUTION)])
+        assert one.input_ids == ids[:most] and one.truncated == (most < len(ids))
+        assert one.num_tokens == alone(tokenizer)
     with pytest.raises(PromptTooLong, match="leaves no room"):
-        encoder.encode_many([(QUESTION * 50, SOLUTION)])
+        OfficialEncoder(tokenizer, most).encode_many([(QUESTION * 50, SOLUTION)])
 
 
 def test_an_empty_solution_has_a_value(tokenizer):
@@ -117,9 +101,9 @@ def test_left_padding_ends_all_sequences_together():
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_states_of_left_padding_are_numbers(tmp_path, attention):
+def test_states_of_left_padding_are_numbers(base, attention):
     """They can be sampled, and nothing may attend to a pad, nor a pad to anything."""
-    model, tokenizer = new_reward_model(str(save_base_model(tmp_path)), attention, seed=0)
+    model, tokenizer = new_reward_model(str(base), attention, seed=0)
     sides = OfficialEncoder(tokenizer, 99).encode_fitting([(QUESTION, "7 " * n) for n in (1, 20)])
     batch = collate([EncodedPair(*sides)], pad_id=tokenizer.eos_token_id, side="left")
     names = ("input_ids", "attention_mask")
@@ -133,16 +117,11 @@ def test_states_of_left_padding_are_numbers(tmp_path, attention):
 # The checkpoint remembers.
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("parity")
-    model, tokenizer = new_reward_model(str(save_base_model(folder / "base")), "sdpa", seed=0)
-    with torch.no_grad():
-        model.score.weight.mul_(20)
-    model.save_pretrained(folder / "rm")
-    tokenizer.save_pretrained(folder / "rm")
-    (folder / "rm" / "reward_model.json").write_text(json.dumps({"parity": "official"}))
-    return folder / "rm"
+@pytest.fixture
+def checkpoint(base, tmp_path):
+    folder = save_reward_model(tmp_path / "rm", base, scale=20)
+    (folder / "reward_model.json").write_text(json.dumps({"parity": "official"}))
+    return folder
 
 
 def test_a_reward_model_scores_by_its_parity(checkpoint):
@@ -166,11 +145,6 @@ def test_a_reward_model_scores_by_its_parity(checkpoint):
     [("{", "not valid JSON"), ("[]", "expected a JSON object"), ('{"parity": 3}', "is 3")],
 )
 def test_facts_that_cannot_be_used(checkpoint, content, message):
-    facts = checkpoint / "reward_model.json"
-    good = facts.read_text()
-    facts.write_text(content)
-    try:
-        with pytest.raises(UserError, match=message):
-            RewardModel.from_pretrained(checkpoint)
-    finally:
-        facts.write_text(good)
+    (checkpoint / "reward_model.json").write_text(content)
+    with pytest.raises(UserError, match=message):
+        RewardModel.from_pretrained(checkpoint)

@@ -1,4 +1,4 @@
-"""The trained checkpoint in use: standard, and independent of batches."""
+"""A trained checkpoint is standard, and its scores do not depend on batches."""
 
 import gzip
 import io
@@ -12,9 +12,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from gcrm import RewardModel
 from gcrm.modeling.reward_model import batches_by_length, read_goal_state
-from gcrm.modeling.tokenization import Encoded
 from gcrm.utils.errors import UserError
-from helpers.models import save_base_model, save_reward_model
+from helpers.models import save_reward_model
 
 QUESTION = "tom has 3 apples . tom buys 4 apples . how many apples does tom have ?"
 SOLUTIONS = [
@@ -26,10 +25,9 @@ SOLUTIONS = [
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
+def checkpoint(base, tmp_path_factory):
     """A reward model with random weights; the head is made large, so that rewards differ."""
-    folder = tmp_path_factory.mktemp("reward_model")
-    return save_reward_model(folder / "rm", save_base_model(folder / "base"), scale=20)
+    return save_reward_model(tmp_path_factory.mktemp("reward_model") / "rm", base, scale=20)
 
 
 @pytest.fixture(scope="module")
@@ -94,12 +92,10 @@ def test_scores_do_not_depend_on_the_batch(checkpoint, goal_state, tokens_per_ba
 
 
 def test_without_goal_state_there_are_no_q_values(checkpoint):
-    assert RewardModel.from_pretrained(checkpoint).score(QUESTION, SOLUTIONS).q_values is None
-
-
-def test_no_solutions_give_no_scores(checkpoint):
-    scores = RewardModel.from_pretrained(checkpoint).score(QUESTION, [])
-    assert len(scores.reward) == len(scores.partial_rewards) == 0
+    rm = RewardModel.from_pretrained(checkpoint)
+    assert rm.score(QUESTION, SOLUTIONS).q_values is None
+    nothing = rm.score(QUESTION, [])
+    assert len(nothing.reward) == len(nothing.partial_rewards) == 0
 
 
 def test_too_long_solution_loses_its_end_and_is_marked(checkpoint):
@@ -107,11 +103,6 @@ def test_too_long_solution_loses_its_end_and_is_marked(checkpoint):
     scores = rm.score(QUESTION, ["answer 7", "3 + 4 = 7 . " * 10 + "answer 7"])
     assert scores.truncated.tolist() == [False, True]
     assert scores.num_tokens[1] > scores.num_tokens[0]
-
-
-def test_a_base_model_is_no_reward_model(checkpoint):
-    with pytest.raises(UserError, match="not a whole reward model"):
-        RewardModel.from_pretrained(checkpoint.parent / "base")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -127,15 +118,13 @@ def test_weights_that_are_no_numbers_give_no_scores(checkpoint, tmp_path, value)
         rm.score(QUESTION, SOLUTIONS)
 
 
-@pytest.mark.parametrize("shape", [(32,), (1, 32)])
-def test_goal_state_shapes(shape):
-    goal = read_goal_state(np.full(shape, 2.0), 32)
-    assert goal.tolist() == pytest.approx([1 / math.sqrt(32)] * 32)
-
-
-def test_goal_state_of_several_rows_is_their_mean(tmp_path):
-    np.save(tmp_path / "goal_state.npy", np.array([[3.0, 0.0], [0.0, 4.0]]))
-    assert read_goal_state(tmp_path, 2).tolist() == pytest.approx([0.6, 0.8])
+@pytest.mark.parametrize(
+    "array", [[6.0, 8.0], [[6, 8]], np.array([[3, 4]], np.float16), [[3.0, 0.0], [0.0, 4.0]]]
+)
+def test_a_goal_state_is_the_unit_vector_of_its_mean_row(tmp_path, array):
+    np.save(tmp_path / "goal_state.npy", array)
+    for given in (array, tmp_path, tmp_path / "goal_state.npy"):
+        assert read_goal_state(given, 2).tolist() == pytest.approx([0.6, 0.8])
 
 
 @pytest.mark.parametrize(
@@ -171,6 +160,7 @@ def written(save, *arrays, **options):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        (None, "no such file; `represent` makes it"),
         (b"", "not a numpy array"),
         (b"no array", "not a numpy array of numbers \\(another format\\)"),
         (gzip.compress(b"x" * 99, mtime=0), "another format"),
@@ -181,16 +171,12 @@ def written(save, *arrays, **options):
         (pickle.dumps(np.ones(32)), "another format"),
     ],
 )
-def test_goal_state_file_that_is_none(tmp_path, content, message):
-    (tmp_path / "goal_state.npy").write_bytes(content)
+def test_files_that_hold_no_goal_state_are_refused(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "goal_state.npy").write_bytes(content)
     with pytest.raises(UserError, match=message) as told:
         read_goal_state(tmp_path, 32)
     assert str(told.value).startswith(str(tmp_path)) and "\n" not in str(told.value)
-
-
-def test_goal_state_file_that_is_missing(tmp_path):
-    with pytest.raises(UserError, match="represent"):
-        read_goal_state(tmp_path / "none.npy", 32)
 
 
 def test_batches_hold_every_index_once_within_the_budget():
@@ -201,7 +187,3 @@ def test_batches_hold_every_index_once_within_the_budget():
         padded = len(batch) * max(lengths[i] for i in batch)
         assert padded <= 60 or len(batch) == 1
     assert batches[0] == [1]
-
-
-def test_encoded_completion_tokens():
-    assert Encoded([1, 2, 3, 4], start=1).num_tokens == 3
