@@ -142,7 +142,7 @@ def test_killed_training_resumes_from_the_last_complete_checkpoint(
         elif where == "saving":
             patch.setattr(callbacks, "seal", killed_saving)
         else:
-            patch.setattr(resumption, "shutil", SimpleNamespace(rmtree=killed_removing))
+            patch.setattr(callbacks, "shutil", SimpleNamespace(rmtree=killed_removing))
         most = "2" if where == "between" else "1"
         flags = [*FLAGS, "--save_steps", "3", "--max_checkpoints", most]
         status, model = train(folder, where, *flags)
