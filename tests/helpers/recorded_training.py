@@ -1,11 +1,11 @@
-"""`python -m gcrm.train` several times in the same processes, with a record of what each is given.
+"""`python -m gcrm.train` several times in the same processes, with a record of each micro-batch.
 
     torchrun … tests/helpers/recorded_training.py STOP_AT FLAGS… [-- FLAGS…]
 
-Beside each model, <save_path>.records/<rank>.jsonl gets a line for each micro-batch: the optimiser
-step, the pairs that count (tokens of their chosen sides), their losses, how many places were only
-filled up, and how many pairs the step has. In step STOP_AT of the first training the last process
-alone is sent SIGTERM (0: none is).
+<save_path>.records/<rank>.jsonl gets a line for each micro-batch: the optimiser step, the pairs
+that count (tokens of their chosen sides), their losses, the number of fillers, and the number of
+pairs of the step. In step STOP_AT of the first training the last process alone gets SIGTERM; the
+training must then end with its status, and the others follow.
 """
 
 import json
@@ -34,7 +34,7 @@ def recorded_objective(self, *inputs):
 
 
 def recorded_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-    if stop_at and rank == count - 1 and self.state.global_step == stop_at - 1:
+    if stopping and rank == count - 1 and self.state.global_step == stop_at - 1:
         os.kill(os.getpid(), signal.SIGTERM)
     loss = compute_loss(self, model, inputs, return_outputs, num_items_in_batch)
     counts = (inputs["labels"] > 0).tolist()
@@ -59,6 +59,14 @@ def recorded_loss(self, model, inputs, return_outputs=False, num_items_in_batch=
 
 Objective.__call__ = recorded_objective
 RewardTrainer.compute_loss = recorded_loss
+stopping = True
 for is_split, words in groupby(sys.argv[2:], key="--".__eq__):
-    if not is_split and (status := run_stage(TrainOptions, run, list(words))):
-        raise SystemExit(status)
+    if is_split:
+        continue
+    try:
+        status = run_stage(TrainOptions, run, list(words))
+    except SystemExit as stopped:
+        status = stopped.code
+    if status != (128 + signal.SIGTERM if stopping else 0):
+        raise SystemExit(f"process {rank}: status {status}")
+    stopping = False

@@ -1,10 +1,11 @@
-"""Two real processes on the CPU, over gloo: they do what one does.
+"""Two real processes on the CPU, over gloo, train the same model as one.
 
-Tolerances: in fp32 two processes add up gradients in another order than one, which over the eight
-steps here moved losses and weights by less than 1e-6; 1e-4 is asked. Scores are equal bit for bit.
+Tolerances: two processes add up gradients in another order than one. In fp32, over the eight steps
+here, losses and weights moved by less than 1e-6; the tests ask for 1e-4.
 """
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -38,33 +39,29 @@ def alone(folder):
     return model
 
 
-# Trainings that follow each other in the same two processes: each start costs seconds.
-TOGETHER = {
-    "two": [],
-    "zero1": ["--zero_stage", "1"],
-    "zero2": ["--zero_stage", "2"],
-    "zero3": ["--zero_stage", "3"],
-    "lora": [*LORA, "--zero_stage", "3"],
-}
-
-
-def two_processes(folder, trainings, stop_at=0):
-    """Train in two processes, one model after the other: what the launcher ended with."""
-    words = []
-    for name, flags in trainings.items():
-        words += ["--", "--pretrain", folder / "base", "--dataset", folder / "pairs.jsonl"]
-        words += ["--save_path", folder / name, "--max_len", "64", "--learning_rate", "1e-3"]
-        words += [*FLAGS, *flags]
-    return torchrun(ROOT / "tests" / "helpers" / "recorded_training.py", stop_at, *words[1:])
+# Trainings that follow each other in the same two processes, whose start costs seconds. The first
+# is stopped in step 3, and resumed by the second.
+TOGETHER = [
+    ("two", []),
+    ("two", []),
+    ("zero1", ["--zero_stage", "1"]),
+    ("zero2", ["--zero_stage", "2"]),
+    ("zero3", ["--zero_stage", "3"]),
+    ("lora", [*LORA, "--zero_stage", "3"]),
+]
 
 
 @pytest.fixture(scope="module")
 def trained(folder):
-    """What was said of a training that only the second process was told to stop, by SIGTERM in step
-    3; and of its resumption, with the other trainings."""
-    stopped = two_processes(folder, {"two": []}, stop_at=3)
-    saved = list((folder / "two.checkpoints").glob("*/checkpoint-3"))
-    return stopped, saved, two_processes(folder, TOGETHER)
+    """The screen of all trainings."""
+    words = []
+    for name, flags in TOGETHER:
+        words += ["--", "--pretrain", folder / "base", "--dataset", folder / "pairs.jsonl"]
+        words += ["--save_path", folder / name, "--max_len", "64", "--learning_rate", "1e-3"]
+        words += [*FLAGS, *flags]
+    done = torchrun(ROOT / "tests" / "helpers" / "recorded_training.py", 3, *words[1:])
+    assert done.returncode == 0, done.stderr
+    return done.stderr
 
 
 def records_of(model):
@@ -101,20 +98,15 @@ def assert_follows(model, alone, folder):
 
 
 def test_one_is_told_to_stop_both_save_and_both_resume(folder, trained):
-    stopped, saved, done = trained
-    assert stopped.returncode != 0
-    assert "train: stopped by SIGTERM, saved at step 3 of 8" in stopped.stderr
-    assert stopped.stderr.count("exitcode  : 143") >= 1, stopped.stderr
-    assert saved
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("train: resuming from") == 1
+    """The second process alone got SIGTERM; both ended with its status."""
+    assert trained.count("train: stopped by SIGTERM, saved at step 3 of 8") == 1
+    assert re.findall(r"train: resuming from \S+/checkpoint-(\d)\n", trained) == ["3"]
     assert not (folder / "two.checkpoints").exists()
 
 
 @pytest.mark.parametrize("name", ["two", "zero1", "zero2", "zero3"])
 def test_two_processes_follow_a_single_one(folder, alone, trained, name):
     """Of the resumed one, nothing shows that it was stopped."""
-    assert trained[-1].returncode == 0, trained[-1].stderr
     assert_follows(folder / name, alone, folder)
     assert_shared_rightly(folder / name, folder)
 
