@@ -110,8 +110,9 @@ def q_filter(votes: Samples, q_values: Ragged, skip: int, official: bool = False
         above = np.bincount(row, value >= threshold).astype(np.int64)
         return np.asarray(position[first + above])
 
-    smallest = [q_values[row][skip:].min(initial=np.inf) for row in range(len(q_values))]
-    return Filter(votes, q_values.lengths, skip, np.array(smallest), crossing, official)
+    # The last new low is the smallest value; the end mark stands alone where there is none.
+    smallest = np.where(count > 1, value[first + count - 2], np.inf)
+    return Filter(votes, q_values.lengths, skip, smallest, crossing, official)
 
 
 def _new_lows(values: NDArray[np.float32]) -> Ints:
