@@ -3,6 +3,7 @@
 import difflib
 import json
 import os
+import re
 import shlex
 from collections.abc import Iterator
 from itertools import product
@@ -109,6 +110,10 @@ def explain(error: ValidationError, where: str, model: type[BaseModel]) -> str:
         path = [str(part) for part in problem["loc"]]
         if problem["type"] == "extra_forbidden":
             message = "unknown key" + _nearest(path, model)
+        elif path[-1:] == ["[key]"] and problem["type"] == "literal_error":
+            path.pop()  # left is the key of a mapping, such as threads
+            known = re.findall("'(.+?)'", problem["ctx"]["expected"])
+            message = "unknown key" + _hint(path[-1], known)
         elif problem["type"] == "missing":
             message = "is missing; give it a value"
         else:
@@ -131,9 +136,12 @@ def _nearest(path: list[str], model: type[BaseModel]) -> str:
         if not inner:
             return ""
         model = inner[0]
-    close = difflib.get_close_matches(name, list(model.model_fields), n=1)
-    known = f"did you mean {close[0]!r}?" if close else "known are " + ", ".join(model.model_fields)
-    return f"; {known}"
+    return _hint(name, list(model.model_fields))
+
+
+def _hint(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else "; known are " + ", ".join(known)
 
 
 def _is_model(annotation: Any) -> bool:

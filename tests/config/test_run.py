@@ -59,6 +59,7 @@ def test_batches_are_checked_as_they_will_be_used() -> None:
             "my.yaml: train.max_lenn: unknown key; did you mean 'max_len'?",
         ),
         ({"variants": {"v": {"max_lenn": 3}}}, "my.yaml: variants.v.max_lenn: unknown key"),
+        ({"gpus": {"trian": 1}}, "my.yaml: gpus.trian: unknown key; did you mean 'train'?"),
         ({"variants": {"v": 3}}, "my.yaml: variants.v: "),
         (
             {"variants": {"v": {"contrastive_loss_beta": 1}}},
