@@ -1,7 +1,10 @@
 """From completions or held-out preference pairs to score tables: read, encode, score, write."""
 
+import hashlib
 import os
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,13 +18,17 @@ from gcrm.data.authors_format import write_authors_jsonl
 from gcrm.data.completions import read_completions
 from gcrm.data.preferences import Prompt, load_preferences
 from gcrm.data.scores import ScoreTable, Split, groups_of, write_scores
-from gcrm.lineage.provenance import FILE, beside, read_provenance, write_provenance
-from gcrm.modeling.reward_model import Scores
+from gcrm.lineage.provenance import FILE, beside, read_provenance, sha256, write_provenance
+from gcrm.lineage.resume import Unfinished
+from gcrm.modeling.reward_model import RewardModel, Scores
 from gcrm.modeling.tokenization import Encoded, Encoder, PromptTooLong
-from gcrm.scoring.scorer import Scorer
+from gcrm.scoring.scorer import score
+from gcrm.utils.disk import check_writable
+from gcrm.utils.distributed import join
 from gcrm.utils.errors import UserError
+from gcrm.utils.locks import claim
 from gcrm.utils.logging import say
-from gcrm.utils.paths import set_name
+from gcrm.utils.paths import set_name, short_name
 
 SKIPPED_TOKENS: int = MetricsSettings.model_fields["skip_tokens"].default
 """The share of dropped samples is reported for the default of `metrics`."""
@@ -56,31 +63,42 @@ class Unscored:
         prompts = [self.prompts[row] for row in kept]
         return replace(self, prompts=prompts, columns=columns, left_out=len(pairs))
 
-    def scored(self, scores: Scores) -> ScoreTable:
-        """The table of these rows with their scores."""
-        names = ("reward", "partial_rewards", "q_values", "num_tokens", "truncated")
-        columns = {name: getattr(scores, name) for name in names}
-        return ScoreTable.of(self.split, {**self.columns, **columns}, self.left_out)
-
 
 def evaluate(options: EvaluateOptions) -> None:
     """Score the benchmarks or the held-out sets of the options.
 
     Raises:
-        UserError: a file is missing or broken (all are read before the first is scored), or a
-            prompt leaves no room for a completion.
+        UserError: a file is missing or broken (all are read before the first is scored), a prompt
+            leaves no room for a completion, or no table can be written.
     """
     tables = [*(_pairs(options) if options.dataset else _solutions(options))]
     for table in tables:
         _check_folder(options, scores_path(options, table))
-    with Scorer(options) as scorer:
+    check_goal_state(options)
+    processes = join()
+    reward_model = RewardModel.from_pretrained(
+        options.reward_model_path,
+        options.goal_state_file,
+        max_len=options.max_len,
+        trust_remote_code=options.trust_remote_code,
+    )
+    begun = []
+    with ExitStack() as claims:
         for table in tables:
-            rows, encoded = encode(table, scorer.reward_model.encoder)
+            rows, encoded = encode(table, reward_model.encoder)
             path = scores_path(options, rows)
-            scored = rows.scored(scorer.score(encoded, f"{rows.name} {rows.split}", path))
-            if scorer.processes.first:
-                _write(options, rows, scored, path)
-            _say_filtered(options, scored)
+            check_writable(path.parent)
+            claims.enter_context(claim(path))
+            begun.append(_unfinished(options, reward_model, encoded, path))
+            name = f"evaluate {short_name(options.reward_model_path)} {rows.name} {rows.split}"
+            scores = score(
+                reward_model, encoded, options.tokens_per_batch, begun[-1], processes, name
+            )
+            if processes.first:
+                _write(options, rows, scores, path)
+        if processes.first:
+            for unfinished in begun:  # kept until all tables are written
+                unfinished.discard()
 
 
 def _solutions(options: EvaluateOptions) -> Iterator[Unscored]:
@@ -169,6 +187,22 @@ def scores_path(options: EvaluateOptions, table: Unscored) -> Path:
     return options.save_dir / model / table.name / table.split / "scores.parquet"
 
 
+def _unfinished(
+    options: EvaluateOptions, reward_model: RewardModel, encoded: Sequence[Encoded], path: Path
+) -> Unfinished:
+    """The unfinished work on the scores of exactly these tokens by exactly this model."""
+    digest = hashlib.sha256()
+    for one in encoded:
+        digest.update(array("q", [len(one.input_ids), one.start, *one.input_ids]).tobytes())
+    return Unfinished(
+        path,
+        "evaluate",
+        {"tokens_per_batch": options.tokens_per_batch},
+        options.model_sources,
+        *(digest.hexdigest(), *reward_model.numerics),
+    )
+
+
 def _check_folder(options: EvaluateOptions, path: Path) -> None:
     """Refuse to replace the scores of another model: many models are called seed0.
 
@@ -186,29 +220,49 @@ def _check_folder(options: EvaluateOptions, path: Path) -> None:
             )
 
 
-def _write(options: EvaluateOptions, rows: Unscored, scored: ScoreTable, path: Path) -> None:
+def check_goal_state(options: EvaluateOptions) -> None:
+    """Refuse the goal state of another model: cosines between two models' states mean nothing.
+
+    A goal state without provenance is accepted.
+
+    Raises:
+        UserError: the provenance names another model.
+    """
+    path, model = options.goal_state_file, options.reward_model_path
+    facts = None if path is None else read_provenance(path.parent / FILE)
+    if facts is None or facts["command"] != "represent":
+        return
+    other = str(facts["options"].get("reward_model_path"))
+    then = facts["inputs"].get(other)
+    same = os.path.realpath(other) == os.path.realpath(model)
+    if not same and then is not None and then != sha256(Path(model)):  # it may have been moved
+        raise UserError(
+            f"{path}: is the goal state of another model, {other}; make that of {model} with "
+            "`represent`"
+        )
+
+
+def _write(options: EvaluateOptions, rows: Unscored, scores: Scores, path: Path) -> None:
     """Write the table, for standalone commands as the authors' JSON lines, and its provenance."""
+    names = ("reward", "partial_rewards", "q_values", "num_tokens", "truncated")
+    columns = {**rows.columns, **{name: getattr(scores, name) for name in names}}
+    table = ScoreTable.of(rows.split, columns, rows.left_out)
     if options.output is None and rows.split != "pairs":
         path = path.with_name("output.jsonl")
-        write_authors_jsonl(path, scored)
+        write_authors_jsonl(path, table)
     else:
-        write_scores(path, scored)
+        write_scores(path, table)
     if options.output is None:
         say(f"evaluate: wrote {path}")
-    facts = {"completions": len(scored)}
+    facts = {"completions": len(table)}
     if rows.split == "pairs":
-        facts = {"pairs": len(scored) // 2, "pairs_left_out": rows.left_out}
+        facts = {"pairs": len(table) // 2, "pairs_left_out": rows.left_out}
+    elif table.q_values is not None:  # what that is worth says `metrics`
+        later = (table.q_values[row][SKIPPED_TOKENS:] for row in range(len(table)))
+        dropped = np.mean([bool((values < options.filter_threshold).any()) for values in later])
+        say(
+            f"evaluate: {dropped:.1%} of the completions have a Q-value below "
+            f"{options.filter_threshold:g}"
+        )
     inputs = [*options.model_sources, *rows.inputs]
     write_provenance(beside(path), options, inputs, [path], **facts)
-
-
-def _say_filtered(options: EvaluateOptions, scored: ScoreTable) -> None:
-    """Report what the filter would drop at this threshold; `metrics` says what that is worth."""
-    if scored.q_values is None or scored.split == "pairs":
-        return
-    considered = [scored.q_values[row][SKIPPED_TOKENS:] for row in range(len(scored))]
-    dropped = np.mean([bool((values < options.filter_threshold).any()) for values in considered])
-    say(
-        f"evaluate: {dropped:.1%} of the completions have a Q-value below "
-        f"{options.filter_threshold:g}"
-    )

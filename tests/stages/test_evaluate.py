@@ -14,6 +14,7 @@ from gcrm.cli import run_stage
 from gcrm.config.evaluate import EvaluateOptions
 from gcrm.config.metrics import MetricsOptions
 from gcrm.config.represent import RepresentOptions
+from gcrm.data.authors_format import read_authors_jsonl
 from gcrm.data.completions import read_completions
 from gcrm.data.preferences import Prompt, cap_pairs, load_preferences
 from gcrm.data.scores import read_scores
@@ -101,32 +102,34 @@ def test_a_table_has_the_scores_of_the_python_api(
     provenance = json.loads((tmp_path / "scores.parquet.provenance.json").read_text())
     counts = {"pairs": 8, "pairs_left_out": 0} if split == "pairs" else {"completions": len(rows)}
     assert {name: provenance.get(name) for name in counts} == counts
-    first = output.read_bytes()
-    assert evaluate(folder, *data_flags(folder, split), "--output", output) == 0
-    assert output.read_bytes() == first
+    again = tmp_path / "scores.again"  # of the same stem; each has its own provenance
+    assert evaluate(folder, *data_flags(folder, split), "--output", again) == 0
+    assert again.read_bytes() == output.read_bytes()
+    facts = json.loads((tmp_path / "scores.again.provenance.json").read_text())
+    assert list(facts["outputs"]) == ["scores.again"]
 
 
 def test_original_command_writes_the_authors_files(
     folder: Path, model: RewardModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Under the name of the model that is given, not of the target of a link of that name."""
+    (tmp_path / "good").symlink_to(folder / "rm")
     flags = ["--filter_threshold", "0.0", "--benchmarks", "gsm8k", "svamp"]
-    assert evaluate(folder, *flags, "--save_dir", tmp_path) == 0
+    flags += ["--reward_model_path", str(tmp_path / "good")]
+    assert evaluate(folder, *flags, "--save_dir", tmp_path / "eval") == 0
     assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.jsonl")} == {
-        "rm/gsm8k/greedy/output.jsonl",
-        "rm/gsm8k/all/output.jsonl",
-        "rm/svamp/greedy/output.jsonl",
+        "eval/good/gsm8k/greedy/output.jsonl",
+        "eval/good/gsm8k/all/output.jsonl",
+        "eval/good/svamp/greedy/output.jsonl",
     }
-    lines = (tmp_path / "rm/gsm8k/all/output.jsonl").read_text().splitlines()
-    assert len(lines) == 12
-    for row in map(json.loads, lines):
-        assert set(row) == {
-            *("question", "generated_solution", "predicted_answer", "expected_answer"),
-            *("is_correct", "reward", "partial_rewards", "cosine_sim", "num_actions"),
-        }
-        expected = model.score(row["question"], [row["generated_solution"]])
+    table = read_authors_jsonl([tmp_path / "eval/good/gsm8k/all/output.jsonl"], "all")
+    assert len(table) == 12
+    assert table.completion is not None and table.q_values is not None
+    for row, (prompt, solution) in enumerate(zip(table.prompt, table.completion, strict=True)):
+        expected = model.score(prompt, [solution])
         assert expected.q_values is not None
-        assert row["reward"] == pytest.approx(expected.reward[0], abs=1e-4)
-        assert row["cosine_sim"] == pytest.approx(expected.q_values[0], abs=1e-4)
+        assert table.reward[row] == pytest.approx(expected.reward[0], abs=1e-4)
+        assert table.q_values[row] == pytest.approx(expected.q_values[0], abs=1e-4)
     assert "have a Q-value below 0" in capsys.readouterr().err
 
 
@@ -163,14 +166,6 @@ def test_scores_of_another_model_are_not_replaced(
     assert evaluate(folder, *words) == 0
 
 
-def test_scores_are_called_as_the_model_is_named(folder: Path, tmp_path: Path) -> None:
-    """Not as the target of a link of that name: `metrics --model_name` is given the same."""
-    (tmp_path / "good").symlink_to(folder / "rm")
-    words = ["--vanilla", "--benchmarks", "svamp", "--save_dir", tmp_path / "scores"]
-    assert evaluate(folder, *words, "--reward_model_path", tmp_path / "good") == 0
-    assert (tmp_path / "scores/good/svamp/greedy/output.jsonl").is_file()
-
-
 def test_the_goal_state_of_another_model_is_refused(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -193,15 +188,6 @@ def test_the_goal_state_of_another_model_is_refused(
     flags = ["--goal_state_path", tmp_path / "narrow.npy", "--save_dir", tmp_path / "refused"]
     assert evaluate(folder, "--benchmarks", "gsm8k", *flags) == 1
     assert "width 32" in capsys.readouterr().err
-
-
-def test_provenance_of_two_files_of_one_stem(folder: Path, tmp_path: Path) -> None:
-    words = ["--vanilla", "--benchmarks", "svamp", "--splits", "greedy"]
-    for name in ("svamp.parquet", "svamp.again"):
-        assert evaluate(folder, *words, "--output", tmp_path / name) == 0
-    for name in ("svamp.parquet", "svamp.again"):
-        facts = json.loads((tmp_path / f"{name}.provenance.json").read_text())
-        assert list(facts["outputs"]) == [name]
 
 
 def test_a_cap_takes_problems_of_both_splits_and_pairs_by_hash(
