@@ -28,22 +28,13 @@ def training_arguments(
         UserError: train_batch_size is not a multiple of micro-batches times processes.
     """
     processes = int(os.environ.get("WORLD_SIZE", "1"))
-    accumulation, rest = divmod(
-        options.train_batch_size, options.micro_train_batch_size * processes
-    )
-    if rest:
-        raise UserError(
-            f"train_batch_size ({options.train_batch_size}) must be a multiple of "
-            f"micro_train_batch_size ({options.micro_train_batch_size}) times the number of "
-            f"processes ({processes})"
-        )
     on_cpu = hardware.device == "cpu"
     arguments = TrainingArguments(
         output_dir=str(checkpoints),
         run_name=short_name(options.save_path),
         per_device_train_batch_size=options.micro_train_batch_size,
         per_device_eval_batch_size=options.micro_train_batch_size,
-        gradient_accumulation_steps=accumulation,
+        gradient_accumulation_steps=_accumulation(options, processes),
         num_train_epochs=options.max_epochs,
         learning_rate=options.learning_rate,
         lr_scheduler_type="cosine",
@@ -72,6 +63,18 @@ def training_arguments(
     # One process uses one device; torchrun starts one process per GPU.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments
+
+
+def _accumulation(options: TrainOptions, processes: int) -> int:
+    """Micro-batches of each process in an optimiser step."""
+    number, rest = divmod(options.train_batch_size, options.micro_train_batch_size * processes)
+    if rest:
+        raise UserError(
+            f"train_batch_size ({options.train_batch_size}) must be a multiple of "
+            f"micro_train_batch_size ({options.micro_train_batch_size}) times the number of "
+            f"processes ({processes})"
+        )
+    return number
 
 
 def unfinished_training(options: TrainOptions, hardware: Hardware, zero: Path | None) -> Unfinished:
