@@ -60,7 +60,9 @@ class AuthorsRow(BaseModel):
     reward: Annotated[Number, BeforeValidator(_number)]
     partial_rewards: Numbers | None = None
     q_values: Cosines | None = Field(None, alias="cosine_sim")
-    num_tokens: int | None = Field(None, alias="num_actions", gt=0, lt=2**31)
+    num_tokens: Annotated[int, Strict(), Field(gt=0, lt=2**31)] | None = Field(
+        None, alias="num_actions"
+    )
 
     @model_validator(mode="after")
     def _one_length(self) -> "AuthorsRow":

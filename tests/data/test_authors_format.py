@@ -98,7 +98,10 @@ NO_LISTS = {"partial_rewards": None, "cosine_sim": None}
         ({"cosine_sim": [0.5, float("nan")]}, r"cosine_sim.1: .* \(got nan\)"),
         ({"cosine_sim": [0.5]}, "partial_rewards and cosine_sim must have the same length"),
         ({"partial_rewards": [], "cosine_sim": []}, "num_actions must be a whole number above 0"),
-        ({"num_actions": 2.5} | NO_LISTS, "num_actions: .* valid integer"),
+        *(
+            ({"num_actions": odd} | NO_LISTS, "num_actions: .* valid integer")
+            for odd in (2.5, 2.0, True, "3")
+        ),
         ({"num_actions": 0} | NO_LISTS, "num_actions: .* greater than 0"),
         ({"num_actions": 2**40} | NO_LISTS, "num_actions: .* less than 2147483648"),
     ],
