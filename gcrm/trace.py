@@ -4,6 +4,7 @@ Shows every stage on the way to it, from raw data and base model on: options, da
 and device. Then it lists what has changed since and would be built again.
 """
 
+import difflib
 import json
 import os
 import sys
@@ -126,8 +127,10 @@ def _estimates(file: Path, rows: list[Any], number: str) -> Any:
     if at:
         found = [row for row in found if at in (str(row["at"]), f"{row['at'] or 0:g}")]
     if not found:
+        close = difflib.get_close_matches(metric or number, metrics, n=1)
+        hint = f"did you mean {close[0]!r}? The" if close and close[0] != metric else "the"
         known = ", ".join(metrics) or "no metrics"
-        raise UserError(f"{file}: no {number!r}; the file has {known}")
+        raise UserError(f"{file}: no {number!r}; {hint} file has {known}")
     return found if len(found) > 1 else found[0]
 
 

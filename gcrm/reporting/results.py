@@ -181,8 +181,13 @@ def _check_comparisons(estimates: DataFrame, compared: DataFrame) -> None:
     seeds = {key: _numbers(rows["seed"]) for key, rows in estimates.groupby(model, sort=False)}
     found = {key: _numbers(rows["seed"]) for key, rows in compared.groupby(model, sort=False)}
     for (benchmark, variant), given in found.items():
-        expected = seeds.get((benchmark, variant), [])
-        if not expected or given != (expected if len(expected) > 1 else []):
+        if (benchmark, variant) not in seeds:
+            raise UserError(
+                f"--comparisons: {benchmark}: {variant} is in no file of --metrics; give its "
+                "metrics, or run `compare` without it"
+            )
+        expected = seeds[benchmark, variant]
+        if given != (expected if len(expected) > 1 else []):
             has = f"seeds {given}" if given else "one seed"
             raise UserError(
                 f"--comparisons: {benchmark}: {variant} has {has}, but {expected} in its metrics; "

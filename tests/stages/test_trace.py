@@ -328,6 +328,10 @@ def test_no_control_code_of_a_provenance_reaches_the_terminal(
         ([SOLUTIONS], "no provenance beside it"),
         ([NUMBER, "accuracy"], "the file has auroc.reward, partial_auroc.reward, pass@1"),
         ([NUMBER, "partial_auroc.reward@0.7"], "no 'partial_auroc.reward@0.7'; the file has"),
+        (
+            [NUMBER, "auroc.rewards"],
+            "no 'auroc.rewards'; did you mean 'auroc.reward'? The file has",
+        ),
         ([SCORES, "auroc"], "only .json files have numbers by name"),
         ([NUMBER, "--configfile", "none.yaml"], "none.yaml: cannot be read"),
     ],
