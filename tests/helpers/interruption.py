@@ -143,4 +143,5 @@ def assert_same(project: Path, undisturbed: Path, names: Iterable[str] | None = 
     """All results, or those of these names, are bit for bit those of the undisturbed run."""
     ours, theirs = results(project), results(undisturbed)
     names = theirs.keys() | ours.keys() if names is None else names
-    assert [name for name in names if ours.get(name) != theirs.get(name)] == []
+    differing = [name for name in names if ours.get(name) != theirs.get(name)]
+    assert differing == [], differing
