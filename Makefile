@@ -24,7 +24,7 @@ help:
 	@sed -n '/^#   /s/^#   //p' Makefile
 
 reproduce: $(READY)
-	$(IN_VENV) snakemake --cores all --quiet reason # why each job runs: snakemake -n
+	$(IN_VENV) snakemake --cores all
 
 test: lint
 	$(IN_VENV) pytest -m "not slow" -n 2 --dist loadfile
