@@ -256,7 +256,7 @@ def test_its_jobs_asked_for_what_they_need(cluster: Cluster, small: Run) -> None
     assert {job["Partition"] for job in jobs.values()} == {"main"}
     assert {job["NumNodes"] for job in jobs.values()} == {"1"}
     wanted = {  # runtime, memory and GPUs, as the rules and the config have them
-        "rule_prepare": ("00:30:00", "2000M", None),
+        "rule_prepare": ("01:00:00", "4000M", None),
         "rule_train_wildcards_contrastive_0": ("1-00:00:00", "8000M", "gres:gpu:1"),
         "rule_represent_wildcards_contrastive_0": ("08:00:00", "8000M", None),
         "rule_evaluate_wildcards_contrastive_0_gsm8k_all": ("08:00:00", "8000M", "gres:gpu:1"),
