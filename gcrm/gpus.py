@@ -16,7 +16,10 @@ from gcrm.utils.logging import say
 
 
 def main(words: Sequence[str]) -> int:
-    """Take the GPUs and become the command; returns an exit status only if that fails."""
+    """Take the GPUs and become the command; returns an exit status only if it does not."""
+    if list(words) in (["--help"], ["-h"]):
+        print(__doc__.strip())
+        return 0
     try:
         if len(words) < 2 or not words[0].isdecimal():
             raise UserError("usage: python -m gcrm.gpus COUNT COMMAND…, COUNT a number")

@@ -198,6 +198,11 @@ def test_wrong_commands(
     assert capsys.readouterr().err.splitlines()[-1].startswith(message)
 
 
+def test_help_is_no_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    assert "python -m gcrm.gpus COUNT COMMAND" in capsys.readouterr().out
+
+
 # --- nvidia-smi ---------------------------------------------------------------------------------
 
 LISTED = """\
