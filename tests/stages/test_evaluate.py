@@ -82,9 +82,9 @@ def test_a_table_has_the_scores_of_the_python_api(
         assert all(isinstance(prompt, list) for prompt, *_ in texts)  # dialogues, scored as such
         assert [row["prompt"] for row in rows[::2]] == [pair.question for pair in pairs_of(folder)]
     else:
-        solutions = read_completions(folder / "completions", "gsm8k", split)  # type: ignore[arg-type]
+        solutions = read_completions(folder / "completions", "gsm8k", split)
         keys = ("question", "generated_solution", "is_correct", "sample")
-        texts = [tuple(row[key] for key in keys) for row in solutions]  # type: ignore[misc]
+        texts = [tuple(row[key] for key in keys) for row in solutions]
         assert [row["group"] for row in rows] == [i % 6 for i in range(len(rows))]
         assert [row["prompt"] for row in rows] == [row["question"] for row in solutions]
         for name in ("expected_answer", "predicted_answer"):

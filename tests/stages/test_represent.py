@@ -135,7 +135,7 @@ def test_mistakes_end_in_one_line(
     if "{}/broken" in flags:
         model, tokenizer = new_reward_model(str(folder / "base"), "sdpa", seed=0)
         with torch.no_grad():
-            model.get_submodule("model.norm").weight[0] = float("nan")  # type: ignore[index,operator]
+            model.get_submodule("model.norm").weight[0] = float("nan")
         model.save_pretrained(folder / "broken")
         tokenizer.save_pretrained(folder / "broken")
     assert represent(folder, tmp_path, *(flag.format(folder) for flag in flags)) == 1

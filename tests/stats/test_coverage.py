@@ -54,7 +54,7 @@ def rows_of(problems: int, rows: int = ROWS) -> Bootstrap:
     return Bootstrap(np.repeat(np.arange(problems), rows), RESAMPLES, seed=0)
 
 
-def scored(generator: np.random.Generator, problems: int = PROBLEMS, better: float = 0.4):  # type: ignore[no-untyped-def]
+def scored(generator: np.random.Generator, problems: int = PROBLEMS, better: float = 0.4):
     """Scores of two models, (2, n), and labels; a problem's rows are alike in both."""
     ease, look = np.repeat(generator.normal(0, 1, (2, problems)), ROWS, axis=1)
     labels = generator.random(problems * ROWS) < 1 / (1 + np.exp(-2 * ease))

@@ -36,7 +36,7 @@ def test_one_seed_is_the_bootstrap_over_problems() -> None:
     found = over_seeds(first, seed=0)
     assert (found.metric, found.value, found.n, found.p) == ("auroc", 0.6, 50, None)
     assert ends(found) == ends(first[4])
-    apart = first[4].replicates - second[4].replicates  # type: ignore[operator]
+    apart = first[4].replicates - second[4].replicates
     found, each = difference(first, second, seed=0)
     assert found.value == pytest.approx(0.1)
     assert ends(found) == pytest.approx(interval(apart))
