@@ -80,9 +80,10 @@ class TrainSettings(Settings):
     original commands"""
     center_rewards: float = Field(0.0, ge=0)
     """weight of the mean of (r_chosen + r_rejected)^2, which keeps rewards near 0"""
-    value_head_strategy: Literal["linear", "mlp"] = "linear"
-    """reward head: linear: one layer without bias, as in standard checkpoints; mlp: four layers,
-    which only gcrm can load"""
+    value_head_strategy: Literal["linear", "mlp", "mlp_wide"] = "linear"
+    """reward head: linear: one layer without bias, as in standard checkpoints; mlp: an MLP with
+    three hidden layers of the authors' code's widths (h/2, h/2, h for hidden size h); mlp_wide: of
+    the paper's widths (h, h, h); only gcrm can load the MLPs"""
     train_layers: int | None = Field(None, ge=0)
     """train only the last n layers, the final norm and the head (default: all layers)"""
     lora_rank: int = Field(0, ge=0)

@@ -1,6 +1,6 @@
-"""Reward heads: the standard linear one, and the MLP of an ablation, which is not standard.
+"""Reward heads: the standard linear one, and the MLPs of an ablation, which are not standard.
 
-Both are the module `score` of the model. They compute in fp32, since in bf16 rewards of similar
+All are the module `score` of the model. They compute in fp32, since in bf16 rewards of similar
 completions would tie.
 """
 
@@ -15,7 +15,11 @@ from transformers import AutoModelForSequenceClassification, PretrainedConfig, P
 from gcrm.utils.errors import UserError
 
 MLP_KEY = "value_head_strategy"
-"""key of config.json, "mlp" where the head is an MLP; absent for linear heads"""
+"""key of config.json, with the kind of an MLP head; absent for linear heads"""
+MLP_DIVISORS = {"mlp": (2, 2, 1), "mlp_wide": (1, 1, 1)}
+"""kinds of MLP heads, and what the hidden size h is divided by for the widths of their hidden
+layers: `mlp` has those of the authors' code (h/2, h/2, h), `mlp_wide` those of the paper (h, h, h;
+appendix A.1)"""
 
 
 class Fp32Linear(nn.Linear):
@@ -29,23 +33,23 @@ class Fp32Linear(nn.Linear):
 
 
 class MLPHead(Fp32Linear):
-    """Four linear layers with ReLU between them, as the authors': h → h/2 → h/2 → h → 1.
+    """Three hidden layers with ReLU and a linear output without bias, of a kind in MLP_DIVISORS.
 
     The first layer is the module itself, which gives the checkpoint's `score.weight` a shape that
     no linear head has: `AutoModelForSequenceClassification` refuses it, instead of drawing a new
     head.
     """
 
-    def __init__(self, hidden_size: int):
-        half = hidden_size // 2
-        super().__init__(hidden_size, half)
+    def __init__(self, hidden_size: int, kind: str = "mlp"):
+        first, second, third = (hidden_size // divisor for divisor in MLP_DIVISORS[kind])
+        super().__init__(hidden_size, first)
         self.rest = nn.Sequential(
             nn.ReLU(),
-            Fp32Linear(half, half),
+            Fp32Linear(first, second),
             nn.ReLU(),
-            Fp32Linear(half, hidden_size),
+            Fp32Linear(second, third),
             nn.ReLU(),
-            Fp32Linear(hidden_size, 1, bias=False),
+            Fp32Linear(third, 1, bias=False),
         )
 
     def forward(self, hidden: Tensor) -> Tensor:
@@ -91,16 +95,21 @@ def first_values(head: nn.Linear, seed: int, official: bool) -> list[Tensor]:
 
 
 def class_with_mlp_head(config: PretrainedConfig, source: str) -> type[PreTrainedModel]:
-    """The transformers class for `config`, with an MLP as its head.
+    """The transformers class for `config`, with the MLP that `config` names as its head.
 
     Raises:
-        UserError: transformers has no class of its own for this architecture, or its head is not
-            `score`.
+        UserError: there is no such kind of MLP, transformers has no class of its own for this
+            architecture, or its head is not `score`.
     """
+    kind = getattr(config, MLP_KEY)
+    if kind not in MLP_DIVISORS:
+        raise UserError(
+            f"{source}: {MLP_KEY} in config.json is {kind!r}; expected {' or '.join(MLP_DIVISORS)}"
+        )
     parent: Any = AutoModelForSequenceClassification._model_mapping.get(type(config), None)
     if parent is None:
         raise UserError(
-            f"{source}: value_head_strategy mlp is for architectures of transformers' own, and "
+            f"{source}: value_head_strategy {kind} is for architectures of transformers' own, and "
             f"{type(config).__name__} is none with a sequence classifier"
         )
 
@@ -109,7 +118,7 @@ def class_with_mlp_head(config: PretrainedConfig, source: str) -> type[PreTraine
             super().__init__(config)
             if not isinstance(getattr(self, "score", None), nn.Linear):
                 raise UserError(f"{parent.__name__} has no linear head `score` to replace")
-            self.score = MLPHead(config.get_text_config().hidden_size)
+            self.score = MLPHead(config.get_text_config().hidden_size, kind)
             self.post_init()
 
     # config.json has the name of the class.

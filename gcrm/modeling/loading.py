@@ -22,7 +22,7 @@ from transformers import (
 )
 from transformers.utils.hub import cached_file
 
-from gcrm.modeling.heads import MLP_KEY, MLPHead, class_with_mlp_head, first_values
+from gcrm.modeling.heads import MLP_DIVISORS, MLP_KEY, MLPHead, class_with_mlp_head, first_values
 from gcrm.utils.errors import UserError
 from gcrm.utils.io import read_json
 from gcrm.utils.logging import say
@@ -74,7 +74,8 @@ def new_reward_model(
     """A base model with a fresh reward head, in fp32, and its tokenizer with a pad of its own.
 
     Args:
-        head: "linear" or "mlp". official: see `heads.first_values`, by which the head starts.
+        head: "linear", or a kind of MLP in `heads.MLP_DIVISORS`.
+        official: see `heads.first_values`, by which the head starts.
 
     Raises:
         UserError: no model at `source`, or one whose head is not `score` on a decoder.
@@ -86,9 +87,9 @@ def new_reward_model(
         "attn_implementation": attention,
         "trust_remote_code": trust_remote_code,
     }
-    if head == "mlp":
+    if head in MLP_DIVISORS:
         config = _load(AutoConfig, source, trust_remote_code=trust_remote_code, **labels)
-        setattr(config, MLP_KEY, "mlp")
+        setattr(config, MLP_KEY, head)
         loader: Any = class_with_mlp_head(config, source)
         model: PreTrainedModel = _load(loader, source, config=config, **loading)
     else:
@@ -115,7 +116,7 @@ def load_reward_model(
     tokenizer = load_tokenizer(source, trust_remote_code)
     config = _load(AutoConfig, source, trust_remote_code=trust_remote_code)
     loader: Any = AutoModelForSequenceClassification
-    if getattr(config, MLP_KEY, None) == "mlp":
+    if getattr(config, MLP_KEY, "linear") != "linear":
         say(f"{source}: has an MLP as its head, which gcrm alone can load (no standard checkpoint)")
         loader = class_with_mlp_head(config, source)
     model, info = _load(

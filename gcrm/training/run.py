@@ -218,7 +218,7 @@ def _save(
             "model_card.md.j2",
             facts=facts,
             options=options,
-            mlp=options.value_head_strategy == "mlp",
+            mlp=options.value_head_strategy != "linear",
             official=options.parity == "official",
         )
         (folder / "README.md").write_text(card, encoding="utf-8")

@@ -23,23 +23,34 @@ from helpers.models import make_tokenizer
 SMALL = {"vocab_size": len(make_tokenizer()), "pad_token_id": 0, "eos_token_id": 2}
 
 
+@pytest.fixture(scope="module", params=["mlp", "mlp_wide"])
+def kind(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def mlp_model(base, tmp_path_factory):
+def mlp_model(base, kind, tmp_path_factory):
     folder = tmp_path_factory.mktemp("heads") / "rm"
-    model, tokenizer = new_reward_model(str(base), "sdpa", seed=3, head="mlp")
+    model, tokenizer = new_reward_model(str(base), "sdpa", seed=3, head=kind)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
 
-def test_values_layer_by_layer():
-    head = MLPHead(8)
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("mlp", [(4, 8), (4,), (4, 4), (4,), (8, 4), (8,), (1, 8)]),
+        ("mlp_wide", [(8, 8), (8,), (8, 8), (8,), (8, 8), (8,), (1, 8)]),
+    ],
+)
+def test_values_layer_by_layer(kind, expected):
+    head = MLPHead(8, kind)
     with torch.no_grad():
         for parameter, values in zip(head.parameters(), first_values(head, 0, False), strict=True):
             parameter.copy_(values + 0.1)
     weights = [parameter.detach().double() for parameter in head.parameters()]
-    shapes = [tuple(weight.shape) for weight in weights]
-    assert shapes == [(4, 8), (4,), (4, 4), (4,), (8, 4), (8,), (1, 8)]
+    assert [tuple(weight.shape) for weight in weights] == expected
     hidden = torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
     for row in hidden:
         x = row.double().tolist()
@@ -67,15 +78,15 @@ def test_first_values(official):
     assert not torch.equal(values[0], other[0])
 
 
-def test_a_saved_model_is_loaded_whole_and_says_what_it_is(base, mlp_model, capsys):
-    made, _ = new_reward_model(str(base), "sdpa", seed=3, head="mlp")
+def test_a_saved_model_is_loaded_whole_and_says_what_it_is(base, kind, mlp_model, capsys):
+    made, _ = new_reward_model(str(base), "sdpa", seed=3, head=kind)
     loaded, _ = load_reward_model(str(mlp_model), torch.float32, "sdpa")
     assert "has an MLP as its head, which gcrm alone can load" in capsys.readouterr().err
     state = loaded.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in made.state_dict().items())
-    assert state["score.weight"].shape == (16, 32)
+    assert state["score.weight"].shape == (16 if kind == "mlp" else 32, 32)
     config = json.loads((mlp_model / "config.json").read_text())
-    assert config["value_head_strategy"] == "mlp"
+    assert config["value_head_strategy"] == kind
     assert config["architectures"] == ["LlamaForSequenceClassificationWithMLPHead"]
 
 
@@ -83,6 +94,15 @@ def test_plain_transformers_refuses_it(mlp_model):
     """Or it would score with a head of random numbers."""
     with pytest.raises(Exception, match=r"score\.weight|mismatch"):
         AutoModelForSequenceClassification.from_pretrained(mlp_model)
+
+
+def test_an_unknown_kind_of_head_is_refused(mlp_model, tmp_path):
+    for file in mlp_model.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"value_head_strategy": "cubic"}))
+    with pytest.raises(UserError, match="is 'cubic'; expected mlp or mlp_wide"):
+        load_reward_model(str(tmp_path), torch.float32, "sdpa")
 
 
 def test_scores_are_the_heads_values(mlp_model):
