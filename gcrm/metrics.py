@@ -29,7 +29,7 @@ def run(options: MetricsOptions) -> None:
         _print_folder(options)
         return
     inputs = [path for path in (options.scores, options.sample_scores) if path is not None]
-    tables = read_tables(inputs)
+    tables = read_tables(inputs, options)
     names = model_of(options.output)
     write_estimates(options.output, _metrics(tables, options, **names))
     write_provenance(beside(options.output), options, inputs, [options.output])
@@ -60,7 +60,7 @@ def _print_folder(options: MetricsOptions) -> None:
     frames = []
     for name, (greedy, samples) in found.items():
         if greedy[0].suffix == ".parquet":
-            tables = read_tables(greedy)
+            tables = read_tables(greedy, options)
         else:
             tables = [read_authors_jsonl(greedy, "greedy", with_q_values=not options.vanilla)]
             if samples:

@@ -20,6 +20,8 @@ class MetricsSettings(Settings):
     """first tokens of a completion that the filter does not look at"""
     percentiles: list[Percentile] = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
     """shares of a completion after which the partial AUROC is taken, 0 to 1"""
+    top_k: Annotated[list[Annotated[int, Field(ge=1)]], Unique] = [1, 5, 10, 25]
+    """numbers of samples with the highest rewards of a problem whose votes are counted"""
     bootstrap_resamples: int = Field(2_000, gt=0)
     """resamples of the problems behind each 95 % interval"""
     bootstrap_seed: Seed = 0

@@ -41,6 +41,8 @@ ANSWERS = ("expected_answer", "predicted_answer")
 """columns of solutions only; a row may be null"""
 OPTIONAL = ("completion", *ANSWERS, "partial_rewards", "q_values")
 """columns that need not be read"""
+BATCH = 10_000
+"""rows whose tokens are in memory at once where only a few of them are kept"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +105,30 @@ class Ragged:
 
 
 @dataclass(frozen=True, eq=False)
+class AtShares:
+    """A `Ragged` of which only the values after some shares of the tokens are kept.
+
+    Attributes:
+        shares: m shares of the tokens.
+        values: shape (rows, m).
+    """
+
+    shares: Sequence[float]
+    values: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def at_percentile(self, percentile: float) -> NDArray[np.float32]:
+        """As of the whole rows, at one of the shares."""
+        return np.asarray(self.values[:, self.shares.index(percentile)])
+
+    def take(self, rows: NDArray[Any]) -> "AtShares":
+        """The rows of these indices, in their order."""
+        return replace(self, values=self.values[rows])
+
+
+@dataclass(frozen=True, eq=False)
 class ScoreTable:
     """Scores of n completions; each column is an array of shape (n,), or None where not read.
 
@@ -113,7 +139,7 @@ class ScoreTable:
         prompt: the question, or the prompt of a pair as one text.
         label: correct, or chosen.
         sample: k of the file output-rs<k>.jsonl; 0 for greedy solutions and pairs.
-        partial_rewards: reward after every token; the last is `reward`.
+        partial_rewards: reward after every token; the last is `reward`. Perhaps only some of them.
         q_values: cosine of every token's hidden state with the goal state; None without one.
         num_tokens: tokens of the completion, EOS included.
         truncated: it was longer than max_len and lost its end.
@@ -132,7 +158,7 @@ class ScoreTable:
     completion: NDArray[Any] | None = None
     expected_answer: NDArray[Any] | None = None
     predicted_answer: NDArray[Any] | None = None
-    partial_rewards: Ragged | None = None
+    partial_rewards: Ragged | AtShares | None = None
     q_values: Ragged | None = None
     left_out: int = 0
 
@@ -160,7 +186,7 @@ class ScoreTable:
     def take(self, rows: NDArray[Any]) -> "ScoreTable":
         """The rows of these indices, in their order."""
         taken: dict[str, Any] = {
-            name: column.take(rows) if isinstance(column, Ragged) else column[rows]
+            name: column.take(rows) if isinstance(column, Ragged | AtShares) else column[rows]
             for name, column in self.columns().items()
         }
         return replace(self, **taken)
@@ -179,7 +205,7 @@ def groups_of(prompts: Iterable[str]) -> NDArray[np.int32]:
 
 def _as_column(values: Any, kind: pa.DataType) -> Any:
     if kind == TOKENS:
-        return values if isinstance(values, Ragged) else Ragged.of(values)
+        return values if isinstance(values, Ragged | AtShares) else Ragged.of(values)
     if kind == TEXT:
         array = np.empty(len(values), object)
         array[:] = values
@@ -216,12 +242,16 @@ def write_scores(path: Path, table: ScoreTable) -> None:
         pq.write_table(pa.table(arrays, metadata=facts), temporary, compression="zstd")
 
 
-def read_scores(path: Path, columns: Sequence[str] | None = None) -> ScoreTable:
+def read_scores(
+    path: Path, columns: Sequence[str] | None = None, shares: Sequence[float] = ()
+) -> ScoreTable:
     """Read a score table and check it; pairs come back in the order of their numbers.
 
     Args:
         columns: of the columns in `OPTIONAL`, read these only (texts and token values take most
             of the memory); default: all.
+        shares: of the partial rewards, keep only those after these shares of the tokens; default:
+            all.
 
     Raises:
         UserError: no such file, not a score table, or a row that cannot be used (the row is named).
@@ -237,10 +267,12 @@ def read_scores(path: Path, columns: Sequence[str] | None = None) -> ScoreTable:
         if missing := needed - set(schema.names):
             raise UserError(f"{path}: not a score table: lacks {', '.join(sorted(missing))}")
         skipped = set() if columns is None else set(OPTIONAL) - set(columns)
-        found = {
-            name: _read_column(path, name)
-            for name in COLUMNS
-            if name in schema.names and name not in skipped
+        wanted = [name for name in COLUMNS if name in schema.names and name not in skipped]
+        found: dict[str, Any] = {
+            name: _read_at_shares(path, name, shares)
+            if shares and name == "partial_rewards"
+            else _read_column(path, name)
+            for name in wanted
         }
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a readable Parquet file ({error})") from None
@@ -262,17 +294,43 @@ def read_scores(path: Path, columns: Sequence[str] | None = None) -> ScoreTable:
 def _read_column(path: Path, name: str) -> Any:
     """One column, so that its Arrow memory is free before the next one is read.
 
+    Raises:
+        UserError: its values are of another kind, or are missing.
+    """
+    return _values(pq.read_table(path, columns=[name]).column(0), name, path)
+
+
+def _read_at_shares(path: Path, name: str, shares: Sequence[float]) -> AtShares:
+    """The values after shares of the tokens; all of them are checked, but few are in memory.
+
+    Raises:
+        UserError: as of the whole column.
+    """
+    parts, first = [np.empty((0, len(shares)), np.float32)], 0
+    for batch in pq.ParquetFile(path).iter_batches(BATCH, columns=[name, "num_tokens"]):
+        rows, num_tokens = (
+            _values(pa.chunked_array([batch.column(one)]), one, path, first)
+            for one in (name, "num_tokens")
+        )
+        _check(_token_problems(name, rows, num_tokens), path, first)
+        parts.append(np.stack([rows.at_percentile(share) for share in shares], axis=1))
+        first += len(rows)
+    return AtShares(shares, np.concatenate(parts))
+
+
+def _values(column: Any, name: str, path: Path, first: int = 0) -> Any:
+    """The values of a column, or of its rows from `first` on.
+
     Longer integers, floats and strings, as other programs write them, are taken.
 
     Raises:
         UserError: its values are of another kind, or are missing.
     """
-    column, wanted = pq.read_table(path, columns=[name]).column(0), COLUMNS[name]
-    may_be_null = name in (*ANSWERS, "completion")
+    wanted, may_be_null = COLUMNS[name], name in (*ANSWERS, "completion")
     if not _fits(column.type, wanted) and not (types.is_null(column.type) and may_be_null):
         raise UserError(f"{path}: column {name} holds {column.type}, not {wanted}")
     if column.null_count and not may_be_null:
-        row = column.is_null().index(True).as_py() + 1
+        row = first + column.is_null().index(True).as_py() + 1
         raise UserError(f"{path}, row {row}: {name} is missing; score it again")
     if wanted == TEXT:
         return column.to_pylist()
@@ -322,19 +380,30 @@ def _check_numbers(table: ScoreTable, path: Path) -> None:
     """
     if not len(table):
         raise UserError(f"{path}: has no rows")
-    for problem, rows in _problems(table):
+    _check(_problems(table), path)
+
+
+def _check(problems: Iterable[tuple[str, NDArray[Any]]], path: Path, first: int = 0) -> None:
+    """Raise a UserError for the first row with a problem, of rows from `first` on."""
+    for problem, rows in problems:
         if len(rows):
-            raise UserError(f"{path}, row {rows[0] + 1}: {problem}; score it again")
+            raise UserError(f"{path}, row {first + rows[0] + 1}: {problem}; score it again")
 
 
 def _problems(table: ScoreTable) -> Iterator[tuple[str, NDArray[Any]]]:
     """What may be wrong with numbers, and the rows where it is."""
     yield "reward is not a finite number", np.flatnonzero(~np.isfinite(table.reward))
-    for name, ragged in table.columns().items():
-        if isinstance(ragged, Ragged):
-            lengths = ragged.lengths
-            yield f"number of {name} is not num_tokens", np.flatnonzero(lengths != table.num_tokens)
-            yield f"{name} is empty", np.flatnonzero(lengths == 0)
-            tokens = np.flatnonzero(~np.isfinite(ragged.values))
-            rows = np.searchsorted(ragged.offsets, tokens, "right") - 1
-            yield f"{name} has a value that is not a finite number", rows
+    for name, column in table.columns().items():
+        if isinstance(column, Ragged):
+            yield from _token_problems(name, column, table.num_tokens)
+
+
+def _token_problems(
+    name: str, column: Ragged, num_tokens: NDArray[Any]
+) -> Iterator[tuple[str, NDArray[Any]]]:
+    lengths = column.lengths
+    yield f"number of {name} is not num_tokens", np.flatnonzero(lengths != num_tokens)
+    yield f"{name} is empty", np.flatnonzero(lengths == 0)
+    tokens = np.flatnonzero(~np.isfinite(column.values))
+    rows = np.searchsorted(column.offsets, tokens, "right") - 1
+    yield f"{name} has a value that is not a finite number", rows

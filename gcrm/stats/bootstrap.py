@@ -99,19 +99,24 @@ def auroc(scores: ArrayLike, labels: Bools, group: Ints | None = None) -> Floats
         return np.asarray(wins / (positive * (sizes - positive)))
 
 
-def auroc_replicates(scores: ArrayLike, labels: ArrayLike, bootstrap: Bootstrap) -> Floats:
+def auroc_replicates(
+    scores: ArrayLike, labels: ArrayLike, bootstrap: Bootstrap, among: Bools | None = None
+) -> Floats:
     """AUROC in each resample, shape (m, R); NaN where a resample has one class only.
 
     Args:
         scores: m scores of each row, shape (m, n).
         labels: whether each row is correct, shape (n,).
+        among: the rows that are ranked, shape (n,); default: all.
     """
     columns, labels = np.asarray(scores), np.asarray(labels, bool)
-    positive_rows, negative_rows = np.flatnonzero(labels), np.flatnonzero(~labels)
+    among = np.ones(len(labels), bool) if among is None else among
+    positive_rows, negative_rows = np.flatnonzero(among & labels), np.flatnonzero(among & ~labels)
     plans = []
     for column in columns:
         order = negative_rows[np.argsort(column[negative_rows], kind="stable")]
-        ends = [np.searchsorted(column[order], column[labels], side) for side in ("left", "right")]
+        positive = column[positive_rows]
+        ends = [np.searchsorted(column[order], positive, side) for side in ("left", "right")]
         # Without ties both ends are the same.
         plans.append((bootstrap.problem[order], ends[: 1 if np.array_equal(*ends) else 2]))
     results = []
@@ -136,6 +141,23 @@ def interval(replicates: Floats) -> tuple[float, float]:
         return np.nan, np.nan
     low, high = np.quantile(valid, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
+
+
+def draw_weights(units: int, resamples: int, seed: int, stream: int = 0) -> Floats:
+    """The share of each unit in each resample of a mean, shape (U, R): U - 1 drawn out of U.
+
+    One draw fewer than units, so that the variance between resamples is that of their mean, however
+    few there are (Rao and Wu, 1988, Journal of the American Statistical Association 83, 231-241).
+    The same numbers give the same weights, so that all variants with as many units share them.
+
+    Args:
+        stream: another one gives independent draws. None is that of the problems.
+    """
+    if units == 1:
+        return np.ones((1, resamples))
+    generator = np.random.default_rng([seed, 1 + stream])
+    drawn = generator.multinomial(units - 1, np.full(units, 1 / units), resamples)
+    return np.asarray(drawn.T / (units - 1), np.float64)
 
 
 def sum_by(problem: Ints, values: ArrayLike, problems: int) -> Floats:

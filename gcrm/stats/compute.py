@@ -84,7 +84,7 @@ def compare_models(
     compared = CompareSettings(baseline=baseline, pairs=list(pairs)).compared(variants)
     found: dict[str, dict[int, Curves]] = {variant: {} for variant in variants}
     bootstraps: dict[Split, Bootstrap] = {}
-    for (variant, seed), tables in _matched(models):
+    for (variant, seed), tables in _matched(models, settings):
         curves = found[variant][seed] = {}
         for split, estimate in _estimates(tables, settings, bootstraps):
             curves.setdefault((split, estimate.metric), {})[estimate.at] = estimate
@@ -97,11 +97,14 @@ def compare_models(
     return estimates_frame(rows, "compare")
 
 
-def read_tables(sources: Sequence[Source], texts: Sequence[str] = ()) -> list[ScoreTable]:
+def read_tables(
+    sources: Sequence[Source], settings: MetricsSettings, texts: Sequence[str] = ()
+) -> list[ScoreTable]:
     """The tables of a model: greedy solutions, and sampled ones if there are any; or pairs.
 
     Args:
         sources: tables or files.
+        settings: of the metrics, which need only some of the partial rewards.
         texts: columns to read beside those that metrics need.
 
     Raises:
@@ -113,8 +116,10 @@ def read_tables(sources: Sequence[Source], texts: Sequence[str] = ()) -> list[Sc
         if isinstance(source, ScoreTable):
             table, name = source, "a table"
         else:
-            columns = ["predicted_answer", "q_values", *texts]  # votes need no partial rewards
-            table = read_scores(Path(source), columns + ["partial_rewards"] * (not sampled))
+            shares = list(dict.fromkeys(settings.percentiles + settings.correlation_percentiles))
+            partial = ["partial_rewards"] * bool(shares)
+            columns = ["predicted_answer", "q_values", *partial, *texts]
+            table = read_scores(Path(source), columns, shares)
             name = str(source)
         tables.append(table)
         expected = ("all",) if sampled else ("greedy", "pairs")
@@ -199,7 +204,7 @@ def _aligned(curves: Sequence[Curve]) -> list[list[Estimate]]:
 
 
 def _matched(
-    models: Mapping[Model, Sequence[Source]],
+    models: Mapping[Model, Sequence[Source]], settings: MetricsSettings
 ) -> Iterable[tuple[Model, list[ScoreTable]]]:
     """The tables of each model, read one model at a time, with the same rows in the same order.
 
@@ -210,14 +215,15 @@ def _matched(
     shared: SharedPairs | None = None
     splits: list[Split] = []
     for model, sources in models.items():
-        tables, names = read_tables(sources, TEXTS), [_name(model, source) for source in sources]
+        tables = read_tables(sources, settings, TEXTS)
+        names = [_name(model, source) for source in sources]
         found = [table.split for table in tables]
         splits = splits or found
         if found != splits:
             raise UserError(f"{names[0]}: splits {found}, where the other models have {splits}")
         if splits == ["pairs"]:
             shared = shared or SharedPairs(
-                (_name(other, files[0]), read_tables(files, TEXTS)[0])
+                (_name(other, files[0]), read_tables(files, settings, TEXTS)[0])
                 for other, files in models.items()
             )
             yield model, [shared.in_order(tables[0])]

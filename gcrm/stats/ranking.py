@@ -18,6 +18,7 @@ from gcrm.stats.bootstrap import (
     auroc,
     auroc_replicates,
     correlation_replicates,
+    draw_weights,
     ratio_replicates,
     sum_by,
 )
@@ -25,6 +26,8 @@ from gcrm.stats.registry import NO_PERCENTILES, NO_Q_VALUES, Estimate, Scored, m
 
 NO_PARTIAL_REWARDS = "there are no partial rewards"
 LENGTHS = ("length", "longer")
+OF_SAMPLES = 2
+"""stream of the draws of samples; those of seeds are 0 and 1"""
 Rank = Callable[[Floats], tuple[Floats, Floats]]
 """metrics of m scores, (m, n), and their replicates: (m,) and (m, R)"""
 
@@ -82,6 +85,38 @@ def aurocs(scored: Scored) -> Iterator[Estimate]:
     return _ranked(scored, "auroc", n, rank, reason)
 
 
+@metric("all", compared=_of_model("auroc_over_problems"))
+def aurocs_of_samples(scored: Scored) -> Iterator[Estimate]:
+    """AUROC of the k-th samples of all problems, as mean over k, with two intervals.
+
+    `auroc_over_problems` resamples the problems, each with all its samples: what the number would
+    be on other problems. `auroc_over_samples` resamples the k: what it would be with other samples
+    of the same problems, as in the paper's Figures 3 and 6. It is narrower, and says less.
+    """
+    labels, bootstrap = scored.table.label, scored.bootstrap
+    _, sample = np.unique(scored.table.sample, return_inverse=True)
+    (both,) = np.nonzero(np.isfinite(auroc(labels, labels, sample)))
+
+    def each(scores: Floats) -> Floats:
+        return np.stack([auroc(row, labels, sample)[both] for row in scores])
+
+    def over_problems(scores: Floats) -> tuple[Floats, Floats]:
+        found = np.stack([auroc_replicates(scores, labels, bootstrap, sample == k) for k in both])
+        known = np.isfinite(found)
+        with np.errstate(invalid="ignore"):
+            return each(scores).mean(axis=1), np.where(known, found, 0).sum(0) / known.sum(0)
+
+    def over_samples(scores: Floats) -> tuple[Floats, Floats]:
+        values = each(scores)
+        drawn = draw_weights(len(both), bootstrap.resamples, bootstrap.seed, OF_SAMPLES)
+        return values.mean(axis=1), values @ drawn
+
+    reason = None if len(both) else "no sample number has both correct and incorrect solutions"
+    yield from _ranked(scored, "auroc_over_problems", bootstrap.problems, over_problems, reason)
+    reason = reason or ("one sample has no interval over samples" if len(both) == 1 else None)
+    yield from _ranked(scored, "auroc_over_samples", len(both), over_samples, reason)
+
+
 @metric("pairs", "all", compared=_of_model("pairwise_accuracy"))
 def pairwise_accuracy(scored: Scored) -> Iterator[Estimate]:
     """AUROC within each group, on average over the groups that have both labels.
@@ -89,17 +124,34 @@ def pairwise_accuracy(scored: Scored) -> Iterator[Estimate]:
     Of a preference pair it is 1 where the chosen side scores higher, 0.5 where both are equal;
     of sampled solutions, the share of (correct, incorrect) couples of a problem in that order.
     """
+    yield from _pairwise(scored, "pairwise_accuracy")
+
+
+@metric("all", compared=_of_model("pooled_pairwise_accuracy"))
+def pooled_pairwise_accuracy(scored: Scored) -> Iterator[Estimate]:
+    """The same share of all couples of all problems: a problem counts as often as it has couples.
+
+    With k correct ones among n samples it has k (n - k), so that hard and easy problems count less.
+    """
+    yield from _pairwise(scored, "pooled_pairwise_accuracy", pooled=True)
+
+
+def _pairwise(scored: Scored, kind: str, pooled: bool = False) -> Iterator[Estimate]:
+    """Mean over groups of the AUROC within each; `pooled`: weighted by their couples."""
     labels = scored.table.label
     _, first, group = np.unique(scored.table.group, return_index=True, return_inverse=True)
-    both = np.isfinite(auroc(labels, labels, group))
+    correct, incorrect = (np.bincount(group, side) for side in (labels, ~labels))
+    both = correct * incorrect > 0
     problem = scored.bootstrap.problem[first[both]]
+    weights = (correct * incorrect if pooled else np.ones(len(both)))[both].astype(np.float64)
 
     def rank(scores: Floats) -> tuple[Floats, Floats]:
         within = np.stack([auroc(row, labels, group) for row in scores])[:, both]
-        return within.mean(axis=1), group_mean_replicates(within, problem, scored.bootstrap)
+        means = np.average(within, axis=1, weights=weights)
+        return means, group_mean_replicates(within, problem, scored.bootstrap, weights)
 
     reason = None if both.any() else "no problem has both correct and incorrect solutions"
-    return _ranked(scored, "pairwise_accuracy", int(both.sum()), rank, reason)
+    return _ranked(scored, kind, int(weights.sum()), rank, reason)
 
 
 @metric("pairs", compared=["margin"])
@@ -107,41 +159,46 @@ def margin(scored: Scored) -> Iterator[Estimate]:
     """Reward of the chosen side minus that of the rejected side."""
     reward, problem = scored.table.reward.astype(np.float64), scored.bootstrap.problem[::2]
     margins = reward[::2] - reward[1::2]
-    (replicates,) = group_mean_replicates(margins[None], problem, scored.bootstrap)
+    (replicates,) = group_mean_replicates(
+        margins[None], problem, scored.bootstrap, np.ones(len(margins))
+    )
     yield Estimate("margin", float(margins.mean()), replicates, len(margins))
 
 
-def group_mean_replicates(values: Floats, problem: NDArray[Any], bootstrap: Bootstrap) -> Floats:
-    """Means over groups in each resample of the problems, shape (m, R).
+def group_mean_replicates(
+    values: Floats, problem: NDArray[Any], bootstrap: Bootstrap, weights: Floats
+) -> Floats:
+    """Weighted means over groups in each resample of the problems, shape (m, R).
 
     Args:
         values: m values of each group, shape (m, G).
         problem: problem of each group, shape (G,).
+        weights: weight of each group, shape (G,).
     """
     # Problems are resampled whole: their groups' values can be added up beforehand.
-    sums = [sum_by(problem, row, bootstrap.problems) for row in values]
-    sizes = np.bincount(problem, minlength=bootstrap.problems)
-    return ratio_replicates(np.stack(sums), sizes.astype(np.float64), bootstrap)
+    sums = [sum_by(problem, weights * row, bootstrap.problems) for row in values]
+    return ratio_replicates(np.stack(sums), sum_by(problem, weights, bootstrap.problems), bootstrap)
 
 
 def _scores(scored: Scored, kind: str) -> Iterator[tuple[str, float | None, NDArray[Any] | str]]:
     """Metric, share of the tokens (None: all), and the scores, or the reason why there are none."""
     table, percentiles = scored.table, scored.settings.percentiles
     q_values, num_tokens = table.q_values, table.num_tokens.astype(np.float64)
+    pairwise = kind.endswith("pairwise_accuracy")
     yield f"{kind}.reward", None, table.reward
     yield f"{kind}.length", None, -num_tokens
-    if kind == "pairwise_accuracy":
+    if pairwise:
         yield f"{kind}.longer", None, num_tokens
         whole = NO_Q_VALUES if q_values is None else q_values.at_percentile(1.0)
         yield f"{kind}.q_value", None, whole
-    if table.split == "all":
+    if pairwise and table.split == "all":
         return
     for name, column, reason in (
         (f"partial_{kind}.reward", table.partial_rewards, NO_PARTIAL_REWARDS),
         (f"partial_{kind}.q_value", q_values, NO_Q_VALUES),
     ):
         if column is None or not percentiles:
-            yield name, None, reason if column is None else NO_PERCENTILES
+            yield name, None, reason if percentiles else NO_PERCENTILES
         else:
             yield from ((name, p, column.at_percentile(p)) for p in percentiles)
 

@@ -44,7 +44,7 @@ class Estimate:
     n: int
     """rows, problems or pairs behind the number"""
     at: float | None = None
-    """position on a curve: a share of the tokens, or a threshold"""
+    """position on a curve: a share of the tokens, a threshold, or a number of samples"""
     p: float | None = None
     """two-sided p of a number that is a difference"""
     reason: str | None = None

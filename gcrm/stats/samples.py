@@ -92,6 +92,17 @@ class Samples:
         """Accuracy of the sample with the highest reward (mean of several that tie), (P,)."""
         return self.mean_correct(reward == self._most(self.problem, reward, -np.inf)[self.problem])
 
+    def ranks(self, reward: Floats, number: Ints) -> Ints:
+        """Place of each sample among those of its problem by reward, 0 for the highest; (n,).
+
+        Args:
+            number: of equal rewards, the sample with the lower number comes first, shape (n,).
+        """
+        order = np.lexsort((number, -reward, self.problem))
+        ranks = np.empty(len(order), np.int64)
+        ranks[order] = np.arange(len(order)) - np.repeat(np.cumsum(self.sizes), self.sizes)
+        return ranks + self.sizes[self.problem]
+
     def pass_at_n(self) -> Floats:
         """Whether any sample is correct, 0 or 1; shape (P,)."""
         return (self.sum_by_problem(self.correct) > 0).astype(float)

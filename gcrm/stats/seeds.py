@@ -2,10 +2,9 @@
 
 All models are scored on the same problems, so a resample draws both: problems with replacement, the
 same ones for every model, and independently of them seeds (the pigeonhole bootstrap: Owen, 2007,
-Annals of Applied Statistics 1(2), 386-411). Of S seeds it draws S - 1 with replacement, so that the
-variance between resamples is that of a mean of S seeds (Rao and Wu, 1988, Journal of the American
-Statistical Association 83, 231-241). One seed gives the bootstrap over problems. See
-docs/statistics.md, also for the coverage of few seeds.
+Annals of Applied Statistics 1(2), 386-411). Of S seeds it draws S - 1 with replacement
+(`draw_weights`). One seed gives the bootstrap over problems. See docs/statistics.md, also for the
+coverage of few seeds.
 
 Seed k of one variant goes with seed k of another, since both see the same order of pairs: the
 difference is taken seed by seed. Seeds that only one of the two has are left out. Variants that
@@ -17,7 +16,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from gcrm.stats.bootstrap import Floats
+from gcrm.stats.bootstrap import Floats, draw_weights
 from gcrm.stats.registry import Estimate
 
 ENOUGH = 5
@@ -84,21 +83,8 @@ def _resampled(by_seed: BySeed, seed: int, stream: int = 0) -> Floats:
     """Mean over drawn seeds in each resample, shape (R,)."""
     found = (estimate.replicates for estimate in by_seed.values())
     replicates = np.stack([each for each in found if each is not None])
-    weights = seed_weights(len(replicates), replicates.shape[1], seed, stream)
+    weights = draw_weights(len(replicates), replicates.shape[1], seed, stream)
     return np.asarray((weights * replicates).sum(axis=0))
-
-
-def seed_weights(seeds: int, resamples: int, seed: int, stream: int = 0) -> Floats:
-    """The share of each seed in each resample, shape (S, R): S - 1 draws with replacement.
-
-    The same numbers give the same weights, so that all variants with as many seeds share them.
-    """
-    if seeds == 1:
-        return np.ones((1, resamples))
-    # A stream of its own: the problems' draws go by the seed alone.
-    generator = np.random.default_rng([seed, 1 + stream])
-    drawn = generator.multinomial(seeds - 1, np.full(seeds, 1 / seeds), resamples)
-    return np.asarray(drawn.T / (seeds - 1), np.float64)
 
 
 def two_sided_p(replicates: Floats) -> float | None:

@@ -56,6 +56,24 @@ def votes(scored: Scored) -> Iterator[Estimate]:
         yield scored.mean(name, accuracy)
 
 
+@metric("all", compared=_of("top_k", "majority correct"))
+def top_by_reward(scored: Scored) -> Iterator[Estimate]:
+    """The K samples of each problem with the highest rewards: their vote, and who of them is right.
+
+    As in the paper's Table 11 (appendix E). A problem with fewer samples has all of them in it.
+    """
+    votes, reward = scored.votes, scored.table.reward.astype(np.float64)
+    ranks = votes.ranks(reward, scored.table.sample.astype(np.int64))
+    for k in scored.settings.top_k:
+        if k > votes.sizes.max():
+            reason = f"no problem has {k} samples"
+            for name in _of("top_k", "majority correct"):
+                yield Estimate(name, None, None, votes.problems, k, reason=reason)
+            continue
+        yield scored.mean("top_k.majority", votes.majority(ranks < k), k)
+        yield scored.mean("top_k.correct", votes.mean_correct(ranks < k), k)
+
+
 @metric("all", compared=_of("filtered", "majority@n tokens_saved"))
 def filtered_votes(scored: Scored) -> Iterator[Estimate]:
     """The vote of the samples that the Q-filter leaves at the threshold of the settings."""

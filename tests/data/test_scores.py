@@ -85,6 +85,22 @@ def test_only_the_wanted_columns_are_read(tmp_path: Path) -> None:
     assert table.partial_rewards is table.completion is table.expected_answer is None
 
 
+@pytest.mark.parametrize("batch", [7, 1000])
+def test_partial_rewards_are_reduced_to_shares_on_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    monkeypatch.setattr("gcrm.data.scores.BATCH", batch)
+    path, shares = score_file(tmp_path / "s.parquet"), [0.0, 0.3, 1.0]
+    whole, reduced = read_scores(path), read_scores(path, ["partial_rewards"], shares)
+    order = np.random.default_rng(0).permutation(len(whole))
+    for table, expected in ((reduced, whole), (reduced.take(order), whole.take(order))):
+        assert table.partial_rewards is not None and expected.partial_rewards is not None
+        assert len(table.partial_rewards) == len(expected)
+        for share in shares:
+            found = table.partial_rewards.at_percentile(share)
+            assert np.array_equal(found, expected.partial_rewards.at_percentile(share))
+
+
 def test_a_table_of_several_row_groups_is_one(tmp_path: Path) -> None:
     path = score_file(tmp_path / "whole.parquet")
     pq.write_table(pq.read_table(path), tmp_path / "groups.parquet", row_group_size=7)
@@ -137,12 +153,18 @@ def put(row: int, value: float) -> Callable[[list[Any]], list[Any]]:
     ],
 )
 def test_numbers_that_are_not_finite_are_refused_by_row(
-    tmp_path: Path, name: str, change: Callable[[Any], Any], message: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    change: Callable[[Any], Any],
+    message: str,
 ) -> None:
+    monkeypatch.setattr("gcrm.data.scores.BATCH", 7)
     made = columns()
     path = write_columns(tmp_path / "scores.parquet", made | {name: change(list(made[name]))})
-    with pytest.raises(UserError, match=message):
-        read_scores(path)
+    for shares in ((), [0.5]):  # batch by batch, too
+        with pytest.raises(UserError, match=message):
+            read_scores(path, shares=shares)
 
 
 def changed(tmp_path: Path, name: str, values: Any) -> Path:
@@ -179,6 +201,8 @@ def test_what_a_column_cannot_hold(tmp_path: Path, name: str, values: Any, messa
     path = changed(tmp_path, name, values)
     with pytest.raises(UserError, match=message) as told:
         read_scores(path)
+    with pytest.raises(UserError, match=message):
+        read_scores(path, shares=[0.5])
     assert str(told.value).startswith(str(path))
 
 

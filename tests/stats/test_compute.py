@@ -18,16 +18,17 @@ from gcrm.data.scores import Ragged, ScoreTable
 from gcrm.stats.bootstrap import Bootstrap
 from gcrm.stats.compute import Model, compare_models, compute_metrics, read_tables
 from gcrm.stats.estimates import read_estimates, write_estimates
-from gcrm.stats.seeds import seed_weights
+from gcrm.stats.seeds import draw_weights
 from gcrm.utils.errors import UserError
 from helpers.score_rows import columns, pair_table, pick, score_file
 
 RESAMPLES = 60
-FAST = MetricsSettings(bootstrap_resamples=RESAMPLES)
+FAST = MetricsSettings(bootstrap_resamples=RESAMPLES, top_k=[1, 3])
 COUNTS = ("num_", "samples_per_problem.", "chosen_filter.threshold", "length_filter.threshold")
 KEY = ["split", "metric", "at"]
 VALUES = ["value", "low", "high", "n"]
 FILTERS = ("filtered", "chosen_filter")
+SCORES = ("reward", "q_value")
 
 
 # --- metrics of a model ---
@@ -75,7 +76,7 @@ def test_the_public_names_are_the_functions_of_this_package(tmp_path: Path) -> N
 )
 def test_tables_of_another_split_are_refused(splits: list[Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        read_tables([ScoreTable.of(split, columns(2)) for split in splits])
+        read_tables([ScoreTable.of(split, columns(2)) for split in splits], FAST)
 
 
 row_of_scores = st.tuples(
@@ -191,7 +192,10 @@ def test_differences_subtract_values_and_have_paired_intervals(one_seed: pd.Data
     filters = [f"{by}.{of}" for by in FILTERS for of in ("majority@n", "tokens_saved")]
     assert set(found.index.get_level_values("metric")) == {
         *("auroc.reward", "partial_auroc.reward", "partial_auroc.q_value", *filters),
-        *("rm_majority@n", "rm_best@n", "pairwise_accuracy.reward", "pairwise_accuracy.q_value"),
+        *("rm_majority@n", "rm_best@n", "top_k.majority", "top_k.correct"),
+        *(f"{kind}pairwise_accuracy.{by}" for kind in ("", "pooled_") for by in SCORES),
+        *(f"partial_auroc_over_problems.{by}" for by in SCORES),
+        "auroc_over_problems.reward",
     }
     first, second = (averages(one_seed, name)["value"] for name in ("contrastive", "vanilla"))
     expected = (first - second).loc[found.index]
@@ -231,7 +235,7 @@ def test_several_seeds_are_resampled_with_the_problems(two_seeds: pd.DataFrame) 
         )
         assert value == pytest.approx(pick(alone, "auroc.reward").value)
     assert row.value == pytest.approx(np.mean(values))
-    drawn = (seed_weights(2, RESAMPLES, seed=0) * replicates).sum(axis=0)
+    drawn = (draw_weights(2, RESAMPLES, seed=0) * replicates).sum(axis=0)
     assert (row.low, row.high) == pytest.approx(np.quantile(drawn, [0.025, 0.975]))
 
 

@@ -250,22 +250,112 @@ def test_pairs_without_q_values_have_the_reason() -> None:
 # --- samples of a problem ---
 
 
-def test_the_pairwise_accuracy_of_samples_is_a_mean_over_problems_with_both_labels() -> None:
+def test_the_pairwise_accuracies_of_samples_equal_those_of_all_their_couples() -> None:
     made = columns(problems=20, per_problem=3)
     found = compute_metrics(ScoreTable.of("all", made), settings=FAST)
     both = [p for p in range(20) if 0 < sum(made["label"][3 * p : 3 * p + 3]) < 3]
     assert len(both) < 20
     last = np.array([row[-1] for row in made["q_values"]])
-    for name, score in (
-        ("reward", made["reward"]),
-        ("q_value", last),
-        ("length", -made["num_tokens"]),
+    rounded = np.round(made["reward"])  # has ties
+    tied = compute_metrics(ScoreTable.of("all", made | {"reward": rounded}), settings=FAST)
+    for name, score, frame in (
+        ("reward", made["reward"], found),
+        ("reward", rounded, tied),
+        ("q_value", last, found),
+        ("length", -made["num_tokens"], found),
     ):
-        rows = (slice(3 * p, 3 * p + 3) for p in both)
-        expected = np.mean([roc_auc_score(made["label"][r], score[r]) for r in rows])
-        row = pick(found, f"pairwise_accuracy.{name}")
-        assert (row.value, row.n) == (pytest.approx(expected), len(both))
+        by_problem = []
+        for p in both:
+            rows = range(3 * p, 3 * p + 3)
+            couples = [(i, j) for i in rows for j in rows if made["label"][i] > made["label"][j]]
+            by_problem.append([(np.sign(score[i] - score[j]) + 1) / 2 for i, j in couples])
+        row = pick(frame, f"pairwise_accuracy.{name}")
+        assert (row.value, row.n) == (
+            pytest.approx(np.mean([*map(np.mean, by_problem)])),
+            len(both),
+        )
+        assert row.low <= row.value <= row.high
+        row = pick(frame, f"pooled_pairwise_accuracy.{name}")
+        pooled = np.concatenate(by_problem)
+        assert (row.value, row.n) == (pytest.approx(pooled.mean()), len(pooled))
         assert row.low <= row.value <= row.high
     one_class = ScoreTable.of("all", made | {"label": np.zeros(60, bool)})
-    row = pick(compute_metrics(one_class, settings=FAST), "pairwise_accuracy.reward")
-    assert row.reason == "no problem has both correct and incorrect solutions"
+    without = compute_metrics(one_class, settings=FAST)
+    for kind in ("pairwise_accuracy", "pooled_pairwise_accuracy"):
+        reason = pick(without, f"{kind}.reward").reason
+        assert reason == "no problem has both correct and incorrect solutions"
+
+
+def test_a_problem_counts_by_its_couples_where_they_are_pooled() -> None:
+    """One problem of 1 couple in order, one of 4 of which none is."""
+    made = {
+        "prompt": ["a", "a", "b", "b", "b", "b"],
+        "label": [True, False, True, True, False, False],
+        "sample": [0, 1, 0, 1, 2, 3],
+        "reward": [2, 1, 1, 1, 2, 2],
+        "num_tokens": [1] * 6,
+        "truncated": [False] * 6,
+        "predicted_answer": ["1"] * 6,
+    }
+    found = compute_metrics(ScoreTable.of("all", made), settings=FAST)
+    assert pick(found, "pairwise_accuracy.reward").value == 1 / 2
+    assert pick(found, "pooled_pairwise_accuracy.reward").value == pytest.approx(1 / 5)
+
+
+# --- AUROC of the k-th samples ---
+
+SHARES = MetricsSettings(bootstrap_resamples=400, percentiles=[0.0, 0.4, 1.0])
+
+
+def test_the_auroc_over_samples_is_the_mean_of_scikit_learns_with_both_intervals() -> None:
+    problems, samples = 30, 6
+    made = columns(problems, samples)
+    made["label"][::samples] = True  # samples of number 0 have one class only: they have no AUROC
+    found = compute_metrics(ScoreTable.of("all", made), settings=SHARES)
+    label = made["label"].reshape(problems, samples)
+
+    def aurocs(scores: Any, rows: Any = slice(None)) -> list[Any]:
+        columns = [(label[rows, k], np.reshape(scores, label.shape)[rows, k]) for k in range(1, 6)]
+        return [roc_auc_score(*one) for one in columns if 0 < one[0].mean() < 1]
+
+    by_share = [[row[max(int(len(row) * 0.4) - 1, 0)] for row in made["q_values"]]]
+    generator = np.random.default_rng(1)
+    for name, at, scores in (
+        ("auroc{}.reward", None, made["reward"]),
+        ("auroc{}.length", None, -made["num_tokens"]),
+        ("partial_auroc{}.reward", 1.0, made["reward"]),
+        ("partial_auroc{}.q_value", 0.4, by_share),
+    ):
+        each = aurocs(scores)
+        problem, sample = (
+            pick(found, name.format(f"_over_{o}"), at) for o in ("problems", "samples")
+        )
+        assert problem.value == sample.value == pytest.approx(np.mean(each))
+        assert (problem.n, sample.n) == (problems, 5)
+        drawn = [np.mean(aurocs(scores, generator.integers(0, 30, 30))) for _ in range(1000)]
+        assert (problem.low, problem.high) == pytest.approx(
+            np.quantile(drawn, [0.025, 0.975]), abs=0.02
+        )
+        half = 1.96 * np.std(each, ddof=1) / np.sqrt(5)  # of a mean of five
+        assert (sample.high - sample.low) / 2 == pytest.approx(half, rel=0.12)
+        assert sample.low < sample.value < sample.high
+
+
+@pytest.mark.parametrize(
+    ("samples", "label", "reasons"),
+    [
+        (3, False, ["no sample number has both correct and incorrect solutions"] * 2),
+        (1, None, [None, "one sample has no interval over samples"]),
+    ],
+)
+def test_an_auroc_that_has_no_interval_over_samples_says_why(
+    samples: int, label: bool | None, reasons: list[str | None]
+) -> None:
+    made = columns(20, samples)
+    made |= {} if label is None else {"label": np.full(20 * samples, label)}
+    found = compute_metrics(ScoreTable.of("all", made), settings=FAST)
+    for over, reason in zip(("problems", "samples"), reasons, strict=True):
+        whole = pick(found, f"auroc_over_{over}.reward")
+        assert (whole.reason if isinstance(whole.reason, str) else None) == reason
+        curve = found[found["metric"] == f"partial_auroc_over_{over}.q_value"]
+        assert len(curve) == (1 if reason else 11)

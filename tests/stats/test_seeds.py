@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from gcrm.stats.bootstrap import interval
 from gcrm.stats.registry import Estimate
-from gcrm.stats.seeds import difference, over_seeds, seed_weights, two_sided_p
+from gcrm.stats.seeds import difference, draw_weights, over_seeds, two_sided_p
 
 R = 4_000
 
@@ -47,7 +47,7 @@ def test_one_seed_is_the_bootstrap_over_problems() -> None:
 @pytest.mark.parametrize("seeds", [2, 3, 5])
 def test_resamples_spread_by_the_standard_error_of_the_mean(seeds: int) -> None:
     values = np.random.default_rng(seeds).normal(size=seeds)
-    weights = seed_weights(seeds, 200_000, seed=3)
+    weights = draw_weights(seeds, 200_000, seed=3)
     assert weights.sum(axis=0) == pytest.approx(1)
     drawn = values @ weights
     assert drawn.mean() == pytest.approx(values.mean(), abs=0.01)

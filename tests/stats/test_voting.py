@@ -91,6 +91,33 @@ def test_votes_by_hand() -> None:
     assert 0 < pick(found, "official.filtered.correct_change", 0).p < 1
 
 
+@pytest.mark.parametrize("ties", [False, True])
+def test_the_best_samples_by_reward_are_sorted_problem_by_problem(ties: bool) -> None:
+    """Of equal rewards, the sample of the lower number is first, wherever its row is."""
+    made = columns(problems=30, per_problem=8)
+    made = {name: list(values) for name, values in made.items()}
+    if ties:
+        made["reward"] = list(np.round(made["reward"]) // 2)
+    shuffled = np.random.default_rng(0).permutation(240)
+    table = {name: [values[i] for i in shuffled] for name, values in made.items()}
+    options = MetricsSettings(bootstrap_resamples=20, top_k=[1, 3, 8, 20])
+    found = compute_metrics(ScoreTable.of("all", table), settings=options)
+    for k in (1, 3, 8):
+        votes, correct = [], []
+        for p in range(30):
+            rows = sorted(range(8 * p, 8 * p + 8), key=lambda i: (-made["reward"][i], i))[:k]
+            correct.append(np.mean([made["label"][i] for i in rows]))
+            answers = [canonical(made["predicted_answer"][i]) for i in rows]
+            counts = {a: answers.count(a) for a in answers if a is not None}
+            winners = [a for a in counts if counts[a] == max(counts.values())]
+            votes.append(np.mean([a == "18" for a in winners]) if winners else 0)
+        assert pick(found, "top_k.majority", k).value == pytest.approx(np.mean(votes))
+        assert pick(found, "top_k.correct", k).value == pytest.approx(np.mean(correct))
+    assert pick(found, "top_k.majority", 8).value == pick(found, "majority@n").value
+    for name in ("majority", "correct"):
+        assert pick(found, f"top_k.{name}", 20).reason == "no problem has 20 samples"
+
+
 def test_the_curve_starts_at_the_plain_vote() -> None:
     found = metrics(columns(), columns(per_problem=4, seed=1))
     curve = found[found["metric"].str.startswith("filter_curve.")]
