@@ -100,7 +100,7 @@ def pairwise_accuracy(generator: np.random.Generator) -> Floats:
     """Of three pairs a prompt, whose margins share a part."""
     margins = generator.normal(0.4, 1, (PROBLEMS, 1)) + generator.normal(0, 0.5, (PROBLEMS, 3))
     right, bootstrap = (margins.ravel() > 0).astype(float), rows_of(PROBLEMS, 3)
-    return group_mean_replicates(right[None], bootstrap.problem, bootstrap)[0]
+    return group_mean_replicates(right[None], bootstrap.problem, bootstrap, np.ones(len(right)))[0]
 
 
 CASES: dict[str, tuple[Replicates, Callable[[], float]]] = {
