@@ -11,21 +11,11 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from gcrm.data.preferences import (
-    Preference,
-    check_number,
-    check_prompt,
-    check_text,
-    columns_of,
-    pair_rank,
-    parse_pair,
-    report_equal_sides,
-)
-from gcrm.data.sources import iter_rows
+from gcrm.data.fields import check_number
+from gcrm.data.layouts import RESPONSE, Layout, layout_of
+from gcrm.data.preferences import Preference, iter_pairs, pair_rank
 from gcrm.utils.errors import UserError
 from gcrm.utils.io import Row
-
-RESPONSE_COLUMNS = ("prompt", "response")
 
 
 @dataclass(frozen=True)
@@ -125,38 +115,20 @@ def _iter_responses(
     sources: Sequence[str], attributes: Sequence[str], report: bool = False
 ) -> Iterator[Response]:
     """The completions of all sources, without pairs of two equal completions."""
+
+    def find_layout(row: Row, where: str) -> Layout:
+        layout = layout_of(row, where, responses=True)
+        if layout.sides == RESPONSE and not attributes:
+            raise UserError(
+                f"{where}: has a prompt and one response, which are no pair; name the columns with "
+                "their scores (such as --attributes helpfulness)"
+            )
+        return layout
+
     for source in sources:
-        columns: tuple[str, ...] = ()
-        kept = equal = 0
-        for number, row in iter_rows(source):
-            where = f"{source}, row {number}"
-            columns = columns or _columns(source, row, attributes)
-            is_pair = columns != RESPONSE_COLUMNS
-            pair = parse_pair(row, columns, where) if is_pair else _parse_response(row, where)
-            if pair.chosen == pair.rejected:
-                equal += 1
-                continue
-            kept += 1
-            values = tuple(_value(row, name, where) for name in attributes)
-            yield Response(pair, is_pair, values)
-        if report:
-            report_equal_sides(source, kept, equal)
-
-
-def _columns(source: str, row: Row, attributes: Sequence[str]) -> tuple[str, ...]:
-    if not all(column in row for column in RESPONSE_COLUMNS) or "chosen" in row:
-        return columns_of(source, row)
-    if not attributes:
-        raise UserError(
-            f"{source}: has rows of prompt and response, which are not pairs; name the columns "
-            "with their scores (such as --attributes helpfulness)"
-        )
-    return RESPONSE_COLUMNS
-
-
-def _parse_response(row: Row, where: str) -> Preference:
-    response = check_text(row.get("response"), "response", where)
-    return Preference(check_prompt(row.get("prompt"), "prompt", where), response, "")
+        for layout, row, pair in iter_pairs(source, find_layout=find_layout, report=report):
+            values = tuple(_value(row, name, pair.where) for name in attributes)
+            yield Response(pair, layout.sides != RESPONSE, values)
 
 
 def _value(row: Row, name: str, where: str) -> float:

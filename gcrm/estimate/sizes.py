@@ -13,8 +13,7 @@ from statistics import fmean
 
 from gcrm.config.run import Config
 from gcrm.data.completions import iter_solutions
-from gcrm.data.preferences import columns_of, parse_pair
-from gcrm.data.sources import iter_rows
+from gcrm.data.preferences import iter_pairs
 
 CHARACTERS_PER_TOKEN = 3.0
 """measured with SmolLM2's tokenizer: 2.7 to 3.2 in solutions to word problems, 4.0 in dialogues"""
@@ -104,8 +103,7 @@ def _pairs_in(source: str) -> DataSize | None:
     if path.suffix not in (".jsonl", ".json", ".parquet") or not path.is_file():
         return None
     lengths = []
-    for number, row in islice(iter_rows(source), SAMPLE_ROWS):
-        pair = parse_pair(row, columns_of(source, row), f"{source}, row {number}")
+    for _, _, pair in islice(iter_pairs(source, report=False), SAMPLE_ROWS):
         lengths.append(2 * len(pair.question) + len(pair.chosen) + len(pair.rejected))
     return _scaled(path, lengths)
 

@@ -7,7 +7,7 @@ base model was tuned with. A dialogue is rendered with the tokenizer's own chat 
 
 from collections.abc import Iterable
 
-from gcrm.data.preferences import Prompt
+from gcrm.data.messages import Prompt
 from gcrm.modeling.tokenization import Encoded, Encoder, PromptTooLong, check_text
 
 _ROLE = "You're an expert Python programmer and mathematician."

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from gcrm.data.preferences import Prompt
+from gcrm.data.messages import Prompt
 from gcrm.data.scores import Ragged
 from gcrm.modeling.hardware import choose_hardware
 from gcrm.modeling.heads import compute_in_fp32

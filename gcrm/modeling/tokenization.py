@@ -13,7 +13,7 @@ from typing import Any
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
-from gcrm.data.preferences import Prompt
+from gcrm.data.messages import Prompt
 from gcrm.utils.errors import UserError
 
 PLAIN_TEMPLATE = (

@@ -16,7 +16,8 @@ from gcrm.config.layout import completion_files
 from gcrm.config.metrics import MetricsSettings
 from gcrm.data.authors_format import write_authors_jsonl
 from gcrm.data.completions import read_completions
-from gcrm.data.preferences import Prompt, load_preferences
+from gcrm.data.messages import Prompt
+from gcrm.data.preferences import load_preferences
 from gcrm.data.scores import ScoreTable, Split, groups_of, write_scores
 from gcrm.lineage.provenance import FILE, beside, read_provenance, sha256, write_provenance
 from gcrm.lineage.resume import Unfinished

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from gcrm.config.represent import RepresentOptions
 from gcrm.data.attributes import Selection, select
-from gcrm.data.preferences import Preference, Prompt
+from gcrm.data.messages import Prompt
+from gcrm.data.preferences import Preference
 from gcrm.lineage.provenance import write_provenance
 from gcrm.lineage.resume import Unfinished
 from gcrm.modeling.reward_model import RewardModel

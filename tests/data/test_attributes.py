@@ -130,4 +130,4 @@ def test_invalid_rows_are_named(tmp_path, row, message):
 def test_unknown_and_missing_attributes_are_reported(tmp_path):
     path = write(tmp_path / "r.jsonl", ratings((1, 2)))
     assert "(columns with numbers: helpfulness, complexity)" in refusal([path], ["humour"])
-    assert "has rows of prompt and response, which are not pairs; name the" in refusal([path])
+    assert "row 1: has a prompt and one response, which are no pair; name the" in refusal([path])

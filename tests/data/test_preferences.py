@@ -99,147 +99,6 @@ def test_texts_are_kept_unchanged(tmp_path_factory, row):
     assert one == Preference(row["question"], row["correct"], row["incorrect"])
 
 
-# Dialogues.
-
-
-@pytest.mark.parametrize(
-    "row",
-    [
-        {"chosen": [USER, ANSWER], "rejected": [USER, OTHER]},
-        {"prompt": "How many?", "chosen": [USER, ANSWER], "rejected": [USER, OTHER]},
-        {"prompt": [USER], "chosen": [USER, ANSWER], "rejected": [USER, OTHER]},
-        {"prompt": [USER], "chosen": [ANSWER], "rejected": [OTHER]},
-        {"prompt": "How many?", "chosen": [ANSWER], "rejected": [OTHER]},
-        {"prompt": [USER], "chosen": "It is 7.", "rejected": "It is 8."},
-        {"prompt": [USER | {"id": 1}], "chosen": [ANSWER | {"score": 9}], "rejected": [OTHER]},
-    ],
-)
-def test_lists_of_messages(tmp_path, row):
-    """As on the hub: with or without the prompt in both sides, or in a column of its own."""
-    assert read(tmp_path, row) == [READ_AS_DIALOGUE]
-
-
-@pytest.mark.parametrize(
-    ("row", "message"),
-    [
-        ({"chosen": [USER, ANSWER], "rejected": [ANSWER]}, "equal except for the last message"),
-        ({"chosen": [ANSWER], "rejected": [OTHER]}, "equal except for the last message"),
-        ({"chosen": [], "rejected": []}, "equal except for the last message"),
-        (
-            {"prompt": "Other?", "chosen": [USER, ANSWER], "rejected": [USER, OTHER]},
-            "prompt is not part of chosen and rejected",
-        ),
-        (
-            {
-                "prompt": [{"role": "system", "content": "Be brief."}, USER],
-                "chosen": [USER, ANSWER],
-                "rejected": [USER, OTHER],
-            },
-            "prompt is not part of chosen and rejected",
-        ),
-        (
-            {"chosen": [USER, ANSWER, USER], "rejected": [USER, ANSWER, USER | {"content": "?"}]},
-            "the last message has the role user, not assistant",
-        ),
-        ({"chosen": [USER, {"role": "assistant"}], "rejected": [USER, OTHER]}, "role and content"),
-        ({"chosen": ["a", "b"], "rejected": ["a", "c"]}, "role and content"),
-        ({"chosen": [USER, ANSWER | {"content": 7}], "rejected": [USER, OTHER]}, "must be text"),
-        ({"chosen": [USER, ANSWER | {"role": None}], "rejected": [USER, OTHER]}, "must be text"),
-        ({"chosen": [USER, ANSWER], "rejected": "a"}, "both be text, or lists"),
-        ({"prompt": [], "chosen": "a", "rejected": "b"}, "prompt must be text, not list"),
-        ({"prompt": "a", "chosen": "a", "rejected": [OTHER]}, "rejected must be text, not list"),
-        ({"prompt": 5, "chosen": [ANSWER], "rejected": [OTHER]}, "content of a message"),
-    ],
-)
-def test_invalid_messages_are_named(tmp_path, row, message):
-    path = write(tmp_path / "pairs.jsonl", row)
-    assert refusal(path).startswith(f"{path}, row 1: ")
-    assert message in refusal(path)
-
-
-def test_transcripts_by_hand(tmp_path):
-    lead = "\n\nHuman: Who are you?\n\nAssistant: A model:\n\nreally.\n\nHuman: And I?"
-    row = {
-        "chosen": lead + "\n\nAssistant: You are Tom.",
-        "rejected": lead + "\n\nAssistant: You are Ann.\n\nHuman: No.\n\nAssistant: Oh.",
-    }
-    assert read(tmp_path, row) == [
-        Preference(
-            [
-                {"role": "user", "content": "Who are you?"},
-                {"role": "assistant", "content": "A model:\n\nreally."},
-                {"role": "user", "content": "And I?"},
-            ],
-            "You are Tom.",
-            "You are Ann.\n\nHuman: No.\n\nAssistant: Oh.",
-        )
-    ]
-
-
-@pytest.mark.parametrize(
-    ("lead", "turns"),
-    [
-        ("Human: a", [("user", "a")]),  # without the empty lines in front
-        ("Be brief: please.\n\nHuman: a", [("system", "Be brief: please."), ("user", "a")]),
-        ("\n\nHuman: a\n\nHuman: b", [("user", "a\n\nb")]),
-        (
-            "\n\nHuman: a\n\nAssistant: b\n\nAssistant: c\n\nHuman: d",
-            [("user", "a"), ("assistant", "b\n\nc"), ("user", "d")],
-        ),
-        ("\n\nHuman: Human: a", [("user", "Human: a")]),
-        ("\n\nHuman:", [("user", "")]),
-    ],
-)
-def test_irregular_transcripts_have_alternating_roles(tmp_path, lead, turns):
-    """Most chat templates require it; no text is lost."""
-    row = {"chosen": lead + "\n\nAssistant: yes", "rejected": lead + "\n\nAssistant:"}
-    prompt = [{"role": role, "content": content} for role, content in turns]
-    assert read(tmp_path, row) == [Preference(prompt, "yes", "")]
-
-
-turn = st.text("ab: ", max_size=6)
-
-
-@given(turns=st.lists(st.tuples(turn, turn), min_size=1, max_size=3), answers=st.tuples(turn, turn))
-def test_transcripts_are_split_into_their_turns(tmp_path_factory, turns, answers):
-    lead = "".join(f"\n\nHuman: {a}\n\nAssistant: {b}" for a, b in turns[:-1])
-    lead += f"\n\nHuman: {turns[-1][0]}\n\nAssistant: "
-    row = {"chosen": lead + answers[0] + "!", "rejected": lead + answers[1] + "?"}
-    [one] = read(tmp_path_factory.mktemp("pairs"), row)
-    contents = [text.strip() for pair in turns for text in pair][:-1]
-    assert [message["content"] for message in one.prompt] == contents
-    assert [message["role"] for message in one.prompt] == (["user", "assistant"] * len(turns))[:-1]
-    assert (one.chosen, one.rejected) == ((answers[0] + "!").strip(), (answers[1] + "?").strip())
-
-
-@given(
-    turns=st.lists(st.text(max_size=6), min_size=1, max_size=5),
-    answers=st.tuples(st.text(max_size=6), st.text(max_size=6)),
-    form=st.sampled_from(["whole", "prompt beside", "prompt in both"]),
-)
-def test_lists_of_messages_are_split_into_prompt_and_answers(
-    tmp_path_factory, turns, answers, form
-):
-    prompt = [
-        {"role": ("user", "assistant")[i % 2], "content": turn} for i, turn in enumerate(turns)
-    ]
-    lead = [] if form == "prompt beside" else prompt
-    texts = (answers[0] + "!", answers[1] + "?")
-    chosen, rejected = ([*lead, {"role": "assistant", "content": text}] for text in texts)
-    row = {"chosen": chosen, "rejected": rejected}
-    row |= {"prompt": prompt} if form != "whole" else {}
-    [one] = read(tmp_path_factory.mktemp("pairs"), row)
-    assert one == Preference(prompt, *texts)
-
-
-def test_shared_prompt_of_two_texts(tmp_path):
-    """The prompt is the common words; a word with only a common prefix is not part of it."""
-    row = {"chosen": "Q: How many?\nA: seventeen", "rejected": "Q: How many?\nA: seventy"}
-    assert read(tmp_path, row) == [Preference("Q: How many?\nA:", "seventeen", "seventy")]
-    row = {"chosen": "Tom", "rejected": "Ann"}
-    assert "share no prompt" in refusal(write(tmp_path / "pairs.jsonl", row))
-
-
 # Errors.
 
 
@@ -295,9 +154,9 @@ def test_invalid_parquet_is_reported(tmp_path, table, message):
 
 def test_unknown_columns_are_listed(tmp_path):
     path = write(tmp_path / "pairs.jsonl", {"input": "a", "output": "b"})
-    assert "expected columns question/correct/incorrect or" in refusal(path)
-    assert "found input, output" in refusal(path)
-    assert refusal(write(tmp_path / "empty.jsonl", {})).endswith("found none")
+    assert "(correct/incorrect, chosen/rejected, " in refusal(path)
+    assert "found input, output;" in refusal(path)
+    assert "found none;" in refusal(write(tmp_path / "empty.jsonl", {}))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from gcrm.config.metrics import MetricsOptions
 from gcrm.config.represent import RepresentOptions
 from gcrm.data.authors_format import read_authors_jsonl
 from gcrm.data.completions import read_completions
-from gcrm.data.preferences import Prompt, cap_pairs, load_preferences
+from gcrm.data.messages import Prompt
+from gcrm.data.preferences import cap_pairs, load_preferences
 from gcrm.data.scores import read_scores
 from gcrm.evaluate import run
 from gcrm.lineage.provenance import write_provenance

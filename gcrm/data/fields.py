@@ -1,0 +1,76 @@
+"""Values of a row or message: checks of text and numbers, and what is mere metadata."""
+
+import math
+import re
+from functools import lru_cache
+from typing import Any
+
+from gcrm.utils.errors import UserError
+
+MAX_NUMBER = 3.4e38
+"""about the largest float32"""
+METADATA = set(
+    "id ids uid uuid guid index idx hash sha source sources origin dataset datasets subset split "
+    "category categories domain topic type tag tags label labels lang language locale model models "
+    "score scores rating ratings rank reward margin annotator annotators worker status order utc "
+    "timestamp time date url urls link license version difficulty level".split()
+)
+"""last words of names of columns that hold no part of a prompt, such as `prompt_id`"""
+OF_ONE_SIDE = {"chosen", "rejected", "correct", "incorrect", "accepted"}
+"""words that may stand after such a name, as in `score_chosen`"""
+
+
+def check_number(value: Any, column: str, where: str) -> float:
+    """Return a value of a row as a finite number.
+
+    Raises:
+        UserError: it is not a finite number; `where` names the row.
+    """
+    try:
+        number = math.nan if isinstance(value, bool | str) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not abs(number) <= MAX_NUMBER:
+        raise UserError(f"{where}: {column} must be a finite number, not {str(value)[:40]!r}")
+    return number
+
+
+def check_text(value: Any, column: str, where: str) -> str:
+    """Return a value of a row, which must be text that is not blank.
+
+    Raises:
+        UserError: it is not text, or blank; `where` names the row.
+    """
+    if not isinstance(value, str):
+        raise UserError(f"{where}: {column} must be text, not {type(value).__name__}")
+    if not value.strip():
+        raise UserError(f"{where}: {column} is empty")
+    return value
+
+
+def holds_text(value: Any) -> bool:
+    """Whether text that is not blank (or an image, or another object) is anywhere in a value."""
+    if isinstance(value, list):
+        return any(map(holds_text, value))
+    if isinstance(value, dict):
+        return any(map(holds_text, value.values()))
+    if isinstance(value, str):
+        return bool(value.strip())
+    return not (value is None or isinstance(value, bool | int | float))
+
+
+def is_metadata(name: str, value: Any) -> bool:
+    """Whether a field beside those that are read can be left out without a word.
+
+    That are values without text, and names such as `id`, `prompt_id` or `chosen_model`.
+    """
+    return not holds_text(value) or _names_metadata(name)
+
+
+@lru_cache(maxsize=4096)
+def _names_metadata(name: str) -> bool:
+    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)
+    lowered = [word.lower() for word in words if len(word) > 1]
+    while lowered and lowered[-1] in OF_ONE_SIDE:
+        lowered.pop()
+    return bool(lowered) and lowered[-1] in METADATA

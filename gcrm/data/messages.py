@@ -1,0 +1,128 @@
+"""Messages of dialogues: checked, and brought to one form from the spellings in use."""
+
+from typing import Any
+
+from gcrm.data.fields import is_metadata
+from gcrm.utils.errors import UserError
+
+Message = dict[str, Any]
+"""One turn of a dialogue: `role` (a value of ROLES), `content` (text), and the fields beside them
+that hold text and are no metadata, such as `tool_calls`: a chat template may show them."""
+Prompt = str | list[Message]
+"""A question, or the turns of a dialogue before the completion."""
+
+ROLES = {
+    **{name: name for name in ("system", "developer", "user", "assistant", "tool", "function")},
+    **dict.fromkeys(("human", "prompter"), "user"),
+    **dict.fromkeys(("gpt", "chatgpt", "model", "bot"), "assistant"),
+}
+"""names of roles in data sets, in small letters, and the role that chat templates know"""
+SPELLINGS = (("role", "content"), ("from", "value"))
+"""keys of a message; the second pair is ShareGPT's"""
+
+
+def read_messages(messages: Any, column: str, where: str) -> list[Message]:
+    """Bring the messages of a column to one form; a single message may stand without a list.
+
+    Content that is a list of parts becomes their texts, joined by line breaks. Content may be null
+    beside another field, such as the `tool_calls` of an assistant; it becomes empty text.
+
+    Raises:
+        UserError: a role is unknown, or content is no text; `where` names the row.
+    """
+    if isinstance(messages, dict):
+        messages = [messages]
+    if not isinstance(messages, list):
+        raise UserError(f"{where}: {column} must be a list of messages")
+    return [
+        _read_message(message, f"{where}: {column}, message {number}")
+        for number, message in enumerate(messages, start=1)
+    ]
+
+
+def read_answer(message: Message, column: str, where: str) -> str:
+    """The text of the last message of a dialogue, which is the completion.
+
+    Raises:
+        UserError: it is not the assistant's, is empty, or has a field beside its text.
+    """
+    if message["role"] != "assistant":
+        raise UserError(
+            f"{where}: {column}: the last message has the role {message['role']}, not assistant"
+        )
+    if others := message.keys() - {"role", "content"}:
+        raise UserError(
+            f"{where}: {column}: the answer has the field {min(others)} beside its text, which "
+            "would be lost: only text is scored; write it into the content, or leave out the row"
+        )
+    if not message["content"].strip():
+        raise UserError(f"{where}: {column}: the answer is empty; leave out the row")
+    return str(message["content"])
+
+
+def with_system(system: str | None, prompt: Prompt, where: str) -> Prompt:
+    """The prompt with a system message before it, unless it begins with this one.
+
+    Raises:
+        UserError: it begins with another one.
+    """
+    if system is None:
+        return prompt
+    turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+    if turns[0]["role"] not in ("system", "developer"):
+        return [{"role": "system", "content": system}, *turns]
+    if turns[0]["content"].strip() != system.strip():
+        raise UserError(
+            f"{where}: the column of the system message, and the first message, say different "
+            "things; keep one of them"
+        )
+    return turns
+
+
+def text_of(prompt: Prompt) -> str:
+    """The contents of a prompt as one text."""
+    if isinstance(prompt, str):
+        return prompt
+    return "\n".join(turn["content"] for turn in prompt)
+
+
+def _read_message(message: Any, where: str) -> Message:
+    keys = next(
+        (keys for keys in SPELLINGS if isinstance(message, dict) and keys[0] in message), ()
+    )
+    if not keys:
+        raise UserError(f"{where}: expected an object with role and content (or from and value)")
+    name, content = (message.get(key) for key in keys)
+    role = ROLES.get(name.strip().lower()) if isinstance(name, str) else None
+    if role is None:
+        raise UserError(
+            f"{where}: the role {str(name)[:40]!r} is unknown; known are {', '.join(ROLES)}"
+        )
+    others = {
+        key: value
+        for key, value in message.items()
+        if key not in keys and not is_metadata(key, value)
+    }
+    if content is None and others:
+        content = ""
+    return {"role": role, "content": _text(content, where), **others}
+
+
+def _text(content: Any, where: str) -> str:
+    """Content as text."""
+    if isinstance(content, list):
+        return "\n".join(_text_of_part(part, where) for part in content)
+    if not isinstance(content, str):
+        kind = "missing or null" if content is None else type(content).__name__
+        raise UserError(f"{where}: the content must be text, not {kind}")
+    return content
+
+
+def _text_of_part(part: Any, where: str) -> str:
+    kind = part.get("type", "text") if isinstance(part, dict) else type(part).__name__
+    if kind != "text" or not isinstance(part.get("text"), str):
+        raise UserError(
+            f"{where}: the content has a part of type {str(kind)[:40]!r}, which is not text; only "
+            "text is read"
+        )
+    return str(part["text"])
