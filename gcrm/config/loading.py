@@ -280,6 +280,8 @@ def _of_training(config: Config, given: Mapping[str, Any]) -> Iterable[str]:
                 f"of micro_train_batch_size ({settings.micro_train_batch_size}) times the "
                 f"processes of train ({processes})"
             )
+        if too_few := settings.too_few_pairs(processes):
+            yield f"variants.{name}.{too_few}"
     if config.dataset_probs is not None and config.preferences is None:
         yield "dataset_probs: does nothing without preferences; remove it"
     elif config.preferences is not None:

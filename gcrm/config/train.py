@@ -1,7 +1,7 @@
 """Options of `train`. Names and meanings are those of the original commands (Nath et al., 2024)."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
@@ -16,6 +16,7 @@ Steps = Annotated[int, Field(ge=-1)]
 
 CONTRASTIVE_ONLY = (
     "contrastive_strategy",
+    "contrastive_mean",
     "contrastive_loss_beta",
     "sim_samples",
     "unsim_samples",
@@ -28,6 +29,7 @@ CONTRASTIVE_ONLY = (
 )
 """settings of `train` that have no effect on a vanilla model"""
 SET_BY_PARITY = (
+    "contrastive_mean",
     "source_late_share",
     "goal_late_share",
     "positives",
@@ -36,10 +38,25 @@ SET_BY_PARITY = (
 )
 """settings of `train` that the authors' code lacks or fixes"""
 
+ORIGINAL_STRATEGIES = {"cosine": "sgs", "cosine_avg": "completion_avg"}
+"""what the original commands call a strategy, and its name here"""
+
 NO_MATTER = {"save_path", "ckpt_path", "curve_path", "use_wandb", "max_checkpoints"} | set(
     TrackSettings.model_fields
 )
 """options of `train` that do not affect the trained weights"""
+
+
+def _strategy(value: Any) -> Any:
+    """The name here of a strategy of the original commands."""
+    if value == "cosine_single":
+        raise ValueError("is now called single_goal")
+    return ORIGINAL_STRATEGIES.get(value, value) if isinstance(value, str) else value
+
+
+Strategy = Annotated[
+    Literal["sgs", "rs", "avg", "completion_avg", "single_goal"], BeforeValidator(_strategy)
+]
 
 
 class TrainSettings(Settings):
@@ -47,11 +64,18 @@ class TrainSettings(Settings):
 
     reward_model_strategy: Literal["vanilla", "contrastive"] = "vanilla"
     """vanilla: Bradley-Terry loss; contrastive: Bradley-Terry loss plus the contrastive term"""
-    contrastive_strategy: Literal["cosine", "cosine_single", "cosine_avg"] = "cosine"
-    """which goal states sources are compared with: cosine: a later state of the chosen completion
-    and states of the rejected one, at random tokens (the paper's method, SGS); cosine_single: one
-    goal state per completion, shared by all sources; cosine_avg: the mean goal state of each
-    completion (the paper's AVG takes the mean over the batch)"""
+    contrastive_strategy: Strategy = "sgs"
+    """which goal and negative goal states sources are compared with: sgs: drawn states of the
+    chosen and of the rejected completion, the paper's method (also called cosine); rs: drawn states
+    of completions of other prompts; avg: the means of all drawn goal and negative goal states of
+    the batch; completion_avg: their means within each completion, as in the authors' code (also
+    called cosine_avg); single_goal: one drawn state of each completion, shared by all sources. The
+    batch of rs and avg is the pairs of one forward pass on all processes: micro_train_batch_size
+    times processes, which must be at least 2"""
+    contrastive_mean: Literal["pair", "batch"] = "pair"
+    """where the sigmoids are averaged before the logarithm: pair: over the draws of each pair, so
+    that the loss does not depend on micro-batches and processes; batch: over all pairs of one
+    forward pass on all processes, as in the paper"""
     contrastive_loss_beta: float = Field(0.5, ge=0)
     """weight of the contrastive term"""
     sim_samples: int = Field(16, gt=0)
@@ -175,14 +199,40 @@ class TrainSettings(Settings):
         for name in SET_BY_PARITY:
             if getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(
-                    f"parity: official does not support {name}, which the authors' code lacks; "
-                    "remove one of them"
+                    f"parity: official does not support {name}, which the authors' code lacks or "
+                    "fixes; remove one of them"
                 )
-        if self.contrastive_strategy == "cosine_single":
+        if self.contrastive_strategy not in ORIGINAL_STRATEGIES.values():
             raise ValueError(
-                "parity: official supports only the contrastive_strategy cosine or cosine_avg"
+                "parity: official supports only the contrastive_strategy sgs or completion_avg"
             )
         return self
+
+    @model_validator(mode="after")
+    def _has_goals_to_cross(self) -> "TrainSettings":
+        if self.positives == "cross" and self.contrastive_strategy in ("avg", "single_goal"):
+            raise ValueError(
+                f"positives: cross does nothing with {self.contrastive_strategy}, which has one "
+                "goal state for all sources; remove it"
+            )
+        return self
+
+    def needs_pool(self) -> list[str]:
+        """The chosen settings that compare or average the pairs of one forward pass."""
+        if self.reward_model_strategy == "vanilla":
+            return []
+        strategy = [self.contrastive_strategy] if self.contrastive_strategy in ("rs", "avg") else []
+        return strategy + (["contrastive_mean"] if self.contrastive_mean == "batch" else [])
+
+    def too_few_pairs(self, processes: int) -> str | None:
+        """What is wrong if the settings need several pairs in a forward pass and it has one."""
+        if self.micro_train_batch_size * processes > 1 or not self.needs_pool():
+            return None
+        return (
+            f"micro_train_batch_size: {self.needs_pool()[0]} takes the pairs of one forward pass "
+            "together, and here it has one pair; micro_train_batch_size times processes must be at "
+            "least 2"
+        )
 
 
 class TrainOptions(TrainSettings, TrackSettings):

@@ -25,9 +25,12 @@ def training_arguments(
         checkpoints: their folder.
 
     Raises:
-        UserError: train_batch_size is not a multiple of micro-batches times processes.
+        UserError: train_batch_size is not a multiple of micro-batches times processes, or the
+            settings need more pairs in a forward pass.
     """
     processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if mistake := options.too_few_pairs(processes):
+        raise UserError(mistake)
     on_cpu = hardware.device == "cpu"
     arguments = TrainingArguments(
         output_dir=str(checkpoints),

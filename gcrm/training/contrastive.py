@@ -1,21 +1,30 @@
 """The contrastive term of the objective (section 3.2 of the paper): sampling of states, and loss.
 
-A source state of the chosen completion should be similar to later states of that completion (the
-goal states), and dissimilar to states of the rejected completion (the negative goal states). The
-paper calls this SGS; it draws one source and one goal state of each pair, its code and the default
-here draw 16. AVG averages goal states: over the batch in the paper, within one completion here. RS,
-goal states from completions of other prompts, is not implemented.
+A source state of the chosen completion should be similar to a goal state, and dissimilar to a
+negative goal state. The strategies differ in these; their names are the paper's where it has them:
+
+- sgs, "single goal state" (section 3.2): a later state of the chosen completion, and a state of the
+  rejected completion. The paper draws one of each; its code and the default here draw 16.
+- rs (appendix D.1): such states of completions of other prompts.
+- avg (appendix D.1): the mean of all drawn goal states of the batch, and of all negative ones.
+- completion_avg: their means within one completion, as in the authors' code.
+- single_goal: as sgs, with one goal state and one negative goal state for all sources of a pair.
+
+The batch is the pool of a forward pass; see `gcrm.training.pool`.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gcrm.training.pool import Others, log_mean, mean_state
+
 Part = tuple[float, float]
-"""Begin and end as shares of a completion: (0, 1) is all of it, (0.75, 1) the last quarter."""
+"""Begin and end as shares of a completion: (0, 1) is all of it, (0.9, 1) the last tenth."""
 WHOLE: Part = (0.0, 1.0)
 
 
@@ -104,7 +113,10 @@ def _positions(spans: Spans, uniform: np.ndarray, part: Part) -> Tensor:
 
 @dataclass(frozen=True)
 class ContrastiveTerm:
-    """The contrastive loss and, for the log, the mean cosines of each pair; all (pairs,)."""
+    """The contrastive loss and, for the log, the mean cosines of each pair; all (pairs,).
+
+    A pair that has nothing to be compared with (see `Others`) has no loss, 0, and no cosines, NaN.
+    """
 
     loss: Tensor
     positive_cosine: Tensor
@@ -115,28 +127,45 @@ def contrastive_loss(
     chosen: Tensor,
     rejected: Tensor,
     draws: Draws,
-    average: bool = False,
+    average: Literal["completion", "batch"] | None = None,
     cross: bool = False,
     temperature: float = 1.0,
+    batch_mean: bool = False,
+    others: Others | None = None,
+    counts: Tensor | None = None,
 ) -> ContrastiveTerm:
     """-log mean sigmoid(cos(h_s, h_g+) / t) - log(1 - mean sigmoid(cos(h_s', h_g-) / t)), per pair.
 
-    The negative mean is over all combinations of a source and a negative goal. The log is taken per
-    pair, so the loss does not depend on micro-batches or ranks; the paper averages over the batch
-    first. If all cosines are 0, the loss is 2 log 2 = 1.39.
+    The negative mean is over all combinations of a source and a negative goal. If all cosines are
+    0, the loss is 2 log 2 = 1.39.
 
     Args:
         chosen, rejected: last hidden states, (pairs, tokens, hidden_size), fp32.
         draws: the states to compare; see `draw_states`.
-        average: compare with the mean goal state and the mean negative goal state of a completion
-            (AVG). Without `cross`, the mean is over the goals after each source.
+        average: "batch": compare with the mean of all goal states of the pool, and of all negative
+            ones (avg); "completion": with their means within each completion (completion_avg),
+            without `cross` only of the goals after each source.
         cross: compare all sources with all goals, instead of each source with its own goal.
         temperature: divides the cosines before the sigmoid.
+        batch_mean: take the means of the sigmoids over the whole pool, as the paper does, so that
+            all pairs have one loss. Without, they are over the draws of each pair, and the loss of
+            a pair does not depend on micro-batches or processes.
+        others: take the goals, and the negative goals, of these pairs instead (rs); its samples are
+            those of the goals, then those of the negative goals.
+        counts: which pairs take part in the pool, (pairs,) bool (default: all).
     """
+    counts = torch.ones_like(draws.source[:, 0]).bool() if counts is None else counts
+    exist = torch.ones_like(counts)
     source = F.normalize(_states(chosen, draws.source), dim=-1)
     goal = _states(chosen, draws.goal)
     negative_goal = _states(rejected, draws.negative_goal)
-    if average:
+    if others is not None:
+        numbers = goal.shape[1], negative_goal.shape[1]
+        both = others.states(torch.cat([goal, negative_goal], dim=1))
+        (goal, negative_goal), exist = both.split(numbers, dim=1), others.exist
+    if average == "batch":
+        goal, negative_goal = mean_state(goal, counts), mean_state(negative_goal, counts)
+    elif average == "completion":
         goal = goal.mean(dim=1, keepdim=True) if cross else _mean_of_later(goal, draws)
         negative_goal = negative_goal.mean(dim=1, keepdim=True)
     goal = F.normalize(goal, dim=-1)
@@ -144,12 +173,15 @@ def contrastive_loss(
     negative_source = F.normalize(_states(chosen, draws.negative_source), dim=-1)
     negative = negative_source @ F.normalize(negative_goal, dim=-1).transpose(1, 2)
     # 1 - sigmoid(x) is sigmoid(-x), without the cancellation.
-    attraction = -_log_mean_sigmoid(positive / temperature)
-    repulsion = -_log_mean_sigmoid(-negative / temperature)
+    attraction = _log_mean_sigmoid(positive / temperature)
+    repulsion = _log_mean_sigmoid(-negative / temperature)
+    if batch_mean:
+        counts = counts & exist
+        attraction, repulsion = log_mean(attraction, counts), log_mean(repulsion, counts)
     return ContrastiveTerm(
-        loss=attraction + repulsion,
-        positive_cosine=positive.flatten(1).mean(dim=1).detach(),
-        negative_cosine=negative.flatten(1).mean(dim=1).detach(),
+        loss=(-attraction - repulsion).where(exist, 0),
+        positive_cosine=positive.flatten(1).mean(dim=1).detach().where(exist, torch.nan),
+        negative_cosine=negative.flatten(1).mean(dim=1).detach().where(exist, torch.nan),
     )
 
 

@@ -11,6 +11,13 @@ from torch import Tensor
 from gcrm.config.train import TrainSettings
 from gcrm.training.contrastive import ContrastiveTerm, Part, Spans, contrastive_loss, draw_states
 from gcrm.training.official import official_contrastive
+from gcrm.training.pool import Pairs, draw_others
+
+AVERAGES: dict[str, Literal["completion", "batch"]] = {
+    "avg": "batch",
+    "completion_avg": "completion",
+}
+"""strategies that average goal states, and over what"""
 
 
 def preference_loss(
@@ -31,7 +38,7 @@ class Terms:
 
     Attributes:
         loss: (pairs,); training minimises the mean over all pairs of an optimiser step.
-        logged: values for the log, (pairs,) each.
+        logged: values for the log, (pairs,) each; NaN where a pair has none.
     """
 
     loss: Tensor
@@ -53,7 +60,7 @@ class Objective:
         rewards: tuple[Tensor, Tensor],
         hidden: tuple[Tensor, Tensor],
         spans: tuple[Spans, Spans],
-        margin: Tensor,
+        pairs: Pairs,
         rng: np.random.Generator,
     ) -> Terms:
         """The terms of a batch; each tuple is (chosen side, rejected side).
@@ -62,11 +69,11 @@ class Objective:
             rewards: final rewards, (pairs,).
             hidden: last hidden states, (pairs, tokens, hidden_size), fp32.
             spans: positions of the completions.
-            margin: how much higher the chosen reward should be, (pairs,); 0 without margins.
+            pairs: their margins, prompts, and which are fillers.
             rng: for drawing states.
         """
         difference = rewards[0] - rewards[1]
-        loss = self.preference(difference - margin)
+        loss = self.preference(difference - pairs.margin)
         logged = {
             "preference_loss": loss,
             "accuracy": (difference > 0).float(),
@@ -77,12 +84,14 @@ class Objective:
             logged["center_loss"] = (rewards[0] + rewards[1]) ** 2
             loss = loss + self.settings.center_rewards * logged["center_loss"]
         if self.settings.reward_model_strategy == "contrastive":
-            term = self._contrastive(hidden, spans, rng)
+            term = self._contrastive(hidden, spans, pairs, rng)
             logged |= {
                 "contrastive_loss": term.loss,
                 "positive_cosine": term.positive_cosine,
                 "negative_cosine": term.negative_cosine,
             }
+            if self.settings.contrastive_strategy == "rs":
+                logged["no_other_prompt"] = term.positive_cosine.isnan().float()
             loss = loss + self.settings.contrastive_loss_beta * term.loss
         return Terms(loss, logged)
 
@@ -90,10 +99,11 @@ class Objective:
         self,
         hidden: tuple[Tensor, Tensor],
         spans: tuple[Spans, Spans],
+        pairs: Pairs,
         rng: np.random.Generator,
     ) -> ContrastiveTerm:
         settings = self.settings
-        average = settings.contrastive_strategy == "cosine_avg"
+        strategy = settings.contrastive_strategy
         if settings.parity == "official":
             return official_contrastive(
                 hidden,
@@ -103,7 +113,7 @@ class Objective:
                 settings.unsim_samples,
                 settings.source_state_percentile,
                 settings.goal_state_percentile,
-                average,
+                average=strategy == "completion_avg",
             )
         draws = draw_states(
             *spans,
@@ -112,10 +122,21 @@ class Objective:
             settings.unsim_samples,
             _part(settings.source_state_percentile, settings.source_late_share),
             _part(settings.goal_state_percentile, settings.goal_late_share),
-            single_goal=settings.contrastive_strategy == "cosine_single",
+            single_goal=strategy == "single_goal",
         )
-        cross = settings.positives == "cross"
-        return contrastive_loss(*hidden, draws, average, cross, settings.temperature)
+        others = None
+        if strategy == "rs":
+            others = draw_others(pairs, settings.sim_samples + settings.unsim_samples, rng)
+        return contrastive_loss(
+            *hidden,
+            draws,
+            AVERAGES.get(strategy),
+            cross=settings.positives == "cross",
+            temperature=settings.temperature,
+            batch_mean=settings.contrastive_mean == "batch",
+            others=others,
+            counts=pairs.counts,
+        )
 
 
 def _part(percentile: float, late_share: float) -> Part:

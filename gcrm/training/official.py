@@ -48,7 +48,8 @@ def official_contrastive(
         hidden: last hidden states of the chosen and the rejected sides, left-padded,
             (pairs, tokens, hidden_size).
         tokens: n of the chosen and the rejected completions; see `official_positions`.
-        average: average the goal states, and the negative ones, of each pair first (cosine_avg).
+        average: average the goal states, and the negative ones, of each pair first
+            (completion_avg, their flag cosine_avg).
     """
     pairs = len(hidden[0])
 

@@ -21,11 +21,13 @@ from transformers import (
 
 from gcrm.config.train import TrainSettings
 from gcrm.data.preferences import Preference
+from gcrm.data.questions import question_hash, question_key
 from gcrm.modeling.reward_model import HeadWatch, pad
 from gcrm.modeling.tokenization import Encoded, Encoder
 from gcrm.training.callbacks import ProgressLine
 from gcrm.training.contrastive import Spans
 from gcrm.training.objective import Objective
+from gcrm.training.pool import Pairs
 from gcrm.utils.errors import UserError
 
 Batch = dict[str, Tensor]
@@ -38,6 +40,8 @@ class EncodedPair:
     chosen: Encoded
     rejected: Encoded
     margin: float = 0.0
+    prompt: int = 0
+    """an id of the prompt, of at most 63 bits; `rs` takes goals from pairs with another one"""
     counts: bool = True
     """false for a filler, a copy that only completes a batch"""
 
@@ -53,10 +57,15 @@ def encode_pairs(pairs: Sequence[Preference], encoder: Encoder) -> list[EncodedP
         (pair.prompt, side) for pair in pairs for side in (pair.chosen, pair.rejected)
     )
     return [
-        EncodedPair(chosen, rejected, pair.margin or 0.0)
+        EncodedPair(chosen, rejected, pair.margin or 0.0, _prompt_id(pair))
         for pair, chosen, rejected in zip(pairs, sides[::2], sides[1::2], strict=True)
         if chosen is not None and rejected is not None
     ]
+
+
+def _prompt_id(pair: Preference) -> int:
+    """The first 60 bits of the hash by which the stages tell prompts apart."""
+    return int(question_hash(question_key(pair.question))[:15], 16)
 
 
 def collate(
@@ -69,8 +78,8 @@ def collate(
 
     Returns:
         input_ids, attention_mask (2 * pairs, longest); start, end (2 * pairs,) of each completion;
-        margin (pairs,) float32; labels (pairs,), 1 or -100 for a filler, with which the Trainer
-        counts the pairs of a step.
+        margin (pairs,) float32; prompt (pairs,), the ids; labels (pairs,), 1 or -100 for a filler,
+        with which the Trainer counts the pairs of a step.
     """
     sides = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
     batch = pad(sides, pad_id, side)
@@ -82,6 +91,7 @@ def collate(
         "start": torch.tensor(starts),
         "end": torch.tensor(ends),
         "margin": torch.tensor([pair.margin for pair in pairs], dtype=torch.float32),
+        "prompt": torch.tensor([pair.prompt for pair in pairs]),
         "labels": torch.tensor([1 if pair.counts else -100 for pair in pairs]),
     }
 
@@ -149,6 +159,9 @@ class RewardTrainer(Trainer):
         settings: the objective and the batch sizes, which must agree with `args`.
         heldout: pairs for the Trainer's evaluation.
         options: further options of `transformers.Trainer`.
+
+    Raises:
+        UserError: no pair can be compared with another one, as the settings ask.
     """
 
     def __init__(
@@ -161,6 +174,7 @@ class RewardTrainer(Trainer):
         heldout: Sequence[EncodedPair] = (),
         **options: Any,
     ):
+        _check_pool(pairs, settings, args.world_size)
         official = settings.parity == "official"  # the authors pad on the left, with EOS
         pad_id: Any = tokenizer.eos_token_id if official else tokenizer.pad_token_id
         shortest = min(pairs, key=lambda pair: pair.length)
@@ -208,10 +222,12 @@ class RewardTrainer(Trainer):
     ) -> Any:
         """This batch's share of the mean loss over the pairs of the optimiser step."""
         rewards, hidden, spans = self.forward(model, inputs)
-        terms = self.objective(rewards, hidden, spans, inputs["margin"], self._step_rng())
         counted = inputs["labels"] > 0
+        pairs = Pairs(inputs["margin"], inputs["prompt"], counted)
+        terms = self.objective(rewards, hidden, spans, pairs, self._step_rng())
         for name, values in terms.logged.items():
-            new = torch.stack([values.detach().where(counted, 0).sum(), counted.sum().float()])
+            logged = counted & ~values.isnan()
+            new = torch.stack([values.detach().where(logged, 0).sum(), logged.sum().float()])
             self._sums[name] = self._sums[name] + new if name in self._sums else new
         loss = terms.loss.where(counted, 0).sum()
         if num_items_in_batch is None:
@@ -262,7 +278,7 @@ class RewardTrainer(Trainer):
         return np.random.default_rng([self.args.seed, *self._at, self.args.process_index])
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the means over the pairs of all processes since the last line.
+        """Add the means over the pairs of all processes since the last line that have a value.
 
         Raises:
             UserError: the loss is NaN or infinite.
@@ -270,7 +286,8 @@ class RewardTrainer(Trainer):
         if "loss" in logs:
             for name, sums in self._sums.items():
                 total, count = self.accelerator.reduce(sums, "sum").tolist()
-                logs[name] = total / count
+                if count:
+                    logs[name] = total / count
             self._sums = {}
             if not math.isfinite(logs["loss"]):
                 raise UserError(
@@ -278,6 +295,16 @@ class RewardTrainer(Trainer):
                     "learning_rate, or check the base model's weights"
                 )
         super().log(logs, start_time)
+
+
+def _check_pool(pairs: Sequence[EncodedPair], settings: TrainSettings, processes: int) -> None:
+    if mistake := settings.too_few_pairs(processes):
+        raise UserError(mistake)
+    if "rs" in settings.needs_pool() and len({pair.prompt for pair in pairs}) == 1:
+        raise UserError(
+            "contrastive_strategy rs takes goal states from completions of other prompts, and all "
+            "pairs have the same prompt; give data with more prompts, or sgs"
+        )
 
 
 def accuracy_and_margin(prediction: EvalPrediction) -> dict[str, float]:

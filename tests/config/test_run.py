@@ -78,8 +78,15 @@ def test_batches_are_checked_as_they_will_be_used() -> None:
             "variants.v: parity: official does not support center_rewards, which the authors' code",
         ),
         (
-            {"variants": {"v": {"parity": "official", "contrastive_strategy": "cosine_single"}}},
-            "variants.v: parity: official supports only the contrastive_strategy cosine or cosi",
+            {"variants": {"v": {"parity": "official", "contrastive_strategy": "single_goal"}}},
+            "variants.v: parity: official supports only the contrastive_strategy sgs or complet",
+        ),
+        (
+            {
+                "train": {"reward_model_strategy": "contrastive"},
+                "variants": {"v": {"contrastive_mean": "batch"}},
+            },
+            "variants.v.micro_train_batch_size: contrastive_mean takes the pairs of one forward pa",
         ),
         (
             {"represent": {"attributes": ["a", "a"]}},
@@ -501,9 +508,13 @@ def test_the_ablations_are_the_papers_and_their_data_are_tinys() -> None:
     config = load(given_, "ablations.yaml")
     variants = [config.variant(name) for name in config.variants]
     assert len({variant.model_dump_json() for variant in variants}) == len(variants)
-    for field in (
-        *("reward_model_strategy", "contrastive_strategy", "value_head_strategy", "parity"),
-        *("contrastive_loss_beta", "positives", "temperature"),
-        *("goal_late_share", "source_late_share"),
-    ):
-        assert len({getattr(variant, field) for variant in variants}) > 1, field
+    for field, values in {
+        "contrastive_strategy": {"sgs", "rs", "avg", "completion_avg", "single_goal"},
+        "contrastive_mean": {"pair", "batch"},
+        "contrastive_loss_beta": {0.1, 0.5, 0.9},
+        "goal_late_share": {0.1, 1},
+        "source_late_share": {0.1, 1},
+        "value_head_strategy": {"linear", "mlp", "mlp_wide"},
+        "parity": {"none", "official"},
+    }.items():
+        assert {getattr(variant, field) for variant in variants} == values, field

@@ -23,7 +23,10 @@ def torchrun(*words: Any) -> subprocess.CompletedProcess[str]:
     """Start it as the rules do."""
     launcher = Path(sys.executable).with_name("torchrun")
     command = [launcher, "--nproc-per-node", "2", "--standalone", *words]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
+        "OMP_NUM_THREADS": "1",
+    }
     for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
         environment.pop(name, None)  # of a DeepSpeed training in this process, of another test
     return subprocess.run(

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 from transformers import AutoModelForSequenceClassification
 
 from gcrm.cli import run_stage
@@ -24,6 +25,16 @@ def write_pairs(path, count=24, wrong=3):
             }
         )
     return write_rows(path, *rows)
+
+
+class EvenNumbers:
+    """In place of a random generator: the same numbers for every pair, whichever process has it."""
+
+    def random(self, shape):
+        numbers = 0.1 + 0.618 * np.arange(shape[-1])
+        if len(shape) == 3:  # two for each pair and sample
+            numbers = numbers + 0.37 * np.arange(shape[0])[:, None, None]
+        return np.broadcast_to(numbers % 1, shape).copy()
 
 
 def training_folder(folder):

@@ -13,15 +13,25 @@ import pytest
 from transformers import AutoModelForSequenceClassification
 
 from gcrm import RewardModel
+from gcrm.training.trainer import RewardTrainer
 from gcrm.utils.distributed import Processes
 from helpers.processes import ROOT, torchrun
-from helpers.training import log_of, train, training_folder, weights_of, write_pairs
+from helpers.training import EvenNumbers, log_of, train, training_folder, weights_of, write_pairs
 
 PAIRS = 25
 # Two passes of 4 steps: 8, 8, 8 pairs and 1. A step is two micro-batches in each of two processes.
 FLAGS = ["--train_batch_size", "8", "--micro_train_batch_size", "2", "--max_epochs", "2"]
 STEPS = [8, 8, 8, 1]
 LORA = ["--lora_rank", "2", "--learning_rate", "1e-2"]
+
+CONTRASTIVE = ["--reward_model_strategy", "contrastive", "--contrastive_strategy"]
+POOLED = {
+    "rs": ([*CONTRASTIVE, "rs"], 0),
+    "avg": ([*CONTRASTIVE, "avg"], 2),
+    "rs-batch": ([*CONTRASTIVE, "rs", "--contrastive_mean", "batch"], 3),
+    "avg-batch": ([*CONTRASTIVE, "avg", "--contrastive_mean", "batch"], 0),
+}
+"""losses that take the pairs of all processes together: flags and ZeRO stage"""
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +58,7 @@ TOGETHER = [
     ("zero2", ["--zero_stage", "2"]),
     ("zero3", ["--zero_stage", "3"]),
     ("lora", [*LORA, "--zero_stage", "3"]),
+    *((name, [*flags, "--zero_stage", str(zero)]) for name, (flags, zero) in POOLED.items()),
 ]
 
 
@@ -72,13 +83,16 @@ def records_of(model):
     ]
 
 
-def assert_follows(model, alone, folder):
+LOGGED = ("loss", "preference_loss", "accuracy", "margin", "grad_norm", "learning_rate")
+
+
+def assert_follows(model, alone, folder, logged=LOGGED):
     """Its losses, its weights and its scores are those of the training in one process."""
     logs = log_of(model), log_of(alone)
     assert [len(log) for log in logs] == [2 * len(STEPS)] * 2
     for ours, theirs in zip(*logs, strict=True):
-        for name in ("loss", "preference_loss", "accuracy", "margin", "grad_norm", "learning_rate"):
-            assert ours[name] == pytest.approx(theirs[name], abs=1e-4), (ours["step"], name)
+        for name in logged:
+            assert ours.get(name) == pytest.approx(theirs.get(name), abs=1e-4), (ours["step"], name)
     loaded, info = AutoModelForSequenceClassification.from_pretrained(
         model, output_loading_info=True
     )
@@ -109,6 +123,23 @@ def test_two_processes_follow_a_single_one(folder, alone, trained, name):
     """Of the resumed one, nothing shows that it was stopped."""
     assert_follows(folder / name, alone, folder)
     assert_shared_rightly(folder / name, folder)
+
+
+@pytest.mark.parametrize("name", POOLED)
+def test_losses_over_all_pairs_follow_a_single_process_with_all_of_them(
+    folder, trained, name, monkeypatch
+):
+    """The last step has one pair: beside its fillers it has no other prompt, and no cosines."""
+    monkeypatch.setattr(RewardTrainer, "_step_rng", lambda self: EvenNumbers())
+    flags = [*FLAGS, "--micro_train_batch_size", "4", *POOLED[name][0]]
+    status, alone = train(folder, f"{name}-alone", *flags)
+    assert status == 0
+    more = ("contrastive_loss", "positive_cosine", "negative_cosine", "no_other_prompt")
+    assert_follows(folder / name, alone, folder, LOGGED + more)
+    if name.startswith("rs"):
+        log = log_of(alone)
+        assert [line["no_other_prompt"] for line in log] == [0, 0, 0, 1] * 2
+        assert ["positive_cosine" in line for line in log] == [True, True, True, False] * 2
 
 
 def assert_shared_rightly(model, folder):

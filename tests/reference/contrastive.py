@@ -14,39 +14,66 @@ def slow_cosine(a, b) -> float:
 
 
 def slow_contrastive(
-    chosen, rejected, draws: Draws, average=False, cross=False, temperature=1.0
+    chosen,
+    rejected,
+    draws: Draws,
+    average=None,
+    cross=False,
+    temperature=1.0,
+    batch_mean=False,
+    others=None,
+    counts=None,
 ) -> list[float]:
-    """Our loss of each pair, for given draws."""
+    """Our loss of each pair, for given draws; for `others`, rows of partners, None without any."""
 
-    def sigmoid(x: float) -> float:
-        return 1 / (1 + math.exp(-x / temperature))
+    def mean(values):
+        return sum(values[1:], values[0]) / len(values)
 
-    def mean(states):
-        return sum(states[1:], states[0]) / len(states)
+    def mean_sigmoid(compared):
+        cosines = [slow_cosine(source, goal) for source, goal in compared]
+        return mean([1 / (1 + math.exp(-cosine / temperature)) for cosine in cosines])
 
-    losses = []
-    for pair in range(len(chosen)):
-        c, r = chosen[pair], rejected[pair]
-        sources, goals = draws.source[pair].tolist(), draws.goal[pair].tolist()
-        if average and cross:
-            compared = [(c[s], mean([c[g] for g in goals])) for s in sources]
-        elif average:
-            later = [[g for g in goals if g > s] or [s] for s in sources]
-            compared = [
-                (c[s], mean([c[g] for g in own])) for s, own in zip(sources, later, strict=True)
-            ]
+    pairs = range(len(chosen))
+    in_batch = [pair for pair in pairs if counts is None or counts[pair]]
+    good = [[chosen[pair][g] for g in draws.goal[pair]] for pair in pairs]
+    bad = [[rejected[pair][g] for g in draws.negative_goal[pair]] for pair in pairs]
+    positive, negative = {}, {}
+    for pair in pairs:
+        c, sources = chosen[pair], draws.source[pair].tolist()
+        goals, wrong = good[pair], bad[pair]
+        if others is not None:
+            if others[pair] is None:
+                continue
+            first, second = others[pair][: len(goals)], others[pair][len(goals) :]
+            goals = [good[other][k] for k, other in enumerate(first)]
+            wrong = [bad[other][k] for k, other in enumerate(second)]
+        if average == "batch":
+            goals = [mean([state for one in in_batch for state in good[one]])]
+            wrong = [mean([state for one in in_batch for state in bad[one]])]
+        elif average == "completion":
+            wrong = [mean(wrong)]
+        if average == "completion" and not cross:
+            at = draws.goal[pair].tolist()
+            compared = []
+            for s in sources:
+                later = [state for state, g in zip(goals, at, strict=True) if g > s]
+                compared.append((c[s], mean(later or [c[s]])))
         elif cross or len(goals) == 1:
-            compared = [(c[s], c[g]) for s in sources for g in goals]
+            goals = [mean(goals)] if average else goals
+            compared = [(c[s], goal) for s in sources for goal in goals]
         else:
-            compared = [(c[s], c[g]) for s, g in zip(sources, goals, strict=True)]
-        positive = [sigmoid(slow_cosine(source, goal)) for source, goal in compared]
-        bad = [r[g] for g in draws.negative_goal[pair]]
-        bad = [mean(bad)] if average else bad
-        negative = [sigmoid(slow_cosine(c[s], g)) for s in draws.negative_source[pair] for g in bad]
-        losses.append(
-            -math.log(sum(positive) / len(positive)) - math.log(1 - sum(negative) / len(negative))
+            compared = [(c[s], goal) for s, goal in zip(sources, goals, strict=True)]
+        positive[pair] = mean_sigmoid(compared)
+        negative[pair] = mean_sigmoid(
+            [(c[s], g) for s in draws.negative_source[pair] for g in wrong]
         )
-    return losses
+    if batch_mean and (together := [pair for pair in in_batch if pair in positive]):
+        positive = dict.fromkeys(positive, mean([positive[pair] for pair in together]))
+        negative = dict.fromkeys(negative, mean([negative[pair] for pair in together]))
+    return [
+        -math.log(positive[pair]) - math.log(1 - negative[pair]) if pair in positive else 0.0
+        for pair in pairs
+    ]
 
 
 def slow_position(n: int, width: int, u: float, p: float) -> int:

@@ -88,7 +88,20 @@ def test_original_commands(model, command):
     assert options.model_fields_set == {name.replace("-", "_") for name, *_ in given}
     for name, *words in given:
         values = values_of(getattr(options, name.replace("-", "_")))
+        words = [{"cosine": "sgs"}.get(word, word) for word in words]  # has its paper's name here
         assert values == [type(one)(word) for one, word in zip(values, words, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("original", "name"), [("cosine", "sgs"), ("cosine_avg", "completion_avg")]
+)
+def test_strategies_of_the_original_commands(original, name):
+    """Are the same settings, on the command line and as params of a rule."""
+    options = [
+        parsed(TrainOptions, *TRAIN, "--contrastive_strategy", word) for word in (original, name)
+    ]
+    assert options[0] == options[1] and options[0].contrastive_strategy == name
+    assert flags(options[0]) == flags(options[1])
 
 
 # Spellings.
@@ -164,7 +177,13 @@ def test_a_file_name_may_contain_a_comma(tmp_path):
         ("--train_layers -1", "--train_layers: Input should be greater than or equal to 0"),
         ("--source_late_share 0.5 --source_state_percentile 0.5", "give one of them"),
         ("--parity official --temperature 2", "parity: official does not support temperature"),
-        ("--contrastive_strategy dot", "--contrastive_strategy: Input should be 'cosine'"),
+        (
+            "--contrastive_strategy dot",
+            "--contrastive_strategy: Input should be 'sgs', 'rs', 'avg'",
+        ),
+        ("--contrastive_strategy cosine_single", "is now called single_goal (got 'cosine_single')"),
+        ("--contrastive_strategy avg --positives cross", "positives: cross does nothing with avg"),
+        ("--contrastive_mean batch --parity official", "does not support contrastive_mean"),
         ("--dataset_probs 0.5 0.5", "dataset_probs has 2 numbers for 1 datasets"),
         ("--dataset_probs 0.5", "dataset_probs must be positive and add to 1"),
         ("--train_batch_size 6 --micro_train_batch_size 4", "must be a multiple of"),

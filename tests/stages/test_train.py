@@ -15,11 +15,14 @@ from helpers.training import log_of, train, training_folder, weights_of, write_p
 CONTRASTIVE = ("--reward_model_strategy", "contrastive")
 LONG = ("--max_len", "128")  # the authors' prompt is longer than 64 tokens
 OBJECTIVES = {
-    "single": ("--contrastive_strategy", "cosine_single"),
-    "average": ("--contrastive_strategy", "cosine_avg", "--positives", "cross"),
+    "single": ("--contrastive_strategy", "single_goal"),
+    "rs": ("--contrastive_strategy", "rs"),
+    "avg": ("--contrastive_strategy", "avg", "--contrastive_mean", "batch"),
+    "average": ("--contrastive_strategy", "completion_avg", "--positives", "cross"),
     "late": ("--source_late_share", "0.5", "--goal_late_share", "0.5", "--temperature", "0.3"),
     "official": ("--parity", "official", "--micro_train_batch_size", "4", *LONG),
     "mlp": ("--value_head_strategy", "mlp"),
+    "mlp-wide": ("--value_head_strategy", "mlp_wide"),
     "official-mlp": ("--parity", "official", "--value_head_strategy", "mlp", *LONG),
 }
 
@@ -148,6 +151,10 @@ def test_missing_hardware_is_reported_and_replaced(trained, capsys):
         (["--lora_rank", "2", "--train_layers", "1"], "lora_rank and train_layers exclude each"),
         (["--lora_alpha", "8"], "lora_alpha has no effect without lora_rank"),
         (["--parity", "official", "--train_batch_size", "32"], "24 pairs do not fill one batch of"),
+        (
+            [*CONTRASTIVE, "--contrastive_strategy", "avg", "--micro_train_batch_size", "1"],
+            "avg takes the pairs of one forward pass together, and here it has one",
+        ),
     ],
 )
 def test_mistakes_are_reported_in_one_line(folder, capsys, flags, message):
@@ -156,6 +163,16 @@ def test_mistakes_are_reported_in_one_line(folder, capsys, flags, message):
     assert status == 1
     assert message in said and "Traceback" not in said
     assert not (model / "model.safetensors").exists()
+
+
+def test_rs_needs_two_prompts(folder, capsys):
+    """Prompts are told apart as elsewhere: not by case or spaces."""
+    one, *_ = read_jsonl(folder / "pairs.jsonl")
+    rows = [one, one | {"question": one["question"].upper().replace(" ", "  ")}] * 4
+    write_rows(folder / "one prompt.jsonl", *rows)
+    flags = ["--contrastive_strategy", "rs", "--dataset", str(folder / "one prompt.jsonl")]
+    assert train(folder, "refused", *CONTRASTIVE, *flags)[0] == 1
+    assert "all pairs have the same prompt; give data with more prompts" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("logging_steps", ["1", "1000"])

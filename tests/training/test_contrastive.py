@@ -13,11 +13,23 @@ from scipy.stats import kstest
 from gcrm.data.preferences import load_preferences
 from gcrm.modeling.tokenization import Encoder
 from gcrm.training.contrastive import Draws, Spans, contrastive_loss, draw_states
+from gcrm.training.pool import Others, Pairs, draw_others
 from gcrm.training.trainer import EncodedPair, collate
 from helpers.dialogues import write_dialogues
 from helpers.models import make_tokenizer
 
 LN2 = math.log(2)
+
+
+def pairs_of(prompts, counts=None):
+    counts = [True] * len(prompts) if counts is None else counts
+    return Pairs(torch.zeros(len(prompts)), torch.tensor(prompts), torch.tensor(counts))
+
+
+def partners_of(others):
+    """For each pair the places of the drawn ones; None where there are none."""
+    rows = zip(others.index.tolist(), others.exist.tolist(), strict=True)
+    return [row if exist else None for row, exist in rows]
 
 
 def spans(*pairs: tuple[int, int]) -> Spans:
@@ -51,27 +63,120 @@ def test_orthogonal_states_give_2_log_2():
 @given(
     seed=st.integers(0, 10_000),
     samples=st.integers(1, 5),
-    average=st.booleans(),
-    cross=st.booleans(),
+    average=st.sampled_from([None, "completion", "batch"]),
     single=st.booleans(),
-    temperature=st.sampled_from([1.0, 0.1, 7.0]),
+    rs=st.booleans(),
+    prompts=st.lists(st.integers(0, 2), min_size=4, max_size=4),
+    counts=st.lists(st.booleans(), min_size=4, max_size=4).filter(any),
+    options=st.tuples(st.booleans(), st.sampled_from([1.0, 0.1, 7.0]), st.booleans()),
 )
-def test_loss_equals_a_slow_loop(seed, samples, average, cross, single, temperature):
+def test_loss_equals_a_slow_loop(seed, samples, average, single, rs, prompts, counts, options):
     generator = torch.Generator().manual_seed(seed)
-    chosen = torch.randn(3, 9, 6, generator=generator, dtype=torch.float64)
-    rejected = torch.randn(3, 7, 6, generator=generator, dtype=torch.float64)
+    chosen = torch.randn(4, 9, 6, generator=generator, dtype=torch.float64)
+    rejected = torch.randn(4, 7, 6, generator=generator, dtype=torch.float64)
+    rng = np.random.default_rng(seed)
     draws = draw_states(
-        spans((2, 9), (0, 3), (4, 5)),
-        spans((2, 7), (1, 2), (0, 6)),
-        np.random.default_rng(seed),
-        samples,
-        samples + 1,
-        single_goal=single and not average,
+        spans((2, 9), (0, 3), (4, 5), (1, 8)),
+        spans((2, 7), (1, 2), (0, 6), (0, 3)),
+        *(rng, samples, samples + 1),
+        single_goal=single and not average and not rs,
     )
-    options = (average, cross, temperature)
-    fast = contrastive_loss(chosen, rejected, draws, *options).loss
-    slow = slow_contrastive(chosen, rejected, draws, *options)
-    assert fast.tolist() == pytest.approx(slow, abs=1e-9)
+    pairs = pairs_of(prompts, counts)
+    others = draw_others(pairs, 2 * samples + 1, rng) if rs and not average else None
+    fast = contrastive_loss(chosen, rejected, draws, average, *options, others, pairs.counts).loss
+    slow = slow_contrastive(
+        chosen, rejected, draws, average, *options, others and partners_of(others), counts
+    )
+    # A filler's own loss is not asked for.
+    assert fast[counts].tolist() == pytest.approx(np.array(slow)[counts], abs=1e-9)
+
+
+@given(
+    prompts=st.lists(st.integers(0, 3), min_size=1, max_size=6),
+    counts=st.lists(st.booleans(), min_size=6, max_size=6),
+)
+def test_other_pairs_have_another_prompt_and_are_no_fillers(prompts, counts):
+    counts = counts[: len(prompts)]
+    drawn = draw_others(pairs_of(prompts, counts), 300, np.random.default_rng(0))
+    for prompt, partners in zip(prompts, partners_of(drawn), strict=True):
+        allowed = {i for i, p in enumerate(prompts) if p != prompt and counts[i]}
+        assert set(partners or ()) == allowed
+
+
+def test_fillers_and_their_states_do_not_matter():
+    """For any strategy: without the filler, or with another one, the others' losses are equal."""
+    generator = torch.Generator().manual_seed(0)
+    chosen, rejected = torch.randn(2, 3, 8, 5, generator=generator)
+    where, pairs = spans(*[(0, 8)] * 3), pairs_of([1, 2, 3], [True, True, False])
+    draws = draw_states(where, where, np.random.default_rng(0), 4, 4)
+    others = draw_others(pairs, 8, np.random.default_rng(0))
+    for options in ({"average": "batch"}, {"others": others}, {}):
+        for batch_mean in (False, True):
+            losses = [
+                contrastive_loss(
+                    torch.cat([chosen[:2], scale * chosen[2:].flip(1)])[:number],
+                    rejected[:number],
+                    Draws(*(positions[:number] for positions in vars(draws).values())),
+                    batch_mean=batch_mean,
+                    counts=pairs.counts[:number],
+                    **{key: first(value, number) for key, value in options.items()},
+                ).loss[:2]
+                for scale, number in ((1, 3), (-7, 3), (1, 2))
+            ]
+            torch.testing.assert_close(losses[0], losses[1])
+            torch.testing.assert_close(losses[0], losses[2])
+
+
+def first(value, number):
+    """Of `Others` the first rows."""
+    return Others(value.index[:number], value.exist[:number]) if value != "batch" else value
+
+
+def test_rs_avg_and_the_batch_mean_by_hand():
+    """Two pairs in the plane, whose goals are at right angles and whose rejected states oppose."""
+    chosen = torch.tensor([[[1.0, 0.0], [2.0, 0.0]], [[0.0, 1.0], [0.0, 4.0]]])
+    rejected = torch.tensor([[[-1.0, 0.0]], [[0.0, -3.0]]])
+    zero, one = torch.tensor([[0], [0]]), torch.tensor([[1], [1]])
+    draws = Draws(source=zero, goal=one, negative_source=zero, negative_goal=zero)
+    # rs: the other pair's goal and negative goal are at right angles to each source.
+    others = draw_others(pairs_of([5, 6]), 2, np.random.default_rng(0))
+    term = contrastive_loss(chosen, rejected, draws, others=others)
+    assert term.positive_cosine.tolist() == term.negative_cosine.tolist() == [0, 0]
+    assert term.loss.tolist() == pytest.approx([2 * LN2] * 2)
+    # avg: the means are (1, 2) and (-0.5, -1.5).
+    term = contrastive_loss(chosen, rejected, draws, average="batch")
+    assert term.positive_cosine.tolist() == pytest.approx([1 / 5**0.5, 2 / 5**0.5])
+    assert term.negative_cosine.tolist() == pytest.approx([-0.5 / 2.5**0.5, -1.5 / 2.5**0.5])
+    # The batch mean: the positive cosines are 1 and 0, the negative ones -1 and 0.
+    draws = Draws(zero, torch.tensor([[1], [1]]), zero, zero)
+    chosen[1, 1], rejected[1, 0] = torch.tensor([1.0, 0.0]), torch.tensor([1.0, 0.0])
+    term = contrastive_loss(chosen, rejected, draws, batch_mean=True)
+    mean = (0.7310585786 + 0.5) / 2
+    assert term.loss.tolist() == pytest.approx([-2 * math.log(mean)] * 2, abs=1e-6)
+
+
+@pytest.mark.parametrize("batch_mean", [False, True])
+def test_pairs_without_another_prompt_have_no_term(batch_mean):
+    """And the mean over the batch is that of the others; the gradient stays finite."""
+    chosen = torch.randn(3, 6, 4, requires_grad=True)
+    where = spans(*[(0, 6)] * 3)
+    draws = draw_states(where, where, np.random.default_rng(0), 2, 2)
+    for prompts, counts, exist in (
+        ([1, 1, 1], [True] * 3, [False] * 3),
+        ([1, 1, 2], [True, True, False], [False, False, True]),
+    ):
+        pairs = pairs_of(prompts, counts)
+        others = draw_others(pairs, 4, np.random.default_rng(0))
+        term = contrastive_loss(
+            *(chosen, chosen.detach(), draws),
+            batch_mean=batch_mean,
+            others=others,
+            counts=pairs.counts,
+        )
+        assert (term.loss != 0).tolist() == exist
+        assert (~term.positive_cosine.isnan()).tolist() == exist
+        [gradient] = torch.autograd.grad(term.loss.where(pairs.counts, 0).sum(), chosen)
+        assert (gradient == 0).all()
 
 
 def test_averages_by_hand():
@@ -85,9 +190,9 @@ def test_averages_by_hand():
         negative_goal=torch.tensor([[0, 2]]),
     )
     # The second source is the first goal, so only the second goal is after it.
-    future = contrastive_loss(chosen, rejected, draws, average=True)
+    future = contrastive_loss(chosen, rejected, draws, average="completion")
     assert future.positive_cosine.item() == pytest.approx((math.sqrt(0.5) + 0) / 2)
-    cross = contrastive_loss(chosen, rejected, draws, average=True, cross=True)
+    cross = contrastive_loss(chosen, rejected, draws, average="completion", cross=True)
     assert cross.positive_cosine.item() == pytest.approx(math.sqrt(0.5))
     # The mean of (0, 5) and (-1, 0) is (-0.5, 2.5).
     assert cross.negative_cosine.item() == pytest.approx(-0.5 / math.sqrt(0.5**2 + 2.5**2))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from gcrm.config.train import TrainSettings
 from gcrm.training.contrastive import Spans
 from gcrm.training.objective import Objective, preference_loss
+from gcrm.training.pool import Pairs
 
 LN2 = math.log(2)
 
@@ -56,7 +57,7 @@ def objective_of(**settings):
         rewards=(torch.tensor([1.0, -2.0]), torch.tensor([0.5, 1.0])),
         hidden=(hidden[0], hidden[1]),
         spans=(spans((2, 9), (0, 3)), spans((2, 7), (1, 2))),
-        margin=torch.tensor([0.25, 1.0]),
+        pairs=Pairs(torch.tensor([0.25, 1.0]), torch.tensor([7, 8]), torch.tensor([True, True])),
         rng=np.random.default_rng(3),
     )
 
@@ -83,8 +84,11 @@ def test_vanilla_has_only_the_preference_term():
     "settings",
     [
         {},
-        {"contrastive_strategy": "cosine_single"},
-        {"contrastive_strategy": "cosine_avg"},
+        {"contrastive_strategy": "single_goal"},
+        {"contrastive_strategy": "completion_avg"},
+        {"contrastive_strategy": "rs"},
+        {"contrastive_strategy": "avg"},
+        {"contrastive_mean": "batch"},
         {"positives": "cross"},
         {"source_late_share": 0.5},
         {"goal_late_share": 0.5},
@@ -94,7 +98,7 @@ def test_vanilla_has_only_the_preference_term():
         {"sim_samples": 3},
         {"unsim_samples": 3},
         {"parity": "official"},
-        {"parity": "official", "contrastive_strategy": "cosine_avg"},
+        {"parity": "official", "contrastive_strategy": "completion_avg"},
     ],
 )
 def test_each_setting_changes_the_contrastive_term(settings):

@@ -14,6 +14,7 @@ from gcrm.config.train import TrainSettings
 from gcrm.training.contrastive import Spans
 from gcrm.training.objective import Objective
 from gcrm.training.official import official_contrastive, official_positions
+from gcrm.training.pool import Pairs
 
 
 @given(
@@ -127,7 +128,7 @@ def test_every_pair_has_the_loss_of_its_micro_batch():
         rewards=(torch.zeros(3), torch.zeros(3)),
         hidden=(hidden[0], hidden[1]),
         spans=(spans, spans),
-        margin=torch.zeros(3),
+        pairs=Pairs(torch.zeros(3), torch.arange(3), torch.ones(3).bool()),
         rng=np.random.default_rng(9),
     )
     tokens = [7, 4, 11]
