@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from gcrm.config.types import Role, holds_paths, parts_of, role_of
+from gcrm.utils.paths import path_of
 
 
 class Settings(BaseModel):
@@ -64,7 +65,7 @@ class Settings(BaseModel):
                 continue
             values = value.values() if isinstance(value, dict) else value
             for one in [values] if isinstance(values, str | Path) else values:
-                yield name, Path(one), role
+                yield name, path_of(one), role
 
 
 def split_commas(value: Any) -> Any:

@@ -53,7 +53,8 @@ class EvaluateOptions(EvaluateSettings):
     splits: Annotated[list[Literal["greedy", "all"]], Unique] = ["greedy", "all"]
     """greedy: output-greedy.jsonl; all: the samples output-rs<k>.jsonl, where there are any"""
     dataset: Annotated[list[Source], BeforeValidator(split_commas)] = []
-    """held-out preference data to score: .jsonl or .parquet file, `datasets` folder, or hub id"""
+    """held-out preference data to score: .jsonl or .parquet file, `datasets` folder or hub id (both
+    also with :<split>)"""
     goal_state_path: Path | None = None
     """goal state (.npy, or the folder with goal_state.npy); gives the Q-values"""
     vanilla: bool = False

@@ -45,8 +45,8 @@ class RepresentOptions(RepresentSettings):
     """
 
     dataset_path: Annotated[list[Source], BeforeValidator(split_commas), Field(min_length=1)]
-    """preference data, or rows of prompt and response: .jsonl or .parquet file, `datasets` folder,
-    or hub id"""
+    """preference data, or rows of prompt and response: .jsonl or .parquet file, `datasets` folder
+    or hub id (both also with :<split>)"""
     reward_model_path: Source
     """reward model: folder or hub id"""
     save_dir: OutputFolder

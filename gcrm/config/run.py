@@ -65,14 +65,14 @@ class Config(Settings):
     benchmarks: Annotated[list[Name], Unique] = []
     """benchmarks to evaluate on; may be empty if there is heldout"""
     heldout: dict[Name, Source] = {}
-    """held-out preference data to evaluate on, by name: .jsonl or .parquet file, `datasets` folder,
-    hub id or download:<name>"""
+    """held-out preference data to evaluate on, by name: .jsonl or .parquet file, `datasets` folder
+    or hub id (both also with :<split>), or download:<name>"""
 
     base_model: Source | None = None
     """base model: hub id, folder or .gguf file (default: `pretrain` makes one)"""
     preferences: Annotated[Sources | None, BeforeValidator(as_list)] = None
-    """preference data, one source or a list: .jsonl or .parquet file, `datasets` folder, hub id or
-    download:<name> (default: `pair` makes them)"""
+    """preference data, one source or a list: .jsonl or .parquet file, `datasets` folder or hub id
+    (both also with :<split>), or download:<name> (default: `pair` makes them)"""
     dataset_probs: list[float] | None = None
     """share of each source of preferences in the mixture; the shares add to 1 (default: all rows of
     all)"""

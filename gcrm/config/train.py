@@ -241,8 +241,9 @@ class TrainOptions(TrainSettings, TrackSettings):
     pretrain: Source
     """base model: hub id, folder or .gguf file"""
     dataset: Annotated[list[Source], BeforeValidator(split_commas), Field(min_length=1)]
-    """preference data: .jsonl or .parquet file, `datasets` folder, or hub id; several are mixed;
-    a number `margin` in every row is subtracted from the reward difference"""
+    """preference data: .jsonl or .parquet file, `datasets` folder or hub id (both also with
+    :<split>); several are mixed; a number `margin` in every row is subtracted from the reward
+    difference"""
     dataset_probs: Annotated[list[float] | None, BeforeValidator(split_commas)] = None
     """share of each dataset in the mixture; must add to 1 (default: use all rows)"""
     eval_dataset: Annotated[list[Source] | None, BeforeValidator(split_commas)] = None

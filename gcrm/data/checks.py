@@ -16,7 +16,7 @@ from gcrm.data.completions import read_completions
 from gcrm.data.preferences import load_preferences
 from gcrm.utils.errors import UserError
 from gcrm.utils.io import write_json
-from gcrm.utils.paths import files_of, is_local
+from gcrm.utils.paths import files_of, is_local, path_of
 
 
 def check_inputs(config: Config, where: str, memory: Path) -> None:
@@ -33,7 +33,7 @@ def check_inputs(config: Config, where: str, memory: Path) -> None:
         if (file := zero_file(config.variant(name))) is not None:
             read_zero_config(file)
     for key, source in _given_sources(config):
-        if is_local(source) and not Path(source).exists():
+        if is_local(source) and not path_of(source).exists():
             raise UserError(f"{where}: {key}: {source}: no such file or folder")
         if key == "completions" and not Path(source).is_dir():
             raise UserError(f"{where}: completions: {source}: no such folder")

@@ -7,7 +7,7 @@ from typing import Any
 from gcrm.utils.errors import UserError
 from gcrm.utils.io import Row, duplicates, numbered_rows
 from gcrm.utils.logging import say
-from gcrm.utils.paths import is_local
+from gcrm.utils.paths import is_local, path_of, source_parts
 
 BATCH_ROWS = 1024
 """rows of a Parquet file read at a time"""
@@ -20,12 +20,16 @@ def iter_rows(source: str, splits: Sequence[str] = TRAINING_SPLITS) -> Iterator[
     """Iterate over the rows of a source with their numbers (in JSON lines, the line numbers).
 
     Args:
-        splits: the first of these splits that the data has is read.
+        splits: the first of these splits that the data has is read, unless the source names one.
 
     Raises:
         UserError: the source cannot be read, or has no rows.
     """
-    path = Path(source)
+    path, (_, subset, split) = path_of(source), source_parts(source)
+    if split is not None and path.is_file():
+        raise UserError(f"{source}: a file has no splits; give {path}")
+    if subset is not None and path.exists():
+        raise UserError(f"{source}: a folder has no subsets; give {path}:{split}")
     if path.suffix in (".jsonl", ".json"):
         return numbered_rows(path)
     if path.suffix == ".parquet":
@@ -60,17 +64,24 @@ def _datasets_rows(source: str, splits: Sequence[str]) -> Iterator[Row]:
     import datasets
 
     try:
-        load = datasets.load_from_disk if Path(source).is_dir() else datasets.load_dataset
-        data = load(source)
+        home, subset, split = source_parts(source)
+        if Path(home).is_dir():
+            data = datasets.load_from_disk(home)
+        else:
+            data = datasets.load_dataset(home, subset)
         if isinstance(data, dict):
-            data = _split_of(data, source, splits)
+            data = _split_of(data, source, splits if split is None else [split])
+        elif split is not None:
+            raise UserError(f"{source}: the data has no splits; give {home}")
         if not len(data):
             raise UserError(f"{source}: has no rows")
         yield from data.with_format(None)  # a damaged file fails only here
     except UserError:
         raise
     except Exception as error:  # the library's file systems and the hub raise all kinds
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        if "config name is missing" in reason.lower():
+            reason += f"; name a subset and a split, as in {source}:SUBSET:{splits[0]}"
         raise UserError(
             f"{source}: neither a local file nor a data set that can be loaded ({reason})"
         ) from None
@@ -84,4 +95,9 @@ def _split_of(data: dict[str, Any], source: str, splits: Sequence[str]) -> Any:
                 say(f"{source}: has no split {splits[0]!r}; reading {name!r}")
             return data[name]
     wanted = " or ".join(map(repr, splits))
-    raise UserError(f"{source}: has no split {wanted} (there are: {', '.join(data)})")
+    home, subset, _ = source_parts(source)
+    named = ":".join(filter(None, (home, subset, next(iter(data)))))
+    raise UserError(
+        f"{source}: has no split {wanted} (there are: {', '.join(data)}); name the one to read, as "
+        f"in {named}"
+    )

@@ -23,6 +23,7 @@ from gcrm.config.types import Role
 from gcrm.lineage.fingerprint import code_version
 from gcrm.utils.errors import UserError
 from gcrm.utils.io import write_json
+from gcrm.utils.paths import path_of
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "deepspeed", "datasets", "numpy")
 FILE = "provenance.json"
@@ -59,7 +60,7 @@ def write_provenance(
         {
             "command": command,
             "options": options.model_dump(mode="json"),
-            "inputs": {str(name): sha256(Path(name)) for name in inputs},
+            "inputs": {str(name): sha256(path_of(name)) for name in inputs},
             "outputs": {os.path.relpath(one, path.parent): sha256(one) for one in outputs},
             **extra,
             "code": code_version(f"gcrm.{command}"),

@@ -19,6 +19,7 @@ from gcrm.config.train import NO_MATTER
 from gcrm.lineage.fingerprint import code_version
 from gcrm.lineage.provenance import FILE, beside, read_provenance, sha256, versions_now
 from gcrm.utils.errors import UserError
+from gcrm.utils.paths import path_of
 
 Json = dict[str, Any]
 
@@ -128,7 +129,7 @@ def steps_to(path: Path, config: Config | None = None) -> list[Step]:
             return
         step = found[path] = Step(path, facts)
         for name, then in facts["inputs"].items():
-            made_by = provenance_of(Path(name)) if then is not None else None
+            made_by = provenance_of(path_of(name)) if then is not None else None
             step.inputs.append(Input(name, then, _digest(name) if then else None, made_by))
             if made_by is not None:
                 visit(made_by)
@@ -146,7 +147,7 @@ def steps_to(path: Path, config: Config | None = None) -> list[Step]:
 
 @cache
 def _digest(name: str) -> str | None:
-    return sha256(Path(name))
+    return sha256(path_of(name))
 
 
 @cache

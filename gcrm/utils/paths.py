@@ -1,18 +1,51 @@
-"""Paths and names that users give: a file or folder of this machine, or a hub id."""
+"""Paths and names that users give: a file or folder of this machine, or a hub id.
 
+Data with several splits may name one: `folder:test_prefs`, `owner/name:split` or, for a hub id with
+several subsets, `owner/name:subset:split`. What exists under its whole name is a path.
+"""
+
+import re
 from pathlib import Path
+from typing import NamedTuple
 
 LOCAL_SUFFIXES = (".gguf", ".jsonl", ".json", ".parquet", ".safetensors")
 
 
+SPLIT = re.compile(r"(.+?)(?::([\w.-]+))?:(\w+(?:\.\w+)*)")
+
+
+class Parts(NamedTuple):
+    """A source without its split: path or hub id, and subset and split where it names them."""
+
+    home: str
+    subset: str | None
+    split: str | None
+
+
+def source_parts(source: str) -> Parts:
+    """Take a source apart."""
+    path = Path(source)
+    named = None if path.exists() or path.suffix in LOCAL_SUFFIXES else SPLIT.fullmatch(source)
+    if named is None:
+        return Parts(source, None, None)
+    home, _, split = source.rpartition(":")
+    return Parts(home, None, split) if Path(home).exists() else Parts(*named.groups())
+
+
+def path_of(source: str | Path) -> Path:
+    """The path of a source, without its split."""
+    return source if isinstance(source, Path) else Path(source_parts(source).home)
+
+
 def is_local(source: str) -> bool:
     """Whether `source` is a path; a hub id is `name` or `owner/name` and no existing file."""
-    path = Path(source)
+    home = source_parts(source).home
+    path = Path(home)
     return (
         path.exists()
         or path.suffix in LOCAL_SUFFIXES
-        or source.startswith((".", "/", "~"))
-        or source.count("/") > 1
+        or home.startswith((".", "/", "~"))
+        or home.count("/") > 1
     )
 
 
@@ -21,7 +54,7 @@ def files_of(source: str) -> list[Path]:
 
     Snakemake compares files by content, but folders only by time. Hidden files are left out.
     """
-    folder = Path(source)
+    folder = path_of(source)
     if not folder.is_dir():
         return [folder] if is_local(source) else []
     visible = (
@@ -31,11 +64,16 @@ def files_of(source: str) -> list[Path]:
 
 
 def set_name(source: str) -> str:
-    """The name of a data set in paths: its file without suffix, or the end of its hub id."""
-    path = Path(source)
+    """The name of a data set in paths: its file without suffix, or the end of its hub id.
+
+    Subset and split stand behind it: `ultrafeedback-test_prefs`.
+    """
+    home, *named = source_parts(source)
+    path = Path(home)
     if path.name in ("", ".."):  # the folders `.` and `..` have names of their own
         path = path.resolve()
-    return path.stem if path.suffix in LOCAL_SUFFIXES else path.name
+    name = path.stem if path.suffix in LOCAL_SUFFIXES else path.name
+    return "-".join([name, *filter(None, named)])
 
 
 def short_name(folder: str | Path) -> str:

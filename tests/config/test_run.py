@@ -232,6 +232,29 @@ def test_attributes_of_a_run_are_checked_before_any_job(tmp_path: Path) -> None:
     check_inputs(config, "my.yaml", tmp_path / "memory.json")
 
 
+def test_sources_may_name_their_splits(tmp_path: Path) -> None:
+    import datasets
+
+    pairs = datasets.Dataset.from_list([{"question": "q ?", "correct": "a", "incorrect": "b"}])
+    datasets.DatasetDict({"train_prefs": pairs, "test_prefs": pairs}).save_to_disk(tmp_path / "d")
+    given = OWN | {
+        "benchmarks": [],
+        "completions": None,
+        "preferences": f"{tmp_path / 'd'}:train_prefs",
+        "heldout": {"held": f"{tmp_path / 'd'}:test_prefs"},
+    }
+    config = load(given, "my.yaml")
+    assert config.preference_files() == config.heldout_files() == files_of(str(tmp_path / "d"))
+    assert config.scored_files("held", "pairs") == config.heldout_files()
+    check_inputs(config, "my.yaml", tmp_path / "memory.json")
+    for change in ({"preferences": str(tmp_path / "d")}, {"heldout": {"a": f"{tmp_path / 'd'}:a"}}):
+        with pytest.raises(UserError, match=r"name the one to read, as in .*d:train_prefs$"):
+            check_inputs(load(given | change, "my.yaml"), "my.yaml", tmp_path / "memory.json")
+    with pytest.raises(UserError, match=r"preferences: \./none:train: no such file or folder"):
+        missing = load(given | {"preferences": "./none:train"}, "my.yaml")
+        check_inputs(missing, "my.yaml", tmp_path / "memory.json")
+
+
 def test_files_of_a_run_that_makes_its_data() -> None:
     config = load(SMALL, "my.yaml")
     assert config.problem_sets() == [

@@ -238,7 +238,49 @@ def test_missing_training_split_is_reported(tmp_path):
     import datasets
 
     datasets.DatasetDict({"test": datasets.Dataset.from_list([PAIR])}).save_to_disk(tmp_path / "d")
-    assert "has no split 'train' (there are: test)" in refusal(tmp_path / "d")
+    way_out = f"(there are: test); name the one to read, as in {tmp_path / 'd'}:test"
+    for split in ("", ":dev"):
+        found = refusal(f"{tmp_path / 'd'}{split}")
+        assert "has no split" in found
+        assert found.endswith(way_out)
+
+
+def test_a_source_names_its_split(tmp_path):
+    import datasets
+
+    parts = {
+        name: datasets.Dataset.from_list([PAIR | {"correct": name}])
+        for name in ("train_prefs", "test_prefs")
+    }
+    datasets.DatasetDict(parts).save_to_disk(tmp_path / "d")
+    for name in parts:
+        for heldout in (False, True):
+            [pair] = load_preferences([f"{tmp_path / 'd'}:{name}"], heldout=heldout)
+            assert (pair.chosen, pair.where) == (name, f"{tmp_path / 'd'}:{name}, row 1")
+    assert refusal(f"{tmp_path / 'd'}:a:x").endswith(f"no subsets; give {tmp_path / 'd'}:x")
+    parts["test_prefs"].save_to_disk(tmp_path / "one")
+    assert "the data has no splits; give" in refusal(f"{tmp_path / 'one'}:test")
+    path = write(tmp_path / "pairs.jsonl", PAIR)
+    assert refusal(f"{path}:test").endswith(f"a file has no splits; give {path}")
+
+
+def test_subsets_and_splits_of_the_hub(monkeypatch):
+    """Without the hub itself: what the library is asked for, and what is made of its answer."""
+    import datasets
+
+    asked = []
+
+    def load(*names):
+        asked.append(names)
+        if names[1] is None:
+            raise ValueError("Config name is missing.\nPlease pick one: ['a', 'b']")
+        return datasets.DatasetDict({"gen": datasets.Dataset.from_list([PAIR])})
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    assert load_preferences(["owner/name:a:gen"]) == [READ]
+    assert "Please pick one: ['a', 'b']; name a subset and a split" in refusal("owner/name")
+    assert refusal("owner/name:a:x").endswith("name the one to read, as in owner/name:a:gen")
+    assert asked == [("owner/name", "a"), ("owner/name", None), ("owner/name", "a")]
 
 
 @pytest.mark.parametrize(
