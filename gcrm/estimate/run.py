@@ -2,7 +2,7 @@
 
 FLOPs are those of the matrix products: for each token and parameter 2 forward, 4 backward, and 2
 more where gradient checkpointing repeats the forward pass. Attention between tokens is left out:
-2 % at 500 tokens.
+2 % at 500 tokens. Every head is counted as the linear one; an MLP adds at most 1 % to a 7 B model.
 """
 
 import os
