@@ -7,7 +7,9 @@ import logging
 import math
 import re
 import threading
+from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from fractions import Fraction
 from typing import Any
 
@@ -22,12 +24,28 @@ PARSING_SECONDS = 5
 BRACKETS = {"(": ")", "{": "}", "[": "]"}
 
 Number = Fraction | float
+_REAL_FUNCTIONS = "exp log sin cos asin acos atan sinh cosh tanh".split()
 
+MAX_FACTORIAL = 500
+"""Factorials of larger numbers are compared as written."""
+ROUNDING = 1e-12
+"""A sum of floats is zero where it is so much smaller than its largest term."""
+
+TRIGONOMETRIC = "sin|cos|tan|cot|sec|csc"
+_BARE = re.compile(  # sin(x), as Python writes it
+    rf"(?<![\\A-Za-z])((?:arc)?(?:{TRIGONOMETRIC})h?|exp|ln|pi)(?![A-Za-z])"
+)
 _WORDS = re.compile(r"[^\W\d_]{3,}")
-_COMMANDS = re.compile(r"\\[A-Za-z]+|\b(?:sin|cos|tan|cot|sec|csc|log|exp|sqrt|pi)\b")
-_MATHS = re.compile(r"[\d\\+*/^=-]")
+_COMMANDS = re.compile(r"\\log_(?:\{\w+\}|\w)|\\[A-Za-z]+|\b(?:log|sqrt)\b")
+_MATHS = re.compile(r"[\d\\+*/^=<>-]")
 _POWER_TOWER = re.compile(r"(?:(?:\^|\*\*)\s*\w+\s*){2}")
-_NO_PRODUCT = re.compile(r"\d \d|\d ?[ap]m\b|\d [a-z]+ \d", re.I)  # 12 34, 10 am, 3 ft 2
+_NO_PRODUCT = re.compile(
+    r"\d \d|\d ?[ap]m\b|\d [a-z]+ \d"  # 12 34, 10 am, 3 ft 2
+    r"|\d(?:st|nd|rd|th)\b|[a-z]\d|!!",  # 3rd, H2O, 7!!
+    re.I,
+)
+_NUMBERED = re.compile(r"(?<=\d)[eE](?=[-+]?\d)")  # 1e5 is no name like H2
+_SHORT_FRACTION = re.compile(r"\\[dtc]?frac *(\\pi|[\da-z]) *(\\pi|[\da-z])(?![a-z])", re.I)
 # What math-verify misreads: 2(3) as a mixed number, \pi(3) as a function, 2^\frac{1}{2} as 1/2.
 _FACTOR = re.compile(r"(?<![\^\d.])(?:\d+|\\pi)(?=\()")
 _EXPONENT = re.compile(
@@ -68,8 +86,12 @@ def spell(value: Number) -> str:
 
 
 def spell_set(items: Iterable[str]) -> str:
-    """Items in any order, each once."""
-    return "{" + ", ".join(sorted(set(items))) + "}"
+    """Items in any order, each once; only equal ones twice: `6, 6` is not the answer 6."""
+    items = list(items)
+    distinct = sorted(set(items))
+    if len(distinct) == 1:
+        distinct = items[:2]
+    return "{" + ", ".join(distinct) + "}"
 
 
 def evaluate(text: str) -> Number:
@@ -102,12 +124,13 @@ def canonical_algebra(text: str) -> str | None:
 
 def _parse(text: str) -> Any:
     """The sympy expression of an answer; None if it is words, not readable, or would take long."""
-    bare = _COMMANDS.sub(" ", _ENVIRONMENT.sub(" ", text))
+    text = _SHORT_FRACTION.sub(r"\\frac{\1}{\2}", _BARE.sub(r"\\\1 ", text))
+    bare = _NUMBERED.sub(" ", _COMMANDS.sub(r"\\", _ENVIRONMENT.sub(" ", text)))
     if _WORDS.search(bare) or set(bare) & set("_:'") or not _MATHS.search(text):
         return None
-    if _NO_PRODUCT.search(text) or _POWER_TOWER.search(text) or _depth(text) > MAX_DEPTH:
+    if _NO_PRODUCT.search(bare) or _POWER_TOWER.search(text) or _depth(text) > MAX_DEPTH:
         return None
-    text = _EXPONENT.sub(r"^{\1}", _FACTOR.sub(r"\g<0>\\cdot", text))
+    text = _EXPONENT.sub(r"^{\1}", _FACTOR.sub(r"\g<0>\\cdot", text)).replace("**", "^")
     import math_verify
 
     logging.getLogger("math_verify").setLevel(logging.ERROR)
@@ -150,32 +173,84 @@ def _value(expression: Any) -> Number:
         return Fraction(str(expression))
     if expression is sympy.pi or expression is sympy.E:
         return float(expression)
-    if isinstance(expression, sympy.Add | sympy.Mul):
-        result: Number = Fraction(0 if expression.is_Add else 1)
-        for value in map(_value, expression.args):
-            result = result + value if expression.is_Add else result * value
-        return result
+    if isinstance(expression, sympy.Add):
+        return _sum([_value(term) for term in expression.args])
+    if isinstance(expression, sympy.Mul):
+        return _product_of([_value(factor) for factor in expression.args])
     if isinstance(expression, sympy.Pow):
         return _power(*map(_value, expression.args))
-    functions = (sympy.exp, sympy.log, sympy.sin, sympy.cos, sympy.tan)
-    if isinstance(expression, functions) and len(expression.args) == 1:
-        function = getattr(math, expression.func.__name__)
-        return float(function(float(_value(expression.args[0]))))
+    if isinstance(expression, sympy.Function):
+        return _function(expression.func.__name__, [_value(item) for item in expression.args])
     raise Unreadable(type(expression).__name__)
 
 
+def _sum(terms: list[Number]) -> Number:
+    total: Number = Fraction(0)
+    for term in terms:
+        total = total + term
+    if isinstance(total, float) and abs(total) < ROUNDING * max(abs(float(term)) for term in terms):
+        return Fraction(0)
+    return total
+
+
+def _product_of(factors: list[Number]) -> Number:
+    product: Number = Fraction(1)
+    for factor in factors:
+        product = product * factor
+    return product
+
+
+def _function(name: str, arguments: list[Number]) -> Number:
+    """The value of an elementary function, given by sympy's name for it.
+
+    Raises:
+        Unreadable: the function has no value there, or it is too large.
+    """
+    first = arguments[0]
+    if name in ("Abs", "floor", "ceiling") and len(arguments) == 1:
+        if name == "Abs":
+            return -first if first < 0 else first
+        return Fraction(math.floor(first) if name == "floor" else math.ceil(first))
+    if name == "factorial":
+        if first != int(first) or not 0 <= first <= MAX_FACTORIAL:
+            raise Unreadable("no small factorial")
+        return Fraction(math.factorial(int(first)))
+    numbers = [float(argument) for argument in arguments]
+    inverse = {"cot": "tan", "sec": "cos", "csc": "sin"}
+    try:
+        if name in inverse:
+            return 1 / _function(inverse[name], arguments)
+        if name == "tan":  # its poles: the rounded cosine is 0 there
+            return _function("sin", arguments) / _function("cos", arguments)
+        if name in _REAL_FUNCTIONS:
+            # Rounded, so that the sine of pi is 0.
+            value: float = getattr(math, name)(*numbers)
+            return round(value, 15)
+    except (ValueError, TypeError):
+        pass
+    raise Unreadable(name)
+
+
 def _power(base: Number, exponent: Number) -> Number:
-    """base ** exponent, exact where both are rational and the result is, and of a bounded size."""
-    if isinstance(base, Fraction) and isinstance(exponent, Fraction):
-        if exponent.denominator == 1:
-            bits = max(base.numerator.bit_length(), base.denominator.bit_length())
-            if bits * abs(exponent.numerator) > MAX_BITS:
-                raise Unreadable("too large")
-            return base**exponent.numerator
-        if exponent == Fraction(1, 2) and base >= 0:
-            root = Fraction(math.isqrt(base.numerator), math.isqrt(base.denominator))
-            if root * root == base:
-                return root
+    """base ** exponent, exact where both are rational and the result is, and of a bounded size.
+
+    Odd roots of negative numbers are real.
+    """
+    if isinstance(exponent, Fraction) and exponent.denominator == 1:
+        if isinstance(base, float):
+            power: float = base**exponent.numerator
+            return power
+        bits = max(base.numerator.bit_length(), base.denominator.bit_length())
+        if bits * abs(exponent.numerator) > MAX_BITS:
+            raise Unreadable("too large")
+        return base**exponent.numerator
+    if isinstance(exponent, Fraction) and exponent.denominator % 2 and base < 0:
+        root = _power(-base, exponent)
+        return -root if exponent.numerator % 2 else root
+    if exponent == Fraction(1, 2) and isinstance(base, Fraction) and base >= 0:
+        exact = Fraction(math.isqrt(base.numerator), math.isqrt(base.denominator))
+        if exact * exact == base:
+            return exact
     if base < 0:
         raise Unreadable("complex")
     result: float = float(base) ** float(exponent)
@@ -189,33 +264,115 @@ def _ordered(expression: Any) -> str:
     """
     import sympy
 
-    try:
+    with suppress(Unreadable, ArithmeticError):
         return spell(_value(expression))
-    except (Unreadable, ArithmeticError):
-        pass
+    if isinstance(expression, sympy.MatrixBase):
+        rows = (", ".join(map(_ordered, row)) for row in expression.tolist())
+        return f"matrix([[{'], ['.join(rows)}]])"
     if not isinstance(expression, sympy.Basic) or not expression.args:
-        return str(expression)
+        return str(expression).casefold()
     if isinstance(expression, sympy.FiniteSet):
         return spell_set(map(_ordered, expression.args))
-    if not isinstance(expression, sympy.Add | sympy.Mul):
-        return f"{type(expression).__name__}({', '.join(map(_ordered, expression.args))})"
-    sign, neutral = ("+", 0) if expression.is_Add else ("*", 1)
-    number: Number = Fraction(neutral)
+    if isinstance(expression, sympy.Add | sympy.Mul | sympy.Pow):
+        return _spell_sum(_terms(expression))
+    if isinstance(expression, sympy.Rel):
+        return _relation(expression)
+    if isinstance(expression, sympy.Function) and all(map(_is_number, expression.args)):
+        raise Unreadable(str(expression))  # \tan 90^\circ, 100000!
+    parts = [_ordered(argument) for argument in expression.args]
+    if isinstance(expression, sympy.And | sympy.Or | sympy.Union):
+        parts.sort()
+    return f"{type(expression).__name__.lower()}({', '.join(parts)})"
+
+
+def _relation(relation: Any) -> str:
+    """An equation or inequality with all terms on the left.
+
+    `x - y = 0` and `-x + y = 0` are one, `x > 3` and `3 < x`, too; `2x - 2y = 0` is another
+    answer, because problems may ask for coefficients without a common factor.
+    """
+    import sympy
+
+    sign = Fraction(-1 if isinstance(relation, sympy.Lt | sympy.Le) else 1)
+    terms = _terms(relation.lhs, sign)
+    for product, number in _terms(relation.rhs, -sign).items():
+        terms[product] = terms[product] + number
+    products = sorted(product for product in terms if product and spell(terms[product]) != "0")
+    if not isinstance(relation, sympy.Eq | sympy.Ne):
+        name = ">" if isinstance(relation, sympy.Lt | sympy.Gt) else "\\ge "
+        return f"{_spell_sum(terms)}{name}0"
+    if products and terms[products[0]] < 0:
+        terms = {product: -number for product, number in terms.items()}
+    if isinstance(relation, sympy.Ne):
+        return f"{_spell_sum(terms)}\\ne 0"
+    if len(products) == 1 and products[0].isalpha() and terms[products[0]] == 1:
+        return spell(-terms.get("", Fraction(0)))  # 2 = x is x = 2, which is the answer 2
+    return f"{_spell_sum(terms)}=0"
+
+
+def _terms(expression: Any, scale: Number = Fraction(1)) -> dict[str, Number]:
+    """The coefficient of each product in a sum, times `scale`; that of "" is the number in it."""
+    import sympy
+
+    terms: dict[str, Number] = defaultdict(Fraction)
+    if isinstance(expression, sympy.Add):
+        for argument in expression.args:
+            for product, number in _terms(argument, scale).items():
+                terms[product] = terms[product] + number
+        return terms
+    if isinstance(expression, sympy.Mul):
+        sums = [factor for factor in expression.args if not _is_number(factor)]
+        if len(sums) == 1 and isinstance(sums[0], sympy.Add | sympy.Mul):  # -2(x + y)
+            numbers = [_value(factor) for factor in expression.args if _is_number(factor)]
+            return _terms(sums[0], _product_of([scale, *numbers]))
+    number, factors = _factors(expression, Fraction(1))
+    terms["*".join(_spell_factor(*factor) for factor in sorted(factors.items()))] = scale * number
+    return terms
+
+
+def _is_number(expression: Any) -> bool:
+    try:
+        _value(expression)
+    except (Unreadable, ArithmeticError):
+        return False
+    return True
+
+
+def _factors(expression: Any, exponent: Number) -> tuple[Number, dict[str, Number]]:
+    """A product to the power of `exponent`, its number apart: {factor: exponent}."""
+    import sympy
+
+    with suppress(Unreadable, ArithmeticError):
+        return _power(_value(expression), exponent), {}
+    whole = exponent == int(exponent)
+    if isinstance(expression, sympy.Pow) and whole and _is_number(expression.exp):
+        return _factors(expression.base, _value(expression.exp) * exponent)
+    if isinstance(expression, sympy.Mul) and whole:
+        number: Number = Fraction(1)
+        factors: dict[str, Number] = defaultdict(Fraction)
+        for argument in expression.args:
+            value, others = _factors(argument, exponent)
+            number = number * value
+            for factor, power in others.items():
+                factors[factor] += power
+        return number, {factor: power for factor, power in factors.items() if power}
+    if isinstance(expression, sympy.Pow):
+        return Fraction(1), {f"pow({', '.join(map(_ordered, expression.args))})": exponent}
+    return Fraction(1), {_ordered(expression): exponent}
+
+
+def _spell_factor(base: str, exponent: Number) -> str:
+    if not base.isalnum() and not base.startswith("("):
+        base = f"({base})"  # sin(x)y is not sin(xy)
+    return base if exponent == 1 else f"{base}^{{{spell(exponent)}}}"
+
+
+def _spell_sum(terms: dict[str, Number]) -> str:
     parts = []
-    for part in _flattened(expression, type(expression)):
-        try:
-            value = _value(part)
-        except (Unreadable, ArithmeticError):
-            parts.append(_ordered(part))
-        else:
-            number = number + value if expression.is_Add else number * value
-    if number != neutral:
-        parts.append(spell(number))
-    return parts[0] if len(parts) == 1 else f"({sign.join(sorted(parts))})"
-
-
-def _flattened(expression: Any, kind: Any) -> list[Any]:
-    """The terms of a sum of sums, the factors of a product of products."""
-    if not isinstance(expression, kind):
-        return [expression]
-    return [part for argument in expression.args for part in _flattened(argument, kind)]
+    for product, number in sorted(terms.items()):
+        times = spell(number)
+        if times != "0":
+            left = () if product and times == "1" else (times,)
+            parts.append("*".join(filter(None, (*left, product))))
+    parts = [f"({part})" if "*" in part else part for part in parts]
+    return parts[0] if len(parts) == 1 else f"({'+'.join(parts)})" if parts else "0"

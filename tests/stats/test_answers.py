@@ -1,9 +1,11 @@
 """Equal answers have one canonical form; hostile answers neither crash nor hang."""
 
+import math
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from fractions import Fraction
 
 import pytest
@@ -87,11 +89,56 @@ from gcrm.stats.answers import canonical
         ["31415.926536", "\\pi(100)^2"],  # no function
         ["1.732051", "3^\\frac{1}{2}", "\\sqrt3", "3^\\frac12"],
         ["(2, \\frac{1}{2})", "(2, 0.5)", "( 2 , 1/2 )"],
+        [
+            "\\begin{pmatrix} 1/2 & \\sqrt8 \\\\ x & 1\\end{pmatrix}",
+            "\\begin{bmatrix} 0.5 & 2\\sqrt2 \\\\ x & 1\\end{bmatrix}",
+        ],
+        ["(\\sqrt8, 1)", "(2\\sqrt2, 1)"],
+        ["[\\sqrt8, x)", "[2\\sqrt2, x)"],
+        ["\\{1, \\sqrt8\\}", "2\\sqrt{2} \\text{ and } 1", "√8, 1"],
+        [
+            "0.5",
+            "\\sin 30^\\circ",
+            "\\sin{30^{\\circ}}",
+            "sin(30°)",
+            "\\cos 60 \\text{ degrees}",
+            "\\sin\\frac{\\pi}{6}",
+            "\\frac{\\tan 45^\\circ}{2}",
+            "1/\\csc 30^\\circ",
+        ],
+        ["0", "\\sin 180^\\circ", "\\cos 90^\\circ", "\\sqrt2\\sqrt2 - 2", "x - x"],
+        ["1/3", "0.\\overline{3}", "0.\\bar3", "0.\\dot{3}", "0.(3)", "0.333..."],
+        ["-1/6", "-0.1\\overline{6}", "-0.1666…"],
+        ["3/11", "0.\\overline{27}", "0.272727\\ldots"],
+        ["2", "\\log_{10}100", "\\log_{10} (100)", "\\log 100"],
+        ["3", "\\log_2 8", "\\log_{2}{8}"],
+        ["\\ln 4", "2\\ln 2", "\\ln{4}", "1.3862943611"],
+        ["120", "5!", "(5)!", "\\frac{6!}{3!}"],
+        ["10", "\\binom{5}{2}", "|{-10}|", "\\lfloor 10.5\\rfloor", "(10+10)/2"],
+        ["-2", "\\sqrt[3]{-8}", "(-8)^{1/3}"],
+        ["\\pi/2", "pi/2", "\\frac\\pi2", "π/2", "\\arcsin 1"],
+        ["5", "5 km/h", "5 m/s^2", "5km", "5 \\text{ miles}/\\text{hour}", "5^\\circ C", "5, "],
+        ["(1,2) and (3,4)", "(1,2), (3,4)", "(3,4),(1,2)", "\\{(1, 2), (3, 4)\\}"],
+        ["1,000, 2,000", "2000, 1000", "1,000 and 2,000"],
+        ["x - y = 0", "-x + y = 0", "0 = y - x", "0 = -(x - y)"],
+        ["x^2 + y^2 = 1", "1 = x^2 + y^2", "x^2 + y^2 - 1 = 0"],
+        ["x > 3", "3 < x", "x - 3 > 0"],
+        ["2 < x < 3", "3 > x > 2"],
+        ["2(x+y)", "2x+2y", "y+x+x+y"],
+        ["\\frac{1}{2x}", "\\frac12 x^{-1}"],
+        ["f(x) = 2x+1", "1+2x"],
+        ["30", "\\theta = 30^\\circ", "x_1 = 30", "\\(30\\)", "\\[30\\]"],
+        ["123", "12\u200b3", "\ufeff123", "123\xa0", "１２３", "\u206012\u00ad3"],
+        ["1500", "1.5 x 10^3", "1.5 × 10³", "1.5·10^3", "1.5*10**3", "1.5E3"],
+        ["3:4", "3 : 4", "3\\colon4"],
+        ["5-10", "5 - 10", "5--10", "5–10", "$5-$10", "5-10 years"],
+        ["\\emptyset", "\\varnothing", "∅", "\\{\\}"],
     ],
     ids=lambda spellings: spellings[0],
 )
 def test_spellings_of_one_answer_are_equal(spellings: list[str]) -> None:
-    assert {canonical(answer) for answer in spellings} == {canonical(spellings[0])}
+    form = canonical(spellings[0])
+    assert {canonical(answer) for answer in [*spellings, form]} == {form}
 
 
 @pytest.mark.parametrize(
@@ -144,10 +191,62 @@ def test_spellings_of_one_answer_are_equal(spellings: list[str]) -> None:
         ("(1,200)", "1200"),
         ("\\pm 2", "2"),
         ("[1,2]\\cup[3,4]", "[1,3]\\cup[2,4]"),
+        ("1 = x^2", "2 = x^2"),
+        ("x - y = 0", "x + y = 0"),
+        ("x > 3", "x < 3"),
+        ("x > 3", "x \\ge 3"),
+        ("\\sin 30", "\\sin 30^\\circ"),
+        ("\\tan 90^\\circ", "\\tan 270^\\circ"),
+        ("\\log_2 8", "\\log_3 8"),
+        ("3!!", "720"),
+        ("100000!", "100001!"),
+        ("2+3\\mathrm{i}", "5"),
+        ("6, 6", "6"),
+        ("0.\\overline{3}", "0.3"),
+        ("5 hours 30 minutes", "5 hours 30 seconds"),
+        ("5 March", "5 April"),
+        ("5°30", "530"),
+        ("5%10", "510"),
+        ("x2", "2x"),
+        ("\\frac{1}{x+y}", "\\frac{1}{x}+\\frac{1}{y}"),
+        ("\\sin(x) y", "\\sin(xy)"),
+        ("(\\sin x)^2", "\\sin(x^2)"),
+        ("(x^2)^{0.5}", "x"),
     ],
 )
 def test_different_answers_differ(one: str, other: str) -> None:
     assert canonical(one) != canonical(other)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "5-10",
+        "1-2-3",
+        "-3-4",
+        "3-1/2",
+        "1/2-1/3",
+        "12/25/2020",
+        "2020-12-25",
+        "25.12.2020",
+        "3:30",
+        "1.2.3",
+        "192.168.0.1",
+        "555-1234",
+        "(555) 123-4567",
+        "+1 555 123 4567",
+        "978-3-16-148410-0",
+        "1-800-555-0199",
+        "h2o",
+        "a4",
+        "0x1f",
+        "3rd",
+        "25 dec 2020",
+        "(5-10, 3)",
+    ],
+)
+def test_text_that_is_no_number_stays_text(answer: str) -> None:
+    assert canonical(answer) == answer
 
 
 @pytest.mark.parametrize("answer", [None, "", "   ", "\n\t", "."])
@@ -165,6 +264,15 @@ def test_no_answer_is_none(answer: str | None) -> None:
         "x^x^x^x^x^x^x^x^x^x",
         "\\sum_{n=1}^{10^{99}} n!",
         "99999999! x",
+        "100000!",
+        "\\ln{10^{10^{10}}}",
+        "\\sin{10^{400}}",
+        "0." + "3" * 190 + "...",
+        "(1-" * 9 + "x" + ")" * 9 + "=0",
+        "\\frac" * 40,
+        "1-" * 99,
+        "5 cm/" * 40,
+        " 1" * 99 + " x",
         "\\frac{1}{0}",
         "0^{-1}",
         "\\sqrt[0]{5}",
@@ -235,3 +343,103 @@ def test_fractions_agree_with_exact_arithmetic(numerator: int, denominator: int)
     assert abs(Fraction(found) - value) <= Fraction(1, 2 * 10**6)
     if value.denominator == 1:
         assert found == str(value.numerator) == canonical(f"{value.numerator:,}")
+
+
+def written(draw: st.DrawFn, value: Fraction) -> str:
+    """One of the ways to write a rational number."""
+    above, below = abs(value.numerator), value.denominator
+    whole, rest = divmod(above, below)
+    ways = [
+        f"{above}/{below}",
+        f"\\frac{{{above}}}{{{below}}}",
+        f"\\dfrac{{{7 * above}}}{{{7 * below}}}",
+        f"\\sqrt{{\\frac{{{above**2}}}{{{below**2}}}}}",
+        f"{above} \\cdot {below}^{{-1}}",
+        f"\\frac{{1}}{{{below}}} \\times {above}",
+        f"({above}+{below})/{below} - 1",
+        f"\\frac{{{2 * above}}}{{{below}}} \\cos 60^\\circ",
+        f"\\log_{{10}}(10^{{{above}/{below}}})",
+    ]
+    if rest:
+        ways += [f"{whole} {rest}/{below}", f"{whole}\\frac{{{rest}}}{{{below}}}"]
+    if below in (1, 2, 4, 5):
+        ways.append(str(above / below))
+    if below in (3, 9):
+        ways.append(f"{whole}.\\overline{{{rest * 9 // below}}}")
+    text = draw(st.sampled_from(ways))
+    if value < 0:
+        text = f"-({text})"
+    wrap = draw(st.sampled_from(["{}", "${}$", " {} ", "\\boxed{{{}}}", "x = {}", "\ufeff{}."]))
+    return wrap.format(text)
+
+
+@st.composite
+def respelt(draw: st.DrawFn) -> tuple[Fraction, str]:
+    value = Fraction(draw(st.integers(-60, 60)), draw(st.sampled_from([1, 2, 3, 4, 5, 7, 9, 12])))
+    return value, written(draw, value)
+
+
+@given(respelt(), respelt())
+@example((Fraction(1), "1"), (Fraction(-1), "-(1)"))
+@settings(max_examples=60, deadline=None)
+def test_numbers_are_equal_exactly_if_their_values_are(one, other) -> None:
+    """Values of small denominators are further apart than the rounding."""
+    assert (canonical(one[1]) == canonical(other[1])) == (one[0] == other[0]), (one, other)
+
+
+# Each expression in LaTeX and in Python.
+_LEAVES = [("x", "x"), ("y", "y"), ("2", "2"), ("\\frac12", "0.5"), ("\\sqrt8", "8**0.5")]
+_FORMS = [
+    ("({}+{})", "({}+{})"),
+    ("({}-{})", "({}-{})"),
+    ("({} \\cdot {})", "({}*{})"),
+    ("\\frac{{{}}}{{{}}}", "(({})/({}))"),
+]
+_EXPRESSIONS = st.recursive(
+    st.sampled_from(_LEAVES),
+    lambda inner: st.one_of(
+        st.builds(
+            lambda form, a, b: (form[0].format(a[0], b[0]), form[1].format(a[1], b[1])),
+            st.sampled_from(_FORMS),
+            inner,
+            inner,
+        ),
+        inner.map(lambda a: (f"({a[0]})^2", f"(({a[1]})**2)")),
+        inner.map(lambda a: (f"\\cos({a[0]})", f"cos({a[1]})")),
+    ),
+    max_leaves=4,
+)
+
+
+@given(_EXPRESSIONS, _EXPRESSIONS, st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_one_form_means_one_value(one, other, turned) -> None:
+    """Equal forms have equal values at two points; sums and products may be turned round."""
+    if turned:
+        other = (f"{one[0]}+{other[0]}", f"({one[1]})+({other[1]})")
+        one = (f"{other[0].removeprefix(one[0])[1:]}+{one[0]}", other[1])
+        assert canonical(one[0]) == canonical(other[0])
+    forms = [canonical(expression[0]) for expression in (one, other)]
+    if forms[0] == forms[1]:
+        for x, y in [(0.7, -1.3), (2.1, 0.4)]:
+            with suppress(ZeroDivisionError):
+                first, second = (
+                    eval(expression[1], {"x": x, "y": y, "cos": math.cos})
+                    for expression in (one, other)
+                )
+                assert first == pytest.approx(second, rel=1e-4, abs=1e-5)
+
+
+_WRITINGS = st.one_of(
+    respelt().map(lambda pair: pair[1]),
+    st.text(alphabet="0123456789.,+-*/^(){}[] \\$%=xe:°", max_size=15),
+    st.text(alphabet="abxkm ,./:'", max_size=12),
+    st.lists(respelt().map(lambda pair: pair[1]), min_size=2, max_size=3).map(", ".join),
+)
+
+
+@given(_WRITINGS)
+@settings(max_examples=60, deadline=None)
+def test_a_canonical_form_is_its_own(text: str) -> None:
+    found = canonical(text)
+    assert found is None or canonical(found) == found
