@@ -3,6 +3,7 @@
 Variants differ in line style and marker as well as in colour.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -66,6 +67,8 @@ def looks(names: Sequence[str]) -> dict[str, Look]:
 @contextmanager
 def drawing(stem: Path, heading: str, size: tuple[float, float]) -> Iterator[Any]:
     """A figure of `size` inches to draw on; saved as `<stem>.svg` and `<stem>.png` at the end."""
+    # A notebook's backend, inherited by its processes, may not be installed; files need none.
+    os.environ["MPLBACKEND"] = "agg"
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
