@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gcrm.config.layout import MAX_SAMPLE, Split, completion_files, sample_number
+from gcrm.data.layouts import PROMPTS, check_nothing_lost
 from gcrm.data.questions import first_by_hash, question_key
 from gcrm.utils.errors import UserError
 from gcrm.utils.io import Row, numbered_rows
@@ -77,7 +78,11 @@ def iter_solutions(file: Path) -> Iterator[Row]:
 def _checked(row: Row, where: str) -> Row:
     for key in ("question", "generated_solution", "is_correct"):
         if key not in row:
-            raise UserError(f"{where}: key {key!r} is missing (there are: {', '.join(row)})")
+            raise UserError(
+                f"{where}: key {key!r} is missing (there are: {', '.join(row)}); expected "
+                "question, generated_solution, is_correct and, for votes, expected_answer and "
+                "predicted_answer"
+            )
     for key in ("question", "generated_solution"):
         if not isinstance(row[key], str):
             raise UserError(f"{where}: {key} must be text, not {_kind(row[key])}")
@@ -85,6 +90,10 @@ def _checked(row: Row, where: str) -> Row:
         raise UserError(
             f"{where}: is_correct must be true or false, not {_kind(row['is_correct'])}"
         )
+    question = row["question"]
+    # Some tools also write the question as it stood in their prompt.
+    shown = [name for name in PROMPTS if isinstance(row.get(name), str) and question in row[name]]
+    check_nothing_lost(row, shown, question, [row["generated_solution"]], where)
     return {
         "question": row["question"],
         "expected_answer": _answer_text(row.get("expected_answer")),

@@ -33,11 +33,39 @@ def read_messages(messages: Any, column: str, where: str) -> list[Message]:
     if isinstance(messages, dict):
         messages = [messages]
     if not isinstance(messages, list):
-        raise UserError(f"{where}: {column} must be a list of messages")
+        raise UserError(f"{where}: {column} must be text, or a list of messages")
     return [
         _read_message(message, f"{where}: {column}, message {number}")
         for number, message in enumerate(messages, start=1)
     ]
+
+
+def checked_prompt(prompt: Any, where: str) -> Prompt:
+    """A prompt that a caller gives, its messages brought to one form.
+
+    Raises:
+        UserError: it is neither text nor a list of messages.
+    """
+    if isinstance(prompt, str):
+        return prompt
+    messages = read_messages(prompt, "prompt", where)
+    if not messages:
+        raise UserError(f"{where}: prompt has no messages")
+    return messages
+
+
+def checked_completion(completion: Any, where: str) -> str:
+    """A completion that a caller gives.
+
+    Raises:
+        UserError: it is not text.
+    """
+    if not isinstance(completion, str):
+        raise UserError(
+            f"{where}: a completion must be text, not {type(completion).__name__}; of a message, "
+            "give the content"
+        )
+    return completion
 
 
 def read_answer(message: Message, column: str, where: str) -> str:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from gcrm.data.messages import Prompt
+from gcrm.data.messages import Prompt, checked_completion, checked_prompt
 from gcrm.data.scores import Ragged
 from gcrm.modeling.hardware import choose_hardware
 from gcrm.modeling.heads import compute_in_fp32
@@ -204,8 +204,16 @@ class RewardModel:
         return (torch.get_num_threads(), self.model.device.type, self.model.dtype, commit)
 
     def score(self, question: Prompt, solutions: Sequence[str]) -> Scores:
-        """Score solutions of one question; their order is kept."""
-        return self.score_encoded(self.encoder.encode_many((question, s) for s in solutions))
+        """Score solutions of one question; their order is kept.
+
+        Raises:
+            UserError: the question is neither text nor messages, or a solution is not text.
+        """
+        if isinstance(solutions, str):  # its letters would be scored
+            raise UserError("score: solutions must be a list of texts, not one text")
+        prompt = checked_prompt(question, "score")
+        texts = [checked_completion(solution, "score") for solution in solutions]
+        return self.score_encoded(self.encoder.encode_many((prompt, text) for text in texts))
 
     def score_encoded(
         self, encoded: Sequence[Encoded], tokens_per_batch: int | None = None

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gcrm.config.represent import RepresentOptions
 from gcrm.data.attributes import Selection, select
-from gcrm.data.messages import Prompt
+from gcrm.data.messages import Prompt, checked_completion, checked_prompt
 from gcrm.data.preferences import Preference
 from gcrm.lineage.provenance import write_provenance
 from gcrm.lineage.resume import Unfinished
@@ -175,10 +175,14 @@ def goal_state(
     out.
 
     Raises:
-        UserError: no completion fits into the reward model's max_len.
+        UserError: no completion fits into the reward model's max_len, or one is not text.
     """
     encoder = reward_model.encoder
-    encoded = [one for one in encoder.encode_for_goal_state(completions) if one is not None]
+    texts = [
+        (checked_prompt(prompt, "goal_state"), checked_completion(completion, "goal_state"))
+        for prompt, completion in completions
+    ]
+    encoded = [one for one in encoder.encode_for_goal_state(texts) if one is not None]
     if not encoded:
         raise UserError(f"no completion fits into {encoder.max_len} tokens")
     total = torch.zeros(reward_model.hidden_size).double()

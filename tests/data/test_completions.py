@@ -83,6 +83,9 @@ def test_optional_and_unknown_keys(tmp_path):
         ({"is_correct": []}, "is_correct must be true or false"),
         ({"question": None}, "question must be text, not null"),
         ({"generated_solution": ["a"]}, "generated_solution must be text, not list"),
+        ({"context": "3 and 4"}, "context can belong to the prompt, but is not in what is read as"),
+        ({"system": "Be brief."}, "system can belong to the prompt"),
+        ({"prompt": "Be brief."}, "prompt can belong to the prompt"),
     ],
 )
 def test_invalid_values_are_named_with_their_line(tmp_path, change, message):
@@ -93,6 +96,12 @@ def test_invalid_values_are_named_with_their_line(tmp_path, change, message):
     with pytest.raises(UserError) as error:
         read_completions(tmp_path, "gsm8k", "greedy")
     assert str(error.value).startswith(f"{path}, row 4: {message}")
+
+
+def test_the_question_may_be_there_again_as_it_stood_in_a_prompt(tmp_path):
+    again = {"prompt": f"Solve: {ROW['question']}\n", "problem": ROW["question"], "context": ""}
+    write(tmp_path, "output-greedy.jsonl", ROW | again)
+    assert read_completions(tmp_path, "gsm8k", "greedy") == [ROW | {"sample": 0}]
 
 
 @pytest.mark.parametrize("key", ["question", "generated_solution", "is_correct"])

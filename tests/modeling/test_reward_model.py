@@ -98,6 +98,33 @@ def test_without_goal_state_there_are_no_q_values(checkpoint):
     assert len(nothing.reward) == len(nothing.partial_rewards) == 0
 
 
+def test_prompts_of_a_caller_are_read_as_those_of_data(checkpoint):
+    model = RewardModel.from_pretrained(checkpoint)
+    forms = (
+        "a ?",
+        [{"role": "user", "content": "a ?"}],
+        {"from": "human", "value": "a ?"},
+        [{"role": "USER", "content": [{"type": "text", "text": "a ?"}], "id": 1}],
+    )
+    rewards = {float(model.score(form, ["b"]).reward[0]) for form in forms}
+    assert len(rewards) == 1
+
+
+@pytest.mark.parametrize(
+    ("question", "solutions", "message"),
+    [
+        ("a", "b", "solutions must be a list of texts, not one text"),
+        ("a", [{"role": "assistant", "content": "b"}], "a completion must be text, not dict"),
+        ([], ["b"], "prompt has no messages"),
+        (7, ["b"], "prompt must be text, or a list of messages"),
+        ([{"role": "critic", "content": "a"}], ["b"], "message 1: the role 'critic' is unknown"),
+    ],
+)
+def test_other_prompts_and_solutions_are_refused(checkpoint, question, solutions, message):
+    with pytest.raises(UserError, match=message):
+        RewardModel.from_pretrained(checkpoint).score(question, solutions)
+
+
 def test_too_long_solution_loses_its_end_and_is_marked(checkpoint):
     rm = RewardModel.from_pretrained(checkpoint, max_len=30)
     scores = rm.score(QUESTION, ["answer 7", "3 + 4 = 7 . " * 10 + "answer 7"])

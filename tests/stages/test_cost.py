@@ -137,7 +137,7 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 PROMPT = [{"role": "user", "content": "x" * 300}]
-DIALOGUE = [*PROMPT, {"role": "assistant", "content": "y" * 30}]
+DIALOGUE, OTHER = ([*PROMPT, {"role": "assistant", "content": one * 30}] for one in "yz")
 
 
 @pytest.mark.parametrize(
@@ -145,8 +145,8 @@ DIALOGUE = [*PROMPT, {"role": "assistant", "content": "y" * 30}]
     [
         # Both sides contain the question: 30 + 60 + 30 + 90 characters, 3 of them a token.
         ({"question": "x" * 30, "correct": "y" * 60, "incorrect": "z" * 90}, 70),
-        ({"chosen": DIALOGUE, "rejected": DIALOGUE}, 220),
-        ({"prompt": PROMPT, "chosen": DIALOGUE, "rejected": DIALOGUE}, 220),
+        ({"chosen": DIALOGUE, "rejected": OTHER}, 220),
+        ({"prompt": PROMPT, "chosen": DIALOGUE, "rejected": OTHER}, 220),
     ],
 )
 def test_pairs_are_counted_in_their_files(tmp_path: Path, row: dict[str, Any], tokens: int) -> None:
