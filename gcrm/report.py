@@ -9,6 +9,7 @@ from pathlib import Path
 from gcrm.cli import run_stage
 from gcrm.config.report import ReportOptions
 from gcrm.lineage.provenance import FILE, read_provenance, sha256, write_provenance
+from gcrm.reporting.columns import Numbers
 from gcrm.reporting.contents import (
     FOR_TOKENS,
     SOLUTIONS,
@@ -23,7 +24,7 @@ from gcrm.reporting.formats import html, latex, markdown
 from gcrm.reporting.published import read_published
 from gcrm.reporting.results import Results, read_results
 from gcrm.reporting.solutions import Filter, Model, solutions_page
-from gcrm.reporting.tables import TABLES, Numbers
+from gcrm.reporting.tables import TABLES
 from gcrm.reporting.text import Content, report_text, summary
 from gcrm.utils.io import atomic_path
 from gcrm.utils.logging import Progress

@@ -98,7 +98,12 @@ def figures(scope: Scope) -> list[Item]:
     if scope.heldout:
         items.append(Item("preferences", "Preferences", "preference accuracy"))
     if scope.sampled:
-        items += _grouped(scope, Item("votes", "Votes", "accuracy against tokens saved"))
+        items += [
+            *_grouped(scope, Item("sample_auroc", "AUROC", "mean over samples", "reward")),
+            *_grouped(scope, Item("sample_auroc", "AUROC", "mean over samples", "q_value")),
+            *_grouped(scope, Item("votes", "Votes", "accuracy against tokens saved")),
+            *_grouped(scope, Item("top_k", "Votes", "best samples by reward")),
+        ]
     return [*items, *_grouped(scope, Item("training", "Training", "training curves"))]
 
 
@@ -120,9 +125,13 @@ TABLES = (
     ("partial_auroc", "AUROC of partial solutions", ["benchmarks"]),
     ("correlation", "Q-values and partial rewards", ["benchmarks"]),
     ("variants", "variants side by side", ["benchmarks"]),
+    ("means", "means over benchmarks", ["benchmarks"]),
     ("preferences", "preference accuracy", ["heldout"]),
     ("preference_differences", "differences in preferences", ["heldout", "compared"]),
     ("votes", "votes", ["sampled"]),
+    ("top_k", "best samples by reward", ["sampled"]),
+    ("sample_auroc", "AUROC of samples", ["sampled"]),
+    ("pairwise", "couples of samples", ["sampled"]),
     ("filter", "effect of filters", ["sampled"]),
     ("vote_differences", "differences in votes", ["sampled", "compared"]),
     ("official_votes", "votes as the authors count", ["sampled"]),

@@ -17,7 +17,7 @@ from gcrm.utils.errors import UserError
 from gcrm.utils.io import numbered_rows
 
 if TYPE_CHECKING:
-    from gcrm.reporting.tables import Column
+    from gcrm.reporting.columns import Column
 
 
 class PublishedNumber(Settings):
@@ -34,7 +34,8 @@ class PublishedNumber(Settings):
     benchmark: str = ""
     """the benchmark"""
     measure: str = ""
-    """`auroc`, or a column of the table of votes as the authors count, such as `majority`"""
+    """`auroc`, `pairwise accuracy` (of all couples of samples, or of held-out pairs), or a column
+    of the table of votes as the authors count, such as `majority`"""
     value: float | None = None
     """the number; shares are between 0 and 1"""
 
@@ -70,7 +71,7 @@ class Published:
             for number in self.numbers
             for column in columns
             if number.value is not None
-            and number.measure == (column.title or "auroc")
+            and number.measure == (column.measure or column.title)
             and number.benchmark in benchmarks
         ]
         names = ["variant", "benchmark", "metric", "value", "published_in", "title", "text"]

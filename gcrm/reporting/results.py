@@ -91,33 +91,57 @@ class Results:
         return rows[rows["split"] == split]
 
     def shares(self, prefix: str) -> list[float]:
-        """The sorted values of `at` of the metrics with a prefix."""
+        """The sorted values of `at` of the metrics with a prefix, where any has a value."""
         rows = self.estimates[self.estimates["metric"].str.startswith(prefix)]
+        rows = rows[rows["value"].notna()]
         return sorted(rows["at"].dropna().unique())
 
 
-def over_benchmarks(results: Results, benchmarks: Sequence[str], split: str) -> DataFrame:
+def over_benchmarks(
+    results: Results,
+    benchmarks: Sequence[str],
+    split: str,
+    weighted: bool = False,
+    differences: bool = False,
+) -> DataFrame:
     """Means of all metrics over benchmarks and seeds, with 95 % intervals.
 
-    Benchmarks have different problems, so their squared half-widths add up. Seeds share problems,
-    so the half-width of their mean is that of one seed; the spread of the seeds' means adds 1.96
-    standard errors. The interval is clipped to the range of the metric.
+    Benchmarks have different problems, which are resampled independently of each other. So the
+    squared half-widths of their bootstrap intervals add up, each times its squared weight: what
+    resampling the problems of all benchmarks at once would give, without their scores. A model is
+    the same on all benchmarks, so luck of a seed does not average out over them: the spread of the
+    seeds' means adds 1.96 standard errors. Seeds share problems, so the half-width of their mean is
+    that of one seed. The interval is clipped to the range of the metric.
+
+    Args:
+        weighted: by the number of problems of each benchmark; default: all the same.
+        differences: of variant minus baseline, not of each variant.
 
     Returns:
-        variant, metric, at, value, low, high and n, the number of benchmarks; only for metrics of
-        which at least one seed has a value on every benchmark.
+        variant, baseline (of differences), metric, at, value, low, high and n, the number of
+        benchmarks; only for metrics of which at least one seed has a value on every benchmark.
     """
-    rows = results.rows(split, seeds=True)
-    rows = rows[rows["seed"].notna() & rows["value"].notna() & rows["benchmark"].isin(benchmarks)]
+    rows = results.differences if differences else results.estimates
+    rows = rows[(rows["split"] == split) & rows["value"].notna()]
+    rows = rows[rows["benchmark"].isin(benchmarks)]
+    name = ["variant", *(["baseline"] if differences else []), "metric", "at"]
+    single = rows.groupby([*name, "benchmark"], dropna=False)["seed"].transform("count") == 0
+    rows = rows[rows["seed"].notna() | (single & differences)]  # they name no only seed
+    sizes = _problems(results, split) if weighted else dict.fromkeys(benchmarks, 1)
+    total = sum(sizes[benchmark] for benchmark in benchmarks)
+    weight = rows["benchmark"].map(sizes).astype(float)
     rows = rows.assign(
-        below=(rows["value"] - rows["low"]) ** 2, above=(rows["high"] - rows["value"]) ** 2
+        below=(weight * (rows["value"] - rows["low"])) ** 2,
+        above=(weight * (rows["high"] - rows["value"])) ** 2,
+        value=weight * rows["value"],
     )
-    name, count = ["variant", "metric", "at"], len(benchmarks)
+    count = len(benchmarks)
     groups = rows.groupby([*name, "seed"], dropna=False, sort=False)
-    seeds = groups[["value", "below", "above"]].mean()
-    seeds = seeds[groups.size() == count].reset_index()
-    seeds[["below", "above"]] /= count
-    by_name = seeds.groupby(name, dropna=False, sort=False)
+    each = groups[["value", "below", "above"]].sum(min_count=count)
+    each = each[groups.size() == count].reset_index()
+    each["value"] /= total
+    each[["below", "above"]] /= total**2
+    by_name = each.groupby(name, dropna=False, sort=False)
     means = by_name[["value", "below", "above"]].mean()
     spread = (NORMAL**2 * by_name["value"].var() / by_name.size()).fillna(0)
     found = means.assign(
@@ -125,9 +149,16 @@ def over_benchmarks(results: Results, benchmarks: Sequence[str], split: str) -> 
         high=means["value"] + np.sqrt(means["above"] + spread),
         n=count,
     ).reset_index()
-    least = np.where(found["metric"].str.contains(CAN_BE_NEGATIVE), -1.0, 0.0)
-    found["low"] = found["low"].clip(lower=Series(least, found.index))
+    negative = found["metric"].str.contains(CAN_BE_NEGATIVE) | differences
+    found["low"] = found["low"].clip(lower=Series(np.where(negative, -1.0, 0.0), found.index))
     return found.assign(high=found["high"].clip(upper=1)).drop(columns=["below", "above"])
+
+
+def _problems(results: Results, split: str) -> dict[str, float]:
+    """Number of problems of each benchmark with a split."""
+    rows = results.rows(split)
+    rows = rows[rows["metric"] == "num_problems"].drop_duplicates("benchmark")
+    return dict(zip(rows["benchmark"], rows["value"], strict=True))
 
 
 def read_results(metrics: Sequence[Path], comparisons: Sequence[Path] = ()) -> Results:

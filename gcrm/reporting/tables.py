@@ -1,102 +1,34 @@
 """The tables of a report: pivots of tidy estimates; their CSV files have the estimates."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-from pandas import DataFrame, Index, MultiIndex, concat, isna
+from pandas import DataFrame, concat
 
-from gcrm.reporting.contents import Scope
-from gcrm.reporting.formats import NONE, number, p_value
+from gcrm.reporting.columns import (
+    AUROC,
+    LENGTH,
+    NOTHING,
+    OFFICIAL_VOTES,
+    PREFERENCE,
+    VOTES,
+    Column,
+    Numbers,
+    cells,
+    correlation_columns,
+    pivot,
+    titles_of,
+    with_differences,
+)
+from gcrm.reporting.formats import NONE
+from gcrm.reporting.means import all_means, means_table, variant_means, variants_table
 from gcrm.reporting.published import Published
-from gcrm.reporting.results import Results, over_benchmarks
+from gcrm.reporting.results import Results
 
 ABOVE_LENGTH = (
     "* better than length alone (shorter or longer): the 95 % intervals of both differences "
     "are above 0"
 )
-LENGTH = "length alone"
-NOTHING = Published()
-
-
-@dataclass(frozen=True)
-class Numbers:
-    """All numbers of a report.
-
-    Attributes:
-        results: metrics, and comparisons of variants.
-        published: published results of the same base model.
-        in_distribution: benchmarks with problems from the distribution of the preference pairs.
-    """
-
-    results: Results
-    published: Published = NOTHING
-    in_distribution: Sequence[str] = ()
-
-    @property
-    def scope(self) -> Scope:
-        """The kinds of results that there are."""
-        return Scope(
-            variants=self.results.variants,
-            benchmarks=bool(self.results.benchmarks()),
-            sampled=bool(self.results.benchmarks("all")),
-            heldout=bool(self.results.benchmarks("pairs")),
-            compared=bool(self.results.pairs),
-        )
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of a table: its metric and format.
-
-    Attributes:
-        at: the threshold or share of the tokens; None for any.
-        star: whether to mark scores that are better than length alone.
-        signed: whether to show the sign and the corrected p, for differences.
-    """
-
-    title: str
-    metric: str
-    at: float | None = None
-    digits: int = 3
-    percent: bool = False
-    interval: bool = True
-    star: bool = False
-    signed: bool = False
-
-    def text(self, row: Any) -> str:
-        """The text of a cell for an estimate, a row of a data frame."""
-        low, high = (row.low, row.high) if self.interval else (None, None)
-        text = number(row.value, low, high, self.digits, self.percent)
-        if self.signed and row.value > 0:
-            text = f"+{text}"
-        if self.signed and not isna(row.p_holm):
-            p = p_value(row.p_holm)
-            text += f", p {p if p.startswith('<') else f'= {p}'}"
-        return text + " *" * bool(self.star and row.above_length)
-
-
-AUROC = Column("", "auroc.reward", star=True)
-PREFERENCE = Column("", "pairwise_accuracy.reward", percent=True, star=True)
-VOTES = [
-    Column("one sample", "pass@1", percent=True),
-    Column("majority", "majority@n", percent=True),
-    Column("Q-filtered", "filtered.majority@n", percent=True),
-    Column("tokens saved", "filtered.tokens_saved", percent=True),
-    Column("Q-filtered, chosen t", "chosen_filter.majority@n", percent=True),
-    Column("tokens saved, chosen t", "chosen_filter.tokens_saved", percent=True),
-    Column("weighted by reward", "rm_majority@n", percent=True),
-    Column("best of n", "rm_best@n", percent=True),
-    Column("any of n", "pass@n", percent=True),
-]
-MAIN_VOTES = VOTES[1:4]
-OFFICIAL_VOTES = [
-    Column("majority", "official.majority@n", percent=True),
-    Column("Q-filtered", "official.filtered.majority@n", percent=True),
-    Column("correct before", "official.filtered.correct_before", percent=True),
-    Column("correct after", "official.filtered.correct_after", percent=True),
-    Column("tokens saved", "official.filtered.tokens_saved", percent=True),
-]
 FILTERED = [
     Column("correct votes: change", "change", percent=True, signed=True),
     Column("tokens saved", "tokens_saved", percent=True),
@@ -104,6 +36,28 @@ FILTERED = [
     Column("correct samples before", "correct_before", percent=True),
     Column("correct samples after", "correct_after", percent=True),
 ]
+OF_SAMPLES = [
+    Column(f"{title} [over {units}]", metric.format(units), at)
+    for title, metric, at in (
+        ("reward", "auroc_over_{}.reward", None),
+        ("reward, half the tokens", "partial_auroc_over_{}.reward", 0.5),
+        ("Q-value, half the tokens", "partial_auroc_over_{}.q_value", 0.5),
+    )
+    for units in ("problems", "samples")
+]
+COUPLES = [
+    Column("reward, mean over problems", "pairwise_accuracy.reward", percent=True, star=True),
+    Column(
+        "reward",
+        "pooled_pairwise_accuracy.reward",
+        percent=True,
+        star=True,
+        measure="pairwise accuracy",
+    ),
+    Column("Q-value", "pooled_pairwise_accuracy.q_value", percent=True, star=True),
+    Column("shorter is better", "pooled_pairwise_accuracy.length", percent=True),
+]
+TOP_K = {"vote": "top_k.majority", "correct samples": "top_k.correct"}
 DIFFERENCES = {
     "greedy": [
         Column("reward", "auroc.reward", signed=True),
@@ -125,34 +79,6 @@ DIFFERENCES = {
 """columns of the tables of differences by split; columns without estimates are left out"""
 
 
-def cells(rows: DataFrame, columns: Iterable[Column]) -> DataFrame:
-    """The estimates in the columns, each with the `title` and `text` of its cell."""
-    found = [rows.head(0).assign(title="", text="")]
-    for column in columns:
-        chosen = rows[rows["metric"] == column.metric]
-        if column.at is not None:
-            chosen = chosen[chosen["at"] == column.at]
-        texts = [column.text(row) for row in chosen.itertuples(index=False)]
-        found.append(chosen.assign(title=column.title, text=texts))
-    return concat(found, ignore_index=True)
-
-
-def pivot(found: DataFrame, titles: Sequence[str], **by: Sequence[str]) -> DataFrame:
-    """A table of the texts of cells, with a row per combination of `by` and a column per title.
-
-    If a cell has several texts (such as a number common to all variants), the first is shown.
-    Combinations without estimates have no row.
-
-    Args:
-        by: columns of `found`, with their values in the order of the rows.
-    """
-    texts = found.drop_duplicates([*by, "title"]).set_index([*by, "title"])["text"]
-    table = texts.astype(object).unstack().reindex(columns=Index(titles, dtype=object))
-    order = MultiIndex.from_product(list(by.values())) if len(by) > 1 else Index(*by.values())
-    table = table.loc[[key for key in order if key in table.index]]
-    return table.astype(object).fillna(NONE).reset_index(names=list(by), allow_duplicates=True)
-
-
 def side_by_side(results: Results, split: str, published: Published = NOTHING) -> DataFrame:
     """Benchmark × variant: AUROC (held-out sets: preference accuracy) of rewards and of length.
 
@@ -172,7 +98,7 @@ def side_by_side(results: Results, split: str, published: Published = NOTHING) -
     rows, names = results.rows(split), results.benchmarks(split)
     scores = concat([cells(rows, [score]), published.cells([score], names)])
     scores = scores.assign(title="variant " + scores["variant"])  # a variant may be named `n`
-    titles = [*_titles(first), *scores["title"].unique()]
+    titles = [*titles_of(first), *scores["title"].unique()]
     table = pivot(concat([cells(rows, first), scores]), titles, benchmark=names)
     heads = [name, *(head.removeprefix("variant ") for head in table.columns[1:])]
     return table.set_axis(heads, axis="columns")
@@ -185,11 +111,7 @@ def by_variant(
     names = results.benchmarks(split)
     found = concat([cells(results.rows(split), columns), published.cells(columns, names)])
     variants = list(found["variant"].unique())
-    return pivot(found, _titles(columns), benchmark=names, variant=variants)
-
-
-def _titles(columns: Sequence[Column]) -> list[str]:
-    return [column.title for column in columns]
+    return pivot(found, titles_of(columns), benchmark=names, variant=variants)
 
 
 def compact(results: Results, split: str, benchmarks: Sequence[str]) -> DataFrame:
@@ -239,52 +161,28 @@ def partial_table(results: Results) -> DataFrame:
     return pivot(found, [f"{share:g}" for share in shares], **by)
 
 
-def correlation_columns(results: Results, title: str = "{:g}", **how: Any) -> list[Column]:
-    """Columns of the Pearson correlation of Q-value and partial reward, by share of the tokens."""
-    shares = results.shares("correlation.")
-    return [Column(title.format(p), "correlation.pearson", p, digits=2, **how) for p in shares]
+def sample_auroc_table(results: Results) -> DataFrame:
+    """Benchmark, variant and baseline: AUROC as mean over samples, with both intervals."""
+    found = with_differences(results, "all", OF_SAMPLES)
+    return _compared(results, found, titles_of(OF_SAMPLES), benchmark=results.benchmarks("all"))
 
 
-def variant_means(numbers: Numbers) -> DataFrame:
-    """Means over groups of benchmarks, for `variants_table`; `benchmarks` names the group."""
-    results = numbers.results
-    names, inside = results.benchmarks(), numbers.in_distribution
-    groups = {"all": names}
-    parts = [[name for name in names if (name in inside) == within] for within in (True, False)]
-    if all(parts):
-        groups |= zip(("in distribution", "out of distribution"), parts, strict=True)
-    means = [
-        over_benchmarks(results, part, "greedy").assign(benchmarks=group)
-        for group, part in groups.items()
-    ]
-    sampled = over_benchmarks(results, results.benchmarks("all"), "all")
-    rows = concat([*means, sampled.assign(benchmarks="with samples")], ignore_index=True)
-    shown = [AUROC.metric, "correlation.pearson", *(column.metric for column in VOTES)]
-    rows = rows[rows["metric"].isin(shown)]
-    return rows[
-        ["variant", "benchmarks", *(name for name in rows if name not in ("variant", "benchmarks"))]
-    ]
+def top_k_table(results: Results) -> DataFrame:
+    """Benchmark, measure, variant and baseline × K: votes of the K best, and who is right."""
+    sizes, found = results.shares("top_k."), []
+    for measure, metric in TOP_K.items():
+        columns = [Column(f"K = {k:g}", metric, k, percent=True) for k in sizes]
+        found.append(with_differences(results, "all", columns).assign(measure=measure))
+    by = {"benchmark": results.benchmarks("all"), "measure": [*TOP_K]}
+    return _compared(results, concat(found), [f"K = {k:g}" for k in sizes], **by)
 
 
-def variants_table(numbers: Numbers) -> DataFrame:
-    """Variant × means over benchmarks: AUROC, correlation of Q-value and partial reward, votes."""
-    means = variant_means(numbers)
-    group = means["benchmarks"]
-    parts = [name for name in group.unique() if name.endswith("distribution")] or ["all"]
-    aurocs = [
-        replace(AUROC, title=f"AUROC {part}".removesuffix(" all"), star=False) for part in parts
-    ]
-    correlations = correlation_columns(numbers.results, "corr. at {:g}", interval=False)
-    votes = MAIN_VOTES if numbers.results.benchmarks("all") else []
-    found = [
-        cells(means[group == part], [column]) for part, column in zip(parts, aurocs, strict=True)
-    ]
-    found += [
-        cells(means[group == "all"], correlations),
-        cells(means[group == "with samples"], votes),
-    ]
-    titles = _titles([*aurocs, *correlations, *votes])
-    return pivot(concat(found), titles, variant=numbers.results.variants)
+def _compared(
+    results: Results, found: DataFrame, titles: Sequence[str], **by: Sequence[str]
+) -> DataFrame:
+    """A pivot by variant and baseline, too."""
+    variants = results.variants
+    return pivot(found, titles, **by, variant=variants, baseline=[NONE, *variants])
 
 
 def filter_table(results: Results) -> DataFrame:
@@ -303,7 +201,7 @@ def filter_table(results: Results) -> DataFrame:
     found["variant"] = found["variant"].mask(found["kind"] == "length_filter", LENGTH)
     table = pivot(
         found,
-        _titles(FILTERED),
+        titles_of(FILTERED),
         benchmark=names,
         variant=[*variants, LENGTH],
         threshold=[*thresholds, "chosen"],
@@ -332,7 +230,7 @@ def details_table(results: Results) -> DataFrame:
         lambda texts: ", ".join(texts if texts.nunique() > 1 else texts.unique())
     )
     found = concat([cells(results.rows("pairs"), columns), joined.reset_index()])
-    names, titles = results.benchmarks("pairs"), _titles([*columns, *counts])
+    names, titles = results.benchmarks("pairs"), titles_of([*columns, *counts])
     table = pivot(found, titles, benchmark=names, variant=results.variants)
     return table.rename(columns={"benchmark": "held-out set"})
 
@@ -440,10 +338,17 @@ TABLES: dict[str, TableKind] = {
         variants_table,
         variant_means,
     ),
+    "means": TableKind(
+        "Means over benchmarks, of each variant and of its difference from a baseline, 95 % "
+        "intervals, votes in %",
+        means_table,
+        all_means,
+        texts=4,
+    ),
     "preferences": TableKind(
         f"Preference accuracy on held-out pairs, %, 95 % intervals ({ABOVE_LENGTH})",
-        lambda given: side_by_side(given.results, "pairs"),
-        _estimates("pairs", ""),
+        lambda given: side_by_side(given.results, "pairs", given.published),
+        _estimates("pairs", "", [PREFERENCE]),
     ),
     "preference_differences": TableKind(
         "Differences of variants in preference accuracy, %, 95 % intervals, p corrected over "
@@ -455,7 +360,30 @@ TABLES: dict[str, TableKind] = {
     "votes": TableKind(
         "Accuracy of votes over samples, %, 95 % intervals",
         lambda given: by_variant(given.results, "all", VOTES),
-        _estimates("all", r"(?!official\.|filter_curve\.)"),
+        _estimates(
+            "all", r"(?!official\.|filter_curve\.|top_k\.|.*auroc_over_|.*pairwise_accuracy)"
+        ),
+        texts=2,
+    ),
+    "top_k": TableKind(
+        "The K samples of each problem with the highest rewards: their vote, and who is right, %, "
+        f"{HOLM}",
+        lambda given: top_k_table(given.results),
+        _estimates("all", r"top_k\."),
+        texts=4,
+    ),
+    "sample_auroc": TableKind(
+        "AUROC as mean over samples, 95 % intervals over problems or over samples, p corrected "
+        "over benchmarks (Holm)",
+        lambda given: sample_auroc_table(given.results),
+        _estimates("all", r"(partial_)?auroc_over_"),
+        texts=3,
+    ),
+    "pairwise": TableKind(
+        "Couples of a correct and an incorrect sample of a problem in this order, %, 95 % "
+        f"intervals ({ABOVE_LENGTH})",
+        lambda given: by_variant(given.results, "all", COUPLES, given.published),
+        _estimates("all", r"(pooled_)?pairwise_accuracy\.", COUPLES),
         texts=2,
     ),
     "filter": TableKind(

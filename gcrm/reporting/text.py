@@ -8,13 +8,13 @@ from pathlib import Path
 from pandas import DataFrame
 
 from gcrm.config.report import ReportOptions
+from gcrm.reporting.columns import MAIN_VOTES, Numbers
 from gcrm.reporting.contents import SOLUTIONS, Item, figure_files, labels, table_files, tables
 from gcrm.reporting.formats import fixed_width, markdown
+from gcrm.reporting.means import variants_table
 from gcrm.reporting.tables import (
     ABOVE_LENGTH,
-    MAIN_VOTES,
     TABLES,
-    Numbers,
     by_variant,
     compact,
     details_table,
@@ -23,7 +23,6 @@ from gcrm.reporting.tables import (
     half_table,
     seed_differences_table,
     side_by_side,
-    variants_table,
 )
 from gcrm.reporting.templates import render
 from gcrm.stats.seeds import ENOUGH

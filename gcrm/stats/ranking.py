@@ -91,7 +91,7 @@ def aurocs_of_samples(scored: Scored) -> Iterator[Estimate]:
 
     `auroc_over_problems` resamples the problems, each with all its samples: what the number would
     be on other problems. `auroc_over_samples` resamples the k: what it would be with other samples
-    of the same problems, as in the paper's Figures 3 and 6. It is narrower, and says less.
+    of the same problems, as in the paper's Figures 3 and 6.
     """
     labels, bootstrap = scored.table.label, scored.bootstrap
     _, sample = np.unique(scored.table.sample, return_inverse=True)

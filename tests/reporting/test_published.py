@@ -4,8 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from gcrm.reporting.columns import Numbers
 from gcrm.reporting.published import Published, read_published
+from gcrm.reporting.results import Results
+from gcrm.reporting.tables import TABLES
+from gcrm.stats.estimates import estimates_frame
 from gcrm.utils.errors import UserError
+from helpers.estimates import estimates
 from helpers.rows import write_rows
 from helpers.workflow_runs import ROOT
 
@@ -45,12 +50,39 @@ def test_invalid_row_is_reported_in_one_line(tmp_path: Path, row: dict, message:
     assert "\n" not in str(error.value)
 
 
-def test_shipped_file_has_results_and_sources_of_the_papers_models() -> None:
-    path = ROOT / "workflow/published.jsonl"
-    for base_model in (
-        "nvidia/OpenMath-CodeLlama-7b-Python-hf",
-        "meta-llama/Meta-Llama-3-8B-Instruct",
-    ):
-        published = read_published(path, base_model)
-        assert published.numbers
-        assert all("arXiv 2407.13887" in number.source for number in published.numbers)
+@pytest.mark.parametrize(
+    ("base_model", "paper", "claims"),
+    [
+        ("nvidia/OpenMath-CodeLlama-7b-Python-hf", "2407.13887", 11),
+        ("meta-llama/Meta-Llama-3-8B-Instruct", "2407.13887", 2),
+        ("Qwen/Qwen2.5-Math-7B", "2601.21350", 1),
+    ],
+)
+def test_shipped_file_has_claims_and_sources(base_model: str, paper: str, claims: int) -> None:
+    published = read_published(ROOT / "workflow/published.jsonl", base_model)
+    assert len(published.claims()) == claims
+    assert all(f"arXiv {paper}" in number.source for number in published.numbers)
+
+
+def test_the_replications_pairwise_accuracies_are_beside_ours_of_the_same_measure() -> None:
+    """Of all couples of samples, or of held-out pairs; not beside AUROC or means over problems."""
+    published = read_published(ROOT / "workflow/published.jsonl", "Qwen/Qwen2.5-Math-7B")
+    ours = {"pairwise_accuracy.reward": 0.7, "pooled_pairwise_accuracy.reward": (0.6, 0.5, 0.7)}
+    rows = estimates(ours, benchmark="gsm8k", split="all")
+    rows += estimates({"auroc.reward": 0.8}, benchmark="gsm8k")
+    rows += estimates({"pairwise_accuracy.reward": 0.7}, benchmark="hh-helpful", split="pairs")
+    empty = estimates_frame([], "compare")
+    numbers = Numbers(Results(estimates_frame(rows), empty), published)
+    shown = TABLES["pairwise"].cells(numbers)
+    assert list(shown.iloc[:, 2:4].itertuples(index=False, name=None)) == [
+        ("70.0", "60.0 [50.0, 70.0]"),
+        ("–", "75.5"),
+        ("–", "80.3"),
+    ]
+    assert list(TABLES["preferences"].cells(numbers).iloc[0, -2:]) == ["67.4", "67.5"]
+    assert "published" not in str(TABLES["auroc"].cells(numbers))
+    benchmarks = {number.benchmark for number in published.numbers if number.value is not None}
+    assert benchmarks == {
+        *("gsm8k", "math", "algebra222", "gsm-hard", "asdiv", "mawps", "svamp"),
+        *("hh-helpful", "hh-harmless"),
+    }

@@ -5,11 +5,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pandas import concat
+from sklearn.metrics import roc_auc_score
 
+from gcrm.config.metrics import MetricsSettings
+from gcrm.data.scores import ScoreTable
 from gcrm.reporting.results import NORMAL, Results, over_benchmarks, read_results
+from gcrm.stats.compute import compare_models
 from gcrm.stats.estimates import estimates_frame
 from gcrm.utils.errors import UserError
 from helpers.estimates import comparisons_file, estimates, metrics_file
+from helpers.score_rows import columns
 
 AUROC = "auroc.reward"
 
@@ -196,3 +202,58 @@ def test_interval_has_its_coverage_over_problems_and_seeds() -> None:
     assert len(means) == runs
     assert 0.88 < ((means["low"] < 0.6) & (means["high"] > 0.6)).mean() < 0.97
     assert (abs(means["value"] - 0.6) < width / np.sqrt(2)).mean() < 0.85
+
+
+def test_weighted_means_and_differences_are_those_of_all_problems_resampled_at_once() -> None:
+    """Two benchmarks of 80 and 30 problems, a variant and a baseline: as a slow bootstrap."""
+    generator, names = np.random.default_rng(0), {"a": 80, "b": 30}
+    reward: dict[Any, Any] = {}
+    tables: dict[str, dict[Any, Any]] = {}
+    for benchmark, problems in names.items():
+        made = columns(problems, seed=problems)
+        for variant in ("old", "new"):
+            noise = generator.normal(0, 1 if variant == "new" else 3, problems)
+            made = made | {"reward": 2 * made["label"] + noise}
+            reward[benchmark, variant] = made["label"], made["reward"]
+            tables.setdefault(benchmark, {})[variant, 0] = [ScoreTable.of("greedy", made)]
+    options, frames, compared = MetricsSettings(bootstrap_resamples=1000, percentiles=[]), [], []
+    for benchmark, models in tables.items():
+        frame = compare_models(models, options, benchmark=benchmark)
+        own = frame["baseline"].isna()
+        frames.append(frame[own].assign(seed=0).drop(columns="baseline"))
+        compared.append(frame[~own])
+    results = Results(concat(frames), concat(compared))
+
+    def aurocs(weights: dict[str, float], resampled: bool = True) -> list[float]:
+        found = dict.fromkeys(("old", "new"), 0.0)
+        for benchmark, problems in names.items():
+            drawn = generator.integers(0, problems, problems) if resampled else slice(None)
+            for variant in found:
+                label, score = reward[benchmark, variant]
+                found[variant] += weights[benchmark] * roc_auc_score(label[drawn], score[drawn])
+        return [found["new"], found["new"] - found["old"]]
+
+    for weighted, weights in ((False, {"a": 0.5, "b": 0.5}), (True, {"a": 8 / 11, "b": 3 / 11})):
+        slow = np.array([aurocs(weights) for _ in range(1000)])
+        for index, differences in enumerate((False, True)):
+            found = over_benchmarks(results, ["a", "b"], "greedy", weighted, differences)
+            [mean] = found[(found["metric"] == AUROC) & (found["variant"] == "new")].itertuples()
+            assert mean.value == pytest.approx(aurocs(weights, resampled=False)[index])
+            ends = np.quantile(slow[:, index], [0.025, 0.975])
+            assert (mean.low, mean.high) == pytest.approx(ends, abs=0.012)
+
+
+def test_differences_of_several_seeds_add_the_spread_of_their_means() -> None:
+    minus = [
+        row
+        for seed, value in ((0, 0.02), (1, 0.06), (None, 0.04))
+        for benchmark in "ab"
+        for row in estimates(
+            {AUROC: (value, value - 0.1, value + 0.1)}, benchmark=benchmark, seed=seed, baseline="w"
+        )
+    ]
+    results = Results(estimates_frame([]), estimates_frame(minus, "compare"))
+    [mean] = over_benchmarks(results, ["a", "b"], "greedy", differences=True).to_dict("records")
+    reach = np.sqrt(2 * 0.1**2 / 4 + NORMAL**2 * 0.0008 / 2)
+    assert (mean["baseline"], mean["n"]) == ("w", 2)
+    assert (mean["value"], mean["high"]) == pytest.approx((0.04, 0.04 + reach))

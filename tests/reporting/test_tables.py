@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 from pandas import DataFrame
 
+from gcrm.reporting.columns import OFFICIAL_VOTES, Numbers
+from gcrm.reporting.means import means_table, variants_table
 from gcrm.reporting.published import Published, PublishedNumber
 from gcrm.reporting.results import Results, with_holm
 from gcrm.reporting.tables import (
-    OFFICIAL_VOTES,
     TABLES,
-    Numbers,
     by_variant,
     compact,
     details_table,
@@ -22,7 +23,7 @@ from gcrm.reporting.tables import (
     partial_table,
     seed_differences_table,
     side_by_side,
-    variants_table,
+    top_k_table,
 )
 from gcrm.stats.estimates import estimates_frame
 from helpers.estimates import estimates
@@ -130,9 +131,15 @@ def test_means_over_benchmarks_side_by_side() -> None:
         numbers = {
             "auroc.reward": (value, value - 0.1, value + 0.1),
             "correlation.pearson at 0.2": value,
+            "num_problems": 100,
         }
         rows += estimates(numbers, benchmark=benchmark)
-    votes = {"majority@n": 0.5, "filtered.majority@n at 0": 0.4, "filtered.tokens_saved at 0": 0.1}
+    votes = {
+        "num_problems": 100,
+        "majority@n": 0.5,
+        "filtered.majority@n at 0": 0.4,
+        "filtered.tokens_saved at 0": 0.1,
+    }
     rows += estimates(votes, benchmark="gsm8k", split="all")
     given = Numbers(results(rows), in_distribution=["gsm8k", "math"])
     head, row = listed(variants_table(given))
@@ -151,6 +158,50 @@ def test_means_over_benchmarks_side_by_side() -> None:
     ]
     head, row = listed(variants_table(Numbers(given.results)))
     assert head[1:3] == ["AUROC", "corr. at 0.2"] and row[1].startswith("0.700 [")
+
+
+def test_means_have_rows_of_groups_weights_and_differences() -> None:
+    rows, minus = [], []
+    sizes = {"gsm8k": 300, "math": 100, "svamp": 50}
+    for benchmark, value in (("gsm8k", 0.6), ("math", 0.7), ("svamp", 0.8)):
+        where = {"benchmark": benchmark}
+        for variant in ("old", "new"):
+            numbers = {"num_problems": sizes[benchmark], "auroc.reward": (value, value - 0.1, 0.9)}
+            rows += estimates(numbers, variant=variant, **where)
+        gap = {"auroc.reward": (value / 10, value / 10 - 0.04, value / 10 + 0.04)}
+        minus += estimates(gap, variant="new", baseline="old", seed=None, **where)
+    votes = {"num_problems": 300, "rm_best@n": (0.5, 0.4, 0.6)}
+    rows += estimates(votes, variant="new", benchmark="gsm8k", split="all")
+    found = listed(means_table(Numbers(results(rows, minus), in_distribution=["gsm8k", "math"])))
+    inside, outside = "in distribution", "out of distribution"
+    mean = (3 * 0.6 + 0.7) / 4
+    low = mean - np.sqrt(10) / 40
+    high = mean + np.sqrt(0.9**2 + 0.2**2) / 4
+    assert found[:4] == [
+        ["benchmarks", "weights", "variant", "baseline", "AUROC", "vote: best of n"],
+        [inside, "equal", "old", "–", "0.650 [0.579, 0.830]", "–"],
+        [inside, "equal", "new", "–", "0.650 [0.579, 0.830]", "50.0 [40.0, 60.0]"],
+        [inside, "equal", "new", "old", "+0.065 [0.037, 0.093]", "–"],
+    ]
+    assert found[4] == [inside, "problems", "old", "–", f"{mean:.3f} [{low:.3f}, {high:.3f}]", "–"]
+    assert found[6][:5] == [inside, "problems", "new", "old", "+0.062 [0.031, 0.094]"]
+    assert found[9][:5] == [outside, "equal", "new", "old", "+0.080 [0.040, 0.120]"]
+
+
+def test_the_best_samples_have_rows_of_measures_and_differences() -> None:
+    numbers = {"top_k.majority at 1": (0.5, 0.4, 0.6), "top_k.majority at 5": 0.7}
+    numbers |= {"top_k.correct at 1": 0.5, "top_k.correct at 25": None}
+    rows = [row for v in ("old", "new") for row in estimates(numbers, variant=v, split="all")]
+    gap = {"top_k.majority at 1": (0.02, -0.01, 0.04)}
+    minus = estimates(gap, variant="new", baseline="old", seed=None, split="all", p=0.2)
+    assert listed(top_k_table(results(rows, minus))) == [
+        ["benchmark", "measure", "variant", "baseline", "K = 1", "K = 5"],
+        ["b", "vote", "old", "–", "50.0 [40.0, 60.0]", "70.0"],
+        ["b", "vote", "new", "–", "50.0 [40.0, 60.0]", "70.0"],
+        ["b", "vote", "new", "old", "+2.0 [-1.0, 4.0], p = 0.200", "–"],
+        ["b", "correct samples", "old", "–", "50.0", "–"],
+        ["b", "correct samples", "new", "–", "50.0", "–"],
+    ]
 
 
 def test_effect_of_filters_and_of_the_length_control() -> None:

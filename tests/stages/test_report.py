@@ -18,11 +18,12 @@ from gcrm.config.report import ReportOptions
 from gcrm.metrics import run as run_metrics
 from gcrm.report import run
 from gcrm.reporting import contents
+from gcrm.reporting.columns import Numbers
 from gcrm.reporting.contents import FOR_TOKENS
 from gcrm.reporting.figures import FIGURES
 from gcrm.reporting.formats import number
 from gcrm.reporting.results import read_results
-from gcrm.reporting.tables import TABLES, Numbers
+from gcrm.reporting.tables import TABLES
 from gcrm.reporting.text import Content, report_text, summary
 from gcrm.stats.estimates import read_estimates, write_estimates
 from helpers.models import make_byte_tokenizer
@@ -222,7 +223,10 @@ def test_report_from_metrics_alone(run_folder: Path, tmp_path: Path) -> None:
     paths = metrics_of(run_folder, *BENCHMARKS, seeds=(0,))
     run(options(run_folder, tmp_path, **(ALONE | {"metrics": paths})))
     made = {path.stem for path in tmp_path.glob("figures/*.svg")}
-    assert made == {"auroc", "partial_auroc_reward", "partial_auroc_q_value", "votes"}
+    curves = {
+        f"{kind}_auroc_{by}" for kind in ("partial", "sample") for by in ("reward", "q_value")
+    }
+    assert made == {"auroc", "votes", "top_k", *curves}
     assert not (tmp_path / contents.SOLUTIONS).exists()
     text = (tmp_path / "report.md").read_text()
     assert "### Every seed" not in text and "synthetic" not in text
@@ -306,6 +310,7 @@ def test_report_has_averages_of_compare_and_every_seed(report: Path, run_folder:
 def test_csv_files_have_all_estimates(report: Path, run_folder: Path) -> None:
     """The estimates of every seed as in the metrics files, and the averages."""
     names = "auroc partial_auroc correlation votes filter official_votes preferences".split()
+    names += ["top_k", "sample_auroc", "pairwise"]
     rows = [row for name in names for row in table(report, name).itertuples()]
     key = ("variant", "seed", "benchmark", "split", "metric", "at", "value", "low", "high", "p")
 

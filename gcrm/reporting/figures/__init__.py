@@ -5,7 +5,7 @@ from pathlib import Path
 
 from gcrm.reporting.contents import Item
 from gcrm.reporting.figure_data import FigureData
-from gcrm.reporting.figures.lines import partial_auroc, q_values, training
+from gcrm.reporting.figures.lines import partial_auroc, q_values, sample_auroc, top_k, training
 from gcrm.reporting.figures.points import auroc, preferences
 from gcrm.reporting.figures.rewards import rewards
 from gcrm.reporting.figures.votes import votes
@@ -14,6 +14,8 @@ FIGURES: dict[str, Callable[[FigureData, Item, Path], None]] = {
     "auroc": auroc,
     "preferences": preferences,
     "partial_auroc": partial_auroc,
+    "sample_auroc": sample_auroc,
+    "top_k": top_k,
     "q_values": q_values,
     "rewards": rewards,
     "votes": votes,

@@ -1,6 +1,6 @@
 """Figures with panels of lines: partial AUROC, the course of Q-values, training curves."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from gcrm.reporting.figures.style import (
     panels,
 )
 
+ENDS = ["value", "low", "high"]
 MARKS = 6
 """markers on a line with many points"""
 GUESSED = {"preference_loss": 0.6931, "accuracy": 0.5, "eval_accuracy": 0.5}
@@ -60,23 +61,80 @@ class Panel:
 
 def partial_auroc(data: FigureData, item: Item, stem: Path) -> None:
     """AUROC of partial rewards or Q-values after a share of the tokens."""
-    rows = data.results.rows("greedy")
-    lengths = rows[rows["metric"] == "auroc.length"].drop_duplicates("benchmark")
-    length = lengths.set_index("benchmark")["value"].dropna().to_dict()
-    rows = rows[(rows["metric"] == f"partial_auroc.{item.subject}") & rows["value"].notna()]
-    rows = rows[rows["variant"].isin(data.variants(item))].sort_values("at")
+    _auroc(data, item, stem, "greedy", "auroc", "AUROC of the {} of partial solutions")
+
+
+def sample_auroc(data: FigureData, item: Item, stem: Path) -> None:
+    """The same of samples: mean over k of the AUROC of the k-th ones, with interval over k."""
+    heading = "AUROC of the {} of partial solutions, mean over samples"
+    _auroc(data, item, stem, "all", "auroc_over_samples", heading, "over samples")
+
+
+def _auroc(
+    data: FigureData,
+    item: Item,
+    stem: Path,
+    split: str,
+    kind: str,
+    heading: str,
+    intervals: str = "",
+) -> None:
     content = []
-    for benchmark in data.results.benchmarks():
+    for benchmark, lines in _curves(data, item, split, f"partial_{kind}.{item.subject}", 100):
+        length = _value(data, split, f"{kind}.length", benchmark)
+        content.append(Panel(benchmark, lines, level=0.5, by_length=length))
+    what = "Q-value" if item.subject == "q_value" else "partial reward"
+    heading = data.heading(heading.format(what))
+    line_figure(stem, heading, content, "tokens so far, %", "AUROC", "chance", intervals=intervals)
+
+
+def top_k(data: FigureData, item: Item, stem: Path) -> None:
+    """Vote of the K samples with the highest rewards, and the share of correct ones among them."""
+    content = [
+        Panel(f"{benchmark}: {title}, %", lines, _value(data, "all", of_all, benchmark, 100))
+        for metric, title, of_all in (
+            ("top_k.majority", "vote", "majority@n"),
+            ("top_k.correct", "correct samples", "pass@1"),
+        )
+        for benchmark, lines in _curves(data, item, "all", metric, 1, 100)
+    ]
+    heading = data.heading("The K samples of a problem with the highest rewards")
+    line_figure(
+        stem,
+        heading,
+        content,
+        "K",
+        level_label="all samples",
+        columns=len(content) // 2,
+        same_y=False,
+        ticks=data.results.shares("top_k."),
+    )
+
+
+def _curves(
+    data: FigureData, item: Item, split: str, metric: str, x_scale: float, y_scale: float = 1
+) -> Iterator[tuple[str, list[Line]]]:
+    """Each benchmark with a split, and its lines of the variants in a figure."""
+    rows = data.results.rows(split)
+    rows = rows[(rows["metric"] == metric) & rows["value"].notna()].sort_values("at")
+    for benchmark in data.results.benchmarks(split):
         lines = []
         for name, look in looks(data.variants(item)).items():
             found = rows[(rows["benchmark"] == benchmark) & (rows["variant"] == name)]
             if len(found):
-                at, value, low, high = found[["at", "value", "low", "high"]].to_numpy(float).T
-                lines.append(Line(name, look, 100 * at, value, low, high))
-        content.append(Panel(benchmark, lines, level=0.5, by_length=length.get(benchmark)))
-    what = "Q-value" if item.subject == "q_value" else "partial reward"
-    heading = data.heading(f"AUROC of the {what} of partial solutions")
-    line_figure(stem, heading, content, "tokens so far, %", "AUROC", "chance")
+                at = x_scale * found["at"].to_numpy(float)
+                lines.append(Line(name, look, at, *(y_scale * found[ENDS].to_numpy(float).T)))
+        yield benchmark, lines
+
+
+def _value(
+    data: FigureData, split: str, metric: str, benchmark: str, scale: float = 1
+) -> float | None:
+    """A number that all variants share; None where there is none."""
+    rows = data.results.rows(split)
+    rows = rows[(rows["metric"] == metric) & (rows["benchmark"] == benchmark)]
+    values = scale * rows["value"].dropna().to_numpy(float)
+    return float(values[0]) if len(values) else None
 
 
 def q_values(data: FigureData, item: Item, stem: Path) -> None:
@@ -133,15 +191,17 @@ def line_figure(
     level_label: str = "",
     columns: int = 4,
     same_y: bool = True,
+    intervals: str = "",
+    ticks: Sequence[float] | None = None,
 ) -> None:
     """Draw `<stem>.svg` and `<stem>.png` with a panel for each of `content`, at least one.
 
-    If intervals are shown as bands, the heading says so.
+    If intervals are shown as bands, the heading says so, and over what they are (`intervals`).
     """
     titles = [panel.title for panel in content]
     banded = max(sum(_has_band(line) for line in panel.lines) for panel in content)
     bands = 0 < banded <= MOST_INTERVALS
-    heading += ", 95 % intervals" * bands
+    heading += f", 95 % intervals {intervals}".rstrip() * bands
     with panels(stem, heading, titles, columns, same_y) as (figure, cells):
         for axes, panel in zip(cells, content, strict=True):
             if panel.level is not None:
@@ -153,6 +213,8 @@ def line_figure(
                 _draw(axes, line, bands)
             if not panel.lines:
                 note(axes, "no values")
+            if ticks is not None:
+                axes.set_xticks(ticks)
         name_axes(cells, columns, x_label, y_label)
         legend(figure, [line.label for panel in content for line in panel.lines])
 

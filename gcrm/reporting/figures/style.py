@@ -19,6 +19,8 @@ DASHES = ("-", (0, (5, 2)), (0, (5, 2, 1, 2)), (0, (1.2, 1.6)), (0, (8, 2, 1, 2,
 GREY = "#6B6B6B"
 CHANCE: Any = {"color": GREY, "linewidth": 0.9, "linestyle": (0, (2, 2)), "zorder": 1}
 """style of the reference line: random guessing, or the vote without a filter"""
+LETTER = 0.07
+"""width of a letter of a heading in inches"""
 ROW = 0.17
 """height of a row of a legend in inches"""
 MOST_INTERVALS = 3
@@ -103,7 +105,9 @@ def panels(
     """
     columns = min(columns, len(titles))
     rows = -(-len(titles) // columns)
-    size = max(4.6, panel[0] * columns + 0.4), panel[1] * rows + 1.2
+    widest = max(map(len, heading.splitlines()))
+    width = max(4.6, LETTER * widest, panel[0] * columns + 0.4)
+    size = width, panel[1] * rows + 1.2
     with drawing(stem, heading, size) as figure:
         grid = figure.subplots(rows, columns, sharex=same_x, sharey=same_y, squeeze=False)
         cells = list(grid.flat)
