@@ -57,6 +57,11 @@ def run_stage(
 
     end_with_snakemake()
     try:
+        if sys.flags.optimize > 1:
+            raise UserError(
+                "Python drops docstrings here, and transformers needs its own; unset "
+                "PYTHONOPTIMIZE, or leave out -OO"
+            )
         options, wanted = parse(options_model, stage, sys.argv[1:] if argv is None else argv)
         check_folders(options, stage)
         for secret in (value for _, value in options if isinstance(value, SecretStr)):

@@ -257,6 +257,14 @@ def test_mistakes_and_interruptions_are_one_line(tmp_path, capsys, error, status
     assert log.exists() == with_log and (not with_log or "ERROR gcrm: train: " in log.read_text())
 
 
+def test_python_without_docstrings_is_refused():
+    command = [sys.executable, "-OO", "-m", "gcrm.metrics", "--help"]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("metrics: error: Python drops docstrings here")
+    assert ended.stderr.count("\n") == 1
+
+
 def test_a_defect_keeps_its_traceback_in_the_log(tmp_path, capsys):
     def run(options):
         raise ZeroDivisionError("first line\nsecond line")

@@ -18,6 +18,7 @@ if IS_LOCAL:
     os.environ.update(GCRM_SOURCE=str(PROJECT))
 for variable, folder in first.items():
     os.environ[variable] = os.pathsep.join(filter(None, [folder, os.environ.get(variable)]))
+os.environ.pop("PYTHONOPTIMIZE", None)  # transformers needs its docstrings
 
 from gcrm.config.layout import CHECKPOINT
 from gcrm.config.loading import check_keys, check_launchers, load
