@@ -108,6 +108,9 @@ class TrainSettings(Settings):
     """reward head: linear: one layer without bias, as in standard checkpoints; mlp: an MLP with
     three hidden layers of the authors' code's widths (h/2, h/2, h for hidden size h); mlp_wide: of
     the paper's widths (h, h, h); only gcrm can load the MLPs"""
+    init_value_head: bool = False
+    """draw a new reward head even if the base model is a reward model, whose head is kept
+    otherwise"""
     train_layers: int | None = Field(None, ge=0)
     """train only the last n layers, the final norm and the head (default: all layers)"""
     lora_rank: int = Field(0, ge=0)

@@ -12,18 +12,19 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from gcrm.config.train import TrainSettings
+from gcrm.modeling.heads import HEAD
 from gcrm.utils.errors import UserError
 from gcrm.utils.logging import say
-
-HEAD = "score"
 
 
 def choose_trained_weights(model: PreTrainedModel, settings: TrainSettings, seed: int) -> None:
     """Freeze what is not trained, and recompute activations if asked for.
 
     Raises:
-        UserError: the model has fewer layers than are to be trained.
+        UserError: the model has fewer layers than are to be trained, or it cannot be trained so.
     """
+    if settings.gradient_checkpointing and not model.supports_gradient_checkpointing:
+        raise UserError(f"gradient_checkpointing: {type(model).__name__} has none; remove it")
     if settings.gradient_checkpointing:
         # Not through the Trainer, which would make frozen embeddings require gradients.
         model.activation_checkpointing_enable()
@@ -83,6 +84,9 @@ def add_lora(model: PreTrainedModel, rank: int, alpha: int, seed: int) -> None:
     Args:
         alpha: the matrices' product is multiplied by alpha / rank.
         seed: decides their first values.
+
+    Raises:
+        UserError: the model has no linear layers.
     """
     from peft import LoraConfig, inject_adapter_in_model
 
@@ -91,6 +95,11 @@ def add_lora(model: PreTrainedModel, rank: int, alpha: int, seed: int) -> None:
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear) and name.partition(".")[0] != HEAD
     ]
+    if not layers:
+        raise UserError(
+            f"lora_rank: {type(model).__name__} has no linear layers to put matrices beside (GPT-2 "
+            "has Conv1D); remove it, or give --train_layers"
+        )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=layers)

@@ -14,6 +14,8 @@ from transformers import AutoModelForSequenceClassification, PretrainedConfig, P
 
 from gcrm.utils.errors import UserError
 
+HEAD = "score"
+"""name of the head's module, and the beginning of its weights' names"""
 MLP_KEY = "value_head_strategy"
 """key of config.json, with the kind of an MLP head; absent for linear heads"""
 MLP_DIVISORS = {"mlp": (2, 2, 1), "mlp_wide": (1, 1, 1)}
@@ -116,9 +118,10 @@ def class_with_mlp_head(config: PretrainedConfig, source: str) -> type[PreTraine
     class WithMLPHead(parent):
         def __init__(self, config: PretrainedConfig):
             super().__init__(config)
-            if not isinstance(getattr(self, "score", None), nn.Linear):
+            head = getattr(self, HEAD, None)
+            if not isinstance(head, nn.Linear):
                 raise UserError(f"{parent.__name__} has no linear head `score` to replace")
-            self.score = MLPHead(config.get_text_config().hidden_size, kind)
+            self.score = MLPHead(head.in_features, kind)
             self.post_init()
 
     # config.json has the name of the class.

@@ -5,6 +5,7 @@ which runs no code in them. Code that comes with a model runs only with `trust_r
 """
 
 import os
+import re
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -17,21 +18,36 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 from transformers.utils.hub import cached_file
 
-from gcrm.modeling.heads import MLP_DIVISORS, MLP_KEY, MLPHead, class_with_mlp_head, first_values
+from gcrm.modeling.heads import HEAD, MLP_KEY, MLPHead, class_with_mlp_head, first_values
 from gcrm.utils.errors import UserError
 from gcrm.utils.io import read_json
 from gcrm.utils.logging import say
 from gcrm.utils.paths import is_local
 
+REWARD_CONFIG = {
+    "num_labels": 1,
+    "id2label": {0: "reward"},
+    "label2id": {"reward": 0},
+    "problem_type": "regression",
+}
+"""of the config of every reward model; for a regression, no tool puts a sigmoid on the reward"""
+ATTENTION = ("flash_attention_2", "sdpa", "eager")
+"""kinds of attention, each with the next one for architectures that lack it"""
+NO_ATTENTION = re.compile("does not support (Flash Attention|an attention implementation)")
+LANGUAGE_MODEL_HEADS = ("lm_head.", "embed_out.")
+"""weights of a base model that everyone expects to be dropped"""
 FACTS = "reward_model.json"
 """what `train` says of a reward model, beside its weights"""
 REASONS = {
     "ignore_mismatched_sizes": "the shapes of its weights are not those of its config.json",
+    "AutoModel: AutoModelForSequenceClassification": "transformers has no sequence classifier for "
+    "this architecture, so no standard checkpoint can be made; docs/models.md lists what works",
     "contains custom code": "it comes with code of its own, which runs only where it is asked for: "
     "read it and, where you trust it, give --trust_remote_code",
     "couldn't find them in the cached files": "there is no such folder here, and it is not to be "
@@ -70,38 +86,79 @@ def new_reward_model(
     trust_remote_code: bool = False,
     head: str = "linear",
     official: bool = False,
+    init_value_head: bool = False,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A base model with a fresh reward head, in fp32, and its tokenizer with a pad of its own.
+    """A base model with a reward head, in fp32, and its tokenizer with a pad of its own.
+
+    A base model that is a reward model keeps its head; any other gets a new one.
 
     Args:
         head: "linear", or a kind of MLP in `heads.MLP_DIVISORS`.
-        official: see `heads.first_values`, by which the head starts.
+        official: see `heads.first_values`, by which a new head starts.
+        init_value_head: draw a new head in any case.
 
     Raises:
-        UserError: no model at `source`, or one whose head is not `score` on a decoder.
+        UserError: no whole model at `source`, one whose head is not `score` on a decoder, or one
+            that has another kind of reward head or several labels.
     """
     tokenizer = load_tokenizer(source, trust_remote_code)
-    labels = {"num_labels": 1, "id2label": {0: "reward"}, "label2id": {"reward": 0}}
-    loading = {
-        "dtype": torch.float32,
-        "attn_implementation": attention,
-        "trust_remote_code": trust_remote_code,
-    }
-    if head in MLP_DIVISORS:
-        config = _load(AutoConfig, source, trust_remote_code=trust_remote_code, **labels)
+    config = _load(AutoConfig, source, trust_remote_code=trust_remote_code, **REWARD_CONFIG)
+    found = getattr(config, MLP_KEY, "linear")
+    if head != "linear":
         setattr(config, MLP_KEY, head)
-        loader: Any = class_with_mlp_head(config, source)
-        model: PreTrainedModel = _load(loader, source, config=config, **loading)
-    else:
-        model = _load(AutoModelForSequenceClassification, source, **labels, **loading)
+    elif found != "linear":
+        delattr(config, MLP_KEY)
+    model, info = _load_model(
+        source, config, attention, torch.float32, trust_remote_code, ignore_mismatched_sizes=True
+    )
     score = check_head(model, source)
-    parameters = list(score.parameters())
-    for parameter, values in zip(parameters, first_values(score, seed, official), strict=True):
-        with torch.no_grad(), _whole(parameter):
-            parameter.copy_(values)
+    _check_base_weights(source, info)
+    if not init_value_head and _has_head(source, info, found, head):
+        say(f"{source}: is a reward model, whose head is kept; --init_value_head draws a new one")
+    else:
+        values = first_values(score, seed, official)
+        for parameter, first in zip(score.parameters(), values, strict=True):
+            with torch.no_grad(), _whole(parameter):
+                parameter.copy_(first)
     check_vocabulary(model, tokenizer.vocab_size, source)
     _give_pad_token(model, tokenizer)
     return model, tokenizer
+
+
+def _check_base_weights(source: str, info: dict[str, Any]) -> None:
+    """Check that a base model has all weights but the head's; say which are not used.
+
+    Raises:
+        UserError: some are missing, or of another shape: they would be random numbers.
+    """
+    if any(not is_heads(key) for key, *_ in info["mismatched_keys"]):
+        reason = REASONS["ignore_mismatched_sizes"]
+        raise UserError(f"{source}: cannot be loaded as a model: {reason}")
+    if missing := _some(key for key in info["missing_keys"] if not is_heads(key)):
+        raise UserError(f"{source}: is not a whole model (missing weights: {missing})")
+    unused = (key for key in info["unexpected_keys"] if not key.startswith(LANGUAGE_MODEL_HEADS))
+    if names := _some(unused):
+        say(f"{source}: these weights are not part of a reward model, and are not used: {names}")
+
+
+def _has_head(source: str, info: dict[str, Any], found: str, wanted: str) -> bool:
+    """Whether a base model has a reward head.
+
+    Args:
+        found, wanted: kind of the head by config.json, and by the settings.
+
+    Raises:
+        UserError: it has one of another kind.
+    """
+    shapes = [tuple(stored) for _, stored, _ in info["mismatched_keys"]]
+    if not shapes:
+        return not any(map(is_heads, info["missing_keys"]))
+    problem = (
+        f"its reward head is of the kind {found}, and value_head_strategy is {wanted}"
+        if found != wanted
+        else f"its head has {shapes[0][0]} labels, and that of a reward model one"
+    )
+    raise UserError(f"{source}: {problem}; --init_value_head draws a new one")
 
 
 def load_reward_model(
@@ -115,18 +172,9 @@ def load_reward_model(
     """
     tokenizer = load_tokenizer(source, trust_remote_code)
     config = _load(AutoConfig, source, trust_remote_code=trust_remote_code)
-    loader: Any = AutoModelForSequenceClassification
     if getattr(config, MLP_KEY, "linear") != "linear":
         say(f"{source}: has an MLP as its head, which gcrm alone can load (no standard checkpoint)")
-        loader = class_with_mlp_head(config, source)
-    model, info = _load(
-        loader,
-        source,
-        dtype=dtype,
-        attn_implementation=attention,
-        trust_remote_code=trust_remote_code,
-        output_loading_info=True,
-    )
+    model, info = _load_model(source, config, attention, dtype, trust_remote_code)
     missing, unexpected = _some(info["missing_keys"]), _some(info["unexpected_keys"])
     if missing or unexpected:
         raise UserError(
@@ -166,6 +214,29 @@ def read_facts(source: str) -> dict[str, Any]:
             _raise_exceptions_for_connection_errors=False,
         )
     return read_json(Path(path), "train") if path and Path(path).is_file() else {}
+
+
+def is_heads(key: str) -> bool:
+    """Whether a weight is the reward head's."""
+    return key.partition(".")[0] == HEAD
+
+
+def context_length(config: PretrainedConfig) -> int | None:
+    """The longest text that a model reads, in tokens; None where there is no limit (BLOOM).
+
+    With longrope (Phi-3), a text beyond the original context changes the positions of all texts in
+    its batch, so that their scores would depend on it: the original context is the limit.
+    """
+    text = config.get_text_config()
+    rope = getattr(text, "rope_parameters", None) or {}
+    kinds = [kind for kind in (rope, *rope.values()) if isinstance(kind, dict)]
+    limits = [getattr(text, name, None) for name in ("max_position_embeddings", "max_seq_len")]
+    limits += [
+        kind.get("original_max_position_embeddings")
+        for kind in kinds
+        if kind.get("rope_type") == "longrope"
+    ]
+    return min((int(limit) for limit in limits if limit), default=None)
 
 
 def check_head(model: PreTrainedModel, source: str) -> nn.Linear:
@@ -232,6 +303,42 @@ def _give_pad_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) 
             weight[known:] = 0
     model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     model.config.pad_token_id = tokenizer.pad_token_id
+
+
+def _load_model(
+    source: str,
+    config: PretrainedConfig,
+    attention: str,
+    dtype: torch.dtype,
+    trust_remote_code: bool,
+    **options: Any,
+) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """A sequence classifier, and what transformers says of its weights.
+
+    Where its class refuses the kind of attention, it gets the next of ATTENTION.
+    """
+    loader: Any = AutoModelForSequenceClassification
+    if getattr(config, MLP_KEY, "linear") != "linear":
+        loader = class_with_mlp_head(config, source)
+    kinds = ATTENTION[ATTENTION.index(attention) :]
+    for kind, other in zip(kinds, [*kinds[1:], None], strict=True):
+        try:
+            model, info = _load(
+                loader,
+                source,
+                config=config,
+                attn_implementation=kind,
+                dtype=dtype,
+                trust_remote_code=trust_remote_code,
+                output_loading_info=True,
+                **options,
+            )
+            break
+        except UserError as error:
+            if other is None or not NO_ATTENTION.search(str(error)):
+                raise
+            say(f"{source}: its architecture has no {kind} attention: using {other}")
+    return model, info
 
 
 def _load(auto_class: Any, source: str, **options: Any) -> Any:

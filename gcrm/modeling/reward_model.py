@@ -20,7 +20,13 @@ from gcrm.data.messages import Prompt, checked_completion, checked_prompt
 from gcrm.data.scores import Ragged
 from gcrm.modeling.hardware import choose_hardware
 from gcrm.modeling.heads import compute_in_fp32
-from gcrm.modeling.loading import FACTS, load_reward_model, read_facts
+from gcrm.modeling.loading import (
+    FACTS,
+    check_head,
+    context_length,
+    load_reward_model,
+    read_facts,
+)
 from gcrm.modeling.official import OfficialEncoder
 from gcrm.modeling.tokenization import Encoded, Encoder
 from gcrm.utils.errors import UserError
@@ -144,7 +150,7 @@ class RewardModel:
         max_len: int,
         parity: str = "none",
     ):
-        context = getattr(model.config.get_text_config(), "max_position_embeddings", max_len)
+        context = context_length(model.config) or max_len
         self.model = model
         self.tokenizer = tokenizer
         self.encoder = encoder_for(parity, tokenizer, min(max_len, context))
@@ -185,7 +191,7 @@ class RewardModel:
         module.to(hardware.device)
         goal = None
         if goal_state is not None:
-            width = model.config.get_text_config().hidden_size
+            width = check_head(model, str(path)).in_features
             goal = read_goal_state(goal_state, width).to(hardware.device)
         parity = read_facts(str(path)).get("parity", "none")
         if parity not in ("none", "official"):
@@ -194,8 +200,8 @@ class RewardModel:
 
     @property
     def hidden_size(self) -> int:
-        """Width of the hidden states."""
-        return int(self.model.config.get_text_config().hidden_size)
+        """Width of the hidden states, which are the inputs of the head."""
+        return check_head(self.model, str(self.model.name_or_path)).in_features
 
     @property
     def numerics(self) -> tuple[Any, ...]:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
+from gcrm.modeling.loading import context_length
 from gcrm.modeling.tokenization import Encoder
 from gcrm.utils.errors import UserError
 
@@ -96,7 +97,7 @@ def _decode(
 def _check(model: PreTrainedModel, prompts: Collection[list[int]], max_new_tokens: int) -> None:
     """Check that prompts fit into the context, and that the model's logits are finite."""
     longest = max(map(len, prompts), default=0)
-    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    context = context_length(model.config)
     if context is not None and longest + max_new_tokens > context:
         raise UserError(
             f"a prompt of {longest} tokens with max_new_tokens = {max_new_tokens} is longer than "

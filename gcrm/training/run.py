@@ -19,7 +19,7 @@ from gcrm.data.questions import question_hash, question_key
 from gcrm.lineage.provenance import write_provenance
 from gcrm.modeling.adapters import choose_trained_weights, merged
 from gcrm.modeling.hardware import choose_hardware
-from gcrm.modeling.loading import FACTS, new_reward_model
+from gcrm.modeling.loading import FACTS, context_length, new_reward_model
 from gcrm.modeling.reward_model import encoder_for
 from gcrm.modeling.tokenization import PLAIN_TEMPLATE, Encoder
 from gcrm.training.arguments import (
@@ -61,6 +61,7 @@ def train_reward_model(options: TrainOptions) -> None:
         options.trust_remote_code,
         options.value_head_strategy,
         options.parity == "official",
+        options.init_value_head,
     )
     choose_trained_weights(model, options, options.seed)
     tokenizer.chat_template = tokenizer.chat_template or PLAIN_TEMPLATE
@@ -106,10 +107,10 @@ def _hold_out(
 
 
 def _max_len(options: TrainOptions, model: PreTrainedModel) -> int:
-    context = getattr(model.config.get_text_config(), "max_position_embeddings", options.max_len)
+    context = context_length(model.config) or options.max_len
     if context < options.max_len:
         say(f"train: max_len {options.max_len} is lowered to {context}, the base model's context")
-    return int(min(options.max_len, context))
+    return min(options.max_len, context)
 
 
 def _check_pairs(
@@ -222,7 +223,7 @@ def _save(
             official=options.parity == "official",
         )
         (folder / "README.md").write_text(card, encoding="utf-8")
-        check_saved(folder, encoded, rewards)
+        check_saved(folder, encoded, rewards, trainer.reward_model.config._attn_implementation)
         write_provenance(
             folder / "provenance.json",
             options,

@@ -44,10 +44,17 @@ def rewards_of_first(trainer: RewardTrainer, encoded: list[EncodedPair]) -> np.n
     return found
 
 
-def check_saved(folder: Path, encoded: list[EncodedPair], rewards: np.ndarray) -> None:
-    """Load the checkpoint as a user would, and compare its rewards with those in memory."""
+def check_saved(
+    folder: Path, encoded: list[EncodedPair], rewards: np.ndarray, attention: str
+) -> None:
+    """Load the checkpoint as a user would, and compare its rewards with those in memory.
+
+    Args:
+        attention: the kind that the trained model has.
+    """
     unset_hf_deepspeed_config()  # otherwise ZeRO-3 would split the loaded model, too
-    model, tokenizer = load_reward_model(str(folder), torch.float32, "sdpa")
+    attention = "eager" if attention == "eager" else "sdpa"  # flash attention has no fp32
+    model, tokenizer = load_reward_model(str(folder), torch.float32, attention)
     with torch.no_grad():
         again = np.concatenate(
             [model(**pad([side], tokenizer.pad_token_id)).logits[:, 0] for side in _sides(encoded)]

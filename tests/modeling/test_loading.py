@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from transformers import (
+    CONFIG_MAPPING,
     BertConfig,
     BertForSequenceClassification,
     GPT2Config,
@@ -22,12 +23,14 @@ from transformers import (
 )
 
 from gcrm.modeling.loading import (
+    context_length,
     load_language_model,
     load_reward_model,
     load_tokenizer,
     new_reward_model,
 )
 from gcrm.utils.errors import UserError
+from helpers.architectures import save_tiny_model, tiny_config
 from helpers.models import make_sentencepiece_tokenizer, make_tokenizer, save_base_model
 
 
@@ -114,6 +117,123 @@ def test_a_saved_reward_model_is_loaded_ready_to_use(base: Path, reward_model: P
     assert not model.training
     assert torch.equal(model.score.weight, new(base)[0].score.weight)
     assert tokenizer.get_vocab() == make_tokenizer().get_vocab()
+
+
+# --- a base model that is a reward model ---
+
+
+@pytest.mark.parametrize("head", ["linear", "mlp"])
+def test_its_head_is_kept_or_drawn_anew(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], head: str
+) -> None:
+    """That of another seed, changed by training."""
+    model, tokenizer = new_reward_model(str(base), "sdpa", 1, head=head)
+    with torch.no_grad():
+        for weight in model.score.parameters():
+            weight.mul_(3)
+    trained = {name: value.clone() for name, value in model.score.state_dict().items()}
+    folder = save(model, tokenizer, tmp_path / "rm")
+    capsys.readouterr()
+    for redraw in (False, True):
+        model, _ = new_reward_model(str(folder), "sdpa", 2, head=head, init_value_head=redraw)
+        fresh, _ = new_reward_model(str(base), "sdpa", 2, head=head)
+        expected = fresh.score.state_dict() if redraw else trained
+        given = model.score.state_dict()
+        assert all(torch.equal(value, given[name]) for name, value in expected.items())
+        said = capsys.readouterr().err
+        assert said.count("is a reward model, whose head is kept; --init_value_head") != redraw
+
+
+def test_a_head_of_another_kind_is_refused_or_drawn_anew(base: Path, tmp_path: Path) -> None:
+    for kind, other in (("linear", "mlp"), ("mlp", "linear"), ("mlp", "mlp_wide")):
+        folder = save(
+            *new_reward_model(str(base), "sdpa", 1, head=kind), tmp_path / f"{kind}-base-{other}"
+        )
+
+        def different(path: Any, redraw: bool = False, head: str = other) -> Any:
+            return new_reward_model(str(path), "sdpa", 2, head=head, init_value_head=redraw)[0]
+
+        assert f"is of the kind {kind}, and value_head_strategy is {other}; --init" in refusal(
+            different, folder
+        )
+        model = different(folder, redraw=True)
+        again, tokenizer = new_reward_model(str(base), "sdpa", 2, head=other)
+        assert all(
+            torch.equal(weight, model.state_dict()[name])
+            for name, weight in again.state_dict().items()
+        )
+        saved = load(save(model, tokenizer, tmp_path / f"{kind}-{other}"))[0]
+        assert type(saved.score) is type(model.score)
+
+
+def test_missing_weights_are_not_drawn_and_unused_ones_are_said(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = load_language_model(str(base))
+    for name, change, told in (
+        ("missing", {"model.norm.weight": None}, "missing weights: model.norm.weight)"),
+        ("more", {"v_head.summary.weight": torch.zeros(1, 32)}, "not used: v_head.summary.weight"),
+    ):
+        weights = {key: value for key, value in model.state_dict().items() if key not in change}
+        weights |= {key: value for key, value in change.items() if value is not None}
+        model.save_pretrained(tmp_path / name, state_dict=weights)
+        load_tokenizer(str(base)).save_pretrained(tmp_path / name)
+        if name == "missing":
+            assert told in refusal(new, tmp_path / name)
+        else:
+            new(tmp_path / name)
+            assert told in capsys.readouterr().err
+
+
+# --- attention, and the longest text ---
+
+
+@pytest.mark.parametrize(
+    ("model_type", "asked", "got", "said"),
+    [
+        ("bloom", "sdpa", "eager", ["no sdpa attention: using eager"]),
+        (
+            "bloom",
+            "flash_attention_2",
+            "eager",
+            ["no flash_attention_2 attention: using sdpa", "no sdpa attention: using eager"],
+        ),
+        ("llama", "sdpa", "sdpa", []),
+        ("llama", "eager", "eager", []),
+    ],
+)
+def test_attention_that_an_architecture_lacks(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    model_type: str,
+    asked: str,
+    got: str,
+    said: list[str],
+) -> None:
+    folder = save_tiny_model(model_type, tmp_path / "base")
+    capsys.readouterr()
+    model, _ = new_reward_model(str(folder), asked, seed=0)
+    assert model.config._attn_implementation == got
+    lines = [line for line in capsys.readouterr().err.splitlines() if "attention" in line]
+    assert lines == [f"{folder}: its architecture has {line}" for line in said]
+
+
+LONGROPE = {"rope_type": "longrope", "rope_theta": 1e4, "original_max_position_embeddings": 64}
+LONGROPE |= {"short_factor": [1.0] * 4, "long_factor": [2.0] * 4}
+
+
+@pytest.mark.parametrize(
+    ("model_type", "more", "tokens"),
+    [
+        ("llama", {}, 128),
+        ("bloom", {}, None),
+        ("mpt", {}, 128),
+        ("phi3", {"rope_parameters": LONGROPE, "original_max_position_embeddings": 64}, 64),
+    ],
+)
+def test_the_longest_text(model_type: str, more: Any, tokens: int | None) -> None:
+    config = tiny_config(CONFIG_MAPPING[model_type], pad_token_id=0, **more)
+    assert context_length(config) == tokens
 
 
 # --- the pad token ---
@@ -210,7 +330,8 @@ def test_several_labels_are_refused(tmp_path: Path) -> None:
     model = llama(tokenizer, kind=LlamaForSequenceClassification, num_labels=2)
     folder = save(model, tokenizer, tmp_path / "two")
     assert "has 2 labels; a reward model has one" in refusal(load, folder)
-    assert "shapes of its weights" in refusal(new, folder)
+    assert "has 2 labels, and that of a reward model one; --init_value_head" in refusal(new, folder)
+    assert new_reward_model(str(folder), "sdpa", 0, init_value_head=True)[0].score.out_features == 1
 
 
 SMALL = {"vocab_size": 86, "num_labels": 1, "num_layers": 1}

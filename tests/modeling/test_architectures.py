@@ -1,0 +1,126 @@
+"""Every decoder of transformers from training to scores, or refused: as docs/models.md says."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import CONFIG_MAPPING, AutoModelForSequenceClassification
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+)
+
+from gcrm import RewardModel
+from gcrm.config.evaluate import EvaluateOptions
+from gcrm.config.represent import RepresentOptions
+from gcrm.config.train import TrainOptions
+from gcrm.data.scores import read_scores
+from gcrm.modeling.loading import check_head, new_reward_model
+from gcrm.scoring.evaluation import evaluate
+from gcrm.scoring.goal_state import extract_goal_state
+from gcrm.training.run import train_reward_model
+from gcrm.utils.errors import UserError
+from helpers.architectures import save_tiny_model
+from helpers.models import make_tokenizer
+from helpers.training import write_pairs
+
+PAGE = Path(__file__).parents[2] / "docs" / "models.md"
+LISTED = {
+    kind: re.findall("`(.+?)`", types)
+    for kind, types in re.findall(r"^\| \**([^`|*]+)\** +\| (`.+) \|$", PAGE.read_text(), re.M)
+}
+WORK = {
+    model_type: kind
+    for kind in ("sdpa", "eager")
+    for model_type in LISTED[f"works, {kind} attention"]
+}
+
+
+def test_all_are_listed_once() -> None:
+    classifiers = set(MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES)
+    none = sorted(set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) - classifiers)
+    assert LISTED["refused: no sequence classifier"] == none
+    assert sorted([*WORK, *LISTED["refused: another head"]]) == sorted(classifiers)
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path: Path = tmp_path_factory.mktemp("data") / "pairs.jsonl"
+    write_pairs(path, count=4)
+    return path
+
+
+@pytest.mark.parametrize("model_type", WORK)
+def test_it_is_trained_and_scores(
+    model_type: str, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base, model = save_tiny_model(model_type, tmp_path / "base"), str(tmp_path / "model")
+    capsys.readouterr()
+    train_reward_model(
+        TrainOptions(
+            pretrain=str(base),
+            dataset=[str(pairs)],
+            save_path=tmp_path / "model",
+            reward_model_strategy="contrastive",
+            train_batch_size=2,
+            micro_train_batch_size=2,
+            max_len=128,
+            learning_rate=1e-2,
+        )
+    )
+    said = capsys.readouterr().err
+    assert said.count("has no sdpa attention: using eager") == (WORK[model_type] == "eager")
+    assert "not used" not in said
+    extract_goal_state(
+        RepresentOptions(
+            dataset_path=[str(pairs)], reward_model_path=model, save_dir=tmp_path / "goal"
+        )
+    )
+    evaluate(
+        EvaluateOptions(
+            reward_model_path=model,
+            dataset=[str(pairs)],
+            goal_state_path=tmp_path / "goal",
+            output=tmp_path / "scores.parquet",
+        )
+    )
+    scores = read_scores(tmp_path / "scores.parquet")
+    rm = RewardModel.from_pretrained(model, tmp_path / "goal")
+    encoded = rm.encoder.encode_many(zip(scores.prompt, scores.completion, strict=True))
+    # One at a time there is no padding; in one batch, there is.
+    alone, together = (rm.score_encoded(encoded, tokens) for tokens in (1, 10_000))
+    assert np.ptp([len(one.input_ids) for one in encoded]) > 3
+    for one in (together, alone):
+        assert np.ptp(one.reward) > 1e-3
+        np.testing.assert_allclose(one.reward, scores.reward, atol=1e-4)
+        np.testing.assert_allclose(
+            one.partial_rewards.values, alone.partial_rewards.values, atol=1e-4
+        )
+        np.testing.assert_allclose(one.q_values.values, alone.q_values.values, atol=1e-4)
+    standard, info = AutoModelForSequenceClassification.from_pretrained(
+        model, output_loading_info=True
+    )
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+    with torch.no_grad():
+        reward = standard.eval()(torch.tensor([encoded[0].input_ids])).logits.item()
+    assert reward == pytest.approx(scores.reward[0], abs=1e-4)
+
+
+@pytest.mark.parametrize("model_type", LISTED["refused: another head"])
+def test_another_head_is_refused(model_type: str) -> None:
+    if model_type == "layoutlmv2":
+        pytest.skip("needs the package detectron2, and is no decoder")
+    config = CONFIG_MAPPING[model_type](**{"vocab_size": 33} if model_type == "esm" else {})
+    with torch.device("meta"):
+        model = AutoModelForSequenceClassification.from_config(config)
+    with pytest.raises(UserError, match="no linear head `score` on a decoder"):
+        check_head(model, model_type)
+
+
+def test_without_a_sequence_classifier(tmp_path: Path) -> None:
+    CONFIG_MAPPING["granite"]().save_pretrained(tmp_path)
+    make_tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=r"no sequence classifier.*docs/models\.md"):
+        new_reward_model(str(tmp_path), "sdpa", seed=0)
