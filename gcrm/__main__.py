@@ -16,6 +16,7 @@ STAGES = {
         "train": "train a reward model on preference pairs",
         "represent": "average the hidden states of chosen completions: the goal state",
         "evaluate": "score completions or held-out preference pairs with a reward model",
+        "goals": "filter samples by goal states of few, wrong or mixed examples",
     },
     "results": {
         "metrics": "AUROC, partial AUROC, votes and preference accuracy, with intervals",

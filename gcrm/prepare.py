@@ -58,7 +58,7 @@ def _check_prompt_lengths(options: PrepareOptions) -> None:
     folder = options.completions_data_path
     if options.base_model is None or folder is None:
         return
-    from gcrm.modeling.loading import load_tokenizer
+    from gcrm.modeling.loading import load_tokenizer, use_chat_template
     from gcrm.modeling.tokenization import Encoder
 
     try:
@@ -68,6 +68,7 @@ def _check_prompt_lengths(options: PrepareOptions) -> None:
             raise
         say(f"prepare: the lengths of questions are not checked: {error}")
         return
+    use_chat_template(tokenizer, options.chat_template)
     encoder, found = Encoder(tokenizer, options.max_len), []
     for name in options.benchmarks:
         questions = {

@@ -25,11 +25,17 @@ def run(options: SampleOptions) -> None:
     problems = read_jsonl(options.problems, texts=("question", "expected_answer"))
     from transformers.utils.logging import disable_progress_bar
 
-    from gcrm.modeling.loading import check_vocabulary, load_language_model, load_tokenizer
+    from gcrm.modeling.loading import (
+        check_vocabulary,
+        load_language_model,
+        load_tokenizer,
+        use_chat_template,
+    )
     from gcrm.synthetic.generation import generate
 
     disable_progress_bar()  # one progress line is enough
     tokenizer = load_tokenizer(options.model, options.trust_remote_code)
+    use_chat_template(tokenizer, options.chat_template)
     model = load_language_model(options.model, options.trust_remote_code)
     check_vocabulary(model, tokenizer.vocab_size, options.model)
     questions = [problem["question"] for problem in problems]
@@ -66,7 +72,7 @@ def _write(files: dict[str, list[Row]], options: SampleOptions) -> None:
     write_provenance(
         options.save_dir / "provenance.json",
         options,
-        inputs=[options.problems, options.model],
+        inputs=[options.problems, *options.sources],
         outputs=list(paths.values()),
     )
 

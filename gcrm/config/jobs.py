@@ -13,10 +13,10 @@ from pydantic import Field
 
 Count = Annotated[int, Field(ge=1)]
 Gpus = Annotated[int, Field(ge=0)]
-Computing = Literal["pretrain", "sample", "train", "represent", "evaluate"]
+Computing = Literal["pretrain", "sample", "train", "represent", "evaluate", "goals"]
 COMPUTING: tuple[Computing, ...] = get_args(Computing)
 """stages that compute with torch"""
-Parallel = Literal["train", "represent", "evaluate"]
+Parallel = Literal["train", "represent", "evaluate", "goals"]
 PARALLEL: tuple[Parallel, ...] = get_args(Parallel)
 """stages whose jobs may have several processes"""
 FIRST_PORT, PORTS = 20_000, 10_000

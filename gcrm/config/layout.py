@@ -24,6 +24,7 @@ RESULTS = {
     "train": "models/{variant}/seed{seed}",
     "represent": "goal_states/{variant}/seed{seed}",
     "evaluate": "scores/{variant}/seed{seed}/{benchmark}/{split}/scores.parquet",
+    "goals": "goals/{variant}/seed{seed}.jsonl",
     "export": "scores/{variant}/seed{seed}/{benchmark}/{split}/output.jsonl",
     "metrics": "metrics/{variant}/seed{seed}/{benchmark}.json",
     "compare": "comparisons/{benchmark}.json",

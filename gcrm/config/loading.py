@@ -153,6 +153,8 @@ def _of_sections(config: Config, given: Mapping[str, Any]) -> Iterable[str]:
         for source in brought:
             if "{" in source or "}" in source:
                 yield f"{key}: {source}: has a brace, Snakemake's sign of a wildcard; rename it"
+    if config.chat_template is not None and config.base_model is None:
+        yield "chat_template: the made base model has its own; remove it, or give a base_model"
     for section, needed_for in MAKING.items():
         made = [key for key in needed_for if key in config.made]
         if getattr(config, section) is not None and not made:
@@ -176,6 +178,8 @@ def _of_evaluation(config: Config, given: Mapping[str, Any]) -> Iterable[str]:
             yield f"heldout.{name}: is the name of a benchmark, too; rename it"
     if config.completions is not None and not config.benchmarks:
         yield "completions: does nothing without benchmarks; remove it, or name benchmarks"
+    if config.goals is not None and not config.sampled():
+        yield "goals: no benchmark has samples to filter; remove the section, or draw samples"
     if unknown := [n for n in config.report.in_distribution if n not in config.benchmarks]:
         yield (
             f"report.in_distribution: {', '.join(unknown)}: no such benchmark; known are "

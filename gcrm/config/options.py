@@ -120,6 +120,7 @@ def _prepare(config: Config, wildcards: Wildcards, result: Path) -> Given:
     if config.completions and any(config.variant(v).parity == "none" for v in config.variants):
         given |= {
             "base_model": config.base_model,
+            "chat_template": config.chat_template,
             "max_len": config.evaluate.max_len,
             "max_problems": config.evaluate.max_problems,
         }
@@ -145,6 +146,7 @@ def _sample(config: Config, wildcards: Wildcards, result: Path) -> Given:
     problem_set = wildcards["problem_set"]
     return _set(config.sample) | {
         "model": config.base_model_source(),
+        "chat_template": config.chat_template,
         "problems": config.path("problems") / f"{problem_set}.jsonl",
         "save_dir": result,
         "num_samples": config.samples(problem_set),
@@ -163,6 +165,7 @@ def _pair(config: Config, wildcards: Wildcards, result: Path) -> Given:
 def _train(config: Config, wildcards: Wildcards, result: Path) -> Given:
     return _set(config.variant(wildcards["variant"])) | {
         "pretrain": config.base_model_source(),
+        "chat_template": config.chat_template,
         "dataset": config.preference_sources(),
         "dataset_probs": config.dataset_probs,
         "save_path": result,
@@ -196,6 +199,18 @@ def _evaluate(config: Config, wildcards: Wildcards, result: Path) -> Given:
         "benchmarks": [benchmark],
         "splits": [split],
         "max_problems": config.evaluate.max_problems,
+    }
+
+
+def _goals(config: Config, wildcards: Wildcards, result: Path) -> Given:
+    return _set(config.goals) | {
+        "reward_model_path": str(config.path("train", wildcards)),
+        "dataset_path": config.preference_sources(),
+        "completions_data_path": config.completions_folder(),
+        "benchmarks": config.sampled(),
+        "filter_threshold": config.metrics.filter_threshold,
+        "skip_tokens": config.metrics.skip_tokens,
+        "output": result,
     }
 
 
@@ -234,6 +249,7 @@ def _report(config: Config, wildcards: Wildcards, result: Path) -> Given:
         "base_model": config.base_model,
         "metrics": config.metrics_files(),
         "comparisons": config.comparison_files(),
+        "goals": config.goals_files(),
         "filter_threshold": config.metrics.filter_threshold,
         "skip_tokens": config.metrics.skip_tokens,
         "scores_dir": config.path("scores"),
@@ -261,6 +277,7 @@ OF_STAGE: dict[str, Callable[[Config, Wildcards, Path], Given]] = {
     "train": _train,
     "represent": _represent,
     "evaluate": _evaluate,
+    "goals": _goals,
     "export": _export,
     "metrics": _metrics,
     "compare": _compare,

@@ -65,6 +65,9 @@ class PrepareOptions(PrepareSettings):
     base_model: Source | None = None
     """what reward models will be made from: its tokenizer tells which questions are too long
     (default: not looked at)"""
+    chat_template: Path | None = None
+    """Jinja file with a chat template for the base model (default: the base model's own, or, where
+    it has none, one with the names of the roles)"""
     max_len: int = Field(2048, gt=0)
     """longest question with solution, in tokens, that `evaluate` will take whole"""
     max_problems: int | None = Field(None, gt=0)

@@ -15,6 +15,7 @@ from gcrm.config.compare import CompareSettings
 from gcrm.config.cost import CostSettings
 from gcrm.config.download import Download, download_name
 from gcrm.config.evaluate import EvaluateSettings
+from gcrm.config.goals import GoalsSettings
 from gcrm.config.jobs import PARALLEL, Computing, Count, Gpus, Job, Parallel
 from gcrm.config.layout import CHECKPOINT, PAIRS, Split, completion_files, place
 from gcrm.config.metrics import MetricsSettings
@@ -33,7 +34,7 @@ Sources = Annotated[list[Source], Field(min_length=1), Unique]
 
 PATHS = ("base_model", "preferences", "completions")
 """keys that name what a run brings; what is not given is made"""
-WITH_VARIABLES = (*PATHS, "heldout")
+WITH_VARIABLES = (*PATHS, "heldout", "chat_template")
 """keys in whose paths ${VAR} is the environment's"""
 MAKING = {
     "prepare": PATHS,
@@ -70,6 +71,9 @@ class Config(Settings):
 
     base_model: Source | None = None
     """base model: hub id, folder or .gguf file (default: `pretrain` makes one)"""
+    chat_template: Path | None = None
+    """Jinja file with a chat template for the base model; reward models store it (default: the base
+    model's own, or, where it has none, one with the names of the roles)"""
     preferences: Annotated[Sources | None, BeforeValidator(as_list)] = None
     """preference data, one source or a list: .jsonl or .parquet file, `datasets` folder or hub id
     (both also with :<split>), or download:<name> (default: `pair` makes them)"""
@@ -102,6 +106,9 @@ class Config(Settings):
     """goal states"""
     evaluate: EvaluateSettings = EvaluateSettings()
     """scores"""
+    goals: GoalsSettings | None = None
+    """the filter with goal states of few, wrong or mixed examples; {} for the defaults (default:
+    not measured, since it takes another pass over pairs and samples)"""
     metrics: MetricsSettings = MetricsSettings()
     """metrics and their intervals"""
     compare: CompareSettings = CompareSettings()
@@ -111,16 +118,16 @@ class Config(Settings):
     track: TrackSettings = TrackSettings()
     """reports to wandb; no setting here retrains a model"""
     threads: dict[Computing, Count] = {}
-    """CPU threads of a process of `pretrain`, `sample`, `train`, `represent` or `evaluate`
+    """CPU threads of a process of `pretrain`, `sample`, `train`, `represent`, `evaluate` or `goals`
     (default: 1 for each); results depend on them in their last digits"""
     gpus: dict[Computing, Gpus | None] = {}
     """GPUs of a job of the same stages, over all its nodes; 0 computes on the CPU (default: one for
     each process on a machine that has any, none on a cluster)"""
     processes: dict[Parallel, Count | None] = {}
-    """processes of a job of `train`, `represent` or `evaluate`, over all its nodes (default: one
-    for each GPU, at least one)"""
+    """processes of a job of `train`, `represent`, `evaluate` or `goals`, over all its nodes
+    (default: one for each GPU, at least one)"""
     nodes: dict[Parallel, Count] = {}
-    """nodes of a job of the same three stages, with equally many processes on each; several need
+    """nodes of a job of the same four stages, with equally many processes on each; several need
     Slurm (default: 1 for each)"""
     cost: CostSettings = CostSettings()
     """assumptions of the cost estimate; no result depends on them"""
@@ -163,7 +170,7 @@ class Config(Settings):
 
     def checked_files(self) -> list[Path]:
         """The files that `prepare` reads; it does not check what the run makes or fetches."""
-        files = self.heldout_files()
+        files = [*self.heldout_files(), *self._template_files()]
         if not self.made:
             files += [*self.preference_files(), *self.all_completion_files()]
         fetched = self.fetched_files()
@@ -174,10 +181,13 @@ class Config(Settings):
         return self.base_model or str(self.path("pretrain"))
 
     def base_model_files(self) -> list[Path]:
-        """The files of the base model; none of a hub id."""
+        """The files of the base model, none of a hub id, and of the chat template given for it."""
         if self.base_model:
-            return files_of(self.base_model)
+            return [*files_of(self.base_model), *self._template_files()]
         return [self.path("pretrain") / name for name in CHECKPOINT]
+
+    def _template_files(self) -> list[Path]:
+        return [] if self.chat_template is None else [self.chat_template]
 
     def preference_sources(self) -> list[str]:
         """The preference data as the stages name them: brought, downloaded or made."""
@@ -315,12 +325,35 @@ class Config(Settings):
         return [PAIRS] if name in self.heldout else [*self.splits(name)]
 
     def scored_files(self, name: str, split: str) -> list[Path]:
-        """The files that scores of a split depend on: with a cap, also on the other's questions."""
+        """The files that scores of a split depend on."""
         if name in self.heldout:
             return files_of(self.local(self.heldout[name]))
+        return self._read_files(name, split, self.evaluate.max_problems)
+
+    def goal_samples(self) -> list[Path]:
+        """The files of the samples that goal states filter."""
+        most = None if self.goals is None else self.goals.max_problems
+        return [file for name in self.sampled() for file in self._read_files(name, "all", most)]
+
+    def _read_files(self, benchmark: str, split: str, most: int | None) -> list[Path]:
+        """The files of a split; with a cap on the problems, also those of the other split."""
         every: tuple[Split, ...] = ("greedy", "all")
-        wanted = every if self.evaluate.max_problems is not None else (split,)
-        return [file for one in every if one in wanted for file in self.completion_files(name, one)]
+        wanted = every if most is not None else (split,)
+        return [
+            file for one in every if one in wanted for file in self.completion_files(benchmark, one)
+        ]
+
+    def sampled(self) -> list[str]:
+        """The benchmarks with samples."""
+        return [name for name in self.benchmarks if "all" in self.splits(name)]
+
+    def goals_files(self) -> list[Path]:
+        """The measurements of goal states of all models; none if they are not asked for."""
+        return [
+            self.path("goals", {"variant": variant, "seed": seed})
+            for variant in (self.variants if self.goals is not None else ())
+            for seed in self.seeds
+        ]
 
     def goal_state_name(self) -> str:
         """The file among a model's goal states that gives the Q-values."""

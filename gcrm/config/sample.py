@@ -33,6 +33,9 @@ class SampleOptions(_Sampling):
 
     model: Source
     """base model: folder or hub id"""
+    chat_template: Path | None = None
+    """Jinja file with a chat template for the base model (default: the base model's own, or, where
+    it has none, one with the names of the roles)"""
     problems: Path
     """JSON lines with question and expected_answer"""
     save_dir: OutputFolder
@@ -43,6 +46,11 @@ class SampleOptions(_Sampling):
     """seed of the draws"""
     trust_remote_code: bool = False
     """run code that comes with a model from the hub"""
+
+    @property
+    def sources(self) -> list[str | Path]:
+        """The base model with its chat template."""
+        return [self.model, *([] if self.chat_template is None else [self.chat_template])]
 
     @model_validator(mode="after")
     def _problems_stay(self) -> "SampleOptions":

@@ -89,14 +89,13 @@ class TrainSettings(Settings):
     """draw positive and negative goal states from the first (1 - p) share of their completion; 0:
     anywhere"""
     source_late_share: LateShare = 1.0
-    """draw sources from the last part of the chosen completion, of this share; 0.1: behind the
-    90th percentile, the paper's late states; 1: anywhere"""
+    """draw sources from the last part of the chosen completion, of this share; 1: anywhere"""
     goal_late_share: LateShare = 1.0
     """draw positive and negative goal states from the last part of their completion, of this
-    share; 0.1: the paper's late goals; 1: anywhere"""
+    share; 1: anywhere"""
     positives: Literal["future", "cross"] = "future"
-    """future: compare each source with later goal states (with rs, with one of its own); cross:
-    compare all sources with all goal states, including earlier ones"""
+    """future: compare each source with later goal states; cross: compare all sources with all goal
+    states, including earlier ones"""
     temperature: float = Field(1.0, gt=0)
     """cosines are divided by this before the sigmoid"""
     preference_loss: Literal["log_sigmoid", "log_exp"] = "log_sigmoid"
@@ -244,6 +243,9 @@ class TrainOptions(TrainSettings, TrackSettings):
 
     pretrain: Source
     """base model: hub id, folder or .gguf file"""
+    chat_template: Path | None = None
+    """Jinja file with a chat template for the base model (default: the base model's own, or, where
+    it has none, one with the names of the roles); the checkpoint stores it"""
     dataset: Annotated[list[Source], BeforeValidator(split_commas), Field(min_length=1)]
     """preference data: .jsonl or .parquet file, `datasets` folder or hub id (both also with
     :<split>); several are mixed; a number `margin` in every row is subtracted from the reward
@@ -265,6 +267,12 @@ class TrainOptions(TrainSettings, TrackSettings):
     """wandb API key; never logged or saved"""
     trust_remote_code: bool = False
     """run code that comes with a model from the hub"""
+
+    @property
+    def sources(self) -> list[str | Path]:
+        """The base model with its chat template, and the preference data."""
+        template = [] if self.chat_template is None else [self.chat_template]
+        return [self.pretrain, *template, *self.dataset]
 
     @model_validator(mode="after")
     def _probs_match(self) -> "TrainOptions":

@@ -32,6 +32,8 @@ def check_inputs(config: Config, where: str, memory: Path) -> None:
     for name in config.variants:
         if (file := zero_file(config.variant(name))) is not None:
             read_zero_config(file)
+    if config.chat_template is not None and not config.chat_template.is_file():
+        raise UserError(f"{where}: chat_template: {config.chat_template}: no such file")
     for key, source in _given_sources(config):
         if is_local(source) and not path_of(source).exists():
             raise UserError(f"{where}: {key}: {source}: no such file or folder")

@@ -86,9 +86,7 @@ def write_pairs(
         nonlocal count
         sources = [source for file in files for source in _unpacked(file, download.folder, scratch)]
         if download.format == "pairs":
-            rows: Iterator[Row] = (
-                row for source in sources for _, row in iter_rows(str(source), [download.split])
-            )
+            rows: Iterator[Row] = (row for source in sources for _, row in iter_rows(str(source)))
         else:
             solutions = (row for source in sources for row in _solutions(source))
             rows = disjoint_pairs(solutions, download.max_pairs_per_problem, seed)

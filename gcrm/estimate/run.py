@@ -15,6 +15,7 @@ from gcrm.estimate.sizes import (
     ModelSize,
     assumed_pairs,
     model_size,
+    sampled_size,
     scored_size,
     training_size,
 )
@@ -127,6 +128,12 @@ def _stages(
     add("represent", chosen, "chosen", 2, f"models {models}", models)
     if scored:
         add("evaluate", scored, "completions", 2, f"models {models}", models)
+    if config.goals is not None:
+        examples = pairs.capped(config.goals.max_pairs)
+        of = f"models {models}, or less: not all rejected are read"
+        add("goals, examples", examples, "pairs", 2, of, models)
+        if samples := sampled_size(config):
+            add("goals, samples", samples, "completions", 2, f"models {models}", models)
     return stages
 
 

@@ -11,6 +11,7 @@ from math import prod
 from pathlib import Path
 from statistics import fmean
 
+from gcrm.config.layout import Split
 from gcrm.config.run import Config
 from gcrm.data.completions import iter_solutions
 from gcrm.data.preferences import iter_pairs
@@ -74,16 +75,12 @@ def scored_size(config: Config) -> DataSize | None:
     Raises:
         UserError: a file cannot be read, or one of its first rows is broken.
     """
-    sizes = []
     limit = config.evaluate.max_problems
-    for name in config.benchmarks:
-        for split in config.splits(name):
-            files = config.completion_files(name, split)
-            size = _total([_solutions_in(file) for file in files]) if files else None
-            if size is None and (problems := config.cost.sizes.get(name)):
-                rows = problems * len(files)
-                size = DataSize(rows, rows * config.cost.sequence_tokens, assumed=True)
-            sizes.append(size and size.capped(None if limit is None else limit * len(files)))
+    sizes = [
+        _solutions(config, name, split, limit)
+        for name in config.benchmarks
+        for split in config.splits(name)
+    ]
     for name, source in config.heldout.items():
         pairs = _pairs_in(config.local(source))
         if pairs is None and (number := config.cost.sizes.get(name)):
@@ -91,6 +88,26 @@ def scored_size(config: Config) -> DataSize | None:
         pairs = pairs and pairs.capped(config.evaluate.max_pairs)
         sizes.append(pairs and DataSize(2 * pairs.rows, pairs.tokens, pairs.assumed))
     return _total(sizes)
+
+
+def sampled_size(config: Config) -> DataSize | None:
+    """The samples that goal states filter; None if their number is unknown.
+
+    Raises:
+        UserError: a file cannot be read, or one of its first rows is broken.
+    """
+    limit = None if config.goals is None else config.goals.max_problems
+    return _total([_solutions(config, name, "all", limit) for name in config.sampled()])
+
+
+def _solutions(config: Config, name: str, split: Split, limit: int | None) -> DataSize | None:
+    """The solutions of a split, to at most `limit` problems."""
+    files = config.completion_files(name, split)
+    size = _total([_solutions_in(file) for file in files]) if files else None
+    if size is None and (problems := config.cost.sizes.get(name)):
+        rows = problems * len(files)
+        size = DataSize(rows, rows * config.cost.sequence_tokens, assumed=True)
+    return size and size.capped(None if limit is None else limit * len(files))
 
 
 def _total(sizes: Sequence[DataSize | None]) -> DataSize | None:

@@ -70,6 +70,20 @@ def load_tokenizer(source: str, trust_remote_code: bool = False) -> PreTrainedTo
     return tokenizer
 
 
+def use_chat_template(tokenizer: PreTrainedTokenizerBase, file: Path | None) -> None:
+    """Give the tokenizer the chat template of a Jinja file, if there is one.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    if file is None:
+        return
+    try:
+        tokenizer.chat_template = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: cannot be read as a chat template: {error}") from None
+
+
 def load_language_model(source: str, trust_remote_code: bool = False) -> PreTrainedModel:
     """A causal language model in fp32, ready to generate."""
     model: PreTrainedModel = _load(

@@ -1,7 +1,7 @@
 """The numbers of a report, and the cells that its tables are pivots of."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pandas import DataFrame, Index, MultiIndex, concat, isna
@@ -10,6 +10,7 @@ from gcrm.reporting.contents import Scope
 from gcrm.reporting.formats import NONE, number, p_value
 from gcrm.reporting.published import Published
 from gcrm.reporting.results import Results
+from gcrm.stats.goals import read_measurements
 
 NOTHING = Published()
 LENGTH = "length alone"
@@ -23,11 +24,13 @@ class Numbers:
         results: metrics, and comparisons of variants.
         published: published results of the same base model.
         in_distribution: benchmarks with problems from the distribution of the preference pairs.
+        goals: measurements of goal states; see `gcrm.stats.goals`.
     """
 
     results: Results
     published: Published = NOTHING
     in_distribution: Sequence[str] = ()
+    goals: DataFrame = field(default_factory=lambda: read_measurements([]))
 
     @property
     def scope(self) -> Scope:
@@ -38,6 +41,7 @@ class Numbers:
             sampled=bool(self.results.benchmarks("all")),
             heldout=bool(self.results.benchmarks("pairs")),
             compared=bool(self.results.pairs),
+            goals=list(self.goals["variant"].unique()),
         )
 
 

@@ -52,6 +52,7 @@ class Scope:
         sampled: whether a benchmark has samples to vote.
         heldout: whether there are held-out preference sets.
         compared: whether there are variants to compare.
+        goals: the variants whose samples were filtered by goal states of few examples.
     """
 
     variants: Sequence[str]
@@ -59,6 +60,7 @@ class Scope:
     sampled: bool = False
     heldout: bool = False
     compared: bool = False
+    goals: Sequence[str] = ()
 
 
 def scope_of(config: Config) -> Scope:
@@ -69,6 +71,7 @@ def scope_of(config: Config) -> Scope:
         sampled=any("all" in config.splits(benchmark) for benchmark in config.benchmarks),
         heldout=bool(config.heldout),
         compared=len(config.variants) > 1,
+        goals=list(config.variants) if config.goals is not None else [],
     )
 
 
@@ -104,6 +107,9 @@ def figures(scope: Scope) -> list[Item]:
             *_grouped(scope, Item("votes", "Votes", "accuracy against tokens saved")),
             *_grouped(scope, Item("top_k", "Votes", "best samples by reward")),
         ]
+    items += [
+        Item("goals", "Q-values", "goal states of few examples", name) for name in scope.goals
+    ]
     return [*items, *_grouped(scope, Item("training", "Training", "training curves"))]
 
 
@@ -134,6 +140,7 @@ TABLES = (
     ("pairwise", "couples of samples", ["sampled"]),
     ("filter", "effect of filters", ["sampled"]),
     ("vote_differences", "differences in votes", ["sampled", "compared"]),
+    ("goals", "goal states of few examples", ["goals"]),
     ("official_votes", "votes as the authors count", ["sampled"]),
 )
 """kind and title of each table, and the results it needs, as attributes of `Scope`"""

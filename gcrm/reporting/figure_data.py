@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pandas import DataFrame
 
 from gcrm.data.scores import Ragged, read_scores
 from gcrm.reporting.contents import Item
 from gcrm.reporting.results import NORMAL, Results
 from gcrm.stats.bootstrap import sum_by
+from gcrm.stats.goals import read_measurements
 from gcrm.utils.errors import UserError
 from gcrm.utils.io import read_jsonl
 
@@ -67,12 +69,14 @@ class FigureData:
         results: metrics and comparisons.
         scores: summaries of score tables by variant, seed and benchmark; empty if not given.
         training: training curves by variant and seed; empty if not given.
+        goals: measurements of goal states; see `gcrm.stats.goals`.
     """
 
     label: str
     results: Results
     scores: dict[str, dict[int, dict[str, ScoreSummary]]] = field(default_factory=dict)
     training: dict[str, dict[int, Curves]] = field(default_factory=dict)
+    goals: DataFrame = field(default_factory=lambda: read_measurements([]))
 
     def variants(self, item: Item) -> list[str]:
         """The variants in a figure."""
@@ -84,14 +88,21 @@ class FigureData:
 
 
 def read_figure_data(
-    label: str, results: Results, scores_dir: Path | None, models_dir: Path | None
+    label: str,
+    results: Results,
+    scores_dir: Path | None,
+    models_dir: Path | None,
+    goals: Sequence[Path] = (),
 ) -> FigureData:
     """Read the score tables and training logs of all models, if their folders are given.
+
+    Args:
+        goals: files of measurements of goal states.
 
     Raises:
         UserError: a file is missing or invalid.
     """
-    data = FigureData(label, results)
+    data = FigureData(label, results, goals=read_measurements(goals))
     for variant in results.variants:
         for seed in results.seeds(variant):
             if scores_dir is not None and results.benchmarks():

@@ -21,6 +21,7 @@ from gcrm.reporting.columns import (
     with_differences,
 )
 from gcrm.reporting.formats import NONE
+from gcrm.reporting.goals import goals_table
 from gcrm.reporting.means import all_means, means_table, variant_means, variants_table
 from gcrm.reporting.published import Published
 from gcrm.reporting.results import Results
@@ -396,6 +397,13 @@ TABLES: dict[str, TableKind] = {
         f"Differences of variants in votes and tokens saved, %, {HOLM}",
         lambda given: differences_table(given.results, "all"),
         _differences("all"),
+        texts=3,
+    ),
+    "goals": TableKind(
+        "The filter with goal states of few, wrong or mixed examples, %: mean, lowest and highest "
+        "of the draws and seeds",
+        lambda given: goals_table(given.goals),
+        lambda given: given.goals,
         texts=3,
     ),
     "official_votes": TableKind(

@@ -23,7 +23,7 @@ from gcrm.lineage.provenance import FILE, beside, read_provenance, sha256, write
 from gcrm.lineage.resume import Unfinished
 from gcrm.modeling.reward_model import RewardModel, Scores
 from gcrm.modeling.tokenization import Encoded, Encoder, PromptTooLong
-from gcrm.scoring.scorer import score
+from gcrm.scoring.scorer import Pass, score
 from gcrm.utils.disk import check_writable
 from gcrm.utils.distributed import join
 from gcrm.utils.errors import UserError
@@ -92,9 +92,8 @@ def evaluate(options: EvaluateOptions) -> None:
             claims.enter_context(claim(path))
             begun.append(_unfinished(options, reward_model, encoded, path))
             name = f"evaluate {short_name(options.reward_model_path)} {rows.name} {rows.split}"
-            scores = score(
-                reward_model, encoded, options.tokens_per_batch, begun[-1], processes, name
-            )
+            work = Pass(reward_model, options.tokens_per_batch, processes, begun[-1], name)
+            scores = score(encoded, work)
             if processes.first:
                 _write(options, rows, scores, path)
         if processes.first:
@@ -102,16 +101,25 @@ def evaluate(options: EvaluateOptions) -> None:
                 unfinished.discard()
 
 
-def _solutions(options: EvaluateOptions) -> Iterator[Unscored]:
-    folder = options.completions_data_path
-    assert folder is not None  # the options model ensures it
+def solutions(
+    folder: Path,
+    benchmarks: Sequence[str],
+    splits: Sequence[Literal["greedy", "all"]],
+    max_problems: int | None,
+    all_needed: bool,
+) -> Iterator[Unscored]:
+    """The solutions to benchmarks, a table a benchmark and split.
+
+    Args:
+        all_needed: refuse a benchmark without samples, instead of leaving out its split `all`.
+    """
     both: tuple[Literal["greedy", "all"], ...] = ("greedy", "all")
-    for benchmark in options.benchmarks:
+    for benchmark in benchmarks:
         files = {split: completion_files(folder, benchmark, split) for split in both}
-        for split in options.splits:
-            if split == "all" and not files[split] and options.output is None:
+        for split in splits:
+            if split == "all" and not files[split] and not all_needed:
                 continue
-            rows = read_completions(folder, benchmark, split, options.max_problems)
+            rows = read_completions(folder, benchmark, split, max_problems)
             questions = [row["question"] for row in rows]
             columns: dict[str, Sequence[Any]] = {
                 "group": groups_of(questions).tolist(),
@@ -122,9 +130,20 @@ def _solutions(options: EvaluateOptions) -> Iterator[Unscored]:
             for name in ("sample", "expected_answer", "predicted_answer"):
                 columns[name] = [row[name] for row in rows]
             # A cap counts the problems of both splits.
-            counted = files.values() if options.max_problems is not None else [files[split]]
+            counted = files.values() if max_problems is not None else [files[split]]
             inputs = [file for group in counted for file in group]
             yield Unscored(benchmark, split, f"{benchmark} {split}", questions, columns, inputs)
+
+
+def _solutions(options: EvaluateOptions) -> Iterator[Unscored]:
+    assert options.completions_data_path is not None  # the options model ensures it
+    return solutions(
+        options.completions_data_path,
+        options.benchmarks,
+        options.splits,
+        options.max_problems,
+        all_needed=options.output is not None,
+    )
 
 
 def _pairs(options: EvaluateOptions) -> Iterator[Unscored]:

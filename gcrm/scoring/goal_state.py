@@ -1,9 +1,11 @@
 """The goal state: the mean state in which good completions end (section 3 of the paper)."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,13 +15,13 @@ from torch import Tensor
 from gcrm.config.represent import RepresentOptions
 from gcrm.data.attributes import Selection, select
 from gcrm.data.messages import Prompt, checked_completion, checked_prompt
-from gcrm.data.preferences import Preference
 from gcrm.lineage.provenance import write_provenance
 from gcrm.lineage.resume import Unfinished
 from gcrm.modeling.reward_model import RewardModel
 from gcrm.modeling.tokenization import Encoded
+from gcrm.scoring.scorer import Pass
 from gcrm.utils.disk import check_writable
-from gcrm.utils.distributed import Processes, join
+from gcrm.utils.distributed import join
 from gcrm.utils.errors import UserError
 from gcrm.utils.io import atomic_path
 from gcrm.utils.logging import Progress, say
@@ -27,6 +29,13 @@ from gcrm.utils.paths import short_name
 
 COMPLETIONS_AT_ONCE = 1024
 """completions that are encoded together; no more are in memory, however many there are"""
+
+Example = tuple[Prompt, str, Sequence[Any] | NDArray[np.bool_]]
+"""Prompt, completion, and whether each of its states counts for each goal state: (goal states,), or
+(states, goal states) where several states of a completion are read."""
+Reading = Callable[[Tensor, Encoded], Tensor]
+"""The state of a completion that counts, (hidden_size,) fp64, or several, (states, hidden_size); of
+all its hidden states, (tokens, hidden_size)."""
 
 
 def extract_goal_state(options: RepresentOptions) -> None:
@@ -55,7 +64,13 @@ def extract_goal_state(options: RepresentOptions) -> None:
         [options.reward_model_path, *options.dataset_path],
         *(processes.count, *reward_model.numerics),
     )
-    sums = _sum_states(selection, reward_model, options, processes, unfinished)
+    name = f"represent {short_name(options.save_dir)}"
+    sums = sum_states(
+        ((pair.prompt, pair.chosen, flags) for pair, flags in selection),
+        (selection.total, len(selection.counts)),
+        partial(state_of, goal_token=options.goal_token),
+        Pass(reward_model, options.tokens_per_batch, processes, unfinished, name),
+    )
     _check_counts(selection, sums.counts, options, reward_model.encoder.max_len)
     if processes.first:
         _write(options, selection, sums)
@@ -63,7 +78,7 @@ def extract_goal_state(options: RepresentOptions) -> None:
 
 
 @dataclass
-class _Sums:
+class Sums:
     """Sums of states in fp64, so that means do not depend on batches and processes.
 
     Attributes:
@@ -78,25 +93,26 @@ class _Sums:
     position: Tensor
 
 
-def _sum_states(
-    selection: Selection,
-    reward_model: RewardModel,
-    options: RepresentOptions,
-    processes: Processes,
-    unfinished: Unfinished,
-) -> _Sums:
-    """Sum the states over all completions that fit, from where an interrupted run stopped."""
-    goal_states = len(selection.counts)
+def sum_states(
+    examples: Iterable[Example], numbers: tuple[int, int], reading: Reading, through: Pass
+) -> Sums:
+    """Sum the states of all examples that fit.
+
+    Args:
+        numbers: of examples and of goal states.
+    """
+    reward_model, name = through.reward_model, through.name
+    processes, unfinished = through.processes, through.unfinished
+    total, goal_states = numbers
     states = torch.zeros(goal_states, reward_model.hidden_size).double()
-    sums = _Sums(states, torch.zeros(goal_states).double(), torch.zeros(3).long())
+    sums = Sums(states, torch.zeros(goal_states).double(), torch.zeros(3).long())
     file = f"process{processes.rank}"
     for arrays in unfinished.read(file):
-        sums = _Sums(**{name: torch.from_numpy(array) for name, array in arrays.items()})
+        sums = Sums(**{name: torch.from_numpy(array) for name, array in arrays.items()})
     chunks, batches_done, completions = sums.position.tolist()
-    name = f"represent {short_name(options.save_dir)}"
     if completions:
-        say(f"{name}: resuming: {completions} of {selection.total} completions are done")
-    progress = Progress(name, selection.total - completions, "completion")
+        say(f"{name}: resuming: {completions} of {total} completions are done")
+    progress = Progress(name, total - completions, "completion")
 
     def advance(chunks: int, batches: int, completions: int) -> None:
         sums.position[:2] = torch.tensor([chunks, batches])
@@ -105,38 +121,37 @@ def _sum_states(
         if unfinished.is_due:
             unfinished.write(file, {name: value.numpy() for name, value in vars(sums).items()})
 
-    for number, chunk in islice(enumerate(_chunks(selection)), chunks, None):
+    for number, chunk in islice(enumerate(_chunks(examples)), chunks, None):
         encoded, members = _encode(chunk, reward_model)
-        batches = reward_model.batches(encoded, options.tokens_per_batch)
+        batches = through.batches(encoded)
         work = processes.share(batches)[batches_done:]
-        found = _states(reward_model, encoded, work, options.goal_token)
+        found = _states(reward_model, encoded, work, reading)
         for turn, (indices, states) in enumerate(found, start=batches_done):
-            sums.states += members[indices].T @ states
+            flags = members[indices].reshape(-1, goal_states)
+            sums.states += flags.T @ states.reshape(len(flags), -1)
             advance(number, turn + 1, sum(map(len, processes.turn(batches, turn))))
-        sums.counts += members.sum(dim=0)
+        sums.counts += members.reshape(-1, goal_states).sum(dim=0)
         batches_done = 0
         advance(number + 1, 0, len(chunk) - len(encoded))
     processes.add_up(sums.states)
     return sums
 
 
-def _chunks(selection: Selection) -> Iterator[list[tuple[Preference, list[bool]]]]:
-    rest = iter(selection)
+def _chunks(examples: Iterable[Example]) -> Iterator[list[Example]]:
+    rest = iter(examples)
     while chunk := list(islice(rest, COMPLETIONS_AT_ONCE)):
         yield chunk
 
 
-def _encode(
-    chunk: Sequence[tuple[Preference, list[bool]]], reward_model: RewardModel
-) -> tuple[list[Encoded], Tensor]:
-    """The completions that fit, and for which goal states they count, (n, goal states) fp64."""
+def _encode(chunk: Sequence[Example], reward_model: RewardModel) -> tuple[list[Encoded], Tensor]:
+    """The completions that fit, and which of their states count for which goal states, fp64."""
     encoded = reward_model.encoder.encode_for_goal_state(
-        (pair.prompt, pair.chosen) for pair, _ in chunk
+        (prompt, completion) for prompt, completion, _ in chunk
     )
     fitting = [
-        (one, flags) for one, (_, flags) in zip(encoded, chunk, strict=True) if one is not None
+        (one, flags) for one, (_, _, flags) in zip(encoded, chunk, strict=True) if one is not None
     ]
-    members = torch.tensor([flags for _, flags in fitting], dtype=torch.float64)
+    members = torch.from_numpy(np.array([flags for _, flags in fitting], np.float64))
     return [one for one, _ in fitting], members
 
 
@@ -144,24 +159,28 @@ def _states(
     reward_model: RewardModel,
     encoded: Sequence[Encoded],
     batches: Iterable[list[int]],
-    goal_token: str,
+    reading: Reading,
 ) -> Iterator[tuple[list[int], Tensor]]:
-    """For each batch its indices and the states of its completions, (b, hidden_size) fp64."""
+    """For each batch its indices, and what is read of each of its completions."""
     for indices, hidden, _ in reward_model.forward(encoded, batches):
-        states = [
-            state_of(hidden[row], encoded[index], goal_token) for row, index in enumerate(indices)
-        ]
+        states = [reading(hidden[row], encoded[index]) for row, index in enumerate(indices)]
         yield indices, torch.stack(states).cpu()
 
 
-def state_of(hidden: Tensor, one: Encoded, goal_token: str) -> Tensor:
-    """The state of one completion, (hidden_size,) fp64; `hidden` is (tokens, hidden_size)."""
+def state_of(hidden: Tensor, one: Encoded, goal_token: str, draw: int = 0) -> Tensor:
+    """The state of one completion, (hidden_size,) fp64.
+
+    Args:
+        hidden: (tokens, hidden_size).
+        draw: of the random token.
+    """
     if goal_token == "mean":
         return hidden[one.start : len(one.input_ids)].double().mean(dim=0)
     last = len(one.input_ids) - 1
     if goal_token == "random":
         # By hash of the tokens: the same in every run, and independent of the rest of the data.
-        digest = hashlib.sha256(str(one.input_ids).encode()).digest()
+        text = str(one.input_ids) + (f" {draw}" if draw else "")
+        digest = hashlib.sha256(text.encode()).digest()
         last -= int.from_bytes(digest[:8]) % one.num_tokens
     return hidden[last].double()
 
@@ -186,7 +205,8 @@ def goal_state(
     if not encoded:
         raise UserError(f"no completion fits into {encoder.max_len} tokens")
     total = torch.zeros(reward_model.hidden_size).double()
-    for _, states in _states(reward_model, encoded, reward_model.batches(encoded), "last"):
+    last = partial(state_of, goal_token="last")
+    for _, states in _states(reward_model, encoded, reward_model.batches(encoded), last):
         total += states.sum(dim=0)
     mean: NDArray[np.float32] = (total / len(encoded)).float().numpy()
     return mean
@@ -212,7 +232,7 @@ def _check_counts(
         )
 
 
-def _write(options: RepresentOptions, selection: Selection, sums: _Sums) -> None:
+def _write(options: RepresentOptions, selection: Selection, sums: Sums) -> None:
     files = [
         options.save_dir / (f"goal_state-{name}.npy" if name else "goal_state.npy")
         for name in selection.counts

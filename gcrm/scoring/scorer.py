@@ -4,76 +4,113 @@ Work is always divided into the same batches, so that scores are the same, bit f
 often it was interrupted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gcrm.data.scores import Ragged
 from gcrm.lineage.resume import Unfinished
 from gcrm.modeling.reward_model import RewardModel, Scores
 from gcrm.modeling.tokenization import Encoded
 from gcrm.utils.distributed import Processes
 from gcrm.utils.logging import Progress, say
 
+Batches = Sequence[list[int]]
+Rows = Mapping[str, Ragged]
+"""scores of completions by name, a row a completion"""
 
-def score(
-    reward_model: RewardModel,
-    encoded: Sequence[Encoded],
-    tokens_per_batch: int | None,
-    unfinished: Unfinished,
-    processes: Processes,
-    name: str,
-) -> Scores:
-    """Score completions; every process is given the same and returns all scores.
 
-    Args:
-        unfinished: where scores are kept until their table is written.
+@dataclass(frozen=True)
+class Pass:
+    """A pass of a reward model over completions, from where an interrupted one stopped.
+
+    Attributes:
+        tokens_per_batch: see `RewardModel.score_encoded`.
+        processes: those that share it; every process is given the same completions.
+        unfinished: where results are kept until they are written.
         name: of the completions, in progress lines.
+    """
+
+    reward_model: RewardModel
+    tokens_per_batch: int | None
+    processes: Processes
+    unfinished: Unfinished
+    name: str
+
+    def batches(self, encoded: Sequence[Encoded]) -> Batches:
+        """Indices into `encoded`, one list a forward pass."""
+        return self.reward_model.batches(encoded, self.tokens_per_batch)
+
+
+def score(encoded: Sequence[Encoded], through: Pass) -> Scores:
+    """Score completions; every process returns all scores.
 
     Raises:
         UserError: there is no room for unfinished scores, or scores are no finite numbers.
     """
+    reward_model = through.reward_model
     scores = Scores.zeros(encoded, reward_model.goal_state is not None)
-    done = torch.zeros(len(encoded), dtype=torch.int32)
-    if processes.first:  # the other processes get its scores below, in the sum
-        done += torch.from_numpy(restore(unfinished, scores))
-    processes.add_up(done)
-    if number := int(done.sum()):
-        say(f"{name}: resuming: {number} of {len(encoded)} completions are scored")
-    progress = Progress(name, len(encoded) - number, "completion")
-    every = reward_model.batches(encoded, tokens_per_batch)
-    batches = [batch for batch in every if not done[batch[0]]]
-    work = reward_model.score_batches(encoded, processes.share(batches), scores)
-    pending: list[int] = []
-    for turn, rows in enumerate(work):
-        pending += rows
-        if unfinished.is_due:
-            save(unfinished, scores, pending)
-            pending = []
-        progress.advance(sum(map(len, processes.turn(batches, turn))))
-    save(unfinished, scores, pending)
-    for ragged in scores.of_tokens.values():
-        processes.add_up(torch.from_numpy(ragged.values))  # 0 where another process has scored
+
+    def score_batches(batches: Batches) -> Iterable[list[int]]:
+        return reward_model.score_batches(encoded, batches, scores)
+
+    fill(scores.of_tokens, encoded, score_batches, through)
     return scores
 
 
-def save(unfinished: Unfinished, scores: Scores, rows: Sequence[int]) -> None:
-    """Write the scores of these completions to a file of unfinished work.
+def fill(
+    rows: Rows,
+    encoded: Sequence[Encoded],
+    score_batches: Callable[[Batches], Iterable[list[int]]],
+    through: Pass,
+) -> None:
+    """Fill a row for each completion.
+
+    Args:
+        rows: all 0; those of all processes at the end.
+        score_batches: fills the rows of batches, and gives the indices of each when it is done.
+    """
+    processes, unfinished, name = through.processes, through.unfinished, through.name
+    batches, total = through.batches(encoded), len(encoded)
+    done = torch.zeros(total, dtype=torch.int32)
+    if processes.first:  # the other processes get its rows below, in the sum
+        done += torch.from_numpy(restore(unfinished, rows, total))
+    processes.add_up(done)
+    if number := int(done.sum()):
+        say(f"{name}: resuming: {number} of {total} completions are scored")
+    progress = Progress(name, total - number, "completion")
+    left = [batch for batch in batches if not done[batch[0]]]
+    pending: list[int] = []
+    for turn, indices in enumerate(score_batches(processes.share(left))):
+        pending += indices
+        if unfinished.is_due:
+            save(unfinished, rows, pending)
+            pending = []
+        progress.advance(sum(map(len, processes.turn(left, turn))))
+    save(unfinished, rows, pending)
+    for ragged in rows.values():
+        processes.add_up(torch.from_numpy(ragged.values))  # 0 where another process has scored
+
+
+def save(unfinished: Unfinished, rows: Rows, indices: Sequence[int]) -> None:
+    """Write the rows of these indices to a file of unfinished work.
 
     Raises:
         UserError: there is no room for it.
     """
-    if rows:
-        found = {name: ragged.take(rows).values for name, ragged in scores.of_tokens.items()}
-        unfinished.write(str(rows[0]), {"rows": np.array(rows), **found})
+    if indices:
+        found = {name: ragged.take(indices).values for name, ragged in rows.items()}
+        unfinished.write(str(indices[0]), {"rows": np.array(indices), **found})
 
 
-def restore(unfinished: Unfinished, scores: Scores) -> NDArray[np.bool_]:
-    """Put what was saved in its place; returns which completions it is, shape (n,)."""
-    done = np.zeros(len(scores.truncated), bool)
+def restore(unfinished: Unfinished, rows: Rows, total: int) -> NDArray[np.bool_]:
+    """Put what was saved in its place; returns which of the `total` rows it is, (total,)."""
+    done = np.zeros(total, bool)
     for arrays in unfinished.read("[0-9]*"):
-        for name, ragged in scores.of_tokens.items():
+        for name, ragged in rows.items():
             ragged.put(arrays["rows"], arrays[name])
         done[arrays["rows"]] = True
     return done

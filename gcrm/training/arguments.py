@@ -25,9 +25,12 @@ def training_arguments(
         checkpoints: their folder.
 
     Raises:
-        UserError: the batch sizes do not fit the number of processes, or the settings.
+        UserError: train_batch_size is not a multiple of micro-batches times processes, or the
+            settings need more pairs in a forward pass.
     """
     processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if mistake := options.too_few_pairs(processes):
+        raise UserError(mistake)
     on_cpu = hardware.device == "cpu"
     arguments = TrainingArguments(
         output_dir=str(checkpoints),
@@ -67,8 +70,6 @@ def training_arguments(
 
 def _accumulation(options: TrainOptions, processes: int) -> int:
     """Micro-batches of each process in an optimiser step."""
-    if mistake := options.too_few_pairs(processes):
-        raise UserError(mistake)
     number, rest = divmod(options.train_batch_size, options.micro_train_batch_size * processes)
     if rest:
         raise UserError(
@@ -81,8 +82,7 @@ def _accumulation(options: TrainOptions, processes: int) -> int:
 
 def unfinished_training(options: TrainOptions, hardware: Hardware, zero: Path | None) -> Unfinished:
     """The checkpoints of this training; other settings, data or code have another folder."""
-    sources: list[Path | str] = [options.pretrain, *options.dataset, *(options.eval_dataset or [])]
-    sources += [] if zero is None else [zero]
+    sources = [*options.sources, *(options.eval_dataset or []), *([] if zero is None else [zero])]
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     return Unfinished(
         options.save_path,

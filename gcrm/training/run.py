@@ -19,7 +19,7 @@ from gcrm.data.questions import question_hash, question_key
 from gcrm.lineage.provenance import write_provenance
 from gcrm.modeling.adapters import choose_trained_weights, merged
 from gcrm.modeling.hardware import choose_hardware
-from gcrm.modeling.loading import FACTS, context_length, new_reward_model
+from gcrm.modeling.loading import FACTS, context_length, new_reward_model, use_chat_template
 from gcrm.modeling.reward_model import encoder_for
 from gcrm.modeling.tokenization import PLAIN_TEMPLATE, Encoder
 from gcrm.training.arguments import (
@@ -64,6 +64,7 @@ def train_reward_model(options: TrainOptions) -> None:
         options.init_value_head,
     )
     choose_trained_weights(model, options, options.seed)
+    use_chat_template(tokenizer, options.chat_template)
     tokenizer.chat_template = tokenizer.chat_template or PLAIN_TEMPLATE
     encoder = encoder_for(options.parity, tokenizer, _max_len(options, model))
     encoded = encode_pairs(pairs, encoder)
@@ -227,7 +228,7 @@ def _save(
         write_provenance(
             folder / "provenance.json",
             options,
-            [options.pretrain, *options.dataset, *(options.eval_dataset or [])],
+            [*options.sources, *(options.eval_dataset or [])],
             outputs=sorted(folder.iterdir()),
             **facts,
             tracking_id=tracking_id,

@@ -96,6 +96,17 @@ def test_data_are_checked_as_evaluate_will_read_them() -> None:
     assert found.base_model is None
 
 
+def test_the_chat_template_is_for_all_that_read_the_base_models_tokenizer() -> None:
+    own = {"run": "own", "benchmarks": ["gsm8k"], "preferences": "a/b", "completions": "folder"}
+    own |= {"base_model": "owner/model", "variants": {"v": {}}, "chat_template": "mine.jinja"}
+    config = load(own, "my.yaml")
+    for stage, wildcards in (("prepare", {}), ("train", {"variant": "v", "seed": "0"})):
+        given = options(config, stage, wildcards).model_dump()
+        assert given["chat_template"] == Path("mine.jinja")
+    assert Path("mine.jinja") in config.base_model_files()
+    assert Path("mine.jinja") in config.checked_files()
+
+
 WITH_PAIRS: dict[str, Any] = SMALL | {"heldout": {"hh": "a/b"}}
 
 

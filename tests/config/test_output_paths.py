@@ -24,6 +24,13 @@ MINIMAL = {
         "output": "o",
     },
     "ExportOptions": {"scores": "s", "output": "o"},
+    "GoalsOptions": {
+        "reward_model_path": "m",
+        "dataset_path": ["d"],
+        "completions_data_path": "c",
+        "benchmarks": ["b"],
+        "output": "o",
+    },
     "MetricsOptions": {"scores": "s", "output": "o"},
     "PairOptions": {"completions": ["c"], "output": "o"},
     "PrepareOptions": {"benchmarks": ["b"], "problems_dir": "p"},

@@ -156,6 +156,11 @@ def test_mistakes_name_file_key_and_what_is_expected(changes: dict[str, Any], me
         ),
         ({"dataset_probs": [1.0]}, "dataset_probs: does nothing without preferences"),
         ({"represent": {"attributes": ["a"]}}, "represent.attributes: made pairs have none"),
+        ({"chat_template": "mine.jinja"}, "chat_template: the made base model has its own"),
+        (
+            {"goals": {}, "sample": {"num_samples": {"preference": 2}}},
+            "goals: no benchmark has samples to filter",
+        ),
         ({"prepare": {"preference_families": ["x"]}}, "preference_families: no problems can be"),
     ],
 )
@@ -253,6 +258,12 @@ def test_sources_may_name_their_splits(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"preferences: \./none:train: no such file or folder"):
         missing = load(given | {"preferences": "./none:train"}, "my.yaml")
         check_inputs(missing, "my.yaml", tmp_path / "memory.json")
+
+
+def test_a_missing_chat_template_is_told_before_any_job(tmp_path: Path) -> None:
+    config = load(own_files(tmp_path) | {"chat_template": "none.jinja"}, "my.yaml")
+    with pytest.raises(UserError, match=r"my.yaml: chat_template: none.jinja: no such file"):
+        check_inputs(config, "my.yaml", tmp_path / "memory.json")
 
 
 def test_files_of_a_run_that_makes_its_data() -> None:

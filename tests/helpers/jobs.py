@@ -24,6 +24,8 @@ def jobs_of(config: Config) -> Iterator[Job]:
         for seed in config.seeds:
             model = {"variant": variant, "seed": str(seed)}
             yield from (("train", model), ("represent", model))
+            if config.goals is not None:
+                yield "goals", model
             for name in names:
                 yield "metrics", model | {"benchmark": name}
                 for split in config.scored_splits(name):

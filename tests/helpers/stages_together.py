@@ -8,16 +8,21 @@ from itertools import groupby
 
 from gcrm.cli import run_stage
 from gcrm.config.evaluate import EvaluateOptions
+from gcrm.config.goals import GoalsOptions
 from gcrm.config.represent import RepresentOptions
 from gcrm.evaluate import run as evaluate
+from gcrm.goals import run as goals
 from gcrm.represent import run as represent
+
+STAGES = {
+    "evaluate": (EvaluateOptions, evaluate),
+    "goals": (GoalsOptions, goals),
+    "represent": (RepresentOptions, represent),
+}
 
 for is_border, words in groupby(sys.argv[1:], "--".__eq__):
     if not is_border:
         stage, *flags = words
-        if stage == "evaluate":
-            status = run_stage(EvaluateOptions, evaluate, flags)
-        else:
-            status = run_stage(RepresentOptions, represent, flags)
-        if status:
+        options, run = STAGES[stage]
+        if status := run_stage(options, run, flags):
             raise SystemExit(status)

@@ -61,6 +61,7 @@ WHOLE: dict[str, Any] = SMALL | {
     "report": {"synthetic": True, "title": TITLE},
     "track": {"wandb_project": "p", "wandb_group": TITLE, "wandb_tags": ["a", "b c"]},
     "train": SMALL["train"] | {"max_epochs": 3, "save_steps": 2},
+    "goals": {"examples": [1, 10]},
 }
 """with all stages, a benchmark, a held-out set, awkward texts, and checkpoints"""
 

@@ -37,7 +37,7 @@ def stages(jobs: set[str]) -> set[str]:
     [
         ({"track": {"wandb_project": "p", "wandb_tags": ["new"]}}, {"track"}),
         ({"compare": {"baseline": "contrastive"}}, {"compare"}),
-        ({"metrics": {"filter_threshold": 0.2}}, {"compare", "metrics", "report"}),
+        ({"metrics": {"filter_threshold": 0.2}}, {"compare", "goals", "metrics", "report"}),
         ({"metrics": {"correlation_percentiles": [0.5]}}, {"compare", "metrics"}),
         ({"threads": {"evaluate": 2}}, {"evaluate"}),
         ({"processes": {"evaluate": 2}, "gpus": {"sample": 0}}, set()),
@@ -46,11 +46,13 @@ def stages(jobs: set[str]) -> set[str]:
         ({"train": {"max_epochs": 5}}, {"train"}),
         ({"data_seed": 1}, {"pair", "prepare", "pretrain", "sample"}),
         ({"represent": {"goal_token": "mean"}}, {"represent"}),
+        ({"goals": {"draws": 5}}, {"goals"}),
         ({"cost": {"devices": 3}}, set()),
     ],
 )
 def test_a_setting_concerns_its_stages(changes: dict[str, Any], concerned: set[str]) -> None:
     plain = {key: value for key, value in SMALL.items() if key not in ("train", "metrics")}
+    plain["goals"] = {}
     found = changed(plain, **changes)
     assert stages(found) - {"report"} == concerned - {"report"}
 

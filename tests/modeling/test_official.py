@@ -8,9 +8,9 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from gcrm import RewardModel
-from gcrm.modeling.loading import new_reward_model
+from gcrm.modeling.loading import new_reward_model, use_chat_template
 from gcrm.modeling.official import OfficialEncoder
-from gcrm.modeling.tokenization import PromptTooLong
+from gcrm.modeling.tokenization import Encoder, PromptTooLong
 from gcrm.training.trainer import EncodedPair, collate
 from gcrm.utils.errors import UserError
 from helpers.models import (
@@ -19,6 +19,7 @@ from helpers.models import (
     make_tokenizer,
     save_reward_model,
 )
+from helpers.workflow_runs import ROOT
 
 QUESTION = "How many {apples} does Tom have?"
 SOLUTION = "3 + 4 = 7, so Tom has 7 apples.\nThe answer is \\boxed{7}."
@@ -84,6 +85,17 @@ def test_dialogues_have_the_tokenizers_own_template():
     [one] = OfficialEncoder(tokenizer, 99).encode_many([(turns, "seven")])
     text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
     assert one.input_ids == tokenizer(text + "seven").input_ids
+
+
+def test_the_template_of_the_papers_config_is_their_prompt_of_representation():
+    tokenizer = make_byte_tokenizer()
+    use_chat_template(tokenizer, ROOT / "config" / "paper" / "nemo.jinja")
+    encoder = Encoder(tokenizer, 4096)
+    assert encoder.render(QUESTION) == REPRESENTATION
+    turns = [("system", "Be brief."), ("user", "Why?"), ("assistant", "So."), ("user", "Really?")]
+    dialogue = [{"role": role, "content": content} for role, content in turns]
+    expected = "System:\nBe brief.\n\nUser:\nWhy?\n\nAssistant:\nSo.\n\nUser:\nReally?\n\n"
+    assert encoder.render(dialogue) == expected + "Assistant:\n"
 
 
 def test_left_padding_ends_all_sequences_together():

@@ -1,7 +1,7 @@
 """The figures: edge cases, no clipped or overlapping texts, identical bytes each time."""
 
 from collections.abc import Iterator
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,14 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from pandas import DataFrame, concat
 
+from gcrm.reporting.figures.goals import goals_figure
 from gcrm.reporting.figures.lines import Line, Panel, line_figure
 from gcrm.reporting.figures.points import Points, draw_points
 from gcrm.reporting.figures.rewards import reward_figure
 from gcrm.reporting.figures.style import CORRECT, INCORRECT, looks
 from gcrm.reporting.figures.votes import vote_figure
 from gcrm.stats.estimates import estimates_frame
+from gcrm.stats.goals import KINDS, MEASURES
 from helpers.estimates import estimates
 
 BENCHMARKS = "gsm8k math gsm-hard mawps asdiv algebra222 svamp".split()
@@ -122,7 +124,15 @@ def votes(stem: Path, variants: list[str]) -> None:
     vote_figure(stem, HEADING, *frames, variants, "0")
 
 
-FIGURES = {"auroc": auroc, "lines": lines, "rewards": rewards, "votes": votes}
+def goals(stem: Path, _: list[str]) -> None:
+    generator = np.random.default_rng(0)
+    numbers = product(("gsm8k", "math"), KINDS, (1, 10, 100, 1000, 10_000, 257_584), range(3))
+    rows = DataFrame(numbers, columns=["benchmark", "kind", "examples", "draw"])
+    scores = {name: generator.uniform(0.3, 0.9, len(rows)) for name in MEASURES}
+    goals_figure(stem, HEADING, rows.assign(correct=0.62, **scores))
+
+
+FIGURES = {"auroc": auroc, "lines": lines, "rewards": rewards, "votes": votes, "goals": goals}
 
 
 @pytest.mark.parametrize("variants", [["vanilla", "contrastive"], MANY], ids=["two", "many"])

@@ -13,14 +13,17 @@ from hypothesis import strategies as st
 
 from gcrm.cli import run_stage
 from gcrm.config.evaluate import EvaluateOptions
+from gcrm.config.goals import GoalsOptions
 from gcrm.config.represent import RepresentOptions
 from gcrm.evaluate import run as run_evaluate
+from gcrm.goals import run as run_goals
 from gcrm.lineage import resume
 from gcrm.lineage.resume import Unfinished
 from gcrm.modeling.reward_model import RewardModel, Scores
 from gcrm.modeling.tokenization import Encoded
 from gcrm.represent import run as run_represent
 from gcrm.scoring.scorer import restore, save
+from gcrm.utils.io import read_jsonl
 from gcrm.utils.locks import claim
 from helpers.completions import write_completions
 from helpers.dialogues import write_dialogues
@@ -95,6 +98,17 @@ def represent(folder: Path, name: str) -> int:
     return run_stage(RepresentOptions, run_represent, goal_state(folder, name))
 
 
+def measuring(folder: Path, name: str) -> list[str]:
+    words = ["--dataset-path", folder / "pairs.jsonl", "--reward-model-path", folder / "rm0"]
+    words += ["--completions-data-path", folder / "completions", "--benchmarks", "gsm8k"]
+    words += ["--examples", 1, 10, "--tokens-per-batch", 60]
+    return list(map(str, [*words, "--output", folder / name / "seed0.jsonl"]))
+
+
+def goals(folder: Path, name: str) -> int:
+    return run_stage(GoalsOptions, run_goals, measuring(folder, name))
+
+
 def leftovers(folder: Path) -> list[Path]:
     return list(folder.rglob("*.parts"))
 
@@ -110,9 +124,9 @@ def test_saved_scores_are_restored_to_their_places(
     for number, ragged in enumerate(scores.of_tokens.values()):
         ragged.values[:] = np.arange(sum(lengths)) + 1000 * number + 0.5
     unfinished = Unfinished(tmp_path_factory.mktemp("x") / "scores.parquet", "evaluate", {}, [])
-    save(unfinished, scores, rows[:first])
-    save(unfinished, scores, rows[first:second])
-    done = restore(unfinished, again)
+    save(unfinished, scores.of_tokens, rows[:first])
+    save(unfinished, scores.of_tokens, rows[first:second])
+    done = restore(unfinished, again.of_tokens, len(lengths))
     assert set(np.flatnonzero(done)) == set(rows[:second])
     for name, ragged in scores.of_tokens.items():
         expected = np.where(np.repeat(done, lengths), ragged.values, 0)
@@ -205,9 +219,11 @@ def test_several_processes_share_the_work_and_resume(folder: Path, forward: Forw
     assert evaluate(*scoring(folder, "completions", resumed)) == 130
     forward.until(10**9)
     assert represent(folder, "goal-alone") == 0
+    assert goals(folder, "measured-alone") == 0
     done = torchrun(
         *(ROOT / "tests/helpers/stages_together.py", "represent"),
-        *(*goal_state(folder, "goal-two"), "--", "evaluate"),
+        *(*goal_state(folder, "goal-two"), "--", "goals"),
+        *(*measuring(folder, "measured-two"), "--", "evaluate"),
         *(*scoring(folder, "completions", two), "--", "evaluate"),
         *scoring(folder, "completions", resumed),
     )
@@ -218,6 +234,8 @@ def test_several_processes_share_the_work_and_resume(folder: Path, forward: Forw
     assert alone.read_bytes() == two.read_bytes() == resumed.read_bytes()
     states = [np.load(folder / name / "goal_state.npy") for name in ("goal-alone", "goal-two")]
     np.testing.assert_allclose(states[0], states[1], rtol=0, atol=1e-7)
+    rows = [read_jsonl(folder / f"measured-{name}" / "seed0.jsonl") for name in ("alone", "two")]
+    assert rows[0] == [row | {"variant": "measured-alone"} for row in rows[1]]
     written = sorted(path.name for path in folder.glob("two.parquet*"))
     assert written == ["two.parquet", "two.parquet.provenance.json"]
     assert not leftovers(folder)
@@ -263,3 +281,21 @@ def test_an_interrupted_goal_state_resumes_unless_its_file_is_damaged(
     for path in (whole, resumed):
         assert json.loads((path.parent / "provenance.json").read_text())["completions"] == 24
         assert {file.name for file in path.parent.iterdir()} == {path.name, "provenance.json"}
+
+
+def test_interrupted_measurements_of_goal_states_resume(
+    folder: Path, forward: Forward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first interrupt comes among the examples, the second among the samples."""
+    monkeypatch.setattr("gcrm.scoring.goal_state.COMPLETIONS_AT_ONCE", 20)
+    assert goals(folder, "whole") == 0
+    batches = forward.batches
+    for limit in (2, batches - 4):
+        forward.until(limit)
+        assert goals(folder, "resumed") == 130
+    forward.until(10**9)
+    assert goals(folder, "resumed") == 0
+    assert forward.batches == 2
+    rows = [read_jsonl(folder / name / "seed0.jsonl") for name in ("whole", "resumed")]
+    assert rows[0] == [row | {"variant": "whole"} for row in rows[1]]
+    assert not leftovers(folder)

@@ -233,6 +233,14 @@ def test_flops_hours_and_disk_by_hand() -> None:
     }
 
 
+def test_goal_states_of_few_examples_cost_both_sides_and_all_samples() -> None:
+    found = estimate(config(goals={"max_pairs": 1000, "max_problems": 10})).stages
+    assert {one.stage: one.flops for one in found[-2:]} == {
+        "goals, examples": 2 * N * 1000 * 800 * 6,
+        "goals, samples": 2 * N * 10 * 50 * 400 * 6,
+    }
+
+
 @pytest.mark.parametrize(("zero_stage", "state", "width"), [(3, 14, 2), (0, 12, 4)])
 def test_checkpoints_need_disk(zero_stage: int, state: int, width: int) -> None:
     train = {"bf16": True, "zero_stage": zero_stage, "save_steps": 100}

@@ -198,6 +198,8 @@ def test_questions_too_long_for_a_solution_are_reported(given, tmp_path, capsys)
     assert f"evaluate.max_len = {tokens} tokens leaves some questions no room" in error
     assert re.search(rf"svamp: 1 of 1, the longest of {tokens}\)", error)
     assert prepare(*words, tokens, "--max_problems", 1) == 1
+    (tmp_path / "long.jinja").write_text("tom " * 9 + "{{ messages[0]['content'] }}")
+    assert prepare(*words, tokens + 1, "--chat_template", tmp_path / "long.jinja") == 1
 
 
 def test_missing_options_are_reported(capsys):

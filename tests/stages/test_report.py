@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from gcrm.reporting.results import read_results
 from gcrm.reporting.tables import TABLES
 from gcrm.reporting.text import Content, report_text, summary
 from gcrm.stats.estimates import read_estimates, write_estimates
+from gcrm.stats.goals import KINDS
 from helpers.models import make_byte_tokenizer
 from helpers.rows import write_rows
 from helpers.score_rows import columns, pair_metrics, pick, score_file, write_columns
@@ -36,7 +38,7 @@ from helpers.workflow_runs import ROOT
 
 VARIANTS = ("vanilla", "contrastive")
 BENCHMARKS = ("gsm8k", "math", "mawps")
-WHOLE = contents.Scope(VARIANTS, benchmarks=True, sampled=True, compared=True, heldout=True)
+WHOLE = contents.Scope(VARIANTS, True, sampled=True, compared=True, heldout=True, goals=VARIANTS)
 MODELS = [(variant, seed) for variant in VARIANTS for seed in (0, 1)]
 
 
@@ -61,6 +63,18 @@ def compare(folder: Path, benchmark: str, split: str, samples: str = "none") -> 
     output = folder / "comparisons" / f"{benchmark}.json"
     given = {"output": output, "bootstrap_resamples": 50}
     run_compare(CompareOptions(scores=scores, sample_scores=sampled, **given))
+
+
+def measurements(variant: str, seed: int, benchmark: str = "gsm8k") -> list[dict[str, Any]]:
+    """Of goal states; nothing is kept with a single rejected example."""
+    names = {"variant": variant, "seed": seed, "benchmark": benchmark, "samples": 160}
+    rows = []
+    for kind, examples, draw in product(KINDS, (1, 100), range(2)):
+        kept = None if (kind, examples) == ("rejected", 1) else 0.5 + 0.1 * draw + 0.02 * seed
+        goal = {"kind": kind, "examples": examples, "draw": draw, "correct": 0.4}
+        scores = {"correct_kept": kept, "dropped": 0.25, "auroc": 0.625, "auroc_lowest": None}
+        rows.append(names | goal | scores)
+    return rows
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +103,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             output = metrics / f"{benchmark}.json"
             given = {"output": output, "bootstrap_resamples": 50}
             run_metrics(MetricsOptions(scores=greedy, sample_scores=samples, **given))
+        write_rows(folder / "goals" / variant / f"seed{seed}.jsonl", *measurements(variant, seed))
         pairs = scores / "dialogues/pairs/scores.parquet"
         pairs.parent.mkdir(parents=True)
         made = pair_metrics(metrics / "dialogues.json", seed, lift=3.0 * (variant != "vanilla"))
@@ -114,6 +129,7 @@ def options(folder: Path, save_dir: Path, **changes: Any) -> ReportOptions:
         "run": "tiny",
         "metrics": metrics_of(folder),
         "comparisons": [path for path in comparisons if "provenance" not in path.name],
+        "goals": sorted(folder.glob("goals/*/*.jsonl"), reverse=True),
         "scores_dir": folder / "scores",
         "models_dir": folder / "models",
         "save_dir": save_dir,
@@ -121,7 +137,7 @@ def options(folder: Path, save_dir: Path, **changes: Any) -> ReportOptions:
     return ReportOptions(**(given | changes))
 
 
-ALONE: dict[str, Any] = {"comparisons": [], "scores_dir": None, "models_dir": None}
+ALONE: dict[str, Any] = {"comparisons": [], "goals": [], "scores_dir": None, "models_dir": None}
 """options of a report from metrics alone"""
 
 
@@ -214,7 +230,7 @@ def test_equal_reports_are_equal_bytes(
 def test_provenance_has_all_inputs(report: Path, run_folder: Path) -> None:
     inputs = json.loads((report / "provenance.json").read_text())["inputs"]
     given = options(run_folder, report)
-    read = {*map(str, given.metrics), *map(str, given.comparisons)}
+    read = {*map(str, given.metrics), *map(str, given.comparisons), *map(str, given.goals)}
     read |= {str(path) for path in run_folder.glob("scores/*/*/*/greedy/scores.parquet")}
     read |= {str(path) for path in run_folder.glob("models/*/*/training_log.jsonl")}
     read |= {str(p) for name in FOR_TOKENS for p in run_folder.glob(f"models/*/seed0/{name}")}
@@ -345,6 +361,25 @@ def test_table_of_filters_has_changes_of_compare_and_the_length_control(
         at = 0.0 if kind == "filtered" else None
         change = pick(compared, f"{kind}.change", at, **where)
         assert row[3].lstrip("+") == f"{text_of(change, percent=True)}, p = {change.p:.3f}"
+
+
+def test_goal_states_have_a_mean_and_a_range_over_draws_and_seeds(report: Path) -> None:
+    head, *rows = cells(report, "goals")
+    assert head[:5] == ["benchmark", "variant", "goal state", "examples", "correct among the kept"]
+    found = {tuple(row[:4]): row[4:] for row in rows}
+    assert len(found) == 2 * 4 * 2
+    kept, *others = found["gsm8k", "contrastive", "random token", "100"]
+    assert (kept, *others) == (
+        "56.0 [50.0, 62.0]",
+        *("25.0 [25.0, 25.0]", "0.625 [0.625, 0.625]", "–"),
+    )
+    assert found["gsm8k", "vanilla", "rejected", "1"][0] == "–"
+    assert len(table(report, "goals")) == 4 * 16
+    text = (report / "report.md").read_text()
+    section = text[text.index("### Goal states of few") :]
+    section = re.sub(" +", " ", section[: section.index("###", 3)])
+    assert "figures/goals_vanilla.svg" in section and "figures/goals_contrastive.svg" in section
+    assert section.count("| 100 |") == 8 and "| 1 |" not in section
 
 
 def test_report_includes_the_data_report(tmp_path: Path, run_folder: Path) -> None:

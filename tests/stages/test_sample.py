@@ -10,10 +10,11 @@ import torch
 from gcrm.cli import run_stage
 from gcrm.config.sample import SampleOptions
 from gcrm.data.completions import read_completions
-from gcrm.modeling.loading import load_language_model, load_tokenizer
+from gcrm.modeling.loading import load_language_model, load_tokenizer, use_chat_template
 from gcrm.modeling.tokenization import Encoder
 from gcrm.sample import label, run
 from gcrm.synthetic.generation import Generated, generate
+from gcrm.utils.io import read_jsonl
 from helpers.models import make_byte_tokenizer, save_base_model
 from helpers.rows import write_rows
 
@@ -49,6 +50,18 @@ def test_greedy_solutions_equal_a_loop_without_batch_or_cache(base):
         assert solution.finished == (ids[-1] == tokenizer.eos_token_id)
         expected = tokenizer.decode(ids[len(prompt) :], skip_special_tokens=True)
         assert solution.text == expected
+
+
+def test_a_given_chat_template_makes_the_prompt(base, problems, tmp_path):
+    (tmp_path / "mine.jinja").write_text("apples {{ messages[0]['content'] }} <sep> ")
+    words = ["--model", base, "--problems", problems, "--max_new_tokens", 4]
+    words += ["--chat_template", tmp_path / "mine.jinja", "--save_dir", tmp_path / "out"]
+    assert sample(*words) == 0
+    model, tokenizer = load_language_model(str(base)), load_tokenizer(str(base))
+    use_chat_template(tokenizer, tmp_path / "mine.jinja")
+    found = generate(model, tokenizer, QUESTIONS, temperature=None, max_new_tokens=4, batch_size=3)
+    rows = read_jsonl(tmp_path / "out" / "output-greedy.jsonl")
+    assert [row["generated_solution"] for row in rows] == [solution.text for solution in found]
 
 
 def test_samples_follow_the_softmax_at_the_temperature(base):

@@ -57,6 +57,18 @@ def margins_of(model, rows):
     return np.array([chosen - rejected for chosen, rejected in rewards])
 
 
+def test_a_given_chat_template_is_trained_with_and_stored(folder, trained, capsys):
+    template = folder / "mine.jinja"
+    template.write_text("{% for m in messages %}{{ m['content'] }} = {% endfor %}")
+    model = trained("--chat_template", str(template))
+    assert AutoTokenizer.from_pretrained(model).chat_template == template.read_text()
+    assert RewardModel.from_pretrained(model).encoder.render("tom has") == "tom has = "
+    assert str(template) in json.loads((model / "provenance.json").read_text())["inputs"]
+    assert log_of(model) != log_of(trained())
+    assert train(folder, "none", "--chat_template", str(folder / "none.jinja"))[0] == 1
+    assert "none.jinja: cannot be read as a chat template: " in capsys.readouterr().err
+
+
 def test_checkpoint_is_standard_with_its_side_files(trained):
     folder = trained(*CONTRASTIVE)
     model, info = AutoModelForSequenceClassification.from_pretrained(

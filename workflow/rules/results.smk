@@ -54,6 +54,7 @@ rule report:
     input:
         metrics=settings.metrics_files(),
         comparisons=settings.comparison_files(),
+        goals=settings.goals_files(),
         scores=[
             file for name in settings.benchmarks for file in settings.score_files(name, "greedy")
         ],

@@ -82,6 +82,33 @@ rule evaluate:
         jobs.shell("evaluate")
 
 
+if settings.goals is not None:
+
+    # Filter the samples of all benchmarks by goal states of few, wrong or mixed examples.
+    rule goals:
+        input:
+            checkpoint=rules.train.output.checkpoint,
+            facts=rules.train.output.facts,
+            preferences=lambda wildcards: settings.preference_files(),
+            samples=settings.goal_samples(),
+        output:
+            goals=settings.path("goals"),
+            provenance=beside(settings.path("goals")),
+        log:
+            jobs.log("goals", "{variant}-seed{seed}"),
+        conda:
+            "../envs/gcrm.yaml"
+        threads: settings.job("goals").cores
+        resources:
+            **jobs.resources("goals", mem_mb=8000, runtime=480),
+        params:
+            **jobs.params("goals"),
+        message:
+            "goals: {wildcards.variant}, seed {wildcards.seed}"
+        shell:
+            jobs.shell("goals")
+
+
 # Write scores in the format of the paper's authors; only made when asked for.
 rule export:
     input:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from gcrm.reporting.contents import Item
 from gcrm.reporting.figure_data import FigureData
+from gcrm.reporting.figures.goals import goals
 from gcrm.reporting.figures.lines import partial_auroc, q_values, sample_auroc, top_k, training
 from gcrm.reporting.figures.points import auroc, preferences
 from gcrm.reporting.figures.rewards import rewards
@@ -19,6 +20,7 @@ FIGURES: dict[str, Callable[[FigureData, Item, Path], None]] = {
     "q_values": q_values,
     "rewards": rewards,
     "votes": votes,
+    "goals": goals,
     "training": training,
 }
 

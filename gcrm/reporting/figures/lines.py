@@ -210,7 +210,7 @@ def line_figure(
                 label = "length alone (shorter is better), at the end"
                 axes.axhline(panel.by_length, color=GREY, linewidth=1.4, label=label, zorder=1)
             for line in panel.lines:
-                _draw(axes, line, bands)
+                draw_line(axes, line, bands)
             if not panel.lines:
                 note(axes, "no values")
             if ticks is not None:
@@ -223,7 +223,8 @@ def _has_band(line: Line) -> bool:
     return line.low is not None and not np.isnan(line.low).any()
 
 
-def _draw(axes: Any, line: Line, bands: bool) -> None:
+def draw_line(axes: Any, line: Line, bands: bool) -> None:
+    """Draw a line, with `bands` its intervals, too."""
     style: Any = {"color": line.look.colour, "linestyle": line.look.dashes}
     if line.faint:
         axes.plot(line.x, line.y, linewidth=0.6, alpha=0.5, **style)
