@@ -16,6 +16,7 @@ from gcrm.data.transcripts import (
     is_transcript,
     split_prompt,
     split_sides,
+    turns_of,
 )
 from gcrm.utils.errors import UserError
 from gcrm.utils.io import Row
@@ -176,7 +177,7 @@ def _is_repeated(value: Any, texts: Sequence[str]) -> bool:
     if not isinstance(value, str):
         return False
     if is_transcript(value):
-        return _is_repeated([part["content"] for part in split_prompt(value, "")], texts)
+        return _is_repeated(turns_of(value), texts)
     return any(_has_words(text, value.strip()) for text in texts)
 
 
@@ -260,29 +261,37 @@ def _split_prompt(prompt: Prompt, texts: list[str], where: str) -> tuple[Prompt,
     """A prompt that is a transcript, split into its turns, and the completions of it."""
     if not isinstance(prompt, str):
         return prompt, texts
-    bare = [text.strip().removeprefix(ANSWER).strip() for text in texts]
-    if all(text.lstrip().startswith(ANSWER) for text in texts):
-        prompt_with_answer = f"{prompt}\n\n{ANSWER}"
-        if is_transcript(prompt_with_answer):
-            return split_prompt(prompt_with_answer, where), bare
-    if is_transcript(prompt):
-        return split_prompt(prompt, where), [text.strip() for text in texts]
-    return prompt, texts
+    # The marker of the answer may stand at the end of the prompt, or before both completions.
+    marked = bool(texts) and all(text.lstrip().startswith(ANSWER) for text in texts)
+    ends = prompt.rstrip().endswith(ANSWER)
+    whole = f"{prompt}\n\n{ANSWER}" if marked and not ends else prompt
+    if not is_transcript(whole):
+        return prompt, texts
+    answers = [text.strip().removeprefix(ANSWER if marked else "").strip() for text in texts]
+    if not all(answers):
+        raise UserError(f"{where}: an answer is empty; leave out the row")
+    return split_prompt(whole, where), answers
 
 
 def _repeat_the_prompt(row: Row, column: str | None, names: Sequence[str], where: str) -> bool:
     """Whether both texts of the first row begin with its prompt."""
-    prompt = column and row[column]
+    prompt = row[column] if column else None
     _, sides = _completions(row, names, where)
-    if not isinstance(prompt, str) or not all(isinstance(side, str) for side in sides):
-        return False
-    begin = [_rest(prompt, side) is not None for side in sides]
+    begin = begin_with(prompt, sides)
     if any(begin) and not all(begin):
         raise UserError(
             f"{where}: one of the two completions begins with the prompt, the other does not; "
             "remove the prompt from all completions"
         )
     return all(begin)
+
+
+def begin_with(prompt: Any, sides: Sequence[Any]) -> list[bool]:
+    """Which sides are texts that begin with the text of the prompt; none if that is no text."""
+    return [
+        isinstance(prompt, str) and isinstance(side, str) and _rest(prompt, side) is not None
+        for side in sides
+    ]
 
 
 def _rest(prompt: str, text: str) -> str | None:

@@ -4,7 +4,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from gcrm.data.fields import check_number
-from gcrm.data.layouts import RESPONSE, Layout, layout_of, read_response, read_sides
+from gcrm.data.layouts import (
+    RESPONSE,
+    SIDES,
+    Layout,
+    begin_with,
+    layout_of,
+    read_response,
+    read_sides,
+)
 from gcrm.data.messages import Prompt, text_of
 from gcrm.data.questions import question_hash, question_key
 from gcrm.data.sources import HELDOUT_SPLITS, TRAINING_SPLITS, iter_rows
@@ -121,7 +129,7 @@ def iter_pairs(
     """
     layout: Layout | None = None
     unread: dict[str, None] = {}
-    kept = equal = 0
+    kept = equal = restating = 0
     for number, row in iter_rows(source, splits):
         where = f"{source}, row {number}"
         layout = layout or find_layout(row, where)
@@ -131,6 +139,9 @@ def iter_pairs(
             equal += 1
         else:
             kept += 1
+            # Solutions may restate their question, but other completions may be whole texts.
+            texts = (pair.chosen, pair.rejected)
+            restating += layout.sides != SIDES[0] and all(begin_with(pair.prompt, texts))
             yield layout, row, pair
     if equal and not kept:
         raise UserError(
@@ -141,7 +152,12 @@ def iter_pairs(
         say(f"{source}: left out {equal} pairs with two equal completions")
     if report and unread and layout:
         prompt = layout.prompt or "the beginning of both sides"
-        say(f"{source}: the prompt is {prompt}; columns that are not read: {', '.join(unread)}")
+        say(f"{source}: reads the prompt from {prompt}, and not {', '.join(unread)}")
+    if report and restating:
+        say(
+            f"{source}: {restating} pairs whose completions both begin with their prompt are read "
+            "as they stand; the prompt would be removed if it were in those of the first row, too"
+        )
 
 
 def parse_pair(row: Row, layout: Layout, where: str) -> Preference:

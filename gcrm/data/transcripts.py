@@ -34,6 +34,11 @@ def split_prompt(text: str, where: str) -> list[Message]:
     return _messages(turns)
 
 
+def turns_of(text: str) -> list[Message]:
+    """All turns of a transcript."""
+    return _messages(_turns(text))
+
+
 def split_sides(chosen: str, rejected: str, where: str) -> tuple[list[Message], str, str]:
     """The turns that two whole transcripts share, and their answers.
 

@@ -188,7 +188,7 @@ def test_columns_that_are_not_read_are_said_once(tmp_path, capsys):
     row = {"prompt": "How many?", "rationale": "Since 3 + 4", "id": "a", "n": [1], **SIDES}
     path = write(tmp_path / "pairs.jsonl", row, row | {"note": "b"})
     load_preferences([path])
-    line = f"{path}: the prompt is prompt; columns that are not read: rationale, note\n"
+    line = f"{path}: reads the prompt from prompt, and not rationale, note\n"
     assert line in capsys.readouterr().err
     read(tmp_path, {key: row[key] for key in row if key != "rationale"})
     assert capsys.readouterr().err == ""
@@ -216,6 +216,26 @@ def test_a_prompt_that_both_sides_repeat_is_removed(tmp_path, row, expected):
     assert read(tmp_path, row) == [Preference(*(expected or row.values()))]
 
 
+def test_prompts_that_later_rows_repeat_are_counted(tmp_path, capsys):
+    rows = [repeated("Hi", "a", "b"), repeated(PROMPT, PROMPT + " 7", PROMPT + " 8")]
+    assert read(tmp_path, *rows) == [Preference(*row.values()) for row in rows]
+    assert ": 1 pairs whose completions both begin with" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("end", ["", "\n\nAssistant:", "\n\nAssistant: "])
+@pytest.mark.parametrize("begin", ["", "\n\nAssistant: "])
+@pytest.mark.parametrize("as_messages", [False, True])
+def test_the_answers_marker_stands_anywhere(tmp_path, end, begin, as_messages):
+    row = {"prompt": f"\n\nHuman: a\n\nAssistant: b\n\nHuman: c{end}"}
+    if as_messages:
+        sides = {"chosen": [ANSWER], "rejected": OTHER}
+    else:
+        sides = {key: begin + text for key, text in SIDES.items()}
+    [pair] = read(tmp_path, row | sides)
+    assert [message["content"] for message in pair.prompt] == ["a", "b", "c"]
+    assert (pair.chosen, pair.rejected) == tuple(SIDES.values())
+
+
 def test_whole_transcripts_beside_their_prompt(tmp_path):
     lead = "\n\nHuman: How many?\n\nAssistant:"
     sides = {key: f"{lead} {text}" for key, text in SIDES.items()}
@@ -239,6 +259,14 @@ def test_whole_transcripts_beside_their_prompt(tmp_path):
         (
             [repeated("\n\nHuman: a\n\nAssistant: b", "c", "d")],
             "row 1: the prompt ends within an answer",
+        ),
+        (
+            [repeated("\n\nHuman: a", "Assistant: c", "Assistant:")],
+            "row 1: an answer is empty; leave out the row",
+        ),
+        (
+            [repeated("a", "c", "d") | {"dialogue": "\n\nHuman: a\n\nAssistant: x"}],
+            "row 1: dialogue can belong to the prompt",
         ),
     ],
 )
