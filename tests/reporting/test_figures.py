@@ -80,7 +80,7 @@ def auroc(stem: Path, variants: list[str]) -> None:
     draw_points(stem, HEADING, Points(points, lengths, "AUROC", seeds))
 
 
-def lines(stem: Path, variants: list[str], panels: int = 7) -> None:
+def lines(stem: Path, variants: list[str], panels: int = 7, **options: Any) -> None:
     look, x = looks(variants), np.arange(0, 101, 10)
     generator = np.random.default_rng(0)
     content = []
@@ -91,7 +91,12 @@ def lines(stem: Path, variants: list[str], panels: int = 7) -> None:
             rows.append(Line(name, look[name], x, y, y - 0.05, y + 0.05))
         content.append(Panel(benchmark, rows, level=0.5, by_length=0.3))
     content[-1] = Panel(content[-1].title, [])
-    line_figure(stem, HEADING, content, "tokens so far, %", "AUROC", "chance")
+    line_figure(stem, HEADING, content, "tokens so far, %", "AUROC", "chance", **options)
+
+
+def two_panels(stem: Path, variants: list[str]) -> None:
+    """Narrower than its heading; ticks at the points."""
+    lines(stem, variants, panels=2, intervals="over samples", ticks=[0, 10, 20, 50, 100])
 
 
 def rewards(stem: Path, _: list[str]) -> None:
@@ -132,7 +137,14 @@ def goals(stem: Path, _: list[str]) -> None:
     goals_figure(stem, HEADING, rows.assign(correct=0.62, **scores))
 
 
-FIGURES = {"auroc": auroc, "lines": lines, "rewards": rewards, "votes": votes, "goals": goals}
+FIGURES = {
+    "auroc": auroc,
+    "lines": lines,
+    "two_panels": two_panels,
+    "rewards": rewards,
+    "votes": votes,
+    "goals": goals,
+}
 
 
 @pytest.mark.parametrize("variants", [["vanilla", "contrastive"], MANY], ids=["two", "many"])
@@ -153,12 +165,14 @@ def test_texts_are_neither_clipped_nor_overlapping(
     (legend,) = figure.legends
     names = [text.get_text() for text in legend.get_texts()]
     assert len(names) == len(set(names))
-    if kind in ("lines", "votes"):
+    if kind in ("lines", "two_panels", "votes"):
         assert names[: len(variants)] == variants
     for axes in figure.axes:
         assert not axes.get_window_extent().overlaps(legend.get_window_extent())
     heading = figure.get_suptitle()
-    assert heading.endswith(", 95 % intervals") == (kind == "lines" and len(variants) == 2)
+    banded = kind in ("lines", "two_panels") and len(variants) == 2
+    assert (", 95 % intervals" in heading) == banded
+    assert heading.endswith(" over samples") == (kind == "two_panels" and banded)
 
 
 def test_equal_figures_are_equal_bytes(tmp_path: Path) -> None:
