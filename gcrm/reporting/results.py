@@ -107,11 +107,10 @@ def over_benchmarks(
     """Means of all metrics over benchmarks and seeds, with 95 % intervals.
 
     Benchmarks have different problems, which are resampled independently of each other. So the
-    squared half-widths of their bootstrap intervals add up, each times its squared weight: what
-    resampling the problems of all benchmarks at once would give, without their scores. A model is
-    the same on all benchmarks, so luck of a seed does not average out over them: the spread of the
-    seeds' means adds 1.96 standard errors. Seeds share problems, so the half-width of their mean is
-    that of one seed. The interval is clipped to the range of the metric.
+    squared half-widths of their intervals add up, each times its squared weight: what resampling
+    the problems of all benchmarks at once would give, without their scores. Seeds are the same on
+    all benchmarks, so what their values have in common does not average out (`_common_to_seeds`).
+    The interval is clipped to the range of the metric.
 
     Args:
         weighted: by the number of problems of each benchmark; default: all the same.
@@ -119,14 +118,10 @@ def over_benchmarks(
 
     Returns:
         variant, baseline (of differences), metric, at, value, low, high and n, the number of
-        benchmarks; only for metrics of which at least one seed has a value on every benchmark.
+        benchmarks; only for metrics that have a value on every benchmark.
     """
     rows = results.differences if differences else results.estimates
-    rows = rows[(rows["split"] == split) & rows["value"].notna()]
-    rows = rows[rows["benchmark"].isin(benchmarks)]
-    name = ["variant", *(["baseline"] if differences else []), "metric", "at"]
-    single = rows.groupby([*name, "benchmark"], dropna=False)["seed"].transform("count") == 0
-    rows = rows[rows["seed"].notna() | (single & differences)]  # they name no only seed
+    rows = rows[(rows["split"] == split) & rows["benchmark"].isin(benchmarks)]
     sizes = _problems(results, split) if weighted else dict.fromkeys(benchmarks, 1)
     total = sum(sizes[benchmark] for benchmark in benchmarks)
     weight = rows["benchmark"].map(sizes).astype(float)
@@ -135,23 +130,41 @@ def over_benchmarks(
         above=(weight * (rows["high"] - rows["value"])) ** 2,
         value=weight * rows["value"],
     )
+    name = ["variant", *(["baseline"] if differences else []), "metric", "at"]
+    groups = rows.groupby([*name, "benchmark"], dropna=False)
+    several = groups["seed"].transform("count") > 1
+    whole = rows[rows["seed"].isna() | ~several]  # averages over seeds, or the only seed
     count = len(benchmarks)
-    groups = rows.groupby([*name, "seed"], dropna=False, sort=False)
-    each = groups[["value", "below", "above"]].sum(min_count=count)
-    each = each[groups.size() == count].reset_index()
-    each["value"] /= total
-    each[["below", "above"]] /= total**2
-    by_name = each.groupby(name, dropna=False, sort=False)
-    means = by_name[["value", "below", "above"]].mean()
-    spread = (NORMAL**2 * by_name["value"].var() / by_name.size()).fillna(0)
-    found = means.assign(
-        low=means["value"] - np.sqrt(means["below"] + spread),
-        high=means["value"] + np.sqrt(means["above"] + spread),
-        n=count,
-    ).reset_index()
+    sums = whole.groupby(name, dropna=False, sort=False)[["value", "below", "above"]]
+    found = sums.sum(min_count=count).dropna(subset="value").reset_index()
+    common = _common_to_seeds(rows[rows["seed"].notna() & several], name)
+    variance = found[name].merge(common, on=name, how="left")["variance"].fillna(0)
+    found["value"] /= total
+    reach = NORMAL**2 * variance
+    found["low"] = found["value"] - np.sqrt(found["below"] + reach) / total
+    found["high"] = (found["value"] + np.sqrt(found["above"] + reach) / total).clip(upper=1)
     negative = found["metric"].str.contains(CAN_BE_NEGATIVE) | differences
     found["low"] = found["low"].clip(lower=Series(np.where(negative, -1.0, 0.0), found.index))
-    return found.assign(high=found["high"].clip(upper=1)).drop(columns=["below", "above"])
+    return found.assign(n=count).drop(columns=["below", "above"])
+
+
+def _common_to_seeds(each: DataFrame, name: list[str]) -> DataFrame:
+    """The covariances that a sum over benchmarks of averages over seeds has through the seeds.
+
+    They are what the variance of the seeds' sums has above the sum of their variances on each
+    benchmark, over the number of seeds; at least 0.
+
+    Args:
+        each: value of each seed on each benchmark.
+        name: columns that identify a sum; those of the result, beside `variance`.
+    """
+    by_seed = each.groupby([*name, "seed"], dropna=False)["value"].sum()
+    sums = by_seed.groupby(level=name, dropna=False).agg(["var", "size"]).reset_index()
+    by_benchmark = each.groupby([*name, "benchmark"], dropna=False)["value"].var()
+    alone = by_benchmark.groupby(level=name, dropna=False).sum().reset_index(name="alone")
+    found = sums.merge(alone, on=name)
+    excess = (found["var"] - found["alone"]).clip(lower=0)
+    return found.assign(variance=excess / found["size"])
 
 
 def _problems(results: Results, split: str) -> dict[str, float]:

@@ -73,8 +73,7 @@ def compare_models(
     Returns:
         One row an estimate, with the columns of `gcrm.stats.estimates`: averages over the seeds of
         each variant, and differences, variant minus baseline, of the metrics that are compared.
-        The intervals take problems and seeds in. Where there are several seeds, each has a row,
-        whose interval is over problems.
+        The intervals take problems and seeds in. Where there are several seeds, each has a row.
 
     Raises:
         UserError: a file cannot be read, or models have scored different completions.
@@ -187,7 +186,8 @@ def _over_seeds(
             yield _row(split, mean)
             if len(each) > 1 and mean.value is not None:
                 for seed, estimate in each.items():
-                    yield _row(split, estimate) | {"seed": seed, "p": None}
+                    row = _row(split, estimate)
+                    yield row | {"seed": seed, "low": None, "high": None, "p": None}
 
 
 def _aligned(curves: Sequence[Curve]) -> list[list[Estimate]]:

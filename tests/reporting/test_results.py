@@ -1,5 +1,6 @@
 """Estimates of a report: averages over seeds from `compare`, means over benchmarks, Holm."""
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -130,78 +131,91 @@ def test_above_length_needs_both_differences(
 # --- means over benchmarks -------------------------------------------------------------------
 
 
-def over(folder: Path, by_seed: dict[int, dict[str, Any]], metric: str = AUROC) -> Any:
-    """The mean over the benchmarks a and b of values by seed and benchmark."""
-    rows = [
-        metrics_file(folder, estimates({metric: value}, seed=seed, benchmark=benchmark))
-        for seed, values in by_seed.items()
-        for benchmark, value in values.items()
-    ]
-    averages = [
-        [
-            row
-            for seed in [None, *by_seed]
-            if len(by_seed) > 1
-            for row in estimates({"correct": 0.5}, seed=seed, benchmark=benchmark)
-        ]
-        for benchmark in ("a", "b")
-    ]
-    comparisons = [comparisons_file(folder, each) for each in averages if each]
-    found = over_benchmarks(read_results(rows, comparisons), ["a", "b"], "greedy")
-    return found.to_dict("records")
+def over(rows: list[dict[str, Any]], **options: Any) -> Any:
+    """The means over the benchmarks a and b."""
+    own = [row for row in rows if "baseline" not in row]
+    minus = [row for row in rows if "baseline" in row]
+    results = Results(estimates_frame(own), estimates_frame(minus, "compare"))
+    return over_benchmarks(results, ["a", "b"], "greedy", **options).to_dict("records")
 
 
-def test_mean_over_benchmarks_by_hand(tmp_path: Path) -> None:
+def on(benchmark: str, *values: Any, metric: str = AUROC, **columns: Any) -> list[dict[str, Any]]:
+    """Values of seeds on a benchmark; the last of several is their average."""
+    seeds = [*range(len(values) - 1), None] if len(values) > 1 else [columns.pop("seed", 0)]
+    return [
+        row
+        for seed, value in zip(seeds, values, strict=True)
+        for row in estimates({metric: value}, benchmark=benchmark, seed=seed, **columns)
+    ]
+
+
+def test_mean_over_benchmarks_by_hand() -> None:
     """Benchmarks have different problems: squared half-widths add up, separately for each end."""
-    [mean] = over(tmp_path, {0: {"a": (0.6, 0.3, 0.7), "b": (0.8, 0.4, 0.9)}})
+    [mean] = over(on("a", (0.6, 0.3, 0.7)) + on("b", (0.8, 0.4, 0.9)))
     assert (mean["value"], mean["n"]) == (pytest.approx(0.7), 2)
     assert mean["low"] == pytest.approx(0.7 - 0.5 / 2)
     assert mean["high"] == pytest.approx(0.7 + np.sqrt(0.02) / 2)
 
 
-def test_seeds_share_their_problems_and_add_their_spread(tmp_path: Path) -> None:
-    each = {seed: dict.fromkeys("ab", (v, v - 0.1, v + 0.1)) for seed, v in ((0, 0.6), (1, 0.8))}
-    [mean] = over(tmp_path, each)
-    reach = np.sqrt(2 * 0.1**2 / 4 + NORMAL**2 * 0.02 / 2)
+@pytest.mark.parametrize("columns", [{}, {"baseline": "w"}])
+@pytest.mark.parametrize(
+    ("on_b", "common"),
+    [
+        ((0.6, 0.8), 0.02),  # as on a: the covariance is the variance
+        ((0.7, 0.7), 0.0),
+        ((0.8, 0.6), 0.0),  # opposite: no covariance narrows the interval
+    ],
+)
+def test_what_seeds_have_in_common_does_not_average_out(
+    columns: dict[str, Any], on_b: tuple[float, float], common: float
+) -> None:
+    average = (0.7, 0.6, 0.8)
+    rows = on("a", 0.6, 0.8, average, **columns) + on("b", *on_b, average, **columns)
+    [mean] = over(rows, differences=bool(columns))
+    reach = np.sqrt(2 * 0.1**2 + NORMAL**2 * 2 * common / 2) / 2
     assert (mean["value"], mean["low"]) == pytest.approx((0.7, 0.7 - reach))
+    assert mean.get("baseline") == columns.get("baseline")
 
 
-def test_mean_needs_all_benchmarks(tmp_path: Path) -> None:
-    [mean] = over(tmp_path / "1", {0: {"a": 0.6, "b": 0.8}, 1: {"a": 0.7, "b": None}})
-    assert mean["value"] == pytest.approx(0.7)  # seed 0 alone has both
-    assert over(tmp_path / "2", {0: {"a": 0.6, "b": None}}) == []
+def test_the_mean_over_one_benchmark_is_its_average_over_seeds() -> None:
+    results = Results(estimates_frame(on("a", 0.5, 0.9, (0.7, 0.4, 0.8))), estimates_frame([]))
+    [mean] = over_benchmarks(results, ["a"], "greedy").itertuples()
+    assert (mean.value, mean.low, mean.high) == pytest.approx((0.7, 0.4, 0.8))
+
+
+def test_mean_needs_all_benchmarks() -> None:
+    assert over(on("a", 0.6) + on("b", None)) == []
+    assert over(on("a", 0.6, 0.7, 0.65) + on("b", 0.6, None, None)) == []
 
 
 @pytest.mark.parametrize(
     ("metric", "least"), [("pass@1", 0), ("auroc.reward_minus_length", -1), ("correlation.x", -1)]
 )
-def test_intervals_are_clipped_to_the_range(tmp_path: Path, metric: str, least: float) -> None:
-    wide = dict.fromkeys("ab", (0.0, -9.0, 9.0))
-    [mean] = over(tmp_path, {0: wide}, metric)
+def test_intervals_are_clipped_to_the_range(metric: str, least: float) -> None:
+    [mean] = over([row for b in "ab" for row in on(b, (0.0, -9.0, 9.0), metric=metric)])
     assert (mean["low"], mean["high"]) == (least, 1)
 
 
 def test_interval_has_its_coverage_over_problems_and_seeds() -> None:
     """Simulated: seeds differ, and all seeds share the error of their problems."""
     generator = np.random.default_rng(0)
-    width, runs = NORMAL * 0.02, 400
+    runs = 400
     luck = generator.normal(0, 0.02, (runs, 1, 2))
     values = generator.normal(0.6, 0.05, (runs, 5, 1)) + luck
-    rows = [
-        row
-        for seed in range(5)
-        for place, benchmark in enumerate("ab")
-        for row in estimates(
-            {str(run): (v, v - width, v + width) for run, v in enumerate(values[:, seed, place])},
-            seed=seed,
-            benchmark=benchmark,
-        )
-    ]
+    reach = NORMAL * np.sqrt(0.02**2 + values.var(axis=1, ddof=1) / 5)
+    average = values.mean(axis=1)
+    rows = []
+    for run, (place, benchmark) in product(range(runs), enumerate("ab")):
+        mean, half = average[run, place], reach[run, place]
+        each = [*values[run, :, place], (mean, mean - half, mean + half)]
+        rows += on(benchmark, *each, metric=str(run))
     results = Results(estimates_frame(rows), estimates_frame([], "compare"))
     means = over_benchmarks(results, ["a", "b"], "greedy")
     assert len(means) == runs
-    assert 0.88 < ((means["low"] < 0.6) & (means["high"] > 0.6)).mean() < 0.97
-    assert (abs(means["value"] - 0.6) < width / np.sqrt(2)).mean() < 0.85
+    covered = ((means["low"] < 0.6) & (means["high"] > 0.6)).mean()
+    alone = np.sqrt((reach**2).sum(axis=1)) / 2  # as if each benchmark had other seeds
+    assert (abs(means["value"] - 0.6) < alone).mean() + 0.01 < covered
+    assert 0.88 < covered < 0.97
 
 
 def test_weighted_means_and_differences_are_those_of_all_problems_resampled_at_once() -> None:
@@ -241,19 +255,3 @@ def test_weighted_means_and_differences_are_those_of_all_problems_resampled_at_o
             assert mean.value == pytest.approx(aurocs(weights, resampled=False)[index])
             ends = np.quantile(slow[:, index], [0.025, 0.975])
             assert (mean.low, mean.high) == pytest.approx(ends, abs=0.012)
-
-
-def test_differences_of_several_seeds_add_the_spread_of_their_means() -> None:
-    minus = [
-        row
-        for seed, value in ((0, 0.02), (1, 0.06), (None, 0.04))
-        for benchmark in "ab"
-        for row in estimates(
-            {AUROC: (value, value - 0.1, value + 0.1)}, benchmark=benchmark, seed=seed, baseline="w"
-        )
-    ]
-    results = Results(estimates_frame([]), estimates_frame(minus, "compare"))
-    [mean] = over_benchmarks(results, ["a", "b"], "greedy", differences=True).to_dict("records")
-    reach = np.sqrt(2 * 0.1**2 / 4 + NORMAL**2 * 0.0008 / 2)
-    assert (mean["baseline"], mean["n"]) == ("w", 2)
-    assert (mean["value"], mean["high"]) == pytest.approx((0.04, 0.04 + reach))
