@@ -93,7 +93,9 @@ def add_lora(model: PreTrainedModel, rank: int, alpha: int, seed: int) -> None:
     layers = [
         name
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and name.partition(".")[0] != HEAD
+        if isinstance(module, nn.Linear)
+        and name.partition(".")[0] != HEAD
+        and not type(module).__name__.endswith("Router")  # PhiMoE's is a linear layer by class only
     ]
     if not layers:
         raise UserError(

@@ -20,6 +20,7 @@ from gcrm.lineage.provenance import write_provenance
 from gcrm.modeling.adapters import choose_trained_weights, merged
 from gcrm.modeling.hardware import choose_hardware
 from gcrm.modeling.loading import FACTS, context_length, new_reward_model, use_chat_template
+from gcrm.modeling.model_card import front_matter, public_name
 from gcrm.modeling.reward_model import encoder_for
 from gcrm.modeling.tokenization import PLAIN_TEMPLATE, Encoder
 from gcrm.training.arguments import (
@@ -215,15 +216,7 @@ def _save(
         trainer.tokenizer.save_pretrained(folder)
         write_json(folder / FACTS, facts)
         write_jsonl(folder / "training_log.jsonl", without_timings(trainer.state.log_history))
-        card = render_template(
-            "gcrm.training",
-            "model_card.md.j2",
-            facts=facts,
-            options=options,
-            mlp=options.value_head_strategy != "linear",
-            official=options.parity == "official",
-        )
-        (folder / "README.md").write_text(card, encoding="utf-8")
+        (folder / "README.md").write_text(_model_card(options, facts), encoding="utf-8")
         check_saved(folder, encoded, rewards, trainer.reward_model.config._attn_implementation)
         write_provenance(
             folder / "provenance.json",
@@ -233,3 +226,18 @@ def _save(
             **facts,
             tracking_id=tracking_id,
         )
+
+
+def _model_card(options: TrainOptions, facts: dict[str, Any]) -> str:
+    mlp = options.value_head_strategy != "linear"
+    return render_template(
+        "gcrm.training",
+        "model_card.md.j2",
+        facts=facts,
+        options=options,
+        front_matter=front_matter(options.pretrain, options.dataset, standard=not mlp),
+        base_model=public_name(options.pretrain),
+        datasets=[public_name(one) for one in options.dataset],
+        mlp=mlp,
+        official=options.parity == "official",
+    )

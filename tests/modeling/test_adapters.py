@@ -9,6 +9,7 @@ from gcrm.modeling.adapters import choose_trained_weights, merged, train_last_la
 from gcrm.modeling.loading import new_reward_model
 from gcrm.training.callbacks import ProgressLine
 from gcrm.utils.errors import UserError
+from helpers.architectures import save_tiny_model
 from helpers.models import make_tokenizer
 from helpers.training import log_of, train, training_folder, weights_of
 
@@ -125,6 +126,22 @@ def test_interrupted_or_recomputed_it_ends_with_the_same_weights(folder, monkeyp
     assert status == 0 and log_of(resumed) == log_of(whole)
     for name, weight in weights_of(whole).items():
         assert torch.equal(weight, weights_of(resumed)[name]), name
+
+
+def test_lora_where_routers_or_all_layers_are_of_other_kinds(tmp_path):
+    model, _ = new_reward_model(str(save_tiny_model("phimoe", tmp_path / "moe")), "sdpa", seed=0)
+    choose_trained_weights(model, TrainSettings(lora_rank=2), seed=0)
+    model(torch.tensor([[5, 6, 7]])).logits.sum().backward()
+    assert any("lora" in name for name in trained(model))
+    model, _ = new_reward_model(str(save_tiny_model("gpt2", tmp_path / "gpt2")), "sdpa", seed=0)
+    with pytest.raises(UserError, match=r"lora_rank: GPT2.* has no linear layers"):
+        choose_trained_weights(model, TrainSettings(lora_rank=2), seed=0)
+
+
+def test_gradient_checkpointing_that_an_architecture_lacks_is_refused(tmp_path):
+    model, _ = new_reward_model(str(save_tiny_model("jetmoe", tmp_path)), "sdpa", seed=0)
+    with pytest.raises(UserError, match="gradient_checkpointing: JetMoe.* has none"):
+        choose_trained_weights(model, TrainSettings(gradient_checkpointing=True), seed=0)
 
 
 def test_merging_adds_the_scaled_product():

@@ -1,0 +1,78 @@
+"""A reward model on the Hugging Face hub: weights, tokenizer, and a model card with its results."""
+
+import json
+from pathlib import Path
+
+from pandas import concat
+
+from gcrm.cli import run_stage, show
+from gcrm.config.push import PushOptions
+from gcrm.modeling.model_card import public_name, with_results
+from gcrm.stats.estimates import read_estimates
+from gcrm.utils.errors import UserError
+from gcrm.utils.io import read_json
+from gcrm.utils.logging import say
+
+CARD, FACTS = "README.md", "reward_model.json"
+NEEDED = (CARD, FACTS, "config.json", "model.safetensors", "tokenizer.json")
+KEPT = (*NEEDED, "tokenizer_config.json", "chat_template.jinja", "training_log.jsonl")
+"""what is uploaded: provenance holds paths of this machine, and checkpoints are of no use"""
+
+
+def run(options: PushOptions) -> None:
+    """Upload a folder that `train` wrote, or show what would be uploaded.
+
+    Raises:
+        UserError: the folder is not whole, a file of metrics cannot be read, or the hub refuses.
+    """
+    folder = options.reward_model_path
+    files = _files(options)
+    for name, content in files.items():
+        size = len(content) if isinstance(content, bytes) else content.stat().st_size
+        say(f"push: {name}: {size:,} bytes")
+    left_out = sorted(path.name for path in folder.iterdir() if path.name not in files)
+    say(f"push: not uploaded: {', '.join(left_out) or 'nothing'}")
+    if options.dry_run:
+        show(_card(options))
+    else:
+        _upload(files, options)
+
+
+def _files(options: PushOptions) -> dict[str, Path | bytes]:
+    """What is uploaded: name, and file or content."""
+    folder = options.reward_model_path
+    if missing := [name for name in NEEDED if not (folder / name).is_file()]:
+        raise UserError(f"{folder}: has no {missing[0]}; expected a folder that `train` wrote")
+    facts = read_json(folder / FACTS, "train")
+    facts["base_model"] = public_name(facts["base_model"])
+    made = {FACTS: f"{json.dumps(facts, indent=1)}\n".encode(), CARD: _card(options).encode()}
+    return {name: folder / name for name in KEPT if (folder / name).is_file()} | made
+
+
+def _card(options: PushOptions) -> str:
+    card = (options.reward_model_path / CARD).read_text(encoding="utf-8")
+    if not options.metrics:
+        return card
+    estimates = concat(map(read_estimates, options.metrics), ignore_index=True)
+    return with_results(card, options.repo.rpartition("/")[2], estimates)
+
+
+def _upload(files: dict[str, Path | bytes], options: PushOptions) -> None:
+    from huggingface_hub import CommitOperationAdd, HfApi
+
+    api = HfApi()
+    try:
+        api.create_repo(options.repo, private=not options.public, exist_ok=True)
+        done = api.create_commit(
+            options.repo,
+            [CommitOperationAdd(name, content) for name, content in files.items()],
+            commit_message="Upload a reward model trained by gcrm",
+        )
+    except Exception as error:  # the hub's client and its transport raise their own
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise UserError(f"{options.repo}: cannot be uploaded: {reason}") from None
+    say(f"push: {done.commit_url}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_stage(PushOptions, run))
