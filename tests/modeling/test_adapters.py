@@ -140,7 +140,7 @@ def test_lora_where_routers_or_all_layers_are_of_other_kinds(tmp_path):
 
 def test_gradient_checkpointing_that_an_architecture_lacks_is_refused(tmp_path):
     model, _ = new_reward_model(str(save_tiny_model("jetmoe", tmp_path)), "sdpa", seed=0)
-    with pytest.raises(UserError, match="gradient_checkpointing: JetMoe.* has none"):
+    with pytest.raises(UserError, match=r"gradient_checkpointing: JetMoe.* has none"):
         choose_trained_weights(model, TrainSettings(gradient_checkpointing=True), seed=0)
 
 
