@@ -31,7 +31,7 @@ def goals_table(goals: DataFrame, most: bool = False) -> DataFrame:
     table = texts.set_index([*BY, "measure"])["text"].astype(object).unstack()
     order = goals[BY].drop_duplicates().itertuples(index=False, name=None)
     table = table.reindex(index=[*order], columns=[*MEASURES]).fillna(NONE)
-    table.index.names = BY
+    table = table.rename_axis(index=BY, columns=None)
     named = table.reset_index().astype({"examples": str})
     return named.rename(columns={**TITLES, "kind": "goal state"})
 

@@ -49,7 +49,7 @@ def test_snakemakes_own_report_shows_everything(
         page = tmp_path / "report" / "report.html"
     report = project / "results/small/report"
     files = [*report.glob("figures/*.svg"), *report.glob("tables/*"), report / "solutions.html"]
-    assert len(files) == 12 + 12 * 4 + 1
+    assert len(files) == 15 + 16 * 4 + 1
     with chromium() as window:
         shown = click_through(window, page)
         assert shown == {str(file.relative_to(project)) for file in files}

@@ -21,7 +21,8 @@ SHOWN = {
 
 def goals(data: FigureData, item: Item, stem: Path) -> None:
     """The filter by the number of examples, for each kind of goal state of one variant."""
-    heading = data.heading(f"{item.subject}: the filter with goal states of few examples")
+    what = "the filter with goal states of few examples, mean and range of the draws"
+    heading = data.heading(f"{item.subject}: {what}")
     goals_figure(stem, heading, data.goals[data.goals["variant"] == item.subject])
 
 
