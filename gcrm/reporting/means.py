@@ -51,8 +51,9 @@ def all_means(numbers: Numbers) -> DataFrame:
         ):
             rows = over_benchmarks(results, part, split, weighted, differences)
             rows = rows[rows["metric"].isin(SHOWN)]
-            found.append(rows.assign(benchmarks=group, weights=weights, split=split, p_holm=np.nan))
-    rows = concat([DataFrame(columns=["baseline"]), *(part for part in found if len(part))])
+            rows = rows if differences else rows.assign(baseline=np.nan)
+            found.append(rows.assign(benchmarks=group, weights=weights, split=split))
+    rows = concat([part for part in found if len(part)] or found[:1])
     first = ["variant", "baseline", "benchmarks", "weights", "split"]
     return rows[[*first, *(name for name in rows if name not in first)]]
 
@@ -73,7 +74,7 @@ def means_table(numbers: Numbers) -> DataFrame:
     """Group of benchmarks, weights, variant and baseline × means: the main metrics."""
     rows = all_means(numbers)
     rows = rows[rows["benchmarks"].isin(_parts(rows))].fillna({"baseline": NONE})
-    own = rows["baseline"] == NONE
+    own, rows = rows["baseline"] == NONE, rows.assign(p_holm=np.nan)
     signed = [replace(column, signed=True) for column in MEANS]
     found = concat([cells(rows[own], MEANS), cells(rows[~own], signed)])
     return pivot(
