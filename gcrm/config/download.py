@@ -45,11 +45,13 @@ class Download(Settings):
 
     format: Literal["pairs", "solutions", "completions"]
     """pairs: rows of preference data, in .jsonl, .jsonl.gz or .parquet files, or in a .zip of such
-    files or of a `datasets` folder (its `train` split); solutions: .jsonl of question,
+    files or of a `datasets` folder; solutions: .jsonl of question,
     generated_solution, is_correct, from which pairs are made; completions: a .zip of
     <benchmark>/output-greedy.jsonl and output-rs<k>.jsonl"""
     files: list[RemoteFile] = Field(min_length=1)
     """the files to fetch"""
+    split: Name = "train"
+    """pairs: split to read, where a `datasets` folder has several"""
     folder: str = ""
     """folder in the .zip that has the data; nothing else is unpacked"""
     max_pairs_per_problem: int = Field(2, gt=0)
@@ -59,7 +61,8 @@ class Download(Settings):
 
     @model_validator(mode="after")
     def _only_what_the_format_uses(self) -> "Download":
-        for key, only in (("max_pairs_per_problem", "solutions"), ("samples", "completions")):
+        formats = {"split": "pairs", "max_pairs_per_problem": "solutions", "samples": "completions"}
+        for key, only in formats.items():
             if key in self.model_fields_set and self.format != only:
                 raise ValueError(f"{key} does nothing in the format {self.format}; remove it")
         if self.format == "completions" and len(self.files) != 1:

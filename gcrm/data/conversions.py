@@ -86,7 +86,9 @@ def write_pairs(
         nonlocal count
         sources = [source for file in files for source in _unpacked(file, download.folder, scratch)]
         if download.format == "pairs":
-            rows: Iterator[Row] = (row for source in sources for _, row in iter_rows(str(source)))
+            rows: Iterator[Row] = (
+                row for source in sources for _, row in iter_rows(str(source), [download.split])
+            )
         else:
             solutions = (row for source in sources for row in _solutions(source))
             rows = disjoint_pairs(solutions, download.max_pairs_per_problem, seed)

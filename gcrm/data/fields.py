@@ -16,6 +16,13 @@ METADATA = set(
     "timestamp time date url urls link license version difficulty level".split()
 )
 """last words of names of columns that hold no part of a prompt, such as `prompt_id`"""
+MESSAGES_AS_TEXT = re.compile(r"\s*\[\s*\{\s*[\"'](role|content|from|value)[\"']\s*:")
+"""how a list of messages begins where a table of texts (CSV) has turned it into JSON or Python"""
+RENDERED = re.compile(
+    r"\s*(<s>|<bos>)?\s*(<\|(im_start|start_header_id|begin_of_text|system|user|start)\|>"
+    r"|<start_of_turn>|\[INST\])"
+)
+"""how a dialogue begins that a chat template has made a text of"""
 OF_ONE_SIDE = {"chosen", "rejected", "correct", "incorrect", "accepted"}
 """words that may stand after such a name, as in `score_chosen`"""
 
@@ -39,12 +46,19 @@ def check_text(value: Any, column: str, where: str) -> str:
     """Return a value of a row, which must be text that is not blank.
 
     Raises:
-        UserError: it is not text, or blank; `where` names the row.
+        UserError: it is not text, or blank, or whole messages as text; `where` names the row.
     """
     if not isinstance(value, str):
         raise UserError(f"{where}: {column} must be text, not {type(value).__name__}")
     if not value.strip():
         raise UserError(f"{where}: {column} is empty")
+    if MESSAGES_AS_TEXT.match(value):
+        raise UserError(f"{where}: {column} is a list of messages as text; give the list itself")
+    if RENDERED.match(value):
+        raise UserError(
+            f"{where}: {column} has the marks of a chat template already, and the base model's "
+            "template would be put around them; give the messages"
+        )
     return value
 
 
@@ -55,7 +69,7 @@ def holds_text(value: Any) -> bool:
     if isinstance(value, dict):
         return any(map(holds_text, value.values()))
     if isinstance(value, str):
-        return bool(value.strip())
+        return value.strip() not in ("", "[]", "{}")
     return not (value is None or isinstance(value, bool | int | float))
 
 

@@ -319,6 +319,8 @@ def _of_shared_beginning(sides: Sequence[Any], row: Row, layout: Layout, where: 
     chosen, rejected = sides
     if not (isinstance(chosen, str) and isinstance(rejected, str)):
         raise UserError(f"{where}: chosen and rejected must both be text, or lists of messages")
+    for side, name in zip(sides, layout.sides, strict=True):
+        check_text(side, name, where)
     if is_transcript(chosen) and is_transcript(rejected):
         return split_sides(chosen, rejected, where)
     systems = [name for name in SYSTEMS if holds_text(row.get(name))]

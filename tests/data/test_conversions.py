@@ -42,6 +42,10 @@ def test_pairs_come_from_the_train_split_of_the_authors_archive(tmp_path: Path) 
     rows = [pair(f"How many legs have {i} dogs?") for i in range(30)]
     archive = file(tmp_path, "authors.zip", pairs_zip(tmp_path, rows))
     assert converted(tmp_path, [archive], download("pairs")) == rows
+    held_out = [dict.fromkeys(rows[0], "held out")]
+    assert converted(tmp_path, [archive], download("pairs", split="test")) == held_out
+    with pytest.raises(UserError, match=r"has no split 'dev' \(there are: train, test\)"):
+        converted(tmp_path, [archive], download("pairs", split="dev"))
 
 
 @pytest.mark.parametrize("folder", ["", "data"])

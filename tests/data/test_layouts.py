@@ -1,5 +1,7 @@
 """Which columns of a row, and which parts of a dialogue, become prompt and completions."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -136,7 +138,8 @@ def said(from_, value):
             id="a system message twice",
         ),
         pytest.param(
-            {"question": "How many?", "prompt": "How many?", "context": None} | SIDES,
+            {"question": "How many?", "prompt": "How many?", "context": None, "tools": "[]"}
+            | SIDES,
             READ,
             id="a prompt twice",
         ),
@@ -176,6 +179,19 @@ def test_layouts_of_public_data(tmp_path, row, expected):
         ),
         ({"prompt": "a", "answers": [{"answer": "b", "rank": 1}]}, "write scores, rankings or"),
         ({"prompt": "a", "response": "b", "helpfulness": 4}, "found prompt, response, help"),
+        ({"prompt": str([USER])} | SIDES, "prompt is a list of messages as text; give the list"),
+        (
+            {key: json.dumps(side) for key, side in DIALOGUES.items()},
+            "chosen is a list of messages as text; give the list itself",
+        ),
+        (
+            {"prompt": "<s>[INST] How many? [/INST]"} | SIDES,
+            "prompt has the marks of a chat template already",
+        ),
+        (
+            {key: f"<|im_start|>user\n{side}" for key, side in SIDES.items()},
+            "chosen has the marks of a chat template already",
+        ),
     ],
 )
 def test_text_that_would_be_lost_is_refused(tmp_path, row, message):
