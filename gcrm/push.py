@@ -7,6 +7,7 @@ from pandas import concat
 
 from gcrm.cli import run_stage, show
 from gcrm.config.push import PushOptions
+from gcrm.lineage.provenance import beside, read_provenance, sha256
 from gcrm.modeling.model_card import public_name, with_results
 from gcrm.stats.estimates import read_estimates
 from gcrm.utils.errors import UserError
@@ -53,8 +54,28 @@ def _card(options: PushOptions) -> str:
     card = (options.reward_model_path / CARD).read_text(encoding="utf-8")
     if not options.metrics:
         return card
+    for path in options.metrics:
+        _check_model(path, options.reward_model_path)
     estimates = concat(map(read_estimates, options.metrics), ignore_index=True)
     return with_results(card, options.repo.rpartition("/")[2], estimates)
+
+
+def _check_model(metrics: Path, model: Path) -> None:
+    """Check by their provenance that metrics are of scores of this model.
+
+    Raises:
+        UserError: they are of another model, or there is no provenance of their scores.
+    """
+    of_metrics = read_provenance(beside(metrics)) or {"inputs": {}}
+    of_scores = [read_provenance(beside(Path(name))) for name in of_metrics["inputs"]]
+    inputs = [digest for facts in of_scores if facts for digest in facts["inputs"].values()]
+    if not inputs:
+        raise UserError(
+            f"{metrics}: the provenance of its scores is not there, so they may be of any model; "
+            "give the file where `metrics` wrote it, from the same working directory"
+        )
+    if sha256(model) not in inputs:
+        raise UserError(f"{metrics}: is of scores of another model than {model}")
 
 
 def _upload(files: dict[str, Path | bytes], options: PushOptions) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from pandas import DataFrame
 
+from gcrm.utils.errors import UserError
 from gcrm.utils.paths import is_local, set_name, source_parts
 
 TAGS = ["reward-model", "goal-conditioned", "gcrm"]
@@ -40,12 +41,17 @@ def with_results(card: str, name: str, estimates: DataFrame) -> str:
     Args:
         name: of the model on the hub.
         estimates: rows of metrics files. Points of curves, differences and baselines are left out.
+
+    Raises:
+        UserError: none is left.
     """
     shown = estimates[
         estimates["at"].isna()
         & estimates["low"].notna()
         & ~estimates["metric"].str.contains(NO_RESULTS)
     ]
+    if shown.empty:
+        raise UserError("the files of metrics have no estimate with an interval to show")
     rows = [{str(key): value for key, value in row.items()} for row in shown.to_dict("records")]
     full = ModelCard(card)
     results = [

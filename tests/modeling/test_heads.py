@@ -18,6 +18,7 @@ from gcrm.modeling.heads import MLPHead, first_values
 from gcrm.modeling.loading import load_reward_model, new_reward_model
 from gcrm.modeling.reward_model import HeadWatch
 from gcrm.utils.errors import UserError
+from helpers.architectures import save_tiny_model
 from helpers.models import make_tokenizer
 
 SMALL = {"vocab_size": len(make_tokenizer()), "pad_token_id": 0, "eos_token_id": 2}
@@ -130,6 +131,14 @@ def test_under_bf16_both_heads_compute_in_fp32(base, head):
         hidden = hidden if layer.bias is None else hidden + layer.bias.double()
         hidden = hidden if layer.out_features == 1 else hidden.relu()
     torch.testing.assert_close(watch.rewards.double(), hidden[..., 0], atol=1e-6, rtol=1e-5)
+
+
+def test_an_mlp_is_as_wide_as_the_head_that_it_replaces(tmp_path):
+    """As for OPT-350m, whose states are projected before the head."""
+    folder = save_tiny_model("opt", tmp_path)
+    model, _ = new_reward_model(str(folder), "sdpa", seed=0, head="mlp")
+    assert model.config.hidden_size == 32 and model.score.in_features == 16
+    assert model(torch.tensor([[5, 6, 7]])).logits.shape == (1, 1)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """`gcrm push`: what is uploaded, and the model card. The hub is pretended."""
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,9 +14,15 @@ from transformers import AutoTokenizer, pipeline
 
 from gcrm import RewardModel
 from gcrm.cli import run_stage
+from gcrm.config.evaluate import EvaluateOptions
+from gcrm.config.metrics import MetricsOptions
 from gcrm.config.push import PushOptions
+from gcrm.evaluate import run as evaluate
+from gcrm.metrics import run as run_metrics
+from gcrm.modeling.model_card import front_matter
 from gcrm.push import run
-from gcrm.stats.estimates import estimates_frame, write_estimates
+from gcrm.stats.estimates import read_estimates
+from helpers.score_rows import pick
 from helpers.training import train, training_folder
 
 KEPT = {"model.safetensors", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
@@ -34,18 +41,15 @@ def push(model: Path, *flags: str | Path, repo: str = "owner/math-rm") -> int:
     return run_stage(PushOptions, run, list(map(str, words)))
 
 
-def metrics_file(path: Path) -> Path:
-    known = {"benchmark": "gsm8k", "split": "greedy", "n": 200, "value": 0.71234}
-    interval = {"low": 0.65, "high": 0.77}
-    rows = [
-        {"metric": "auroc.reward", **known, **interval},
-        {"metric": "auroc.length", **known, **interval},
-        {"metric": "auroc.reward_minus_length", **known, **interval},
-        {"metric": "partial_auroc.reward", "at": 0.5, **known, **interval},
-        {"metric": "num_problems", **known},
-    ]
-    write_estimates(path, estimates_frame(rows))
-    return path
+def metrics_of(model: Path, folder: Path) -> Path:
+    """The metrics of its own training pairs."""
+    scores, metrics = folder / "hh.parquet", folder / "hh.json"
+    pairs = str(model.parent / "pairs.jsonl")
+    words = ["--reward_model_path", str(model), "--dataset", pairs, "--vanilla"]
+    assert run_stage(EvaluateOptions, evaluate, [*words, "--output", str(scores)]) == 0
+    words = ["--scores", str(scores), "--output", str(metrics), "--vanilla"]
+    assert run_stage(MetricsOptions, run_metrics, words) == 0
+    return metrics
 
 
 def test_the_pipeline_gives_raw_rewards(model: Path) -> None:
@@ -70,7 +74,10 @@ def test_a_dry_run_shows_all_and_uploads_nothing(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {path: path.read_bytes() for path in model.iterdir() if path.is_file()}
-    assert push(model, "--metrics", metrics_file(tmp_path / "m.json"), "--dry_run") == 0
+    metrics = metrics_of(model, tmp_path)
+    accuracy = pick(read_estimates(metrics), "pairwise_accuracy.reward")
+    capsys.readouterr()
+    assert push(model, "--metrics", metrics, "--dry_run") == 0
     shown = capsys.readouterr()
     assert {line.split(": ")[1] for line in shown.err.splitlines() if "bytes" in line} == KEPT
     assert "not uploaded: provenance.json" in shown.err
@@ -81,11 +88,39 @@ def test_a_dry_run_shows_all_and_uploads_nothing(
         "transformers",
         "text-classification",
     )
-    [result] = card.data.eval_results
-    assert (result.dataset_name, result.dataset_split) == ("gsm8k", "greedy")
-    assert (result.metric_type, result.metric_value) == ("auroc.reward", 0.7123)
-    assert result.metric_name == "auroc.reward (95 % interval 0.650 to 0.770)"
-    assert "| gsm8k | greedy | auroc.reward | 0.712 | 0.650 to 0.770 | 200 |" in card.text
+    results = {result.metric_type: result for result in card.data.eval_results}
+    result = results["pairwise_accuracy.reward"]
+    assert result.dataset_split == "pairs"
+    assert set(results) == {"margin", "pairwise_accuracy.reward"}  # no differences, no length
+    assert result.metric_value == pytest.approx(accuracy.value, abs=1e-4)
+    interval = f"{accuracy.low:.3f} to {accuracy.high:.3f}"
+    assert result.metric_name == f"pairwise_accuracy.reward (95 % interval {interval})"
+    assert f"| pairs | pairwise_accuracy.reward | {accuracy.value:.3f} | {interval} | 24 |" in (
+        card.text
+    )
+
+
+def test_metrics_of_another_model_are_refused(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    metrics = metrics_of(model, tmp_path)
+    other = shutil.copytree(model, tmp_path / "other")
+    (other / "training_log.jsonl").write_text("")
+    (tmp_path / "moved.json").write_bytes(metrics.read_bytes())
+    for path, told in ((metrics, "another model than"), (tmp_path / "moved.json", "provenance of")):
+        capsys.readouterr()
+        assert push(other, "--metrics", path, "--dry_run") == 1
+        assert told in capsys.readouterr().err
+
+
+def test_the_front_matter_names_what_is_on_the_hub() -> None:
+    """And nothing else; the hub refuses paths there."""
+    data = "owner/ultrafeedback:train_prefs"
+    card = ModelCard(front_matter("owner/base", [data, "pairs.jsonl"], standard=True))
+    assert card.data.base_model == "owner/base"
+    assert card.data.datasets == ["owner/ultrafeedback"]
+    card = ModelCard(front_matter("./base", ["pairs.jsonl"], standard=False))
+    assert card.data.to_dict() == {"tags": ["reward-model", "goal-conditioned", "gcrm"]}
 
 
 class Hub:

@@ -83,6 +83,16 @@ def test_checkpoint_is_standard_with_its_side_files(trained):
     assert not [name for name in names if name.endswith((".bin", ".pt", ".partial"))]
 
 
+@pytest.mark.parametrize("flags", [(), ("--lora_rank", "2"), ("--init_value_head",)])
+def test_training_goes_on_from_the_head_of_a_reward_model(folder, trained, flags):
+    first = trained("--max_epochs", "8")
+    frozen = ("--seed", "5", "--learning_rate", "1e-12")
+    _, onward = train(folder, "onward" + "".join(flags), "--pretrain", str(first), *frozen, *flags)
+    new = trained(*frozen) if flags == ("--init_value_head",) else first
+    heads = [weights_of(model)["score.weight"] for model in (onward, new)]
+    torch.testing.assert_close(*heads, atol=1e-8, rtol=0)
+
+
 def test_model_learns_to_prefer_the_chosen_completion(folder, trained):
     margins = margins_of(trained("--max_epochs", "8"), read_jsonl(folder / "pairs.jsonl"))
     assert np.mean(margins > 0) > 0.9
