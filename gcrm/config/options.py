@@ -101,6 +101,11 @@ def check_target(config: Config, target: str) -> None:
             continue  # another stage's
         except UserError as error:
             raise UserError(f"{target}: {error}") from None
+        if stage == "goals" and config.goals is None:
+            raise UserError(
+                f"{target}: the config does not ask for goal states of few examples; add a section "
+                "goals: {} to it"
+            )
 
 
 def _prepare(config: Config, wildcards: Wildcards, result: Path) -> Given:

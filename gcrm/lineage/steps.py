@@ -199,10 +199,13 @@ def _option_differences(step: Step, config: Config | None) -> Iterator[str]:
     for key, value in now.items():
         if key not in NOT_COMPARED.get(step.stage, ()):
             yield from _difference(f"{step.stage}.{key}", then.get(key), value)
-    folder = now.get("completions_data_path")
-    if wildcards.get("split", PAIRS) != PAIRS and folder == then.get("completions_data_path"):
-        files = map(str, config.scored_files(wildcards["benchmark"], wildcards["split"]))
-        yield from (f"{file} is new" for file in files if file not in step.facts["inputs"])
+    files: list[Path] = []
+    if now.get("completions_data_path") == then.get("completions_data_path"):
+        if step.stage == "goals":
+            files = config.goal_samples()
+        elif wildcards.get("split", PAIRS) != PAIRS:
+            files = config.scored_files(wildcards["benchmark"], wildcards["split"])
+    yield from (f"{file} is new" for file in files if str(file) not in step.facts["inputs"])
 
 
 def _difference(what: str, then: Any, now: Any) -> Iterator[str]:

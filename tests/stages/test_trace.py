@@ -193,6 +193,17 @@ def test_other_data_and_models_are_told(chain: Path) -> None:
     assert differing() == {"evaluate": [f"{new} is new"], "metrics": []}
 
 
+def test_new_samples_concern_measurements_of_goal_states(chain: Path) -> None:
+    CONFIG.write_text(json.dumps(json.loads(CONFIG.read_text()) | {"goals": {}}))
+    samples = written(Path("data/gsm8k/output-rs0.jsonl"), "samples")
+    output = written(Path("results/mine/goals/plain/seed0.jsonl"), "measurements")
+    record(beside(output), "goals", [MODEL, PAIRS, samples], [output])
+    new = written(Path("data/gsm8k/output-rs1.jsonl"), "samples")
+    steps.read.cache_clear()
+    last = trace(output)["steps"][-1]
+    assert (last["stage"], last["differs"]) == ("goals", [f"{new} is new"])
+
+
 def test_variants_and_benchmarks_of_a_comparison_are_told(chain: Path) -> None:
     content = json.loads(CONFIG.read_text())
     content["variants"] = {"plain": {}, "other": {}}
