@@ -313,12 +313,13 @@ def test_a_failed_job_is_one_line_and_leaves_all_other_results(own_project: Path
 def test_the_papers_run_is_planned_without_network_and_data(tmp_path: Path) -> None:
     project = copy_project(tmp_path)
     shutil.copy(ROOT / "config" / "paper" / "paper.yaml", project)
+    shutil.copytree(ROOT / "config" / "paper", project / "config" / "paper")
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     planned = would_run(project, "--configfile", "paper.yaml")
     # Of the CPU: other tests may keep the machine busy.
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 20
     assert "prepare: fetch and check the data that the run brings" in planned
-    for stage, number in (("train", 2), ("evaluate", 18)):
+    for stage, number in (("train", 2), ("evaluate", 18), ("goals", 2)):
         assert sum(message.startswith(f"{stage}: ") for message in planned) == number
     assert {path.name for path in project.iterdir()} <= {
         *("gcrm", "workflow", "config", "paper.yaml", ".snakemake", ".cache"),
