@@ -5,10 +5,9 @@ nothing either, has another prompt and at most 1024 tokens. The prompts are thos
 base model was tuned with. A dialogue is rendered with the tokenizer's own chat template.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
-from gcrm.data.messages import Prompt
-from gcrm.modeling.tokenization import Encoded, Encoder, PromptTooLong, check_text
+from gcrm.modeling.tokenization import Encoded, Encoder, PromptTooLong, Texts, check_text
 
 _ROLE = "You're an expert Python programmer and mathematician."
 _HELP = "Help the user to solve this problem using code when necessary."
@@ -31,45 +30,46 @@ class OfficialEncoder(Encoder):
     training sequence it lies in the prompt, or before it (negative).
     """
 
-    def encode_each(self, texts: Iterable[tuple[Prompt, str]]) -> list[Encoded | PromptTooLong]:
+    def encode_each(self, texts: Texts, where: Sequence[str] = ()) -> list[Encoded | PromptTooLong]:
         """For evaluation: without EOS. See `Encoder.encode_each`."""
         return [
             self.too_long(ids, len(ids) - alone)
             if len(ids) - alone >= self.max_len
             else _cut(ids, alone, self.max_len)
-            for ids, alone in self._official(texts, PROMPT_HEAD)
+            for ids, alone in self._official(texts, where, PROMPT_HEAD)
         ]
 
-    def encode_fitting(self, texts: Iterable[tuple[Prompt, str]]) -> list[Encoded | None]:
+    def encode_fitting(self, texts: Texts, where: Sequence[str] = ()) -> list[Encoded | None]:
         """For training: with `" " + eos`; what is too long loses its end, and keeps an EOS."""
         ending = " " + self.tokenizer.eos_token
         return [
             Encoded([*ids[: self.max_len][:-1], self.eos_id], min(len(ids), self.max_len) - alone)
-            for ids, alone in self._official(texts, PROMPT_HEAD, ending)
+            for ids, alone in self._official(texts, where, PROMPT_HEAD, ending)
         ]
 
-    def encode_for_goal_state(self, texts: Iterable[tuple[Prompt, str]]) -> list[Encoded | None]:
+    def encode_for_goal_state(
+        self, texts: Texts, where: Sequence[str] = ()
+    ) -> list[Encoded | None]:
         """For representation: another prompt, no EOS; what is too long loses its end."""
         most = min(self.max_len, REPRESENTATION_MAX_LEN)
-        return [_cut(*tokens, most) for tokens in self._official(texts, REPRESENTATION_HEAD)]
+        return [_cut(*tokens, most) for tokens in self._official(texts, where, REPRESENTATION_HEAD)]
 
     def _official(
-        self, texts: Iterable[tuple[Prompt, str]], head: str, ending: str = ""
+        self, texts: Texts, where: Sequence[str], head: str, ending: str = ""
     ) -> list[tuple[list[int], int]]:
         """Ids of each whole text, and the number of tokens of its completion alone."""
-        given = list(texts)
-        if not given:
+        whole, completions = [], []
+        for number, (prompt, completion) in enumerate(texts):
+            if isinstance(prompt, str):
+                before = head + prompt + PROMPT_TAIL
+            else:
+                before, completion = self.layout(prompt, completion, where[number] if where else "")
+            whole.append(check_text(before + completion + ending))
+            completions.append(completion)
+        if not whole:
             return []
-        whole = [
-            check_text(self._prompt(prompt, head) + completion + ending)
-            for prompt, completion in given
-        ]
-        completions = [completion for _, completion in given]
         alone = self.tokenizer(completions, add_special_tokens=False).input_ids
         return list(zip(self.tokenizer(whole).input_ids, map(len, alone), strict=True))
-
-    def _prompt(self, prompt: Prompt, head: str) -> str:
-        return head + prompt + PROMPT_TAIL if isinstance(prompt, str) else self.render(prompt)
 
 
 def _cut(ids: list[int], alone: int, most: int) -> Encoded:

@@ -40,16 +40,11 @@ def token_spans(model: Path) -> Finder:
             return str(error)
         if encoded.num_tokens != num_tokens:
             return f"it has {encoded.num_tokens} tokens, but {num_tokens} scores"
-        prompt = tokenizer.apply_chat_template(
-            [{"role": "user", "content": question}],
-            chat_template=encoder.template,
-            tokenize=False,
-            add_generation_prompt=True,
-        )
-        text = tokenizer(prompt + solution, add_special_tokens=False, return_offsets_mapping=True)
-        border = len(prompt)
+        before, completion = encoder.layout(question, solution)
+        text = tokenizer(before + completion, add_special_tokens=False, return_offsets_mapping=True)
+        border, left_out = len(before), len(solution) - len(completion)
         spans = [
-            (token, max(begin - border, 0), end - border)
+            (token, left_out + max(begin - border, 0), left_out + end - border)
             for token, (begin, end) in zip(text["input_ids"], text["offset_mapping"], strict=True)
             if end > border
         ]

@@ -22,7 +22,8 @@ from gcrm.modeling.hardware import choose_hardware
 from gcrm.modeling.loading import FACTS, context_length, new_reward_model, use_chat_template
 from gcrm.modeling.model_card import front_matter, public_name
 from gcrm.modeling.reward_model import encoder_for
-from gcrm.modeling.tokenization import PLAIN_TEMPLATE, Encoder
+from gcrm.modeling.templates import PLAIN_TEMPLATE
+from gcrm.modeling.tokenization import Encoder
 from gcrm.training.arguments import (
     start_deepspeed,
     training_arguments,

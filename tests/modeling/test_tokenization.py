@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from gcrm.modeling.tokenization import PLAIN_TEMPLATE, Encoded, Encoder, PromptTooLong
+from gcrm.modeling.templates import PLAIN_TEMPLATE
+from gcrm.modeling.tokenization import Encoded, Encoder, PromptTooLong
 from gcrm.utils.errors import UserError
 from helpers.models import make_byte_tokenizer, make_sentencepiece_tokenizer, make_tokenizer
 
@@ -23,7 +24,7 @@ PIECES = [
     " has",
     " ",
 ]
-PIECES += ["\n", "\r\n", "\t", "\x00", "\u200b", "\u2003", "\ue0000\ue001", "\ufeff"]
+PIECES += ["\n", "\r\n", "\t", "\x00", "\x1f", "\u200b", "\u2003", "\ue0000\ue001", "\ufeff"]
 CONTENT_ONLY = "{{ messages[0].content }}"
 BOS_AND_CONTENT = "{{ bos_token }}" + CONTENT_ONLY
 TOKENIZERS = {

@@ -1,0 +1,345 @@
+"""From a dialogue to the text that a model's chat template makes of it.
+
+The text is that of `apply_chat_template` on the real messages: templates are programs, and may look
+at contents (they strip reasoning from earlier answers, or obey `/no_think`). To know which of its
+characters users wrote, the template also renders the messages with every letter and digit
+exchanged for another: the two texts differ exactly there.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import pairwise
+from string import ascii_lowercase, ascii_uppercase, digits
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment
+from transformers import PreTrainedTokenizerBase
+
+from gcrm.data.messages import Message, Prompt
+from gcrm.utils.errors import UserError
+from gcrm.utils.logging import say
+
+PLAIN_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] | capitalize }}: {{ message['content'] }}\n\n"
+    "{% endfor %}{% if add_generation_prompt %}Assistant:\n{% endif %}"
+)
+"""For tokenizers without a chat template; it is saved with the reward model.
+
+It ends with a new line, not with a space, which would be one token with a completion's first word.
+"""
+FIXED_DATE = "{% macro strftime_now(format) %}26 Jul 2024{% endmacro %}"
+"""Some templates show today's date, by which scores would change from day to day."""
+REASONING = ("reasoning_content", "reasoning", "thinking")
+"""names of a message's reasoning: transformers hands one on under the others"""
+CONTENT_FIELDS = (
+    *("tool_calls", "function_call", "tool_plan", "tools", "documents"),
+    *("images", "image", "audio", "video"),
+)
+"""What a message may say beside its content and reasoning: no score may leave it out."""
+MARK = "\ue000{}\ue001"
+"""stands for the content of a message, by its index, to be found in the rendered text"""
+ANSWER = "\ue002"
+"""stands for the assistant's answer, likewise"""
+THINKING = re.compile(r"<([\w:]*think\w*)>(\s*)(</\1>\s*)?\Z")
+"""A thinking block, open or empty, at the end of what stands before a completion."""
+_TURNED = ascii_lowercase[13:] + ascii_lowercase[:13]
+OTHERS = str.maketrans(
+    ascii_lowercase + ascii_uppercase + digits, _TURNED + _TURNED.upper() + digits[::-1]
+)
+"""For each letter and digit another one; case, escapes and equality of texts stay as they are."""
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A text of the chat template.
+
+    `shadow` is as long as `text`, and differs from it in the letters and digits that users wrote.
+    """
+
+    text: str
+    shadow: str
+
+    def until(self, end: int, more: str = "") -> "Rendered":
+        """The first `end` characters, and `more` after them, which no user wrote."""
+        return Rendered(self.text[:end] + more, self.shadow[:end] + more)
+
+
+Layout = tuple[Rendered, str]
+"""What stands before a completion, and the completion as it stands there."""
+
+
+class ChatTemplate:
+    """A tokenizer's own chat template; of several named ones, the default.
+
+    Raises:
+        UserError: none of several templates is named `default`.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, name: str):
+        self._tokenizer, self._name = tokenizer, name
+        templates = tokenizer.chat_template or PLAIN_TEMPLATE
+        if not isinstance(templates, str):
+            if "default" not in templates:
+                raise UserError(f"{name}: none of its chat templates is named 'default'")
+            templates = str(templates["default"])
+        self.source: str = templates
+        added = tokenizer.added_tokens_decoder.values()
+        self._special = {token.content for token in added if token.special}
+        self._without_shadow = {
+            token for token in self._special if token.translate(OTHERS) == token
+        }
+        self._try_out = lru_cache(maxsize=1024)(self._answers_elsewhere)
+        self._reported: set[str] = set()
+
+    def prompt(self, prompt: Prompt) -> Rendered:
+        """What a model sees before it answers.
+
+        Raises:
+            UserError: the template refuses the dialogue, or leaves a part of it out, or it is open
+                which of its special tokens users wrote.
+        """
+        return self._frame(prompt)[0]
+
+    def layouts(
+        self, texts: Iterable[tuple[Prompt, str]], where: Sequence[str] = ()
+    ) -> Iterator[Layout]:
+        """Lay out (prompt, completion) pairs.
+
+        Args:
+            where: the row of each, for errors.
+
+        Raises:
+            UserError: see `prompt`.
+        """
+        last, frame = None, None
+        for number, (prompt, completion) in enumerate(texts):
+            if frame is None or prompt != last:  # completions of one prompt stand together
+                try:
+                    last, frame = prompt, self._frame(prompt)
+                except UserError as error:
+                    raise UserError(f"{where[number]}: {error}" if where else error) from None
+            yield _lay_out(*frame, completion)
+
+    def _frame(self, prompt: Prompt) -> tuple[Rendered, Rendered]:
+        """The prompt for the model, and what the template puts before an assistant's answer."""
+        messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+        self._check_fields(messages)
+        marked = [
+            {**message, "content": MARK.format(i)} if message.get("content") else message
+            for i, message in enumerate(messages)
+        ]
+        rendered = self._render(messages)
+        if not self._try_out(json.dumps(marked, default=str)):
+            return rendered, rendered
+        whole = self._render([*messages, {"role": "assistant", "content": ANSWER}], False)
+        return rendered, whole.until(whole.text.rindex(ANSWER))
+
+    def _answers_elsewhere(self, marked: str) -> bool:
+        """Whether an answer without reasoning stands elsewhere than after the prompt.
+
+        So it is where the generation prompt opens a block for reasoning, or where the template
+        knows none. White space is left to the completion.
+
+        Args:
+            marked: messages with marks in place of their contents, as JSON.
+
+        Raises:
+            UserError: a message is not shown, or may be mistaken for the template.
+        """
+        messages = json.loads(marked)
+        names = [*_strings(messages, keys=True), *(message["role"] for message in messages)]
+        if token := _first_in(self._special, names):
+            raise UserError(f"a role or a key of a message contains the special token {token}")
+        text = self._apply(messages)
+        for message in messages:
+            if (mark := message.get("content")) and text.count(mark) != 1:
+                raise UserError(
+                    f"{self._name}: the chat template does not show every message as it is, once "
+                    f"(here one of the role {message['role']}); set another one in the tokenizer's "
+                    "folder (chat_template.jinja)"
+                )
+        try:
+            whole = self._apply([*messages, {"role": "assistant", "content": ANSWER}], False)
+        except UserError:
+            return False
+        before, found, _ = whole.rpartition(ANSWER)
+        return bool(found) and before.rstrip() != text.rstrip()
+
+    def _check_fields(self, messages: Sequence[Message]) -> None:
+        """Check that the template reads what messages say beside their contents.
+
+        Raises:
+            UserError: it does not.
+        """
+        for i, message in enumerate(messages):
+            for name in message.keys() - {"role", "content"}:
+                if message[name] and not self._reads(messages, i, name):
+                    raise UserError(
+                        f"message {i + 1} ({message['role']}) has {name}, which the chat template "
+                        f"of {self._name} does not show: write it into the content, remove it, or "
+                        "set another template in the tokenizer's folder (chat_template.jinja)"
+                    )
+
+    def _reads(self, messages: Sequence[Message], index: int, name: str) -> bool:
+        """Whether no content of this field of a message is lost; reports fields without any."""
+        if name in REASONING:  # a template that knows it decides which of it is shown
+            return any(field in self.source for field in REASONING)
+        if name not in CONTENT_FIELDS:
+            if name not in self.source and name not in self._reported:
+                self._reported.add(name)
+                say(f"the chat template of {self._name} does not show the messages' {name}")
+            return True
+        less = {key: value for key, value in messages[index].items() if key != name}
+        try:
+            without = self._apply([*messages[:index], less, *messages[index + 1 :]])
+        except UserError:
+            return True
+        return without != self._apply(messages)
+
+    def _render(self, messages: Sequence[Message], for_answer: bool = True) -> Rendered:
+        """The text of messages, and which of it users wrote.
+
+        Args:
+            for_answer: the text ends with the generation prompt.
+
+        Raises:
+            UserError: the template refuses them, or users' special tokens cannot be told apart.
+        """
+        text = self._apply(messages, for_answer)
+        shadow = self._shadow(messages, for_answer, text)
+        doubtful = self._special if shadow is None else self._without_shadow
+        if doubtful and (token := _first_in(doubtful, _strings(messages))):
+            raise UserError(
+                f"a message contains {token}, a special token of {self._name}, and its chat "
+                "template changes by what messages contain: it cannot be told which of its special "
+                "tokens are a user's text; remove it from the row, or leave the row out"
+            )
+        return Rendered(text, shadow or text)
+
+    def _shadow(self, messages: Sequence[Message], for_answer: bool, text: str) -> str | None:
+        """The text of the messages in other letters, None if it does not lie on `text`."""
+        # What the template looks for in contents must be found there, in the second attempt.
+        for keep in (None, self._constants):
+            with suppress(UserError):
+                others = [
+                    {
+                        key: value if key == "role" else _exchanged(value, keep)
+                        for key, value in message.items()
+                    }
+                    for message in messages
+                ]
+                shadow = self._apply(others, for_answer)
+                if _lies_on(shadow, text):
+                    return shadow
+        return None
+
+    def _apply(self, messages: Sequence[Message], for_answer: bool = True) -> str:
+        try:
+            text: Any = self._tokenizer.apply_chat_template(
+                list(messages),
+                chat_template=FIXED_DATE + self.source,
+                tokenize=False,
+                add_generation_prompt=for_answer,
+            )
+        except Exception as error:  # templates are programs and raise what they like
+            roles = ", ".join(message["role"] for message in messages)
+            raise UserError(
+                f"{self._name}: the chat template refuses roles {roles}: {error}"
+            ) from None
+        return str(text)
+
+    @cached_property
+    def _constants(self) -> re.Pattern[str]:
+        """What the template's code may look for in contents: its strings, but no special tokens."""
+        tokens = Environment(autoescape=True).lexer.tokenize(FIXED_DATE + self.source)
+        strings = {str(token.value) for token in tokens if token.type == "string"}
+        found = [
+            string
+            for string in strings
+            if string and not any(_may_share_letters(string, token) for token in self._special)
+        ]
+        return re.compile("|".join(map(re.escape, sorted(found, key=len, reverse=True))) or "(?!)")
+
+
+def _lay_out(prompt: Rendered, answered: Rendered, completion: str) -> Layout:
+    """Put a completion after the prompt, or where the template puts an assistant's answer.
+
+    A block of reasoning is opened once, and closed. What the generation prompt opens, a completion
+    does not open again; an answer without reasoning does not stand in an open block.
+
+    Args:
+        answered: what stands before an answer without reasoning.
+    """
+    opened = THINKING.search(prompt.text)
+    block = opened or THINKING.search(answered.text)
+    if block is None:
+        return answered, completion
+    tag, space, closed = block.groups()
+    within = prompt if opened and not closed else None
+    outside = (prompt if opened else answered).until(block.start())
+    start = completion.lstrip()
+    if start.startswith(f"<{tag}>"):
+        if within is None:
+            return outside, completion
+        return within, start.removeprefix(f"<{tag}>").removeprefix(space)
+    if f"</{tag}>" in completion:
+        return within or outside.until(block.start(), f"<{tag}>\n"), completion
+    return outside if within is answered else answered, completion
+
+
+def _exchanged(value: Any, keep: re.Pattern[str] | None) -> Any:
+    """A text, or all texts in a value, in other letters and digits; what `keep` finds stays."""
+    if isinstance(value, str):
+        if keep is None:
+            return value.translate(OTHERS)
+        ends = [0, *(end for found in keep.finditer(value) for end in found.span()), len(value)]
+        pieces = [value[begin:end] for begin, end in pairwise(ends)]
+        pieces[::2] = [piece.translate(OTHERS) for piece in pieces[::2]]
+        return "".join(pieces)
+    if isinstance(value, dict):
+        return {key: _exchanged(item, keep) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_exchanged(item, keep) for item in value]
+    return value
+
+
+def _strings(value: Any, keys: bool = False) -> Iterator[str]:
+    """All texts in a value, or all keys."""
+    if isinstance(value, str) and not keys:
+        yield value
+    elif isinstance(value, dict):
+        yield from value if keys else ()
+        for item in value.values():
+            yield from _strings(item, keys)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _strings(item, keys)
+
+
+def _lies_on(shadow: str, text: str) -> bool:
+    """Whether each character of a shadow is that of the text, or its other one."""
+    if len(shadow) != len(text):
+        return False
+    letters, others, shadows = (
+        np.frombuffer(one.encode("utf-32-le", "surrogatepass"), np.uint32)
+        for one in (text, text.translate(OTHERS), shadow)
+    )
+    return bool(((shadows == letters) | (shadows == others)).all())
+
+
+def _may_share_letters(one: str, other: str) -> bool:
+    """Whether the two texts may overlap in letters or digits, where both stand in one text."""
+    shorter, longer = sorted((one, other), key=len)
+    ends = [(one[-n:], other[:n]) for n in range(1, len(shorter))]
+    ends += [(other[-n:], one[:n]) for n in range(1, len(shorter))]
+    return shorter in longer or any(a == b and a.translate(OTHERS) != a for a, b in ends)
+
+
+def _first_in(tokens: Iterable[str], texts: Iterable[str]) -> str | None:
+    """The first of these tokens, in alphabetical order, that one of the texts contains."""
+    return min((token for text in texts for token in tokens if token in text), default=None)
