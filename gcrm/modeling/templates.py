@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import pairwise
+from itertools import pairwise, repeat
 from string import ascii_lowercase, ascii_uppercase, digits
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jinja2 import Environment
@@ -69,6 +69,18 @@ class Rendered:
         return Rendered(self.text[:end] + more, self.shadow[:end] + more)
 
 
+class Shape(NamedTuple):
+    """What a chat template does with messages, whatever their contents are."""
+
+    answers_elsewhere: bool
+    """An answer without reasoning does not stand after the generation prompt: that opens a block
+    for reasoning, or there is none. White space does not count; it is left to the completion."""
+    encloses: bool
+    """A content stands behind the beginning of a special token."""
+
+
+Text = tuple[Prompt, str]
+"""A prompt and a completion."""
 Layout = tuple[Rendered, str]
 """What stands before a completion, and the completion as it stands there."""
 
@@ -88,12 +100,15 @@ class ChatTemplate:
                 raise UserError(f"{name}: none of its chat templates is named 'default'")
             templates = str(templates["default"])
         self.source: str = templates
+        self._dated = (FIXED_DATE if "strftime_now" in templates else "") + templates
         added = tokenizer.added_tokens_decoder.values()
         self._special = {token.content for token in added if token.special}
         self._without_shadow = {
             token for token in self._special if token.translate(OTHERS) == token
         }
-        self._try_out = lru_cache(maxsize=1024)(self._answers_elsewhere)
+        ends = {end for token in self._special for end in (token[0], token[-1])}
+        self._end_of_special = re.compile("|".join(map(re.escape, ends)) or "(?!)")
+        self._shape = lru_cache(maxsize=1024)(self._try_out)
         self._reported: set[str] = set()
 
     def prompt(self, prompt: Prompt) -> Rendered:
@@ -103,11 +118,9 @@ class ChatTemplate:
             UserError: the template refuses the dialogue, or leaves a part of it out, or it is open
                 which of its special tokens users wrote.
         """
-        return self._frame(prompt)[0]
+        return self._frame(_messages(prompt))[0]
 
-    def layouts(
-        self, texts: Iterable[tuple[Prompt, str]], where: Sequence[str] = ()
-    ) -> Iterator[Layout]:
+    def layouts(self, texts: Sequence[Text], where: Sequence[str] = ()) -> Iterator[Layout]:
         """Lay out (prompt, completion) pairs.
 
         Args:
@@ -116,34 +129,42 @@ class ChatTemplate:
         Raises:
             UserError: see `prompt`.
         """
-        last, frame = None, None
-        for number, (prompt, completion) in enumerate(texts):
-            if frame is None or prompt != last:  # completions of one prompt stand together
+        # Completions of one prompt stand together.
+        new = [i for i, text in enumerate(texts) if i == 0 or text[0] != texts[i - 1][0]]
+        dialogues = {i: _messages(texts[i][0]) for i in new}
+        try:
+            rendered: Iterable[str | None] = self._apply(*dialogues.values())
+        except UserError:
+            rendered = repeat(None)  # the one that fails is found below
+        whole = dict(zip(new, rendered, strict=False))
+        for i, (_, completion) in enumerate(texts):
+            if i in dialogues:
                 try:
-                    last, frame = prompt, self._frame(prompt)
+                    frame = self._frame(dialogues[i], whole[i])
                 except UserError as error:
-                    raise UserError(f"{where[number]}: {error}" if where else error) from None
+                    raise UserError(f"{where[i]}: {error}" if where else error) from None
             yield _lay_out(*frame, completion)
 
-    def _frame(self, prompt: Prompt) -> tuple[Rendered, Rendered]:
+    def _frame(
+        self, messages: Sequence[Message], text: str | None = None
+    ) -> tuple[Rendered, Rendered]:
         """The prompt for the model, and what the template puts before an assistant's answer."""
-        messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
         self._check_fields(messages)
         marked = [
             {**message, "content": MARK.format(i)} if message.get("content") else message
             for i, message in enumerate(messages)
         ]
-        rendered = self._render(messages)
-        if not self._try_out(json.dumps(marked, default=str)):
+        shape = self._shape(json.dumps(marked, default=str))
+        rendered = self._render(messages, shape, text)
+        if not shape.answers_elsewhere:
             return rendered, rendered
-        whole = self._render([*messages, {"role": "assistant", "content": ANSWER}], False)
-        return rendered, whole.until(whole.text.rindex(ANSWER))
+        answered = [*messages, {"role": "assistant", "content": ANSWER}]
+        whole = self._render(answered, shape, for_answer=False)
+        end = whole.text.rfind(ANSWER)
+        return rendered, rendered if end < 0 else whole.until(end)
 
-    def _answers_elsewhere(self, marked: str) -> bool:
-        """Whether an answer without reasoning stands elsewhere than after the prompt.
-
-        So it is where the generation prompt opens a block for reasoning, or where the template
-        knows none. White space is left to the completion.
+    def _try_out(self, marked: str) -> Shape:
+        """What the template does with messages of which only the contents are not known.
 
         Args:
             marked: messages with marks in place of their contents, as JSON.
@@ -155,20 +176,29 @@ class ChatTemplate:
         names = [*_strings(messages, keys=True), *(message["role"] for message in messages)]
         if token := _first_in(self._special, names):
             raise UserError(f"a role or a key of a message contains the special token {token}")
-        text = self._apply(messages)
+        [text] = self._apply(messages)
+        encloses = False
         for message in messages:
-            if (mark := message.get("content")) and text.count(mark) != 1:
+            if not (mark := message.get("content")):
+                continue
+            if text.count(mark) != 1:
                 raise UserError(
                     f"{self._name}: the chat template does not show every message as it is, once "
                     f"(here one of the role {message['role']}); set another one in the tokenizer's "
                     "folder (chat_template.jinja)"
                 )
+            before = text[: text.index(mark)].rstrip()
+            encloses |= any(
+                before.endswith(token[:n]) for token in self._special for n in range(1, len(token))
+            )
         try:
-            whole = self._apply([*messages, {"role": "assistant", "content": ANSWER}], False)
+            [whole] = self._apply(
+                [*messages, {"role": "assistant", "content": ANSWER}], for_answer=False
+            )
         except UserError:
-            return False
+            return Shape(False, encloses)
         before, found, _ = whole.rpartition(ANSWER)
-        return bool(found) and before.rstrip() != text.rstrip()
+        return Shape(bool(found) and before.rstrip() != text.rstrip(), encloses)
 
     def _check_fields(self, messages: Sequence[Message]) -> None:
         """Check that the template reads what messages say beside their contents.
@@ -201,19 +231,30 @@ class ChatTemplate:
             return True
         return without != self._apply(messages)
 
-    def _render(self, messages: Sequence[Message], for_answer: bool = True) -> Rendered:
+    def _render(
+        self,
+        messages: Sequence[Message],
+        shape: Shape,
+        text: str | None = None,
+        for_answer: bool = True,
+    ) -> Rendered:
         """The text of messages, and which of it users wrote.
 
         Args:
+            text: the text, where it is known.
             for_answer: the text ends with the generation prompt.
 
         Raises:
             UserError: the template refuses them, or users' special tokens cannot be told apart.
         """
-        text = self._apply(messages, for_answer)
+        if text is None:
+            [text] = self._apply(messages, for_answer=for_answer)
+        strings = list(_strings(messages))
+        if not shape.encloses and not any(map(self._end_of_special.search, strings)):
+            return Rendered(text, text)  # no special token has a part of these strings
         shadow = self._shadow(messages, for_answer, text)
         doubtful = self._special if shadow is None else self._without_shadow
-        if doubtful and (token := _first_in(doubtful, _strings(messages))):
+        if token := _first_in(doubtful, strings):
             raise UserError(
                 f"a message contains {token}, a special token of {self._name}, and its chat "
                 "template changes by what messages contain: it cannot be told which of its special "
@@ -225,38 +266,39 @@ class ChatTemplate:
         """The text of the messages in other letters, None if it does not lie on `text`."""
         # What the template looks for in contents must be found there, in the second attempt.
         for keep in (None, self._constants):
+            others = [
+                {
+                    key: value if key == "role" else _exchanged(value, keep)
+                    for key, value in message.items()
+                }
+                for message in messages
+            ]
             with suppress(UserError):
-                others = [
-                    {
-                        key: value if key == "role" else _exchanged(value, keep)
-                        for key, value in message.items()
-                    }
-                    for message in messages
-                ]
-                shadow = self._apply(others, for_answer)
+                [shadow] = self._apply(others, for_answer=for_answer)
                 if _lies_on(shadow, text):
                     return shadow
         return None
 
-    def _apply(self, messages: Sequence[Message], for_answer: bool = True) -> str:
+    def _apply(self, *dialogues: Sequence[Message], for_answer: bool = True) -> list[str]:
+        """The texts of dialogues; it costs less to render many at once."""
         try:
-            text: Any = self._tokenizer.apply_chat_template(
-                list(messages),
-                chat_template=FIXED_DATE + self.source,
+            texts: Any = self._tokenizer.apply_chat_template(
+                [list(messages) for messages in dialogues],
+                chat_template=self._dated,
                 tokenize=False,
                 add_generation_prompt=for_answer,
             )
         except Exception as error:  # templates are programs and raise what they like
-            roles = ", ".join(message["role"] for message in messages)
+            roles = ", ".join(message["role"] for message in dialogues[0])
             raise UserError(
                 f"{self._name}: the chat template refuses roles {roles}: {error}"
             ) from None
-        return str(text)
+        return list(texts)
 
     @cached_property
     def _constants(self) -> re.Pattern[str]:
         """What the template's code may look for in contents: its strings, but no special tokens."""
-        tokens = Environment(autoescape=True).lexer.tokenize(FIXED_DATE + self.source)
+        tokens = Environment(autoescape=True).lexer.tokenize(self.source)
         strings = {str(token.value) for token in tokens if token.type == "string"}
         found = [
             string
@@ -264,6 +306,10 @@ class ChatTemplate:
             if string and not any(_may_share_letters(string, token) for token in self._special)
         ]
         return re.compile("|".join(map(re.escape, sorted(found, key=len, reverse=True))) or "(?!)")
+
+
+def _messages(prompt: Prompt) -> list[Message]:
+    return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
 
 
 def _lay_out(prompt: Rendered, answered: Rendered, completion: str) -> Layout:

@@ -8,21 +8,19 @@ even where they look like special tokens.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
 
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from gcrm.data.messages import Prompt
-from gcrm.modeling.templates import ChatTemplate, Layout, Rendered
+from gcrm.modeling.templates import ChatTemplate, Layout, Rendered, Text
 from gcrm.utils.errors import UserError
 
 TEXTS_AT_ONCE = 1024
 """texts tokenised in one call: offsets take more memory than ids, and are needed only briefly"""
 WHITE = "".join(chr(i) for i in range(0x3001) if chr(i).isspace() and not 0x1C <= i <= 0x1F)
 """White space as tokenizers see it: unlike Python, without the four separators of ASCII."""
-Texts = Iterable[tuple[Prompt, str]]
-"""Prompts and completions."""
+Texts = Iterable[Text]
 Token = tuple[int, int, int]
 """An id, and the characters [begin, end) of the text that it stands for."""
 
@@ -154,9 +152,10 @@ class Encoder:
         self, texts: Texts, where: Sequence[str]
     ) -> Iterator[tuple[list[int], int]]:
         """Ids without EOS, and the index of the completion's first token, for each text."""
-        layouts = self._chat.layouts(texts, where)
-        while chunk := list(islice(layouts, TEXTS_AT_ONCE)):
-            yield from self._tokenise(chunk)
+        given = list(texts)
+        for first in range(0, len(given), TEXTS_AT_ONCE):
+            chunk = slice(first, first + TEXTS_AT_ONCE)
+            yield from self._tokenise(list(self._chat.layouts(given[chunk], where[chunk])))
 
     def _tokenise(self, layouts: Sequence[Layout]) -> Iterator[tuple[list[int], int]]:
         # One call for all: fast tokenizers work on many texts in parallel.
@@ -175,14 +174,16 @@ class Encoder:
         self, before: Rendered, completion: str, ids: list[int], offsets: list[tuple[int, int]]
     ) -> tuple[list[int], int]:
         """The ids, special tokens in users' texts as text, and the completion's first token."""
-        if not self._special_ids.isdisjoint(ids):
-            text = before.text + completion
-            tokens = [(id, *ends) for id, ends in zip(ids, offsets, strict=True)]
-            special = [token for token in tokens if self._is_special(token, text)]
-            own = [token for token in special if _is_own(token, text, before)]
-            if len(own) < len(special):
-                tokens = self._all_but_special_as_text(own, text)
-                ids, offsets = [token[0] for token in tokens], [token[1:] for token in tokens]
+        text = before.text + completion
+        special = [
+            (id, *ends)
+            for id, ends in zip(ids, offsets, strict=True)
+            if id in self._special_ids and self._is_special((id, *ends), text)
+        ]
+        own = [token for token in special if _is_own(token, text, before)]
+        if len(own) < len(special):
+            tokens = self._all_but_special_as_text(own, text)
+            ids, offsets = [token[0] for token in tokens], [token[1:] for token in tokens]
         # A token that straddles the border belongs to the completion.
         border = len(before.text)
         start = next((i for i, (_, end) in enumerate(offsets) if end > border), len(ids))
