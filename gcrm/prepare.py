@@ -5,13 +5,14 @@ questions also cause a warning on the terminal.
 """
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from gcrm.cli import run_stage
 from gcrm.config.layout import Split, completion_files
 from gcrm.config.prepare import PrepareOptions
 from gcrm.data.completions import read_completions
 from gcrm.data.conversions import fetch_data
+from gcrm.data.preferences import iter_preferences
 from gcrm.data.report import report_on_data, report_on_made, warn_of_shared
 from gcrm.lineage.provenance import beside, write_provenance
 from gcrm.synthetic.problems import make_sets
@@ -19,6 +20,9 @@ from gcrm.utils.errors import UserError
 from gcrm.utils.io import write_json, write_jsonl
 from gcrm.utils.logging import say
 from gcrm.utils.paths import is_local
+
+if TYPE_CHECKING:  # torch is imported late
+    from gcrm.modeling.tokenization import Encoder
 
 
 def run(options: PrepareOptions) -> None:
@@ -38,7 +42,7 @@ def run(options: PrepareOptions) -> None:
         report = report_on_data(
             options.dataset, options.completions_data_path, options.benchmarks, options.heldout
         )
-        _check_prompt_lengths(options)
+        _check_with_base_model(options)
         facts = _sources(options)
         if downloaded:
             report["downloads"] = facts["downloads"] = downloaded
@@ -49,14 +53,14 @@ def run(options: PrepareOptions) -> None:
         write_provenance(beside(options.report), options, **facts)
 
 
-def _check_prompt_lengths(options: PrepareOptions) -> None:
-    """Check that every question leaves room for a solution in max_len tokens of the base model.
+def _check_with_base_model(options: PrepareOptions) -> None:
+    """Check that the base model's tokenizer takes the data: before the training, not in it.
 
     Raises:
-        UserError: a question is too long, or a local base model has no tokenizer.
+        UserError: the chat template does not take a dialogue, a question is too long, or a local
+            base model has no tokenizer.
     """
-    folder = options.completions_data_path
-    if options.base_model is None or folder is None:
+    if options.base_model is None:
         return
     from gcrm.modeling.loading import load_tokenizer, use_chat_template
     from gcrm.modeling.tokenization import Encoder
@@ -66,10 +70,25 @@ def _check_prompt_lengths(options: PrepareOptions) -> None:
     except UserError as error:
         if is_local(options.base_model):
             raise
-        say(f"prepare: the lengths of questions are not checked: {error}")
+        say(f"prepare: chat template and lengths of questions are not checked: {error}")
         return
     use_chat_template(tokenizer, options.chat_template)
-    encoder, found = Encoder(tokenizer, options.max_len), []
+    encoder = Encoder(tokenizer, options.max_len)
+    for source in options.dataset:
+        for pair in iter_preferences(source):
+            if not isinstance(pair.prompt, str):
+                encoder.check_prompt(pair.prompt, pair.where)
+    if options.completions_data_path is not None:
+        _check_prompt_lengths(options, encoder, options.completions_data_path)
+
+
+def _check_prompt_lengths(options: PrepareOptions, encoder: "Encoder", folder: Path) -> None:
+    """Check that every question leaves room for a solution in max_len tokens of the base model.
+
+    Raises:
+        UserError: a question is too long.
+    """
+    found = []
     for name in options.benchmarks:
         questions = {
             row["question"]

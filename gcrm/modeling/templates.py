@@ -22,7 +22,6 @@ from transformers import PreTrainedTokenizerBase
 
 from gcrm.data.messages import Message, Prompt
 from gcrm.utils.errors import UserError
-from gcrm.utils.logging import say
 
 PLAIN_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] | capitalize }}: {{ message['content'] }}\n\n"
@@ -36,14 +35,9 @@ FIXED_DATE = "{% macro strftime_now(format) %}26 Jul 2024{% endmacro %}"
 """Some templates show today's date, by which scores would change from day to day."""
 REASONING = ("reasoning_content", "reasoning", "thinking")
 """names of a message's reasoning: transformers hands one on under the others"""
-CONTENT_FIELDS = (
-    *("tool_calls", "function_call", "tool_plan", "tools", "documents"),
-    *("images", "image", "audio", "video"),
-)
-"""What a message may say beside its content and reasoning: no score may leave it out."""
-MARK = "\ue000{}\ue001"
-"""stands for the content of a message, by its index, to be found in the rendered text"""
-ANSWER = "\ue002"
+MARK = "58209749{}44592307"
+"""Stands for a content, by its index, to be found in the text. Digits have no case, no escapes."""
+ANSWER = MARK.format("")
 """stands for the assistant's answer, likewise"""
 THINKING = re.compile(r"<([\w:]*think\w*)>(\s*)(</\1>\s*)?\Z")
 """A thinking block, open or empty, at the end of what stands before a completion."""
@@ -109,7 +103,6 @@ class ChatTemplate:
         ends = {end for token in self._special for end in (token[0], token[-1])}
         self._end_of_special = re.compile("|".join(map(re.escape, ends)) or "(?!)")
         self._shape = lru_cache(maxsize=1024)(self._try_out)
-        self._reported: set[str] = set()
 
     def prompt(self, prompt: Prompt) -> Rendered:
         """What a model sees before it answers.
@@ -201,35 +194,30 @@ class ChatTemplate:
         return Shape(bool(found) and before.rstrip() != text.rstrip(), encloses)
 
     def _check_fields(self, messages: Sequence[Message]) -> None:
-        """Check that the template reads what messages say beside their contents.
+        """Check that the template shows what messages say beside their contents.
 
         Raises:
             UserError: it does not.
         """
         for i, message in enumerate(messages):
-            for name in message.keys() - {"role", "content"}:
-                if message[name] and not self._reads(messages, i, name):
+            for name in sorted(message.keys() - {"role", "content"}):
+                if message[name] is not None and not self._shows(messages, i, name):
                     raise UserError(
                         f"message {i + 1} ({message['role']}) has {name}, which the chat template "
                         f"of {self._name} does not show: write it into the content, remove it, or "
                         "set another template in the tokenizer's folder (chat_template.jinja)"
                     )
 
-    def _reads(self, messages: Sequence[Message], index: int, name: str) -> bool:
-        """Whether no content of this field of a message is lost; reports fields without any."""
-        if name in REASONING:  # a template that knows it decides which of it is shown
+    def _shows(self, messages: Sequence[Message], index: int, name: str) -> bool:
+        """Whether a message's field makes a difference to the text."""
+        if name in REASONING:  # a template that knows it may leave it out of earlier turns
             return any(field in self.source for field in REASONING)
-        if name not in CONTENT_FIELDS:
-            if name not in self.source and name not in self._reported:
-                self._reported.add(name)
-                say(f"the chat template of {self._name} does not show the messages' {name}")
-            return True
         less = {key: value for key, value in messages[index].items() if key != name}
+        [text] = self._apply(messages)
         try:
-            without = self._apply([*messages[:index], less, *messages[index + 1 :]])
+            return [text] != self._apply([*messages[:index], less, *messages[index + 1 :]])
         except UserError:
             return True
-        return without != self._apply(messages)
 
     def _render(
         self,

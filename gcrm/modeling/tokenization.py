@@ -128,13 +128,13 @@ class Encoder:
         )
         return before.text, completion
 
-    def check_prompt(self, prompt: Prompt) -> None:
+    def check_prompt(self, prompt: Prompt, where: str = "") -> None:
         """Check that the chat template takes a prompt as it is.
 
         Raises:
-            UserError: see `ChatTemplate.prompt`.
+            UserError: see `ChatTemplate.prompt`; it begins with `where`, the row.
         """
-        self._chat.prompt(prompt)
+        self.layout(prompt, "", where)
 
     def prompt_ids(self, prompt: Prompt) -> list[int]:
         """The tokens before a completion, for sampling."""

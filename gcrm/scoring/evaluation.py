@@ -45,6 +45,7 @@ class Unscored:
         prompts: of each row, as it is encoded: a question, or the turns of a dialogue.
         columns: of the score table: texts, labels, samples and groups.
         inputs: the files that the rows come from, for the provenance.
+        where: the row of its file that each row comes from, where that is known.
         left_out: pairs that are not among the rows.
     """
 
@@ -54,6 +55,7 @@ class Unscored:
     prompts: Sequence[Prompt]
     columns: Mapping[str, Sequence[Any]]
     inputs: Sequence[Path | str]
+    where: Sequence[str] = ()
     left_out: int = 0
 
     def without_pairs(self, pairs: set[int]) -> "Unscored":
@@ -157,8 +159,8 @@ def _pairs(options: EvaluateOptions) -> Iterator[Unscored]:
             "label": [True, False] * len(pairs),
             "sample": [0] * len(sides),
         }
-        prompts = [pair.prompt for _, pair in sides]
-        yield Unscored(set_name(source), "pairs", source, prompts, columns, [source])
+        prompts, where = zip(*((pair.prompt, pair.where) for _, pair in sides), strict=True)
+        yield Unscored(set_name(source), "pairs", source, prompts, columns, [source], where)
 
 
 def encode(table: Unscored, encoder: Encoder) -> tuple[Unscored, list[Encoded]]:
@@ -167,7 +169,8 @@ def encode(table: Unscored, encoder: Encoder) -> tuple[Unscored, list[Encoded]]:
     Raises:
         UserError: the prompt of a solution is too long, or those of all pairs.
     """
-    found = encoder.encode_each(zip(table.prompts, table.columns["completion"], strict=True))
+    texts = zip(table.prompts, table.columns["completion"], strict=True)
+    found = encoder.encode_each(texts, table.where)
     long = {row: one for row, one in enumerate(found) if isinstance(one, PromptTooLong)}
     if long and table.split != "pairs":
         questions = {str(table.prompts[row]) for row in long}

@@ -54,7 +54,8 @@ class EncodedPair:
 def encode_pairs(pairs: Sequence[Preference], encoder: Encoder) -> list[EncodedPair]:
     """The pairs of which both sides fit into the encoder's `max_len`, in order."""
     sides = encoder.encode_fitting(
-        (pair.prompt, side) for pair in pairs for side in (pair.chosen, pair.rejected)
+        [(pair.prompt, side) for pair in pairs for side in (pair.chosen, pair.rejected)],
+        [pair.where for pair in pairs for _ in range(2)],
     )
     return [
         EncodedPair(chosen, rejected, pair.margin or 0.0, _prompt_id(pair))

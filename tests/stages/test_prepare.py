@@ -13,7 +13,7 @@ from gcrm.modeling.loading import load_tokenizer
 from gcrm.modeling.tokenization import Encoder, PromptTooLong
 from gcrm.prepare import run
 from gcrm.utils.io import read_jsonl
-from helpers.models import save_base_model
+from helpers.models import make_sentencepiece_tokenizer, save_base_model
 from helpers.rows import write_rows
 
 BENCHMARKS = ["gsm8k", "math", "svamp"]
@@ -200,6 +200,16 @@ def test_questions_too_long_for_a_solution_are_reported(given, tmp_path, capsys)
     assert prepare(*words, tokens, "--max_problems", 1) == 1
     (tmp_path / "long.jinja").write_text("tom " * 9 + "{{ messages[0]['content'] }}")
     assert prepare(*words, tokens + 1, "--chat_template", tmp_path / "long.jinja") == 1
+
+
+def test_dialogues_that_the_base_model_does_not_take_are_named(given, tmp_path, capsys):
+    base = save_base_model(tmp_path / "base", tokenizer=make_sentencepiece_tokenizer())
+    lead = [{"role": "system", "content": "Help."}, {"role": "user", "content": "a"}]
+    good, bad = ({"prompt": turns, "chosen": "b", "rejected": "c"} for turns in (lead[1:], lead))
+    pairs = write_rows(tmp_path / "dialogues.jsonl", good, bad)
+    assert prepare(*given, "--dataset", pairs, "--base_model", base) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert re.search(r"dialogues.jsonl, (row|line) 2: .*refuses roles system, user: roles", error)
 
 
 def test_missing_options_are_reported(capsys):
