@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import product
 
 import numpy as np
-from pandas import DataFrame, concat
+from pandas import DataFrame, Series, concat
 
 from gcrm.reporting.columns import (
     AUROC,
@@ -50,8 +50,8 @@ def all_means(numbers: Numbers) -> DataFrame:
             groups.items(), WEIGHTS.items(), (False, True)
         ):
             rows = over_benchmarks(results, part, split, weighted, differences)
+            rows = rows if differences else rows.assign(baseline=Series(dtype="str"))
             rows = rows[rows["metric"].isin(SHOWN)]
-            rows = rows if differences else rows.assign(baseline=np.nan)
             found.append(rows.assign(benchmarks=group, weights=weights, split=split))
     rows = concat([part for part in found if len(part)] or found[:1])
     first = ["variant", "baseline", "benchmarks", "weights", "split"]

@@ -188,6 +188,11 @@ def test_means_have_rows_of_groups_weights_and_differences() -> None:
     assert found[9][:5] == [outside, "equal", "new", "old", "+0.080 [0.040, 0.120]"]
 
 
+def test_without_a_value_on_every_benchmark_there_is_no_mean() -> None:
+    rows = estimates({"num_problems": 3, "auroc.reward": None})
+    assert means_table(Numbers(results(rows))).empty
+
+
 def test_the_best_samples_have_rows_of_measures_and_differences() -> None:
     numbers = {"top_k.majority at 1": (0.5, 0.4, 0.6), "top_k.majority at 5": 0.7}
     numbers |= {"top_k.correct at 1": 0.5, "top_k.correct at 25": None}
