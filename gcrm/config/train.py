@@ -145,7 +145,8 @@ class TrainSettings(Settings):
     bf16: bool = False
     """compute in bfloat16 if the device supports it; otherwise in fp32, with a message"""
     flash_attn: bool = False
-    """use flash attention 2 if installed and there is a GPU; otherwise sdpa, with a message"""
+    """use flash attention 2 if installed, there is a GPU, and the architecture has it; otherwise
+    sdpa, or eager if the architecture has no sdpa, with a message"""
     gradient_checkpointing: bool = False
     """recompute activations in the backward pass: less memory, a third more time"""
     zero_stage: int = Field(0, ge=0, le=3)
