@@ -121,6 +121,10 @@ class Encoder:
         """Completions whose states make a goal state, with None for those that do not fit."""
         return self.encode_fitting(texts, where)
 
+    def render(self, prompt: Prompt) -> str:
+        """What a model sees before it answers, by the chat template."""
+        return self._chat.prompt(prompt).text
+
     def layout(self, prompt: Prompt, completion: str, where: str = "") -> tuple[str, str]:
         """The text before a completion, by the chat template, and the completion as it follows."""
         [(before, completion)] = self._chat.layouts(

@@ -91,7 +91,7 @@ def test_the_template_of_the_papers_config_is_their_prompt_of_representation():
     tokenizer = make_byte_tokenizer()
     use_chat_template(tokenizer, ROOT / "config" / "paper" / "nemo.jinja")
     encoder = Encoder(tokenizer, 4096)
-    assert encoder.layout(QUESTION, "")[0] == REPRESENTATION
+    assert encoder.render(QUESTION) == REPRESENTATION
     turns = [("system", "Be brief."), ("user", "Why?"), ("assistant", "So."), ("user", "Really?")]
     dialogue = [{"role": role, "content": content} for role, content in turns]
     expected = "System:\nBe brief.\n\nUser:\nWhy?\n\nAssistant:\nSo.\n\nUser:\nReally?\n\n"
