@@ -25,6 +25,7 @@ from transformers import (
 from transformers.utils.hub import cached_file
 
 from gcrm.modeling.heads import HEAD, MLP_KEY, MLPHead, class_with_mlp_head, first_values
+from gcrm.modeling.onednn import use_onednn
 from gcrm.utils.errors import UserError
 from gcrm.utils.io import read_json
 from gcrm.utils.logging import say
@@ -89,6 +90,7 @@ def load_language_model(source: str, trust_remote_code: bool = False) -> PreTrai
     model: PreTrainedModel = _load(
         AutoModelForCausalLM, source, dtype=torch.float32, trust_remote_code=trust_remote_code
     )
+    use_onednn(model)
     model.eval()
     return model
 
@@ -352,6 +354,7 @@ def _load_model(
             if other is None or not NO_ATTENTION.search(str(error)):
                 raise
             say(f"{source}: its architecture has no {kind} attention: using {other}")
+    use_onednn(model)
     return model, info
 
 

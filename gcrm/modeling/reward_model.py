@@ -1,13 +1,9 @@
-"""A reward model that scores: one forward pass gives rewards, partial rewards and Q-values.
-
-A hook on the head of an unmodified `AutoModelForSequenceClassification` sees the last hidden
-states (its input) and the reward of every token (its output).
-"""
+"""A reward model that scores: one forward pass gives rewards, partial rewards and Q-values."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,8 +14,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from gcrm.data.messages import Prompt, checked_completion, checked_prompt
 from gcrm.data.scores import Ragged
+from gcrm.modeling.batching import Batch
 from gcrm.modeling.hardware import choose_hardware
-from gcrm.modeling.heads import compute_in_fp32
 from gcrm.modeling.loading import (
     FACTS,
     check_head,
@@ -28,70 +24,14 @@ from gcrm.modeling.loading import (
     read_facts,
 )
 from gcrm.modeling.official import OfficialEncoder
+from gcrm.modeling.passes import Fetched, Passes, fetch, one_behind, unique
 from gcrm.modeling.tokenization import Encoded, Encoder
 from gcrm.utils.errors import UserError
-
-TOKENS_PER_BATCH = {"cuda": 16_384, "cpu": 2_048}
-"""A GPU needs large batches to be busy. On a CPU their activations leave the caches: with 2,048
-SmolLM2-135M scores 2.4 times as many tokens a second as with 16,384, the model of `tiny` 1.5."""
-
-
-class HeadWatch:
-    """Input and output of a model's head in the last forward pass.
-
-    Attributes:
-        hidden: last hidden states, after the final norm, (batch, tokens, hidden_size), fp32.
-        rewards: the head's value at every token, (batch, tokens), fp32.
-    """
-
-    hidden: Tensor
-    rewards: Tensor
-
-    def __init__(self, model: PreTrainedModel):
-        head = model.get_submodule("score")
-        assert isinstance(head, nn.Linear)  # loading ensures it
-        compute_in_fp32(head)
-        head.register_forward_hook(self._see)
-
-    def _see(self, head: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-        self.hidden = inputs[0].float()
-        self.rewards = output.squeeze(-1)
-
-
-def pad(
-    encoded: Sequence[Encoded], pad_id: int, side: Literal["left", "right"] = "right"
-) -> dict[str, Tensor]:
-    """Padded `input_ids` and `attention_mask`, (batch, longest), int64."""
-    longest = max(len(one.input_ids) for one in encoded)
-    ids = torch.full((len(encoded), longest), pad_id)
-    mask = torch.zeros_like(ids)
-    for row, one in enumerate(encoded):
-        length = len(one.input_ids)
-        span = slice(0, length) if side == "right" else slice(longest - length, longest)
-        ids[row, span] = torch.tensor(one.input_ids)
-        mask[row, span] = 1
-    return {"input_ids": ids, "attention_mask": mask}
 
 
 def encoder_for(parity: str, tokenizer: PreTrainedTokenizerBase, max_len: int) -> Encoder:
     """The encoder of a reward model: ours, or the authors' for parity "official"."""
     return (OfficialEncoder if parity == "official" else Encoder)(tokenizer, max_len)
-
-
-def batches_by_length(lengths: Sequence[int], tokens_per_batch: int) -> list[list[int]]:
-    """Indices in batches of at most `tokens_per_batch` tokens with padding, longest first.
-
-    Longest first, so that a lack of memory shows in the first batch and not after hours. A sequence
-    longer than the budget is a batch of its own.
-    """
-    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-    batches: list[list[int]] = []
-    for index in order:
-        if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= tokens_per_batch:
-            batches[-1].append(index)
-        else:
-            batches.append([index])
-    return batches
 
 
 @dataclass(frozen=True)
@@ -117,6 +57,13 @@ class Scores:
         truncated = np.array([one.truncated for one in encoded], bool)
         return cls(Ragged.zeros(lengths), q_values, truncated)
 
+    def take(self, rows: Sequence[int]) -> "Scores":
+        """The scores of the completions of these indices."""
+        if list(rows) == list(range(len(self.truncated))):
+            return self
+        found = {name: values.take(rows) for name, values in self.of_tokens.items()}
+        return Scores(found["partial_rewards"], found.get("q_values"), self.truncated[rows])
+
     @property
     def reward(self) -> NDArray[np.float32]:
         """The final reward of each, (n,): the last partial reward."""
@@ -139,7 +86,7 @@ class RewardModel:
 
     Attributes:
         model: the transformers model. tokenizer: its tokenizer. encoder: text to tokens.
-        goal_state: (hidden_size,) unit vector, or None.
+        goal_state: (hidden_size,) unit vector, or None. passes: its forward passes.
     """
 
     def __init__(
@@ -155,7 +102,7 @@ class RewardModel:
         self.tokenizer = tokenizer
         self.encoder = encoder_for(parity, tokenizer, min(max_len, context))
         self.goal_state = goal_state
-        self._watch = HeadWatch(model)
+        self.passes = Passes(model)
 
     @classmethod
     def from_pretrained(
@@ -227,62 +174,54 @@ class RewardModel:
         """Score encoded completions; a score does not depend on what else is in its batch.
 
         Args:
-            tokens_per_batch: tokens in one forward pass, padding included; by default
-                TOKENS_PER_BATCH of the device.
+            tokens_per_batch: most tokens in one forward pass, with prompts and padding (default:
+                what suits device and model).
         """
-        scores = Scores.zeros(encoded, self.goal_state is not None)
-        for _ in self.score_batches(encoded, self.batches(encoded, tokens_per_batch), scores):
+        distinct, which = unique(encoded)
+        scores = Scores.zeros(distinct, self.goal_state is not None)
+        for _ in self.score_batches(
+            distinct, self.passes.batches(distinct, tokens_per_batch), scores
+        ):
             pass
-        return scores
+        return scores.take(which)
 
     def score_batches(
-        self, encoded: Sequence[Encoded], batches: Iterable[list[int]], scores: Scores
-    ) -> Iterator[list[int]]:
-        """Score batch by batch: yields the indices of a batch once its scores are in place.
+        self, encoded: Sequence[Encoded], batches: Iterable[Batch], scores: Scores
+    ) -> Iterator[Batch]:
+        """Score batch by batch: yields a batch once its scores are in place.
 
         Args:
-            batches: indices into `encoded`, see `batches`.
+            batches: of indices into `encoded`.
             scores: `Scores.zeros` of the same completions, which is filled.
-        """
-        for indices, hidden, rewards in self.forward(encoded, batches):
-            found = {"partial_rewards": rewards.cpu().numpy()}
-            if self.goal_state is not None:
-                cosines = F.normalize(hidden, dim=-1) @ self.goal_state
-                found["q_values"] = cosines.cpu().numpy()
-            for row, index in enumerate(indices):
-                tokens = slice(encoded[index].start, len(encoded[index].input_ids))
-                for name, values in scores.of_tokens.items():
-                    values[index][:] = found[name][row, tokens]
-            yield indices
-
-    def batches(
-        self, encoded: Sequence[Encoded], tokens_per_batch: int | None = None
-    ) -> list[list[int]]:
-        """Indices into `encoded`, one list a forward pass; see `score_encoded`."""
-        most = tokens_per_batch or TOKENS_PER_BATCH[self.model.device.type]
-        return batches_by_length([len(one.input_ids) for one in encoded], most)
-
-    @torch.inference_mode()
-    def forward(
-        self, encoded: Sequence[Encoded], batches: Iterable[list[int]]
-    ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-        """For each batch its indices, hidden (b, t, hidden_size) and rewards (b, t), fp32.
 
         Raises:
             UserError: a reward is NaN or infinite.
         """
-        pad_id = self.model.config.get_text_config().pad_token_id
-        for indices in batches:
-            batch = pad([encoded[i] for i in indices], pad_id)
-            inputs = {key: value.to(self.model.device) for key, value in batch.items()}
-            self.model(**inputs, use_cache=False)
-            rewards = self._watch.rewards
-            if not rewards[inputs["attention_mask"].bool()].isfinite().all():
+        # The next pass is under way before the scores of the last one are waited for.
+        for rows, fetched, batch in one_behind(self._score(encoded, batches)):
+            found = fetched()
+            if not np.isfinite(found["partial_rewards"]).all():
                 raise UserError(
                     f"{self.model.name_or_path}: gives rewards that are no finite numbers, so its "
                     "weights are broken; train or download it again"
                 )
-            yield indices, self._watch.hidden, rewards
+            for name, values in scores.of_tokens.items():
+                values.put(rows, found[name])
+            if batch is not None:
+                yield batch
+
+    def _score(
+        self, encoded: Sequence[Encoded], batches: Iterable[Batch]
+    ) -> Iterator[tuple[list[int], Fetched, Batch | None]]:
+        """The scores of each pass, on their way to the CPU; with its last pass also the batch."""
+        for batch in batches:
+            left = len(batch.passes)
+            for rows, hidden, rewards in self.passes(encoded, batch):
+                found = {"partial_rewards": rewards}
+                if self.goal_state is not None:
+                    found["q_values"] = F.normalize(hidden, dim=-1) @ self.goal_state
+                left -= 1
+                yield rows, fetch(found), None if left else batch
 
 
 def read_goal_state(goal_state: str | Path | Any, width: int) -> Tensor:

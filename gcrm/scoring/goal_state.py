@@ -17,6 +17,7 @@ from gcrm.data.attributes import Selection, select
 from gcrm.data.messages import Prompt, checked_completion, checked_prompt
 from gcrm.lineage.provenance import write_provenance
 from gcrm.lineage.resume import Unfinished
+from gcrm.modeling.batching import Batch
 from gcrm.modeling.reward_model import RewardModel
 from gcrm.modeling.tokenization import Encoded
 from gcrm.scoring.scorer import Pass
@@ -35,7 +36,7 @@ Example = tuple[Prompt, str, Sequence[Any] | NDArray[np.bool_]]
 (states, goal states) where several states of a completion are read."""
 Reading = Callable[[Tensor, Encoded], Tensor]
 """The state of a completion that counts, (hidden_size,) fp64, or several, (states, hidden_size); of
-all its hidden states, (tokens, hidden_size)."""
+the hidden states of its tokens, (tokens, hidden_size)."""
 
 
 def extract_goal_state(options: RepresentOptions) -> None:
@@ -126,10 +127,10 @@ def sum_states(
         batches = through.batches(encoded)
         work = processes.share(batches)[batches_done:]
         found = _states(reward_model, encoded, work, reading)
-        for turn, (indices, states) in enumerate(found, start=batches_done):
-            flags = members[indices].reshape(-1, goal_states)
+        for turn, (batch, states) in enumerate(found, start=batches_done):
+            flags = members[batch.rows].reshape(-1, goal_states)
             sums.states += flags.T @ states.reshape(len(flags), -1)
-            advance(number, turn + 1, sum(map(len, processes.turn(batches, turn))))
+            advance(number, turn + 1, sum(len(one.rows) for one in processes.turn(batches, turn)))
         sums.counts += members.reshape(-1, goal_states).sum(dim=0)
         batches_done = 0
         advance(number + 1, 0, len(chunk) - len(encoded))
@@ -158,25 +159,28 @@ def _encode(chunk: Sequence[Example], reward_model: RewardModel) -> tuple[list[E
 def _states(
     reward_model: RewardModel,
     encoded: Sequence[Encoded],
-    batches: Iterable[list[int]],
+    batches: Iterable[Batch],
     reading: Reading,
-) -> Iterator[tuple[list[int], Tensor]]:
-    """For each batch its indices, and what is read of each of its completions."""
-    for indices, hidden, _ in reward_model.forward(encoded, batches):
-        states = [reading(hidden[row], encoded[index]) for row, index in enumerate(indices)]
-        yield indices, torch.stack(states).cpu()
+) -> Iterator[tuple[Batch, Tensor]]:
+    """Each batch, and what is read of each of its completions."""
+    for batch in batches:
+        states = []
+        for rows, hidden, _ in reward_model.passes(encoded, batch):
+            each = hidden.split([encoded[row].num_tokens for row in rows])
+            states += [reading(one, encoded[row]) for one, row in zip(each, rows, strict=True)]
+        yield batch, torch.stack(states).cpu()
 
 
 def state_of(hidden: Tensor, one: Encoded, goal_token: str, draw: int = 0) -> Tensor:
     """The state of one completion, (hidden_size,) fp64.
 
     Args:
-        hidden: (tokens, hidden_size).
+        hidden: of its tokens, (tokens, hidden_size).
         draw: of the random token.
     """
     if goal_token == "mean":
-        return hidden[one.start : len(one.input_ids)].double().mean(dim=0)
-    last = len(one.input_ids) - 1
+        return hidden.double().mean(dim=0)
+    last = one.num_tokens - 1
     if goal_token == "random":
         # By hash of the tokens: the same in every run, and independent of the rest of the data.
         text = str(one.input_ids) + (f" {draw}" if draw else "")
@@ -206,7 +210,7 @@ def goal_state(
         raise UserError(f"no completion fits into {encoder.max_len} tokens")
     total = torch.zeros(reward_model.hidden_size).double()
     last = partial(state_of, goal_token="last")
-    for _, states in _states(reward_model, encoded, reward_model.batches(encoded), last):
+    for _, states in _states(reward_model, encoded, reward_model.passes.batches(encoded), last):
         total += states.sum(dim=0)
     mean: NDArray[np.float32] = (total / len(encoded)).float().numpy()
     return mean

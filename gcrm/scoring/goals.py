@@ -24,6 +24,7 @@ from gcrm.data.preferences import Preference, load_preferences
 from gcrm.data.scores import Ragged
 from gcrm.lineage.provenance import beside, write_provenance
 from gcrm.lineage.resume import Unfinished
+from gcrm.modeling.batching import Batch
 from gcrm.modeling.reward_model import RewardModel, read_goal_state
 from gcrm.modeling.tokenization import Encoded, Encoder
 from gcrm.scoring.evaluation import Unscored, encode, solutions
@@ -241,14 +242,15 @@ def _q_values(
     number = goal_states.shape[1]
     found = {what: Ragged.zeros([number] * len(samples)) for what in ("lowest", "last")}
 
-    def score_batches(batches: Iterable[list[int]]) -> Iterator[list[int]]:
-        for indices, hidden, _ in through.reward_model.forward(samples, batches):
-            cosines = (F.normalize(hidden, dim=-1) @ goal_states).cpu().numpy()
-            for row, index in enumerate(indices):
-                values = cosines[row, samples[index].start : len(samples[index].input_ids)]
-                found["last"][index][:] = values[-1]
-                found["lowest"][index][:] = values[skipped:].min(0, initial=np.inf)
-            yield indices
+    def score_batches(batches: Iterable[Batch]) -> Iterator[Batch]:
+        for batch in batches:
+            for rows, hidden, _ in through.reward_model.passes(samples, batch):
+                cosines = (F.normalize(hidden, dim=-1) @ goal_states).cpu()
+                each = cosines.split([samples[row].num_tokens for row in rows])
+                for row, values in zip(rows, each, strict=True):
+                    found["last"][row][:] = values[-1]
+                    found["lowest"][row][:] = values[skipped:].numpy().min(0, initial=np.inf)
+            yield batch
 
     fill(found, samples, score_batches, replace(through, name=f"{through.name}, samples"))
     return {what: values.values.reshape(-1, number) for what, values in found.items()}

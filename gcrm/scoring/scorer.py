@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from gcrm.data.scores import Ragged
 from gcrm.lineage.resume import Unfinished
+from gcrm.modeling.batching import Batch
+from gcrm.modeling.passes import unique
 from gcrm.modeling.reward_model import RewardModel, Scores
 from gcrm.modeling.tokenization import Encoded
 from gcrm.utils.distributed import Processes
 from gcrm.utils.logging import Progress, say
 
-Batches = Sequence[list[int]]
 Rows = Mapping[str, Ragged]
 """scores of completions by name, a row a completion"""
 
@@ -40,9 +41,9 @@ class Pass:
     unfinished: Unfinished
     name: str
 
-    def batches(self, encoded: Sequence[Encoded]) -> Batches:
-        """Indices into `encoded`, one list a forward pass."""
-        return self.reward_model.batches(encoded, self.tokens_per_batch)
+    def batches(self, encoded: Sequence[Encoded]) -> list[Batch]:
+        """The completions in batches."""
+        return self.reward_model.passes.batches(encoded, self.tokens_per_batch)
 
 
 def score(encoded: Sequence[Encoded], through: Pass) -> Scores:
@@ -52,26 +53,27 @@ def score(encoded: Sequence[Encoded], through: Pass) -> Scores:
         UserError: there is no room for unfinished scores, or scores are no finite numbers.
     """
     reward_model = through.reward_model
-    scores = Scores.zeros(encoded, reward_model.goal_state is not None)
+    distinct, which = unique(encoded)
+    scores = Scores.zeros(distinct, reward_model.goal_state is not None)
 
-    def score_batches(batches: Batches) -> Iterable[list[int]]:
-        return reward_model.score_batches(encoded, batches, scores)
+    def score_batches(batches: Sequence[Batch]) -> Iterable[Batch]:
+        return reward_model.score_batches(distinct, batches, scores)
 
-    fill(scores.of_tokens, encoded, score_batches, through)
-    return scores
+    fill(scores.of_tokens, distinct, score_batches, through)
+    return scores.take(which)
 
 
 def fill(
     rows: Rows,
     encoded: Sequence[Encoded],
-    score_batches: Callable[[Batches], Iterable[list[int]]],
+    score_batches: Callable[[Sequence[Batch]], Iterable[Batch]],
     through: Pass,
 ) -> None:
     """Fill a row for each completion.
 
     Args:
         rows: all 0; those of all processes at the end.
-        score_batches: fills the rows of batches, and gives the indices of each when it is done.
+        score_batches: fills the rows of batches, and gives each batch when it is done.
     """
     processes, unfinished, name = through.processes, through.unfinished, through.name
     batches, total = through.batches(encoded), len(encoded)
@@ -82,14 +84,14 @@ def fill(
     if number := int(done.sum()):
         say(f"{name}: resuming: {number} of {total} completions are scored")
     progress = Progress(name, total - number, "completion")
-    left = [batch for batch in batches if not done[batch[0]]]
+    left = [batch for batch in batches if not done[batch.rows[0]]]
     pending: list[int] = []
-    for turn, indices in enumerate(score_batches(processes.share(left))):
-        pending += indices
+    for turn, batch in enumerate(score_batches(processes.share(left))):
+        pending += batch.rows
         if unfinished.is_due:
             save(unfinished, rows, pending)
             pending = []
-        progress.advance(sum(map(len, processes.turn(left, turn))))
+        progress.advance(sum(len(one.rows) for one in processes.turn(left, turn)))
     save(unfinished, rows, pending)
     for ragged in rows.values():
         processes.add_up(torch.from_numpy(ragged.values))  # 0 where another process has scored

@@ -22,7 +22,7 @@ from transformers import (
 from gcrm.config.train import TrainSettings
 from gcrm.data.preferences import Preference
 from gcrm.data.questions import question_hash, question_key
-from gcrm.modeling.reward_model import HeadWatch, pad
+from gcrm.modeling.passes import HeadWatch, pad
 from gcrm.modeling.tokenization import Encoded, Encoder
 from gcrm.training.callbacks import ProgressLine
 from gcrm.training.contrastive import Spans

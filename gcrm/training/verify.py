@@ -7,7 +7,7 @@ import torch
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from gcrm.modeling.loading import load_reward_model
-from gcrm.modeling.reward_model import pad
+from gcrm.modeling.passes import pad
 from gcrm.modeling.tokenization import Encoded
 from gcrm.training.trainer import EncodedPair, RewardTrainer, collate
 from gcrm.utils.errors import UserError

@@ -1,0 +1,215 @@
+"""Forward passes of a reward model, and what they show of completions.
+
+A hook on the head of an unmodified `AutoModelForSequenceClassification` sees the last hidden
+states (its input) and the reward of every token (its output).
+"""
+
+import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import Cache, DynamicCache, PreTrainedModel
+
+from gcrm.modeling.batching import Batch, batches, prompt_key
+from gcrm.modeling.heads import compute_in_fp32
+from gcrm.modeling.tokenization import Encoded
+from gcrm.utils.logging import say
+
+TOKENS_PER_PASS = {"cuda": 16_384, "cpu": 2_048}
+"""most tokens in a pass: a GPU needs many to be busy"""
+CACHED_NUMBERS = 400_000
+"""On a CPU the tokens of a pass are also limited by the width of the widest layer: more numbers
+than this leave the caches. benchmarks/speed.py shows what it is worth."""
+FLOPS_OF_A_LAYER = {"cuda": 1e10, "cpu": 5e6}
+"""what could be computed while a linear layer is started, in FLOPs"""
+Item = TypeVar("Item")
+Fetched = Callable[[], Mapping[str, NDArray[np.float32]]]
+"""Waits for arrays that are on their way from the device."""
+
+
+class HeadWatch:
+    """Input and output of a model's head in the last forward pass.
+
+    Attributes:
+        hidden: last hidden states, after the final norm, (batch, tokens, hidden_size), fp32.
+        rewards: the head's value at every token, (batch, tokens), fp32.
+    """
+
+    hidden: Tensor
+    rewards: Tensor
+
+    def __init__(self, model: PreTrainedModel):
+        head = model.get_submodule("score")
+        assert isinstance(head, nn.Linear)  # loading ensures it
+        compute_in_fp32(head)
+        head.register_forward_hook(self._see)
+
+    def _see(self, head: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        self.hidden = inputs[0].float()
+        self.rewards = output.squeeze(-1)
+
+
+class Passes:
+    """The forward passes of a model over completions."""
+
+    def __init__(self, model: PreTrainedModel):
+        self.model = model
+        self._watch = HeadWatch(model)
+
+    def batches(
+        self, encoded: Sequence[Encoded], tokens_per_pass: int | None = None
+    ) -> list[Batch]:
+        """Completions in batches; see `gcrm.modeling.batching`."""
+        linear = [one for one in self.model.base_model.modules() if isinstance(one, nn.Linear)]
+        weights = sum(one.weight.numel() for one in linear)
+        device = self.model.device.type
+        if tokens_per_pass is None:
+            tokens_per_pass = TOKENS_PER_PASS[device]
+            if device == "cpu" and linear:
+                widest = max(one.out_features for one in linear)
+                tokens_per_pass = min(tokens_per_pass, max(1, CACHED_NUMBERS // widest))
+        overhead = FLOPS_OF_A_LAYER[device] * len(linear) / (2 * weights) if linear else 0
+        return batches(encoded, tokens_per_pass, overhead, self.share_prompts)
+
+    @torch.inference_mode()
+    def __call__(
+        self, encoded: Sequence[Encoded], batch: Batch
+    ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+        """The passes of a batch.
+
+        Yields:
+            Indices of completions; the last hidden states of their tokens, one completion after the
+            other, (tokens, hidden_size) fp32; and the rewards of these tokens, (tokens,) fp32.
+        """
+        prompts, cache = self._read_prompts(encoded, batch)
+        for rows in batch.passes:
+            numbers = [prompts[prompt_key(encoded[row])] for row in rows] if cache else []
+            yield rows, *self._read([encoded[row] for row in rows], cache, numbers)
+
+    def _read_prompts(
+        self, encoded: Sequence[Encoded], batch: Batch
+    ) -> tuple[dict[bytes, int], Cache | None]:
+        """Numbers of the prompts that are read first, and their keys and values."""
+        if not batch.prompt_tokens:
+            return {}, None
+        first = {prompt_key(encoded[row]): encoded[row] for row in batch.rows}
+        ids = torch.tensor([one.input_ids[: batch.prompt_tokens] for one in first.values()])
+        cache = DynamicCache(config=self.model.config)
+        self.model.base_model(
+            input_ids=ids.to(self.model.device), past_key_values=cache, use_cache=True
+        )
+        return {key: number for number, key in enumerate(first)}, cache
+
+    def _read(
+        self, encoded: Sequence[Encoded], cache: Cache | None, numbers: Sequence[int]
+    ) -> tuple[Tensor, Tensor]:
+        """Hidden states and rewards of the completions' tokens, in one pass.
+
+        Args:
+            cache: prompts that were read before.
+            numbers: of each completion's prompt there.
+        """
+        device = self.model.device
+        begin = encoded[0].start if cache else 0
+        past = None
+        if cache:
+            past = copy.copy(cache)
+            past.layers = [copy.copy(layer) for layer in cache.layers]
+            past.batch_select_indices(torch.tensor(numbers, device=device))
+        texts = [one.input_ids[begin:] for one in encoded]
+        width = max(map(len, texts))
+        pad_id = self.model.config.get_text_config().pad_token_id
+        ids = torch.tensor([text + [pad_id] * (width - len(text)) for text in texts])
+        # Without a mask: padding comes last, and no token attends to later ones.
+        self.model(input_ids=ids.to(device), past_key_values=past, use_cache=bool(cache))
+        where = torch.cat(
+            [
+                torch.arange(row * width + one.start - begin, row * width + len(text))
+                for row, (one, text) in enumerate(zip(encoded, texts, strict=True))
+            ]
+        ).to(device)
+        return self._watch.hidden.flatten(0, 1)[where], self._watch.rewards.flatten()[where]
+
+    @cached_property
+    @torch.inference_mode()
+    def share_prompts(self) -> bool:
+        """Whether completions get the same states behind a prompt that was read before.
+
+        Measured, since it depends on the architecture's code.
+        """
+        embeddings = self.model.get_input_embeddings()
+        assert isinstance(embeddings, nn.Embedding)
+        numbers = [number % embeddings.num_embeddings for number in range(24)]
+        encoded = [Encoded(numbers, 8), Encoded([*numbers[:8], *numbers[16:]], 8)]
+        whole, _ = self._read(encoded, None, [])
+        try:
+            behind = torch.cat([hidden for _, hidden, _ in self(encoded, Batch([[0], [1]], 8))])
+        except Exception:  # of architectures without such a cache, each with an error of its own
+            behind = torch.full_like(whole, torch.nan)
+        error = (whole - behind).norm() / whole.norm()
+        if shares := bool(error < (1e-4 if self.model.dtype == torch.float32 else 0.1)):
+            return shares
+        say(
+            f"{self.model.name_or_path}: its architecture reads the prompt for each completion anew"
+        )
+        return shares
+
+
+def pad(
+    encoded: Sequence[Encoded], pad_id: int, side: Literal["left", "right"] = "right"
+) -> dict[str, Tensor]:
+    """Padded `input_ids` and `attention_mask`, (batch, longest), int64."""
+    longest = max(len(one.input_ids) for one in encoded)
+    ids = torch.full((len(encoded), longest), pad_id)
+    mask = torch.zeros_like(ids)
+    for row, one in enumerate(encoded):
+        length = len(one.input_ids)
+        span = slice(0, length) if side == "right" else slice(longest - length, longest)
+        ids[row, span] = torch.tensor(one.input_ids)
+        mask[row, span] = 1
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+def fetch(found: Mapping[str, Tensor]) -> Fetched:
+    """Start to copy tensors to the CPU; the copies are complete once the result has returned."""
+    if all(values.device.type == "cpu" for values in found.values()):
+        return lambda: {name: values.numpy() for name, values in found.items()}
+    copies = {
+        name: torch.empty_like(values, device="cpu", pin_memory=True).copy_(
+            values, non_blocking=True
+        )
+        for name, values in found.items()
+    }
+    done = torch.cuda.Event()
+    done.record()
+
+    def wait() -> Mapping[str, NDArray[np.float32]]:
+        done.synchronize()
+        return {name: values.numpy() for name, values in copies.items()}
+
+    return wait
+
+
+def one_behind(items: Iterable[Item]) -> Iterator[Item]:
+    """The items, each when the next has been asked for."""
+    held: list[Item] = []
+    for item in items:
+        yield from held
+        held = [item]
+    yield from held
+
+
+def unique(encoded: Sequence[Encoded]) -> tuple[list[Encoded], list[int]]:
+    """The different completions, and for each completion its index among them."""
+    numbers: dict[tuple[Any, ...], int] = {}
+    which = [
+        numbers.setdefault((one.start, one.truncated, *one.input_ids), len(numbers))
+        for one in encoded
+    ]
+    first = dict(zip(reversed(which), reversed(encoded), strict=True))
+    return [first[number] for number in range(len(numbers))], which
