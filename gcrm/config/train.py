@@ -89,13 +89,14 @@ class TrainSettings(Settings):
     """draw positive and negative goal states from the first (1 - p) share of their completion; 0:
     anywhere"""
     source_late_share: LateShare = 1.0
-    """draw sources from the last part of the chosen completion, of this share; 1: anywhere"""
+    """draw sources from the last part of the chosen completion, of this share; 0.1: behind the
+    90th percentile, the paper's late states; 1: anywhere"""
     goal_late_share: LateShare = 1.0
     """draw positive and negative goal states from the last part of their completion, of this
-    share; 1: anywhere"""
+    share; 0.1: the paper's late goals; 1: anywhere"""
     positives: Literal["future", "cross"] = "future"
-    """future: compare each source with later goal states; cross: compare all sources with all goal
-    states, including earlier ones"""
+    """future: compare each source with later goal states (with rs, with one of its own); cross:
+    compare all sources with all goal states, including earlier ones"""
     temperature: float = Field(1.0, gt=0)
     """cosines are divided by this before the sigmoid"""
     preference_loss: Literal["log_sigmoid", "log_exp"] = "log_sigmoid"
