@@ -25,12 +25,9 @@ def training_arguments(
         checkpoints: their folder.
 
     Raises:
-        UserError: train_batch_size is not a multiple of micro-batches times processes, or the
-            settings need more pairs in a forward pass.
+        UserError: the batch sizes do not fit the number of processes, or the settings.
     """
     processes = int(os.environ.get("WORLD_SIZE", "1"))
-    if mistake := options.too_few_pairs(processes):
-        raise UserError(mistake)
     on_cpu = hardware.device == "cpu"
     arguments = TrainingArguments(
         output_dir=str(checkpoints),
@@ -70,6 +67,8 @@ def training_arguments(
 
 def _accumulation(options: TrainOptions, processes: int) -> int:
     """Micro-batches of each process in an optimiser step."""
+    if mistake := options.too_few_pairs(processes):
+        raise UserError(mistake)
     number, rest = divmod(options.train_batch_size, options.micro_train_batch_size * processes)
     if rest:
         raise UserError(

@@ -136,53 +136,50 @@ def contrastive_loss(
 ) -> ContrastiveTerm:
     """-log mean sigmoid(cos(h_s, h_g+) / t) - log(1 - mean sigmoid(cos(h_s', h_g-) / t)), per pair.
 
-    The negative mean is over all combinations of a source and a negative goal. If all cosines are
-    0, the loss is 2 log 2 = 1.39.
+    Negatives are all combinations of source and goal. With all cosines 0 it is 2 log 2 = 1.39.
 
     Args:
         chosen, rejected: last hidden states, (pairs, tokens, hidden_size), fp32.
         draws: the states to compare; see `draw_states`.
-        average: "batch": compare with the mean of all goal states of the pool, and of all negative
-            ones (avg); "completion": with their means within each completion (completion_avg),
-            without `cross` only of the goals after each source.
+        average: compare with the mean of all goals, and that of all negative goals: "batch", of the
+            pool (avg); "completion", of the pair (completion_avg), and later ones unless `cross`.
         cross: compare all sources with all goals, instead of each source with its own goal.
         temperature: divides the cosines before the sigmoid.
-        batch_mean: take the means of the sigmoids over the whole pool, as the paper does, so that
-            all pairs have one loss. Without, they are over the draws of each pair, and the loss of
-            a pair does not depend on micro-batches or processes.
-        others: take the goals, and the negative goals, of these pairs instead (rs); its samples are
-            those of the goals, then those of the negative goals.
+        batch_mean: take the means over the draws of all pairs of the pool, as the paper does, so
+            that all have one loss; without, over those of each pair, whose loss then does not
+            depend on micro-batches or processes.
+        others: take the goals and negative goals of these pairs instead (rs).
         counts: which pairs take part in the pool, (pairs,) bool (default: all).
     """
     counts = torch.ones_like(draws.source[:, 0]).bool() if counts is None else counts
-    exist = torch.ones_like(counts)
-    source = F.normalize(_states(chosen, draws.source), dim=-1)
-    goal = _states(chosen, draws.goal)
+    exist = torch.ones_like(counts) if others is None else others.exist
+    source, goal = _states(chosen, draws.source), _states(chosen, draws.goal)
+    negative_source = _states(chosen, draws.negative_source)
     negative_goal = _states(rejected, draws.negative_goal)
     if others is not None:
-        numbers = goal.shape[1], negative_goal.shape[1]
-        both = others.states(torch.cat([goal, negative_goal], dim=1))
-        (goal, negative_goal), exist = both.split(numbers, dim=1), others.exist
+        goal, negative_goal = others.states(goal, negative_goal)
     if average == "batch":
         goal, negative_goal = mean_state(goal, counts), mean_state(negative_goal, counts)
     elif average == "completion":
         goal = goal.mean(dim=1, keepdim=True) if cross else _mean_of_later(goal, draws)
         negative_goal = negative_goal.mean(dim=1, keepdim=True)
-    goal = F.normalize(goal, dim=-1)
-    positive = source @ goal.transpose(1, 2) if cross else (source * goal).sum(dim=-1)
-    negative_source = F.normalize(_states(chosen, draws.negative_source), dim=-1)
-    negative = negative_source @ F.normalize(negative_goal, dim=-1).transpose(1, 2)
+    positive = _cosines(source, goal, cross)
+    negative = _cosines(negative_source, negative_goal, cross=True)
+    batch = counts & exist if batch_mean else None
     # 1 - sigmoid(x) is sigmoid(-x), without the cancellation.
-    attraction = _log_mean_sigmoid(positive / temperature)
-    repulsion = _log_mean_sigmoid(-negative / temperature)
-    if batch_mean:
-        counts = counts & exist
-        attraction, repulsion = log_mean(attraction, counts), log_mean(repulsion, counts)
+    logs = [_log_mean_sigmoid(x / temperature, batch) for x in (positive, -negative)]
     return ContrastiveTerm(
-        loss=(-attraction - repulsion).where(exist, 0),
+        loss=(-logs[0] - logs[1]).where(exist, 0),
         positive_cosine=positive.flatten(1).mean(dim=1).detach().where(exist, torch.nan),
         negative_cosine=negative.flatten(1).mean(dim=1).detach().where(exist, torch.nan),
     )
+
+
+def _cosines(source: Tensor, goal: Tensor, cross: bool) -> Tensor:
+    """Of each source with its own goal, or with the only one, (pairs, sources); `cross`: of all
+    sources with all goals, (pairs, sources, goals)."""
+    source, goal = F.normalize(source, dim=-1), F.normalize(goal, dim=-1)
+    return source @ goal.transpose(1, 2) if cross else (source * goal).sum(dim=-1)
 
 
 def _states(hidden: Tensor, positions: Tensor) -> Tensor:
@@ -197,7 +194,12 @@ def _mean_of_later(goal: Tensor, draws: Draws) -> Tensor:
     return after.to(goal.dtype) @ goal / after.sum(dim=-1, keepdim=True)
 
 
-def _log_mean_sigmoid(values: Tensor) -> Tensor:
-    """log of the mean of sigmoid(values) over all but the first dimension; never -inf."""
+def _log_mean_sigmoid(values: Tensor, batch: Tensor | None) -> Tensor:
+    """log of the mean of sigmoid(values); never -inf.
+
+    The mean is over all but the first dimension, (pairs,), or also over the pairs of the pool for
+    which `batch` is true, a scalar.
+    """
     flat = F.logsigmoid(values).flatten(1)
-    return flat.logsumexp(dim=1) - float(np.log(flat.shape[1]))
+    of_pairs = flat.logsumexp(dim=1) - float(np.log(flat.shape[1]))
+    return of_pairs if batch is None else log_mean(of_pairs, batch)

@@ -35,23 +35,24 @@ class Others:
     """Pairs with another prompt, drawn for each pair of this process.
 
     Attributes:
-        index: their places in the pool, (pairs, samples) int64.
+        index: their places in the pool, (pairs, samples) int64; samples of goals, then of negative
+            goals.
         exist: whether the pool has any for this pair, (pairs,) bool; if not, `index` is void.
     """
 
     index: Tensor
     exist: Tensor
 
-    def states(self, own: Tensor) -> Tensor:
-        """For each pair and sample the others' state of this number.
+    def states(self, goal: Tensor, negative_goal: Tensor) -> list[Tensor]:
+        """For each pair and sample the others' state of this number, in place of its own.
 
         Args:
-            own: the drawn states of this process's pairs, (pairs, samples, hidden_size).
-
-        Returns:
-            (pairs, samples, hidden_size).
+            goal, negative_goal: drawn by this process's pairs, (pairs, samples, hidden_size).
         """
-        return gather(own)[self.index, torch.arange(own.shape[1], device=own.device)]
+        numbers = [goal.shape[1], negative_goal.shape[1]]
+        own = torch.cat([goal, negative_goal], dim=1)
+        others = gather(own)[self.index, torch.arange(sum(numbers), device=own.device)]
+        return list(others.split(numbers, dim=1))
 
 
 def draw_others(pairs: Pairs, samples: int, rng: np.random.Generator) -> Others:
