@@ -35,6 +35,8 @@ def canonical(answer: str | None) -> str | None:
     """
     if answer is None:
         return None
+    if len(answer) <= MAX_LENGTH and _PLAIN.fullmatch(answer):  # most answers
+        return _canonical_math(answer)
     text = _tidy(_REPEATING.sub(_fraction, _in_ascii(answer)))
     if not text:
         return None
