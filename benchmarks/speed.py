@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForSequenceClassification
 
-from gcrm.modeling.reward_model import TOKENS_PER_BATCH, HeadWatch, batches_by_length, pad
+from gcrm.modeling.batching import by_length
+from gcrm.modeling.passes import HeadWatch, pad
 from gcrm.modeling.tokenization import Encoded
 from gcrm.training.contrastive import Spans, contrastive_loss, draw_states
 from gcrm.training.objective import preference_loss
@@ -52,7 +53,7 @@ def main() -> None:
 
     @torch.inference_mode()
     def sorted_by_length() -> None:
-        for indices in batches_by_length(lengths.tolist(), TOKENS_PER_BATCH["cpu"]):
+        for indices in by_length(range(COMPLETIONS), lengths.tolist(), 2_048, 1_000):
             model(**pad([encoded[i] for i in indices], 0), use_cache=False)
 
     @torch.inference_mode()

@@ -52,10 +52,10 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
         inputs, weight = ctx.saved_tensors
-        of_output = gradients[0].flatten(0, -2)
         of_inputs = of_weight = None
         if ctx.needs_input_grad[0]:
             of_inputs = _product(gradients[0], weight.t())
         if ctx.needs_input_grad[1]:
-            of_weight = _product(of_output.t(), inputs.flatten(0, -2).t())
+            of_output = gradients[0].reshape(-1, weight.shape[0])
+            of_weight = _product(of_output.t(), inputs.reshape(-1, weight.shape[1]).t())
         return of_inputs, of_weight

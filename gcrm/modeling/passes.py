@@ -18,6 +18,7 @@ from transformers import Cache, DynamicCache, PreTrainedModel
 from gcrm.modeling.batching import Batch, batches, prompt_key
 from gcrm.modeling.heads import compute_in_fp32
 from gcrm.modeling.tokenization import Encoded
+from gcrm.utils.errors import UserError
 from gcrm.utils.logging import say
 
 TOKENS_PER_PASS = {"cuda": 16_384, "cpu": 2_048}
@@ -135,6 +136,18 @@ class Passes:
         ).to(device)
         return self._watch.hidden.flatten(0, 1)[where], self._watch.rewards.flatten()[where]
 
+    def check_finite(self, found: NDArray[Any]) -> None:
+        """Check rewards or states that the passes showed.
+
+        Raises:
+            UserError: some are NaN or infinite.
+        """
+        if not np.isfinite(found).all():
+            raise UserError(
+                f"{self.model.name_or_path}: gives rewards that are no finite numbers, so its "
+                "weights are broken; train or download it again"
+            )
+
     @cached_property
     @torch.inference_mode()
     def share_prompts(self) -> bool:
@@ -148,15 +161,15 @@ class Passes:
         encoded = [Encoded(numbers, 8), Encoded([*numbers[:8], *numbers[16:]], 8)]
         whole, _ = self._read(encoded, None, [])
         try:
-            behind = torch.cat([hidden for _, hidden, _ in self(encoded, Batch([[0], [1]], 8))])
+            _, cache = self._read_prompts(encoded, Batch([[0, 1]], 8))
+            behind = torch.cat([self._read([one], cache, [0])[0] for one in encoded])
         except Exception:  # of architectures without such a cache, each with an error of its own
             behind = torch.full_like(whole, torch.nan)
         error = (whole - behind).norm() / whole.norm()
-        if shares := bool(error < (1e-4 if self.model.dtype == torch.float32 else 0.1)):
-            return shares
-        say(
-            f"{self.model.name_or_path}: its architecture reads the prompt for each completion anew"
-        )
+        shares = bool(error < (1e-4 if self.model.dtype == torch.float32 else 0.1))
+        if not shares:
+            name = self.model.name_or_path
+            say(f"{name}: this architecture reads a prompt anew for each completion")
         return shares
 
 

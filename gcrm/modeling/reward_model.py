@@ -197,14 +197,13 @@ class RewardModel:
         Raises:
             UserError: a reward is NaN or infinite.
         """
-        # The next pass is under way before the scores of the last one are waited for.
-        for rows, fetched, batch in one_behind(self._score(encoded, batches)):
+        passes = self._score(encoded, batches)
+        if self.model.device.type != "cpu":
+            # The next pass is under way before the scores of the last one are waited for.
+            passes = one_behind(passes)
+        for rows, fetched, batch in passes:
             found = fetched()
-            if not np.isfinite(found["partial_rewards"]).all():
-                raise UserError(
-                    f"{self.model.name_or_path}: gives rewards that are no finite numbers, so its "
-                    "weights are broken; train or download it again"
-                )
+            self.passes.check_finite(found["partial_rewards"])
             for name, values in scores.of_tokens.items():
                 values.put(rows, found[name])
             if batch is not None:

@@ -168,7 +168,9 @@ def _states(
         for rows, hidden, _ in reward_model.passes(encoded, batch):
             each = hidden.split([encoded[row].num_tokens for row in rows])
             states += [reading(one, encoded[row]) for one, row in zip(each, rows, strict=True)]
-        yield batch, torch.stack(states).cpu()
+        found = torch.stack(states).cpu()
+        reward_model.passes.check_finite(found.numpy())
+        yield batch, found
 
 
 def state_of(hidden: Tensor, one: Encoded, goal_token: str, draw: int = 0) -> Tensor:

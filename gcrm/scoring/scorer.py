@@ -54,6 +54,8 @@ def score(encoded: Sequence[Encoded], through: Pass) -> Scores:
     """
     reward_model = through.reward_model
     distinct, which = unique(encoded)
+    if copies := len(encoded) - len(distinct):
+        say(f"{through.name}: {copies} of {len(encoded)} completions equal others: scored once")
     scores = Scores.zeros(distinct, reward_model.goal_state is not None)
 
     def score_batches(batches: Sequence[Batch]) -> Iterable[Batch]:

@@ -27,6 +27,7 @@ from transformers import (
 )
 
 from gcrm.config.pretrain import PretrainSettings
+from gcrm.modeling.onednn import use_onednn
 from gcrm.modeling.tokenization import Encoder
 from gcrm.utils.errors import UserError
 from gcrm.utils.logging import Progress, say
@@ -68,7 +69,7 @@ def make_model(
 ) -> LlamaForCausalLM:
     """A Llama with random weights and the tokenizer's vocabulary."""
     set_seed(seed)
-    return LlamaForCausalLM(
+    model = LlamaForCausalLM(
         LlamaConfig(
             vocab_size=len(tokenizer),
             hidden_size=hidden_size,
@@ -83,6 +84,8 @@ def make_model(
             pad_token_id=tokenizer.pad_token_id,
         )
     )
+    use_onednn(model)
+    return model
 
 
 def pretrain(

@@ -8,7 +8,7 @@ def write_completions(folder: Path, benchmark: str, samples: int = 2, problems: 
     """Right greedy solutions and wrong samples of one benchmark; returns its folder."""
     home = folder / benchmark
     home.mkdir(parents=True, exist_ok=True)
-    for name in ("greedy", *(f"rs{k}" for k in range(samples))):
+    for number, name in enumerate(("greedy", *(f"rs{k}" for k in range(samples)))):
         rows = []
         for i in range(problems):
             answer = i + 4 if name == "greedy" else i + 3
@@ -16,7 +16,7 @@ def write_completions(folder: Path, benchmark: str, samples: int = 2, problems: 
                 {
                     "question": f"tom has {i} apples . tom buys 4 apples . how many ?",
                     "expected_answer": str(i + 4),
-                    "generated_solution": f"{i} + 4 = {answer} . answer {answer}",
+                    "generated_solution": f"{i} + 4 = {answer} . answer {answer}" + " ." * number,
                     "predicted_answer": str(answer),
                     "is_correct": answer == i + 4,
                 }

@@ -17,6 +17,7 @@ from gcrm.config.evaluate import EvaluateOptions
 from gcrm.config.represent import RepresentOptions
 from gcrm.config.train import TrainOptions
 from gcrm.data.scores import read_scores
+from gcrm.modeling.batching import Batch
 from gcrm.modeling.loading import check_head, new_reward_model
 from gcrm.scoring.evaluation import evaluate
 from gcrm.scoring.goal_state import extract_goal_state
@@ -99,6 +100,11 @@ def test_it_is_trained_and_scores(
             one.partial_rewards.values, alone.partial_rewards.values, atol=1e-4
         )
         np.testing.assert_allclose(one.q_values.values, alone.q_values.values, atol=1e-4)
+    if rm.passes.share_prompts:
+        for row in range(0, len(encoded), 2):
+            ((_, _, behind),) = rm.passes(encoded, Batch([[row, row + 1]], encoded[row].start))
+            whole = np.concatenate([alone.partial_rewards[row], alone.partial_rewards[row + 1]])
+            np.testing.assert_allclose(behind, whole, atol=1e-4)
     standard, info = AutoModelForSequenceClassification.from_pretrained(
         model, output_loading_info=True
     )

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from gcrm import RewardModel
-from gcrm.modeling.reward_model import batches_by_length, read_goal_state
+from gcrm.modeling.reward_model import read_goal_state
 from gcrm.utils.errors import UserError
 from helpers.models import save_reward_model
 
@@ -204,13 +204,3 @@ def test_files_that_hold_no_goal_state_are_refused(tmp_path, content, message):
     with pytest.raises(UserError, match=message) as told:
         read_goal_state(tmp_path, 32)
     assert str(told.value).startswith(str(tmp_path)) and "\n" not in str(told.value)
-
-
-def test_batches_hold_every_index_once_within_the_budget():
-    lengths = [5, 100, 7, 7, 30, 2]
-    batches = batches_by_length(lengths, 60)
-    assert sorted(i for batch in batches for i in batch) == list(range(6))
-    for batch in batches:
-        padded = len(batch) * max(lengths[i] for i in batch)
-        assert padded <= 60 or len(batch) == 1
-    assert batches[0] == [1]

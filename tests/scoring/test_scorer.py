@@ -19,7 +19,8 @@ from gcrm.evaluate import run as run_evaluate
 from gcrm.goals import run as run_goals
 from gcrm.lineage import resume
 from gcrm.lineage.resume import Unfinished
-from gcrm.modeling.reward_model import RewardModel, Scores
+from gcrm.modeling.passes import Passes
+from gcrm.modeling.reward_model import Scores
 from gcrm.modeling.tokenization import Encoded
 from gcrm.represent import run as run_represent
 from gcrm.scoring.scorer import restore, save
@@ -47,20 +48,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Forward:
-    """Counts forward passes; an interrupt comes instead of the one after `limit`."""
+    """Counts batches; an interrupt comes instead of the one after `limit`."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.until(10**9)
-        forward = RewardModel.forward
+        forward = Passes.__call__
 
-        def counted(model: RewardModel, encoded: Any, batches: Any) -> Iterator[Any]:
-            for result in forward(model, encoded, batches):
-                if self.batches == self.limit:
-                    raise KeyboardInterrupt
-                self.batches += 1
-                yield result
+        def counted(passes: Passes, encoded: Any, batch: Any) -> Iterator[Any]:
+            if self.batches == self.limit:
+                raise KeyboardInterrupt
+            self.batches += 1
+            yield from forward(passes, encoded, batch)
 
-        monkeypatch.setattr(RewardModel, "forward", counted)
+        monkeypatch.setattr(Passes, "__call__", counted)
 
     def until(self, limit: int) -> None:
         self.batches, self.limit = 0, limit

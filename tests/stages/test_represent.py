@@ -203,8 +203,8 @@ def test_a_random_token_is_any_token(model: RewardModel) -> None:
     texts = [f"{a} + {b} = {c}" for a in range(8) for b in range(6) for c in range(4)]
     positions = []
     for one in model.encoder.encode_many(("tom", text) for text in texts):
-        hidden = torch.arange(len(one.input_ids))[:, None]
-        positions.append(int(goal_state.state_of(hidden, one, "random").item()) - one.start)
+        hidden = torch.arange(one.num_tokens)[:, None]
+        positions.append(int(goal_state.state_of(hidden, one, "random").item()))
     counts = np.bincount(positions)
     assert len(counts) == 6 and counts.min() > len(texts) / 6 / 2
 
