@@ -16,7 +16,7 @@ from transformers import (
 from gcrm import RewardModel
 from gcrm.modeling.heads import MLPHead, first_values
 from gcrm.modeling.loading import load_reward_model, new_reward_model
-from gcrm.modeling.reward_model import HeadWatch
+from gcrm.modeling.passes import HeadWatch
 from gcrm.utils.errors import UserError
 from helpers.architectures import save_tiny_model
 from helpers.models import make_tokenizer
