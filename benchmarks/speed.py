@@ -19,9 +19,9 @@ from transformers import LlamaConfig, LlamaForSequenceClassification
 from gcrm.modeling.batching import by_length
 from gcrm.modeling.passes import HeadWatch, pad
 from gcrm.modeling.tokenization import Encoded
+from gcrm.training.collation import EncodedPair, collate
 from gcrm.training.contrastive import Spans, contrastive_loss, draw_states
 from gcrm.training.objective import preference_loss
-from gcrm.training.trainer import EncodedPair, collate
 
 ROUNDS = 3
 COMPLETIONS = 64

@@ -30,8 +30,9 @@ from gcrm.training.arguments import (
     unfinished_training,
 )
 from gcrm.training.callbacks import Checkpoints, StopOnSignal, TrainingCurve, last_checkpoint
+from gcrm.training.collation import EncodedPair, encode_pairs
 from gcrm.training.tracking import without_timings
-from gcrm.training.trainer import EncodedPair, RewardTrainer, encode_pairs
+from gcrm.training.trainer import RewardTrainer
 from gcrm.training.verify import check_saved, rewards_of_first
 from gcrm.utils.disk import check_writable
 from gcrm.utils.errors import UserError

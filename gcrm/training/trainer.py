@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,81 +20,20 @@ from transformers import (
 )
 
 from gcrm.config.train import TrainSettings
-from gcrm.data.preferences import Preference
-from gcrm.data.questions import question_hash, question_key
-from gcrm.modeling.passes import HeadWatch, pad
-from gcrm.modeling.tokenization import Encoded, Encoder
+from gcrm.modeling.passes import HeadWatch
 from gcrm.training.callbacks import ProgressLine
+from gcrm.training.collation import (
+    Batch,
+    EncodedPair,
+    can_pack,
+    collate,
+    collate_packed,
+    model_inputs,
+)
 from gcrm.training.contrastive import Spans
 from gcrm.training.objective import Objective
 from gcrm.training.pool import Pairs
 from gcrm.utils.errors import UserError
-
-Batch = dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class EncodedPair:
-    """A tokenised preference pair; its chosen reward should be higher by `margin`."""
-
-    chosen: Encoded
-    rejected: Encoded
-    margin: float = 0.0
-    prompt: int = 0
-    """an id of the prompt, of at most 63 bits; `rs` takes goals from pairs with another one"""
-    counts: bool = True
-    """false for a filler, a copy that only completes a batch"""
-
-    @property
-    def length(self) -> int:
-        """Tokens of the longer side, prompt included: the width of the pair in a padded batch."""
-        return max(len(self.chosen.input_ids), len(self.rejected.input_ids))
-
-
-def encode_pairs(pairs: Sequence[Preference], encoder: Encoder) -> list[EncodedPair]:
-    """The pairs of which both sides fit into the encoder's `max_len`, in order."""
-    sides = encoder.encode_fitting(
-        [(pair.prompt, side) for pair in pairs for side in (pair.chosen, pair.rejected)],
-        [pair.where for pair in pairs for _ in range(2)],
-    )
-    return [
-        EncodedPair(chosen, rejected, pair.margin or 0.0, _prompt_id(pair))
-        for pair, chosen, rejected in zip(pairs, sides[::2], sides[1::2], strict=True)
-        if chosen is not None and rejected is not None
-    ]
-
-
-def _prompt_id(pair: Preference) -> int:
-    """The first 60 bits of the hash by which the stages tell prompts apart."""
-    return int(question_hash(question_key(pair.question))[:15], 16)
-
-
-def collate(
-    pairs: Sequence[EncodedPair], pad_id: int, side: Literal["left", "right"] = "right"
-) -> Batch:
-    """One batch: the chosen sides of all pairs, then the rejected sides.
-
-    Args:
-        side: side of the padding.
-
-    Returns:
-        input_ids, attention_mask (2 * pairs, longest); start, end (2 * pairs,) of each completion;
-        margin (pairs,) float32; prompt (pairs,), the ids; labels (pairs,), 1 or -100 for a filler,
-        with which the Trainer counts the pairs of a step.
-    """
-    sides = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
-    batch = pad(sides, pad_id, side)
-    width = batch["input_ids"].shape[1]
-    shifts = [width - len(one.input_ids) if side == "left" else 0 for one in sides]
-    starts = [one.start + shift for one, shift in zip(sides, shifts, strict=True)]
-    ends = [len(one.input_ids) + shift for one, shift in zip(sides, shifts, strict=True)]
-    return batch | {
-        "start": torch.tensor(starts),
-        "end": torch.tensor(ends),
-        "margin": torch.tensor([pair.margin for pair in pairs], dtype=torch.float32),
-        "prompt": torch.tensor([pair.prompt for pair in pairs]),
-        "labels": torch.tensor([1 if pair.counts else -100 for pair in pairs]),
-    }
 
 
 class SortedWithinSteps(Sampler[int]):
@@ -178,6 +117,9 @@ class RewardTrainer(Trainer):
         _check_pool(pairs, settings, args.world_size)
         official = settings.parity == "official"  # the authors pad on the left, with EOS
         pad_id: Any = tokenizer.eos_token_id if official else tokenizer.pad_token_id
+        collator = partial(collate, pad_id=pad_id, side="left" if official else "right")
+        if not official and can_pack(model):
+            collator = partial(collate_packed, pad_id=pad_id)
         shortest = min(pairs, key=lambda pair: pair.length)
         args.remove_unused_columns = False  # otherwise the Trainer drops columns it does not know
         super().__init__(
@@ -185,7 +127,7 @@ class RewardTrainer(Trainer):
             args,
             train_dataset=[*pairs, replace(shortest, counts=False)],
             eval_dataset=list(heldout) or None,
-            data_collator=partial(collate, pad_id=pad_id, side="left" if official else "right"),
+            data_collator=collator,
             processing_class=tokenizer,
             compute_metrics=accuracy_and_margin,
             callbacks=[ProgressLine()],
@@ -257,17 +199,18 @@ class RewardTrainer(Trainer):
         """Final rewards (pairs,), last hidden states (pairs, longest, hidden_size), and positions
         of the completions; each of the chosen, then of the rejected sides."""
         watch = self.watch
-        model(
-            input_ids=inputs["input_ids"],
-            attention_mask=inputs["attention_mask"],
-            use_cache=False,
-        )
-        pairs, start, end = len(inputs["labels"]), inputs["start"], inputs["end"]
-        rewards, hidden = watch.rewards.gather(1, end[:, None] - 1).squeeze(1), watch.hidden
+        model(**model_inputs(inputs, self.reward_model), use_cache=False)
+        pairs, rows = len(inputs["labels"]), inputs["row"]
+        spans = Spans(inputs["start"], inputs["end"])
+        rewards, hidden = watch.rewards[rows, spans.end - 1], watch.hidden
+        sides = (hidden[:pairs], hidden[pairs:]) if len(hidden) > pairs else (hidden, hidden)
         return (
             (rewards[:pairs], rewards[pairs:]),
-            (hidden[:pairs], hidden[pairs:]),
-            (Spans(start[:pairs], end[:pairs]), Spans(start[pairs:], end[pairs:])),
+            sides,
+            (
+                Spans(spans.start[:pairs], spans.end[:pairs]),
+                Spans(spans.start[pairs:], spans.end[pairs:]),
+            ),
         )
 
     def _step_rng(self) -> np.random.Generator:

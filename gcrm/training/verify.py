@@ -9,7 +9,8 @@ from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 from gcrm.modeling.loading import load_reward_model
 from gcrm.modeling.passes import pad
 from gcrm.modeling.tokenization import Encoded
-from gcrm.training.trainer import EncodedPair, RewardTrainer, collate
+from gcrm.training.collation import EncodedPair, collate
+from gcrm.training.trainer import RewardTrainer
 from gcrm.utils.errors import UserError
 
 PAIRS_TO_CHECK = 8

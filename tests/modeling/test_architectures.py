@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,10 +18,14 @@ from gcrm.config.evaluate import EvaluateOptions
 from gcrm.config.represent import RepresentOptions
 from gcrm.config.train import TrainOptions
 from gcrm.data.scores import read_scores
-from gcrm.modeling.batching import Batch
+from gcrm.modeling import batching
 from gcrm.modeling.loading import check_head, new_reward_model
+from gcrm.modeling.passes import HeadWatch
+from gcrm.modeling.tokenization import Encoded
 from gcrm.scoring.evaluation import evaluate
 from gcrm.scoring.goal_state import extract_goal_state
+from gcrm.training import collation
+from gcrm.training.collation import PACKED, EncodedPair, collate, collate_packed, model_inputs
 from gcrm.training.run import train_reward_model
 from gcrm.utils.errors import UserError
 from helpers.architectures import save_tiny_model
@@ -102,7 +107,9 @@ def test_it_is_trained_and_scores(
         np.testing.assert_allclose(one.q_values.values, alone.q_values.values, atol=1e-4)
     if rm.passes.share_prompts:
         for row in range(0, len(encoded), 2):
-            ((_, _, behind),) = rm.passes(encoded, Batch([[row, row + 1]], encoded[row].start))
+            ((_, _, behind),) = rm.passes(
+                encoded, batching.Batch([[row, row + 1]], encoded[row].start)
+            )
             whole = np.concatenate([alone.partial_rewards[row], alone.partial_rewards[row + 1]])
             np.testing.assert_allclose(behind, whole, atol=1e-4)
     standard, info = AutoModelForSequenceClassification.from_pretrained(
@@ -112,6 +119,39 @@ def test_it_is_trained_and_scores(
     with torch.no_grad():
         reward = standard.eval()(torch.tensor([encoded[0].input_ids])).logits.item()
     assert reward == pytest.approx(scores.reward[0], abs=1e-4)
+
+
+def states(model: Any, batch: collation.Batch) -> torch.Tensor:
+    """The states of all completions of a batch, one after the other."""
+    watch = HeadWatch(model)
+    with torch.no_grad():
+        model(**model_inputs(batch, model), use_cache=False)
+    places = zip(batch["row"], batch["start"], batch["end"], strict=True)
+    return torch.cat([watch.hidden[row, start:end] for row, start, end in places])
+
+
+@pytest.mark.parametrize("model_type", WORK)
+def test_one_row_a_pair_has_the_states_of_two(
+    model_type: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collation, "WORTH_PACKING", 0)
+    model, _ = new_reward_model(str(save_tiny_model(model_type, tmp_path)), "sdpa", seed=0)
+    numbers = np.random.default_rng(0).integers(3, model.config.get_text_config().vocab_size, 99)
+    tokens = numbers.tolist()
+    pairs = [
+        EncodedPair(
+            Encoded(tokens[:long], start), Encoded([*tokens[:start], *tokens[50:end]], start)
+        )
+        for start, long, end in ((20, 29, 55), (12, 16, 61))
+    ]
+    two, one = collate(pairs, 0), collate_packed(pairs, 0)
+    assert len(two["input_ids"]) == 2 * len(one["input_ids"])
+    whole = states(model.eval(), two)
+    try:
+        packed = states(model, one)
+    except Exception:  # of architectures that take no such mask, each with an error of its own
+        packed = torch.full_like(whole, torch.nan)
+    assert bool((whole - packed).norm() < 1e-5 * whole.norm()) == (model_type in PACKED)
 
 
 @pytest.mark.parametrize("model_type", LISTED["refused: another head"])

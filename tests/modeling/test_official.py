@@ -11,7 +11,7 @@ from gcrm import RewardModel
 from gcrm.modeling.loading import new_reward_model, use_chat_template
 from gcrm.modeling.official import OfficialEncoder
 from gcrm.modeling.tokenization import Encoder, PromptTooLong
-from gcrm.training.trainer import EncodedPair, collate
+from gcrm.training.collation import EncodedPair, collate
 from gcrm.utils.errors import UserError
 from helpers.models import (
     make_byte_tokenizer,

@@ -12,9 +12,9 @@ from scipy.stats import kstest
 
 from gcrm.data.preferences import load_preferences
 from gcrm.modeling.tokenization import Encoder
+from gcrm.training.collation import EncodedPair, collate
 from gcrm.training.contrastive import Draws, Spans, contrastive_loss, draw_states
 from gcrm.training.pool import Others, Pairs, draw_others
-from gcrm.training.trainer import EncodedPair, collate
 from helpers.dialogues import write_dialogues
 from helpers.models import make_tokenizer
 

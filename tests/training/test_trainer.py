@@ -1,15 +1,17 @@
 """Batches, their order, and metrics of held-out pairs."""
 
 import numpy as np
+import pytest
+import torch
+from transformers import TrainingArguments
 
-from gcrm.modeling.tokenization import Encoded
-from gcrm.training.trainer import (
-    EncodedPair,
-    SortedWithinSteps,
-    WholeSteps,
-    accuracy_and_margin,
-    collate,
-)
+from gcrm import RewardTrainer, load_preferences
+from gcrm.config.train import TrainSettings
+from gcrm.modeling.loading import new_reward_model
+from gcrm.modeling.tokenization import Encoded, Encoder
+from gcrm.training import collation
+from gcrm.training.collation import EncodedPair, can_pack, collate, collate_packed, encode_pairs
+from gcrm.training.trainer import SortedWithinSteps, WholeSteps, accuracy_and_margin
 from helpers.models import save_base_model
 from helpers.training import write_pairs
 
@@ -42,8 +44,55 @@ def test_collate_pads_on_the_right_and_keeps_spans():
     pair = EncodedPair(Encoded([5, 6, 7], 1), Encoded([5, 8, 9, 9, 7], 2))
     batch = collate([pair], pad_id=0)
     assert batch["input_ids"].tolist() == [[5, 6, 7, 0, 0], [5, 8, 9, 9, 7]]
-    assert batch["attention_mask"].tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]
+    assert "attention_mask" not in batch and batch["row"].tolist() == [0, 1]
     assert batch["start"].tolist() == [1, 2] and batch["end"].tolist() == [3, 5]
+    left = collate([pair], pad_id=0, side="left")
+    assert left["attention_mask"].tolist() == [[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]]
+    assert left["start"].tolist() == [3, 2] and left["end"].tolist() == [5, 5]
+
+
+def test_packed_pairs_are_one_row_where_that_saves_tokens():
+    pairs = [
+        EncodedPair(Encoded([5, 6, 7, 8, 9], 3), Encoded([5, 6, 7, 4], 3)),
+        EncodedPair(Encoded([5, 6, 7], 1), Encoded([5, 6], 1)),
+    ]
+    batch = collate_packed(pairs, pad_id=0)
+    assert batch["input_ids"].tolist() == [[5, 6, 7, 8, 9, 4], [5, 6, 7, 6, 0, 0]]
+    assert batch["position_ids"].tolist() == [[0, 1, 2, 3, 4, 3], [0, 1, 2, 1, 0, 0]]
+    assert batch["start"].tolist() == [3, 1, 5, 3] and batch["end"].tolist() == [5, 3, 6, 4]
+    assert batch["row"].tolist() == [0, 1, 0, 1]
+    assert batch["shared"].tolist() == [3, 1] and batch["second"].tolist() == [5, 3]
+    texts = [[5, *[side] * 10] for side in (6, 7)]
+    long = collate_packed([EncodedPair(*(Encoded(text, 1) for text in texts))], 0)
+    assert long["input_ids"].tolist() == texts
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_packed_pairs_have_the_loss_and_gradients_of_two_rows(
+    tmp_path, monkeypatch, attention, checkpointing
+):
+    monkeypatch.setattr(collation, "WORTH_PACKING", 0)
+    model, tokenizer = new_reward_model(str(save_base_model(tmp_path / "base")), attention, seed=0)
+    model.double().train()
+    if checkpointing:
+        model.gradient_checkpointing_enable()
+    encoder = Encoder(tokenizer, max_len=64)
+    encoded = encode_pairs(load_preferences([str(write_pairs(tmp_path / "pairs.jsonl"))]), encoder)
+    arguments = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to=[])
+    settings = TrainSettings(reward_model_strategy="contrastive", train_batch_size=8)
+    trainer = RewardTrainer(model, tokenizer, encoded, settings, arguments)
+    assert can_pack(model)
+    found = []
+    for batch in (collate(encoded[:4], 0), collate_packed(encoded[:4], 0)):
+        model.zero_grad()
+        trainer._at = (-1, 0)  # the same states are drawn
+        loss = trainer.compute_loss(model, batch)
+        loss.backward()
+        found.append([loss, *(weight.grad for weight in model.parameters())])
+    assert len(found[1]) > 10
+    for two, one in zip(*found, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-7)
 
 
 def test_held_out_accuracy_counts_ties_half():
@@ -55,14 +104,6 @@ def test_held_out_accuracy_counts_ties_half():
 
 def test_public_api_trains(tmp_path):
     """Without a stage: pairs, a model, settings, and arguments of the Trainer."""
-    from transformers import TrainingArguments
-
-    from gcrm import RewardTrainer, load_preferences
-    from gcrm.config.train import TrainSettings
-    from gcrm.modeling.loading import new_reward_model
-    from gcrm.modeling.tokenization import Encoder
-    from gcrm.training.trainer import encode_pairs
-
     pairs = load_preferences([str(write_pairs(tmp_path / "pairs.jsonl"))])
     model, tokenizer = new_reward_model(str(save_base_model(tmp_path / "base")), "sdpa", seed=0)
     settings = TrainSettings(

@@ -1,0 +1,182 @@
+"""Tokenised preference pairs, and their batches.
+
+Two rows a pair, or one: the prompt, the chosen and the rejected completion, of which the rejected
+one does not see the chosen one. Both give the same rewards and gradients; one row reads the prompt
+once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import PreTrainedModel
+
+from gcrm.data.preferences import Preference
+from gcrm.data.questions import question_hash, question_key
+from gcrm.modeling.passes import pad
+from gcrm.modeling.tokenization import Encoded, Encoder
+
+Batch = dict[str, Tensor]
+
+MODEL_INPUTS = ("input_ids", "attention_mask", "position_ids")
+WORTH_PACKING = 1.1
+"""how many times the tokens of one row a pair two rows have at least, for one row to be faster: it
+needs a mask, with which attention is slower"""
+PACKED = frozenset(
+    "arcee axk1 axk2 biogpt cohere_compass_text deepseek_v2 deepseek_v3 diffllama doge "
+    "exaone4 gemma gemma2 gemma3 gemma3_text glm glm4 gpt-sw3 gpt2 gpt_bigcode gpt_neo "
+    "gpt_neox gpt_oss gptj helium hunyuan_v1_dense hunyuan_v1_moe jetmoe llama minicpm3 "
+    "ministral ministral3 mistral mistral4 mixtral nemotron olmo olmo2 olmo3 opt persimmon "
+    "phi phi3 phimoe qwen2 qwen2_moe qwen3 qwen3_moe seed_oss smollm3 stablelm starcoder2".split()
+)
+"""Types of models that give the same states in one row; tests/modeling/test_architectures.py
+measures them. Others take no positions, or no such mask."""
+
+
+@dataclass(frozen=True)
+class EncodedPair:
+    """A tokenised preference pair; its chosen reward should be higher by `margin`."""
+
+    chosen: Encoded
+    rejected: Encoded
+    margin: float = 0.0
+    prompt: int = 0
+    """an id of the prompt, of at most 63 bits; `rs` takes goals from pairs with another one"""
+    counts: bool = True
+    """false for a filler, a copy that only completes a batch"""
+
+    @cached_property
+    def shared(self) -> int:
+        """How many first tokens both sides share, none of a completion."""
+        sides = zip(self.chosen.input_ids, self.rejected.input_ids, strict=False)
+        most = min(self.chosen.start, self.rejected.start)
+        return next((n for n, (a, b) in enumerate(islice(sides, most)) if a != b), most)
+
+    @property
+    def length(self) -> int:
+        """Tokens of the longer side, prompt included: the width of the pair in a padded batch."""
+        return max(len(self.chosen.input_ids), len(self.rejected.input_ids))
+
+
+def encode_pairs(pairs: Sequence[Preference], encoder: Encoder) -> list[EncodedPair]:
+    """The pairs of which both sides fit into the encoder's `max_len`, in order."""
+    sides = encoder.encode_fitting(
+        [(pair.prompt, side) for pair in pairs for side in (pair.chosen, pair.rejected)],
+        [pair.where for pair in pairs for _ in range(2)],
+    )
+    return [
+        EncodedPair(chosen, rejected, pair.margin or 0.0, _prompt_id(pair))
+        for pair, chosen, rejected in zip(pairs, sides[::2], sides[1::2], strict=True)
+        if chosen is not None and rejected is not None
+    ]
+
+
+def _prompt_id(pair: Preference) -> int:
+    """The first 60 bits of the hash by which the stages tell prompts apart."""
+    return int(question_hash(question_key(pair.question))[:15], 16)
+
+
+def collate(
+    pairs: Sequence[EncodedPair], pad_id: int, side: Literal["left", "right"] = "right"
+) -> Batch:
+    """One batch: the chosen sides of all pairs, then the rejected sides.
+
+    Args:
+        side: side of the padding.
+
+    Returns:
+        input_ids and, with padding on the left, attention_mask (2 * pairs, longest); start, end and
+        row (2 * pairs,) of each completion; margin (pairs,) float32; prompt (pairs,), the ids;
+        labels (pairs,), 1 or -100 for a filler, with which the Trainer counts the pairs of a step.
+    """
+    sides = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
+    batch = pad(sides, pad_id, side)
+    if side == "right":  # no token attends to the padding
+        del batch["attention_mask"]
+    width = batch["input_ids"].shape[1]
+    shifts = [width - len(one.input_ids) if side == "left" else 0 for one in sides]
+    starts = [one.start + shift for one, shift in zip(sides, shifts, strict=True)]
+    ends = [len(one.input_ids) + shift for one, shift in zip(sides, shifts, strict=True)]
+    places = {"start": starts, "end": ends, "row": range(len(sides))}
+    return batch | {name: torch.tensor(values) for name, values in places.items()} | _facts(pairs)
+
+
+def collate_packed(pairs: Sequence[EncodedPair], pad_id: int) -> Batch:
+    """As `collate`, with one row a pair where that saves enough.
+
+    Returns:
+        Without attention_mask; position_ids (pairs, longest); shared (pairs,), how many first
+        tokens both sides share; second (pairs,), where the rest of the rejected side begins.
+    """
+    texts = [[*pair.chosen.input_ids, *pair.rejected.input_ids[pair.shared :]] for pair in pairs]
+    if 2 * max(pair.length for pair in pairs) < WORTH_PACKING * max(map(len, texts)):
+        return collate(pairs, pad_id)
+    second = [len(pair.chosen.input_ids) for pair in pairs]
+    positions = [
+        [*range(border), *range(pair.shared, len(pair.rejected.input_ids))]
+        for pair, border in zip(pairs, second, strict=True)
+    ]
+    starts = [pair.chosen.start for pair in pairs] + [
+        border + pair.rejected.start - pair.shared
+        for pair, border in zip(pairs, second, strict=True)
+    ]
+    places = {
+        "start": starts,
+        "end": [*second, *map(len, texts)],
+        "row": [*range(len(pairs))] * 2,
+        "shared": [pair.shared for pair in pairs],
+        "second": second,
+    }
+    return {
+        "input_ids": _padded(texts, pad_id),
+        "position_ids": _padded(positions, 0),
+        **{name: torch.tensor(values) for name, values in places.items()},
+        **_facts(pairs),
+    }
+
+
+def _padded(rows: Sequence[Sequence[int]], filler: int) -> Tensor:
+    tensors = [torch.tensor(row) for row in rows]
+    return pad_sequence(tensors, batch_first=True, padding_value=filler)
+
+
+def _facts(pairs: Sequence[EncodedPair]) -> Batch:
+    return {
+        "margin": torch.tensor([pair.margin for pair in pairs], dtype=torch.float32),
+        "prompt": torch.tensor([pair.prompt for pair in pairs]),
+        "labels": torch.tensor([1 if pair.counts else -100 for pair in pairs]),
+    }
+
+
+def model_inputs(batch: Batch, model: PreTrainedModel) -> Batch:
+    """What the forward pass of a model takes of a batch, with the mask of packed rows."""
+    inputs = {name: batch[name] for name in MODEL_INPUTS if name in batch}
+    if "second" not in batch:
+        return inputs
+    place = torch.arange(batch["input_ids"].shape[1], device=batch["input_ids"].device)
+    query, key = place[:, None], place[None, :]
+    second, shared = (batch[name][:, None, None] for name in ("second", "shared"))
+    of_other_side = (query >= second) & (key >= shared) & (key < second)
+    mask = ((key <= query) & ~of_other_side)[:, None]
+    if model.config._attn_implementation == "eager":  # it adds the mask to the products
+        mask = torch.zeros_like(mask, dtype=model.dtype).masked_fill(
+            ~mask, torch.finfo(model.dtype).min
+        )
+    return inputs | {"attention_mask": mask}
+
+
+def can_pack(model: PreTrainedModel) -> bool:
+    """Whether a model gives the same states in one row a pair as in two."""
+    config = model.config.get_text_config()
+    layers = set(getattr(config, "layer_types", None) or [])
+    return (
+        config.model_type in PACKED
+        and layers <= {"full_attention"}
+        and getattr(config, "sliding_window", None) is None
+        and model.config._attn_implementation in ("sdpa", "eager")
+    )
