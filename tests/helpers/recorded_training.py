@@ -40,12 +40,11 @@ def recorded_loss(self, model, inputs, return_outputs=False, num_items_in_batch=
         os.kill(os.getpid(), signal.SIGTERM)
     loss = compute_loss(self, model, inputs, return_outputs, num_items_in_batch)
     counts = (inputs["labels"] > 0).tolist()
-    masks = inputs["attention_mask"].bool()
     line = {
         "step": self.state.global_step,
         "pairs": [
-            ids[mask].tolist()
-            for ids, mask, one in zip(inputs["input_ids"], masks, counts, strict=False)
+            inputs["input_ids"][row, :end].tolist()
+            for row, end, one in zip(inputs["row"], inputs["end"], counts, strict=False)
             if one
         ],
         "losses": [value for value, one in zip(losses, counts, strict=True) if one],
