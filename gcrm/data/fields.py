@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -16,13 +17,13 @@ METADATA = set(
     "timestamp time date url urls link license version difficulty level".split()
 )
 """last words of names of columns that hold no part of a prompt, such as `prompt_id`"""
-MESSAGES_AS_TEXT = re.compile(r"\s*\[\s*\{\s*[\"'](role|content|from|value)[\"']\s*:")
-"""how a list of messages begins where a table of texts (CSV) has turned it into JSON or Python"""
 RENDERED = re.compile(
-    r"\s*(<s>|<bos>)?\s*(<\|(im_start|start_header_id|begin_of_text|system|user|start)\|>"
-    r"|<start_of_turn>|\[INST\])"
+    r"(?:<s>|<bos>|<BOS_TOKEN>|\[gMASK\]<sop>|<[|｜]begin.of.(?:text|sentence)[|｜]>)?\s*"
+    r"(?:<[|｜][^\s<>]+[|｜]>|<start_of_turn>|\[INST\])"
 )
 """how a dialogue begins that a chat template has made a text of"""
+ROLE = re.compile(r"[\"'](?:role|from)[\"']\s*:\s*[\"'](?:system|user|human|assistant|gpt)\b")
+"""what a list of messages contains where a table of texts (CSV) has made it JSON or Python code"""
 OF_ONE_SIDE = {"chosen", "rejected", "correct", "incorrect", "accepted"}
 """words that may stand after such a name, as in `score_chosen`"""
 
@@ -46,20 +47,29 @@ def check_text(value: Any, column: str, where: str) -> str:
     """Return a value of a row, which must be text that is not blank.
 
     Raises:
-        UserError: it is not text, or blank, or whole messages as text; `where` names the row.
+        UserError: it is not text, or blank; `where` names the row.
     """
     if not isinstance(value, str):
         raise UserError(f"{where}: {column} must be text, not {type(value).__name__}")
     if not value.strip():
         raise UserError(f"{where}: {column} is empty")
-    if MESSAGES_AS_TEXT.match(value):
+    return value
+
+
+def check_not_rendered(texts: Sequence[str], column: str, where: str) -> None:
+    """Check that texts are no dialogues: no messages as code, and nothing that a template made.
+
+    Raises:
+        UserError: all of them are; only one may be what a model has said.
+    """
+    bare = [text.strip() for text in texts]
+    if all(text[0] in "[{" and text[-1] in "]}" and ROLE.search(text) for text in bare):
         raise UserError(f"{where}: {column} is a list of messages as text; give the list itself")
-    if RENDERED.match(value):
+    if all(RENDERED.match(text) for text in bare):
         raise UserError(
             f"{where}: {column} has the marks of a chat template already, and the base model's "
-            "template would be put around them; give the messages"
+            "template would be put around them; give the messages, or leave out the row"
         )
-    return value
 
 
 def holds_text(value: Any) -> bool:

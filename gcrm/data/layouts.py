@@ -5,18 +5,27 @@ used, or is refused; so no part of a prompt is lost in silence.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from gcrm.data.fields import check_text, holds_text, is_metadata
-from gcrm.data.messages import Message, Prompt, read_answer, read_messages, text_of, with_system
+from gcrm.data.fields import check_not_rendered, check_text, holds_text, is_metadata
+from gcrm.data.messages import (
+    Message,
+    Prompt,
+    read_answer,
+    read_messages,
+    text_of,
+    unread_fields,
+    with_system,
+)
 from gcrm.data.transcripts import (
     ANSWER,
     common_prefix,
-    is_transcript,
+    is_whole,
     split_prompt,
     split_sides,
     turns_of,
+    turns_of_prompt,
 )
 from gcrm.utils.errors import UserError
 from gcrm.utils.io import Row
@@ -27,6 +36,7 @@ SIDES = (
     ("chosen_response", "rejected_response"),
     ("preferred_output", "non_preferred_output"),
     ("accepted", "rejected"),
+    ("response_j", "response_k"),
     ("human_ref_A", "human_ref_B"),
 )
 """names of the better and the worse completion; of the last two, the column `labels` says which"""
@@ -42,7 +52,10 @@ PROMPTS = (
 """names of the column with the prompt; of several, the first is read"""
 SYSTEMS = ("system", "system_prompt", "system_message")
 """names of the column with the system message"""
-NEVER_READ = ("tools", "functions", "documents", "images", "image")
+NEVER_READ = (
+    *("tools", "functions", "documents", "images", "image"),
+    *("videos", "video", "audios", "audio"),
+)
 """names of columns that belong to a prompt, and cannot be read"""
 LONG_PROMPT = 4
 """words of a prompt that no answer begins with by chance"""
@@ -66,13 +79,14 @@ class Layout:
     repeats: bool = False
 
     def unread(self, row: Row) -> list[str]:
-        """The columns that hold text and are not looked at."""
+        """The columns, and fields of answers, that hold text and are not looked at."""
         known = {*self.sides, *PROMPTS, *SYSTEMS, *NEVER_READ, "margin"}
-        return [
+        names = [
             name
             for name, value in row.items()
             if name not in known and not is_metadata(name, value)
         ]
+        return names + [f"{name}.{key}" for name in self.sides for key in unread_fields(row[name])]
 
 
 def layout_of(row: Row, where: str, *, responses: bool = False) -> Layout:
@@ -84,11 +98,10 @@ def layout_of(row: Row, where: str, *, responses: bool = False) -> Layout:
     Raises:
         UserError: it has none, or only one side begins with the prompt; `where` names the row.
     """
-    sides: tuple[str, ...] | None
-    sides = next((names for names in SIDES if all(name in row for name in names)), None)
+    sides = _first(SIDES, row)
     if sides is None and isinstance(row.get("output"), list):
         sides = OUTPUTS
-    prompt = _prompt_column(row)
+    prompt = next(iter(_first([(name,) for name in PROMPTS], row) or ()), None)
     if responses and sides is None and prompt is not None and "response" in row:
         return Layout(prompt, RESPONSE)
     if sides is None:
@@ -103,10 +116,11 @@ def layout_of(row: Row, where: str, *, responses: bool = False) -> Layout:
     return Layout(prompt, sides, repeats)
 
 
-def _prompt_column(row: Row) -> str | None:
-    """The column of the first row that holds the prompt."""
-    names = [name for name in PROMPTS if name in row]
-    return next((name for name in names if holds_text(row[name])), names[0] if names else None)
+def _first(groups: Sequence[tuple[str, ...]], row: Row) -> tuple[str, ...] | None:
+    """The first of these groups of columns that a row has, rather one with text in all of them."""
+    found = [names for names in groups if all(name in row for name in names)]
+    full = (names for names in found if all(holds_text(row[name]) for name in names))
+    return next(full, found[0] if found else None)
 
 
 def read_sides(row: Row, layout: Layout, where: str) -> Sides:
@@ -115,19 +129,24 @@ def read_sides(row: Row, layout: Layout, where: str) -> Sides:
     Raises:
         UserError: a value is missing, has the wrong type, or would be lost; `where` names the row.
     """
-    prompt = None if layout.prompt is None else _prompt(row, layout.prompt, where)
     names, sides = _completions(row, layout.sides, where)
     if all(isinstance(side, list | dict) for side in sides):
-        found = _of_messages(sides, names, prompt, where)
-    elif prompt is None:
-        found = _of_shared_beginning(sides, row, layout, where)
+        lists = [read_messages(side, name, where) for side, name in zip(sides, names, strict=True)]
+        # Many data sets have a prompt and also repeat it in whole dialogues.
+        whole = all(any(turn["role"] == "user" for turn in side) for side in lists)
+        layout = replace(layout, prompt=None) if whole else layout
+        found = _of_messages(lists, names, _lead(row, layout, where), where)
     else:
         texts = [check_text(side, name, where) for side, name in zip(sides, names, strict=True)]
-        if all(text.lstrip().startswith("Human:") and is_transcript(text) for text in texts):
-            found = split_sides(texts[0], texts[1], where)
-            layout = Layout(None, layout.sides)  # the column of the prompt was not needed
+        check_not_rendered(texts, names[0], where)
+        transcripts = [turns_of(text) for text in texts]
+        if all(is_whole(turns, layout.prompt is not None) for turns in transcripts):
+            layout = replace(layout, prompt=None)
+            found = split_sides(texts, transcripts, where)
+        elif layout.prompt is None:
+            found = _of_shared_beginning(texts, row, layout, where)
         else:
-            found = _of_texts(prompt, texts, layout, where)
+            found = _of_texts(_prompt(row, layout.prompt, where), texts, layout, where)
     return (_complete(found[0], row, layout, found[1:], where), *found[1:])
 
 
@@ -155,7 +174,7 @@ def check_nothing_lost(
     Raises:
         UserError: one would be lost; `where` names the row.
     """
-    texts = [text_of(read), *others]
+    texts = [" ".join(text.split()) for text in (text_of(read), *others)]
     for name in (*PROMPTS, *SYSTEMS, *NEVER_READ):
         if name in row and name not in used and not _is_repeated(row[name], texts):
             raise UserError(
@@ -176,9 +195,8 @@ def _is_repeated(value: Any, texts: Sequence[str]) -> bool:
         return all(_is_repeated(one, texts) for one in fields)
     if not isinstance(value, str):
         return False
-    if is_transcript(value):
-        return _is_repeated(turns_of(value), texts)
-    return any(_has_words(text, value.strip()) for text in texts)
+    parts = [turn.content for turn in turns_of(value)] or [value]
+    return all(any(_has_words(text, " ".join(part.split())) for text in texts) for part in parts)
 
 
 def _has_words(text: str, part: str) -> bool:
@@ -225,6 +243,7 @@ def _prompt(row: Row, column: str, where: str) -> Prompt:
     if value and isinstance(value, list):
         return read_messages(value, column, where)
     text = check_text(value, column, where)
+    check_not_rendered([text], column, where)
     if _has_input(row, column):
         return f"{text}\n{check_text(row['input'], 'input', where)}"
     return text
@@ -261,16 +280,16 @@ def _split_prompt(prompt: Prompt, texts: list[str], where: str) -> tuple[Prompt,
     """A prompt that is a transcript, split into its turns, and the completions of it."""
     if not isinstance(prompt, str):
         return prompt, texts
-    # The marker of the answer may stand at the end of the prompt, or before both completions.
+    # The mark of the answer may stand at the end of the prompt, or before both completions.
     marked = bool(texts) and all(text.lstrip().startswith(ANSWER) for text in texts)
     ends = prompt.rstrip().endswith(ANSWER)
-    whole = f"{prompt}\n\n{ANSWER}" if marked and not ends else prompt
-    if not is_transcript(whole):
+    turns = turns_of_prompt(f"{prompt}\n\n{ANSWER}" if marked and not ends else prompt)
+    if not turns:
         return prompt, texts
     answers = [text.strip().removeprefix(ANSWER if marked else "").strip() for text in texts]
     if not all(answers):
         raise UserError(f"{where}: an answer is empty; leave out the row")
-    return split_prompt(whole, where), answers
+    return split_prompt(turns, where), answers
 
 
 def _repeat_the_prompt(row: Row, column: str | None, names: Sequence[str], where: str) -> bool:
@@ -314,15 +333,9 @@ def _without(prompt: str, text: str, where: str) -> str:
     return rest
 
 
-def _of_shared_beginning(sides: Sequence[Any], row: Row, layout: Layout, where: str) -> Sides:
+def _of_shared_beginning(texts: Sequence[str], row: Row, layout: Layout, where: str) -> Sides:
     """Split two texts into the prompt that both begin with, and the completions."""
-    chosen, rejected = sides
-    if not (isinstance(chosen, str) and isinstance(rejected, str)):
-        raise UserError(f"{where}: chosen and rejected must both be text, or lists of messages")
-    for side, name in zip(sides, layout.sides, strict=True):
-        check_text(side, name, where)
-    if is_transcript(chosen) and is_transcript(rejected):
-        return split_sides(chosen, rejected, where)
+    chosen, rejected = texts
     systems = [name for name in SYSTEMS if holds_text(row.get(name))]
     others = [*systems, *layout.unread(row)]
     if others or layout.sides != SIDES[1]:
@@ -339,30 +352,22 @@ def _of_shared_beginning(sides: Sequence[Any], row: Row, layout: Layout, where: 
     return prompt, chosen[border:], rejected[border:]
 
 
+def _lead(row: Row, layout: Layout, where: str) -> list[Message]:
+    """The messages of the column with the prompt."""
+    if layout.prompt is None:
+        return []
+    prompt, _ = _split_prompt(_prompt(row, layout.prompt, where), [], where)
+    return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+
+
 def _of_messages(
-    sides: Sequence[Any], names: Sequence[str], prompt: Prompt | None, where: str
+    lists: Sequence[list[Message]], names: Sequence[str], lead: list[Message], where: str
 ) -> Sides:
-    """Two lists of messages: whole dialogues, or continuations of `prompt`."""
-    lead: list[Message] = []
-    if isinstance(prompt, str):
-        split, _ = _split_prompt(prompt, [], where)
-        lead = [{"role": "user", "content": split}] if isinstance(split, str) else split
-    elif prompt is not None:
-        lead = prompt
-    lists = [read_messages(side, name, where) for side, name in zip(sides, names, strict=True)]
-    # Many data sets have a prompt and also repeat it in whole dialogues.
-    lists = [
-        [*lead, *side] if side[:1] and side[0]["role"] == "assistant" else side for side in lists
-    ]
+    """Two lists of messages: whole dialogues, or continuations of `lead`."""
     turns = lists[0][:-1]
-    if not turns or turns != lists[1][:-1]:
+    if turns != lists[1][:-1] or not all(lists) or not (lead or turns):
         raise UserError(f"{where}: chosen and rejected must be equal except for the last message")
-    if any(message not in turns for message in lead):
-        raise UserError(
-            f"{where}: prompt is not part of chosen and rejected; expected its messages in both, "
-            "or chosen and rejected that begin with the assistant's answer"
-        )
     chosen, rejected = (
         read_answer(side[-1], name, where) for side, name in zip(lists, names, strict=True)
     )
-    return turns, chosen, rejected
+    return lead + turns, chosen, rejected

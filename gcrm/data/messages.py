@@ -17,6 +17,15 @@ ROLES = {
     **dict.fromkeys(("gpt", "chatgpt", "model", "bot"), "assistant"),
 }
 """names of roles in data sets, in small letters, and the role that chat templates know"""
+TEXTS = ("text", "input_text", "output_text")
+"""types of parts of a content that are text"""
+MEANT = {
+    *("tool_calls", "function_call", "name", "reasoning_content", "reasoning", "thinking"),
+    *("images", "image", "audio", "video"),
+}
+"""fields by which a message says more than its text: they are shown to the model, or refused"""
+KNOWN = {*MEANT, "tool_call_id"}
+"""fields that templates know, whatever is in them"""
 SPELLINGS = (("role", "content"), ("from", "value"))
 """keys of a message; the second pair is ShareGPT's"""
 
@@ -68,17 +77,26 @@ def checked_completion(completion: Any, where: str) -> str:
     return completion
 
 
+def unread_fields(value: Any) -> list[str]:
+    """Fields beside the text of an answer, or of the last of several messages, that hold text."""
+    message = value[-1] if value and isinstance(value, list) else value
+    if not isinstance(message, dict):
+        return []
+    known = {*MEANT, *(key for keys in SPELLINGS for key in keys)}
+    return [key for key, one in message.items() if key not in known and not is_metadata(key, one)]
+
+
 def read_answer(message: Message, column: str, where: str) -> str:
     """The text of the last message of a dialogue, which is the completion.
 
     Raises:
-        UserError: it is not the assistant's, is empty, or has a field beside its text.
+        UserError: it is not the assistant's, is empty, or says more than its text.
     """
     if message["role"] != "assistant":
         raise UserError(
             f"{where}: {column}: the last message has the role {message['role']}, not assistant"
         )
-    if others := message.keys() - {"role", "content"}:
+    if others := MEANT & message.keys():
         raise UserError(
             f"{where}: {column}: the answer has the field {min(others)} beside its text, which "
             "would be lost: only text is scored; write it into the content, or leave out the row"
@@ -119,7 +137,10 @@ def _read_message(message: Any, where: str) -> Message:
         (keys for keys in SPELLINGS if isinstance(message, dict) and keys[0] in message), ()
     )
     if not keys:
-        raise UserError(f"{where}: expected an object with role and content (or from and value)")
+        raise UserError(
+            f"{where}: expected an object with role and content (or from and value), not "
+            f"{str(message)[:40]!r}"
+        )
     name, content = (message.get(key) for key in keys)
     role = ROLES.get(name.strip().lower()) if isinstance(name, str) else None
     if role is None:
@@ -129,7 +150,7 @@ def _read_message(message: Any, where: str) -> Message:
     others = {
         key: value
         for key, value in message.items()
-        if key not in keys and not is_metadata(key, value)
+        if key not in keys and (value if key in KNOWN else not is_metadata(key, value))
     }
     if content is None and others:
         content = ""
@@ -148,7 +169,7 @@ def _text(content: Any, where: str) -> str:
 
 def _text_of_part(part: Any, where: str) -> str:
     kind = part.get("type", "text") if isinstance(part, dict) else type(part).__name__
-    if kind != "text" or not isinstance(part.get("text"), str):
+    if kind not in TEXTS or not isinstance(part.get("text"), str):
         raise UserError(
             f"{where}: the content has a part of type {str(kind)[:40]!r}, which is not text; only "
             "text is read"

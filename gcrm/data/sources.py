@@ -52,12 +52,25 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
             if not file.metadata.num_rows:
                 raise UserError(f"{path}: has no rows")
             for batch in file.iter_batches(batch_size=BATCH_ROWS):
-                yield from batch.to_pylist()
+                yield from map(_without_nulls, batch.to_pylist())
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (OSError, ValueError, OverflowError, pyarrow.ArrowException) as error:
         reason = str(error).partition("\n")[0]
         raise UserError(f"{path}: not a readable Parquet file ({reason})") from None
+
+
+def _without_nulls(row: Row) -> Row:
+    """A row without the null fields that tables give an object because others have them."""
+
+    def pruned(value: Any) -> Any:
+        if isinstance(value, list):
+            return [pruned(one) for one in value]
+        if isinstance(value, dict):
+            return {key: pruned(one) for key, one in value.items() if one is not None}
+        return value
+
+    return {name: pruned(value) for name, value in row.items()}
 
 
 def _datasets_rows(source: str, splits: Sequence[str]) -> Iterator[Row]:
@@ -75,7 +88,7 @@ def _datasets_rows(source: str, splits: Sequence[str]) -> Iterator[Row]:
             raise UserError(f"{source}: the data has no splits; give {home}")
         if not len(data):
             raise UserError(f"{source}: has no rows")
-        yield from data.with_format(None)  # a damaged file fails only here
+        yield from map(_without_nulls, data.with_format(None))  # a damaged file fails only here
     except UserError:
         raise
     except Exception as error:  # the library's file systems and the hub raise all kinds

@@ -20,8 +20,10 @@ import numpy as np
 from jinja2 import Environment
 from transformers import PreTrainedTokenizerBase
 
-from gcrm.data.messages import Message, Prompt
+from gcrm.data.fields import is_metadata
+from gcrm.data.messages import MEANT, Message, Prompt
 from gcrm.utils.errors import UserError
+from gcrm.utils.logging import say
 
 PLAIN_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] | capitalize }}: {{ message['content'] }}\n\n"
@@ -102,6 +104,7 @@ class ChatTemplate:
         }
         ends = {end for token in self._special for end in (token[0], token[-1])}
         self._end_of_special = re.compile("|".join(map(re.escape, ends)) or "(?!)")
+        self._unshown: set[str] = set()
         self._shape = lru_cache(maxsize=1024)(self._try_out)
 
     def prompt(self, prompt: Prompt) -> Rendered:
@@ -196,17 +199,25 @@ class ChatTemplate:
     def _check_fields(self, messages: Sequence[Message]) -> None:
         """Check that the template shows what messages say beside their contents.
 
+        Other fields that it does not show, perhaps mere metadata, are said once.
+
         Raises:
             UserError: it does not.
         """
         for i, message in enumerate(messages):
-            for name in sorted(message.keys() - {"role", "content"}):
-                if message[name] is not None and not self._shows(messages, i, name):
+            for name in sorted(message.keys() - {"role", "content"} - self._unshown):
+                if message[name] is None or self._shows(messages, i, name):
+                    continue
+                what = f"which the chat template of {self._name} does not show"
+                if name in MEANT:
                     raise UserError(
-                        f"message {i + 1} ({message['role']}) has {name}, which the chat template "
-                        f"of {self._name} does not show: write it into the content, remove it, or "
-                        "set another template in the tokenizer's folder (chat_template.jinja)"
+                        f"message {i + 1} ({message['role']}) has {name}, {what}: write it into "
+                        "the content, remove it, or set another template in the tokenizer's folder "
+                        "(chat_template.jinja)"
                     )
+                self._unshown.add(name)
+                if not is_metadata(name, message[name]):
+                    say(f"messages have {name}, {what}")
 
     def _shows(self, messages: Sequence[Message], index: int, name: str) -> bool:
         """Whether a message's field makes a difference to the text."""

@@ -138,6 +138,24 @@ def said(from_, value):
             id="a system message twice",
         ),
         pytest.param(
+            {"question": "How many?", "response_j": "It is 7.", "response_k": "It is 8."},
+            READ,
+            id="lvwerra/stack-exchange-paired",
+        ),
+        pytest.param(
+            {"conversation": [{"input": "How many?", "output": "It is 7."}]} | DIALOGUES,
+            READ_AS_DIALOGUE,
+            id="argilla/distilabel-capybara-dpo",
+        ),
+        pytest.param(
+            {"prompt": " How\r\nmany?\n"} | DIALOGUES, READ_AS_DIALOGUE, id="spaces of a prompt"
+        ),
+        pytest.param(
+            {"prompt": "How many?", "correct": True, "incorrect": False} | SIDES,
+            READ,
+            id="flags with names of sides",
+        ),
+        pytest.param(
             {"question": "How many?", "prompt": "How many?", "context": None, "tools": "[]"}
             | SIDES,
             READ,
@@ -160,7 +178,7 @@ def test_layouts_of_public_data(tmp_path, row, expected):
         ({"prompt": "How many?", "images": [{"bytes": "…"}]} | SIDES, "images can belong to"),
         ({"prompt": [USER], "input": "a"} | DIALOGUES, "input can belong to the prompt"),
         ({"instruction": "Go.", "history": [["a", "b"]]} | SIDES, "history can belong to"),
-        ({"messages": [USER], "prompt": "Other?"} | DIALOGUES, "prompt is not part of chosen"),
+        ({"messages": [USER], "prompt": "Other?"} | DIALOGUES, "prompt can belong to"),
         ({"system": "Be long.", "prompt": [SYSTEM, USER]} | SIDES, "say different things"),
         ({"system": "a", "system_prompt": "b", "prompt": "c"} | SIDES, "system_prompt can belong"),
         ({"system": ["a"], "prompt": "c"} | SIDES, "system must be text, not list"),
@@ -192,6 +210,22 @@ def test_layouts_of_public_data(tmp_path, row, expected):
             {key: f"<|im_start|>user\n{side}" for key, side in SIDES.items()},
             "chosen has the marks of a chat template already",
         ),
+        *(
+            ({"prompt": text} | SIDES, f"prompt {told}")
+            for told, texts in {
+                "has the marks of a chat template already": (
+                    "<|prompter|>How many?<|endoftext|><|assistant|>",
+                    "<｜begin▁of▁sentence｜><｜User｜>How many?<｜Assistant｜>",
+                    "<BOS_TOKEN><|START_OF_TURN_TOKEN|><|USER_TOKEN|>How many?",
+                    "[gMASK]<sop><|user|>\nHow many?",
+                ),
+                "is a list of messages as text": (
+                    json.dumps([{"id": 1} | USER]),
+                    json.dumps({"messages": [USER]}),
+                ),
+            }.items()
+            for text in texts
+        ),
     ],
 )
 def test_text_that_would_be_lost_is_refused(tmp_path, row, message):
@@ -206,8 +240,26 @@ def test_columns_that_are_not_read_are_said_once(tmp_path, capsys):
     load_preferences([path])
     line = f"{path}: reads the prompt from prompt, and not rationale, note\n"
     assert line in capsys.readouterr().err
+    read(tmp_path, {"prompt": [USER], "chosen": [ANSWER | {"state": "Utah"}], "rejected": OTHER})
+    assert "reads the prompt from prompt, and not chosen.state\n" in capsys.readouterr().err
     read(tmp_path, {key: row[key] for key in row if key != "rationale"})
     assert capsys.readouterr().err == ""
+
+
+def test_what_only_looks_like_a_dialogue_is_text(tmp_path):
+    """What one of two models has said, and what users ask about dialogues and messages."""
+    for text in ("[INST] Go on.", json.dumps([USER]), "User: a\n\nAssistant: b"):
+        row = {"prompt": "How many?", "chosen": "It is 7.", "rejected": text}
+        assert read(tmp_path, row) == [Preference(*row.values())]
+    asked = (
+        "Go on:\n\nHuman: a\n\nAssistant: b",
+        "User: a\nAssistant: b\nUser: c",
+        '[{"value": 1, "from": "here"}]',
+        json.dumps([USER]) + " What is wrong?",
+        "<s> is a tag",
+    )
+    for prompt in asked:
+        assert read(tmp_path, {"prompt": prompt} | SIDES) == [Preference(prompt, *SIDES.values())]
 
 
 PROMPT = "How many are there?"
@@ -259,6 +311,46 @@ def test_whole_transcripts_beside_their_prompt(tmp_path):
         assert read(tmp_path, {"prompt": prompt} | sides) == [READ_AS_DIALOGUE]
     path = write(tmp_path / "pairs.jsonl", {"prompt": "Other?"} | sides)
     assert "prompt can belong to the prompt" in refusal(path)
+
+
+TURNS = {
+    "system": "Be\n\nbrief.",
+    "user": "How many?",
+    "assistant": "Which?\nUser: none",
+    "": "The pears.",
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "roles"),
+    [
+        ("{user}\n<extra_id_1>Assistant\n{assistant}\n<extra_id_1>User\n{}", "user assistant user"),
+        (
+            "<extra_id_0>System\n{system}\n<extra_id_1>User\n{user}\n<extra_id_1>Assistant\n",
+            "system user",
+        ),
+        ("<extra_id_0>System\n\n<extra_id_1>User\n{user}\n<extra_id_1>Assistant", "user"),
+        ("\n\nUser: {user}\n\nAssistant:", "user"),
+        ("\r\n\r\nHuman: {user}\r\n\r\nAssistant: ", "user"),
+        ("{system}\n\nHuman: {user}\n\nAssistant:", "system user"),
+        ("Human: {user}\nAssistant:", "user"),
+    ],
+)
+def test_marks_of_speakers(tmp_path, text, roles):
+    """Those of HelpSteer2 first; the same in both sides, where the text ends before an answer."""
+    lead = text.format(TURNS[""], **TURNS)
+    expected = [TURNS[role] for role in roles.split()]
+    expected[-1] = TURNS[""] if "{}" in text else expected[-1]
+    rows = [{"prompt": lead} | SIDES]
+    if "{}" not in text:
+        space = "\n" if lead.endswith("Assistant") else ""
+        rows.append({key: lead + space + side for key, side in SIDES.items()})
+    for row in rows:
+        [pair] = read(tmp_path, row)
+        assert [(turn["role"], turn["content"]) for turn in pair.prompt] == [
+            *zip(roles.split(), expected, strict=True)
+        ]
+        assert (pair.chosen, pair.rejected) == tuple(SIDES.values())
 
 
 @pytest.mark.parametrize(
@@ -320,15 +412,16 @@ def test_role_names_of_data_sets(tmp_path, messages, expected):
 
 
 def test_parts_of_content_are_joined(tmp_path):
-    parts = [{"type": "text", "text": "How"}, {"type": "text", "text": "many?", "image": None}]
+    parts = [{"type": "input_text", "text": "How"}, {"type": "text", "text": "many?", "n": None}]
     [pair] = read(tmp_path, {"prompt": [USER | {"content": parts}]} | SIDES)
     assert pair.prompt == [{"role": "user", "content": "How\nmany?"}]
 
 
 def test_other_fields_of_messages_are_kept_for_the_template(tmp_path):
-    turns = [USER, CALL | {"id": "x", "name": None}, {"role": "tool", "content": "7"}]
+    called = {"role": "tool", "content": "7", "tool_call_id": "x"}
+    turns = [USER, CALL | {"id": "x", "name": None}, called]
     [pair] = read(tmp_path, {"prompt": turns} | SIDES)
-    assert pair.prompt == [USER, CALL | {"content": ""}, {"role": "tool", "content": "7"}]
+    assert pair.prompt == [USER, CALL | {"content": ""}, called]
     assert pair.where == f"{tmp_path / 'pairs.jsonl'}, row 1"
 
 
@@ -431,7 +524,7 @@ def test_lists_of_messages(tmp_path, row):
         ({"chosen": [], "rejected": []}, "equal except for the last message"),
         (
             {"prompt": "Other?", "chosen": [USER, ANSWER], "rejected": [USER, OTHER]},
-            "prompt is not part of chosen and rejected",
+            "prompt can belong to the prompt",
         ),
         (
             {
@@ -439,7 +532,7 @@ def test_lists_of_messages(tmp_path, row):
                 "chosen": [USER, ANSWER],
                 "rejected": [USER, OTHER],
             },
-            "prompt is not part of chosen and rejected",
+            "prompt can belong to the prompt",
         ),
         (
             {"chosen": [USER, ANSWER, USER], "rejected": [USER, ANSWER, USER | {"content": "?"}]},
@@ -449,7 +542,7 @@ def test_lists_of_messages(tmp_path, row):
         ({"chosen": ["a", "b"], "rejected": ["a", "c"]}, "role and content"),
         ({"chosen": [USER, ANSWER | {"content": 7}], "rejected": [USER, OTHER]}, "must be text"),
         ({"chosen": [USER, ANSWER | {"role": None}], "rejected": [USER, OTHER]}, "role 'None' is"),
-        ({"chosen": [USER, ANSWER], "rejected": "a"}, "both be text, or lists"),
+        ({"chosen": [USER, ANSWER], "rejected": "a"}, "chosen must be text, not list"),
         ({"prompt": [], "chosen": "a", "rejected": "b"}, "prompt must be text, not list"),
         ({"prompt": "a", "chosen": "a", "rejected": [OTHER]}, "rejected must be text, not list"),
         ({"prompt": 5, "chosen": [ANSWER], "rejected": [OTHER]}, "prompt must be text, not int"),

@@ -86,10 +86,16 @@ def test_every_format_with_every_layout(tmp_path, row, suffix):
     assert (one.prompt, one.chosen[-2:], one.rejected[-2:]) == ("How many?", "7.", "8.")
 
 
-def test_messages_in_parquet(tmp_path):
-    row = {"chosen": [USER, ANSWER], "rejected": [USER, OTHER]}
-    path = save(tmp_path / "pairs.parquet", row)
-    assert load_preferences([path]) == [READ_AS_DIALOGUE]
+@pytest.mark.parametrize("suffix", ["parquet", "folder"])
+def test_messages_in_tables(tmp_path, suffix):
+    """Tables give each object the fields of all others, with null in them."""
+    calls = [
+        {"role": "assistant", "content": "", "tool_calls": [{"arguments": arguments}]}
+        for arguments in ({"a": 1}, {"b": "2"})
+    ]
+    rows = [{"chosen": [USER, call, ANSWER], "rejected": [USER, call, OTHER]} for call in calls]
+    found = load_preferences([save(tmp_path / f"pairs.{suffix}", *rows)])
+    assert found == [Preference([USER, call], "It is 7.", "It is 8.") for call in calls]
 
 
 @given(row=st.fixed_dictionaries(dict.fromkeys(PAIR, st.text(min_size=1).filter(str.strip))))

@@ -143,6 +143,15 @@ def test_fields_that_the_template_shows() -> None:
     assert "<|assistant|>\nhmb<|endoftext|>" in Encoder(tokenizer, 999).layout([REASONED], "")[0]
 
 
+def test_other_fields_are_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    tokenizer = make_byte_tokenizer(chat_template=CHATML)
+    messages = [{**USER, "country": "Chad", "tool_call_id": "x"}]
+    texts = [(prompt, "b") for prompt in (messages, [USER], messages)]
+    one, other, _ = Encoder(tokenizer, 999).encode_many(texts)
+    assert one == other
+    assert capsys.readouterr().err.count("messages have country, which the chat template of") == 1
+
+
 @pytest.mark.parametrize(
     ("template", "messages", "told"),
     [
