@@ -10,7 +10,9 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 DECIMALS = 6
@@ -40,16 +42,18 @@ _COMMANDS = re.compile(r"\\log_(?:\{\w+\}|\w)|\\[A-Za-z]+|\b(?:log|sqrt)\b")
 _MATHS = re.compile(r"[\d\\+*/^=<>-]")
 _POWER_TOWER = re.compile(r"(?:(?:\^|\*\*)\s*\w+\s*){2}")
 _NO_PRODUCT = re.compile(
-    r"\d \d|\d ?[ap]m\b|\d [a-z]+ \d"  # 12 34, 10 am, 3 ft 2
+    r"\d \d|\d ?[ap]m\b|\d [a-z]+ \d|^\([a-e]\) "  # 12 34, 10 am, 3 ft 2, (A) 5
     r"|\d(?:st|nd|rd|th)\b|[a-z]\d|!!",  # 3rd, H2O, 7!!
     re.I,
 )
 _NUMBERED = re.compile(r"(?<=\d)[eE](?=[-+]?\d)")  # 1e5 is no name like H2
 _SHORT_FRACTION = re.compile(r"\\[dtc]?frac *(\\pi|[\da-z]) *(\\pi|[\da-z])(?![a-z])", re.I)
-# What math-verify misreads: 2(3) as a mixed number, \pi(3) as a function, 2^\frac{1}{2} as 1/2.
+# What math-verify misreads: 2(3) as a mixed number, \pi(3) as a function, 2^\frac{1}{2} as 1/2;
+# and it cannot read 10^-3.
 _FACTOR = re.compile(r"(?<![\^\d.])(?:\d+|\\pi)(?=\()")
 _EXPONENT = re.compile(
-    r"\^\s*(\\[dt]?frac\s*(?:\{[^{}]*\}\s*\{[^{}]*\}|\d\d)|\\sqrt\s*(?:\[\d+\])?(?:\{[^{}]*\}|\d))"
+    r"\^\s*(\\[dt]?frac\s*(?:\{[^{}]*\}\s*\{[^{}]*\}|\d\d)|\\sqrt\s*(?:\[\d+\])?(?:\{[^{}]*\}|\d)"
+    r"|[-+]\w+)"
 )
 _UNDEFINED = re.compile(r"\b(?:nan|zoo)\b")
 _ENVIRONMENT = re.compile(
@@ -130,7 +134,8 @@ def _parse(text: str) -> Any:
         return None
     if _NO_PRODUCT.search(bare) or _POWER_TOWER.search(text) or _depth(text) > MAX_DEPTH:
         return None
-    text = _EXPONENT.sub(r"^{\1}", _FACTOR.sub(r"\g<0>\\cdot", text)).replace("**", "^")
+    text = _FACTOR.sub(r"\g<0>\\cdot", text.replace("**", "^"))
+    text = _EXPONENT.sub(r"^{\1}", text)
     import math_verify
 
     logging.getLogger("math_verify").setLevel(logging.ERROR)
@@ -140,7 +145,7 @@ def _parse(text: str) -> Any:
     try:
         found = math_verify.parse(
             f"\\boxed{{{text}}}",
-            extraction_config=[math_verify.LatexExtractionConfig()],
+            extraction_config=[_extraction()],
             fallback_mode="no_fallback",
             parsing_timeout=PARSING_SECONDS if in_main_thread else None,
         )
@@ -148,6 +153,15 @@ def _parse(text: str) -> Any:
         logging.getLogger("gcrm").debug("answer %r is compared as text: %s", text, error)
         return None
     return found[0] if found and not isinstance(found[0], str) else None
+
+
+@cache
+def _extraction() -> Any:
+    """What math-verify does before it parses: all but removing units, which takes t from 3 + 4t."""
+    import math_verify
+
+    usual = math_verify.LatexExtractionConfig()
+    return replace(usual, normalization_config=replace(usual.normalization_config, units=False))
 
 
 def _depth(text: str) -> int:

@@ -37,11 +37,12 @@ def canonical(answer: str | None) -> str | None:
         return None
     if len(answer) <= MAX_LENGTH and _PLAIN.fullmatch(answer):  # most answers
         return _canonical_math(answer)
-    text = _tidy(_REPEATING.sub(_fraction, _in_ascii(answer)))
+    text = _in_ascii(answer)
+    if len(text) > MAX_LENGTH:
+        return _tidy(text).casefold() or None
+    text = _tidy(_REPEATING.sub(_fraction, text))
     if not text:
         return None
-    if len(text) > MAX_LENGTH:
-        return text.casefold()
     plain = _without_wrapping(text)
     try:
         return _canonical_math(plain)
@@ -83,7 +84,7 @@ def _tidy(text: str) -> str:
 
 _REPEATING = re.compile(  # 0.1\overline{6}, 0.1(6), 0.1666...
     r"(?<![\d.,])(\d*)\.(\d*?)(?:\\(?:overline|bar|dot)(?:\s*\{\s*(\d+)\s*\}|\s*(\d))"
-    r"|(?<=\.)\((\d+)\)|(\d{2,}?)\6+(?:\.{3}|\\[lc]?dots)"
+    r"|(?<=\.)\((\d+)\)|(\d{2,16}?)\6+(?:\.{3}|\\[lc]?dots)"
     r"|(\d)\7{2,}(?:\.{3}|\\[lc]?dots))"
 )
 
@@ -97,7 +98,9 @@ def _fraction(decimal: re.Match[str]) -> str:
 
 
 # The lookbehind excludes the second backslash of \\, the end of a matrix row.
-_SPACES = re.compile(r"(?<!\\)\\[,;: ()\[\]]|~|\\quad\b|\\left\b|\\right\b|\\displaystyle\b")
+_SPACES = re.compile(
+    r"(?<!\\)\\[,;: ()\[\]]|~|\\quad\b|\\(?:left|right|[bB]igg?[lr]?)\b|\\displaystyle\b"
+)
 _NO_SPACE = re.compile(r"(?<!\\)\\!|(?<=\d)\\,(?=\d{3}(?!\d))")  # 10,\!000; 10\,000
 _GROUPED = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?![\d,]| \d)")  # 10 000
 _MIXED = re.compile(r"(?<![\d.,/])(\d+) (\d+)/(\d+)(?![\d.,/])")  # 2 1/2
@@ -136,8 +139,9 @@ _WORD = rf"(?!(?:{_MEANT})\b)(?:(?:{_SHORT_UNITS})\b|(?![abcxyz]{{3}}\b)[^\W\d_]
 _RATE = (  # km/h, m/s^2, miles/hour
     rf"(?:{_SHORT_UNITS}|[mgL]|{_WORD})\s?/\s?(?:[kcdm]?m|[mcd]?[lL]|k?g|s|h|{_SHORT_UNITS}|{_WORD})"
 )
-_COMPOUND = re.compile(  # 5 hours 30 minutes
-    rf"\d\s*(?:{_TEXT}\{{\s*)?(?!(?:and|or|to|pi)\b)[^\W\d_]{{2,}}\s*\}}?\s*\d", re.IGNORECASE
+_COMPOUND = re.compile(  # 5 hours 30 minutes, 3 red and 5 blue
+    rf"\d\s*(?:{_TEXT}\{{\s*)?(?!(?:and|or|to|pi)\b)[^\W\d_]{{2,}}\s*\}}?,?\s*(?:(?:and|or)\s+)?\d",
+    re.IGNORECASE,
 )
 _SAID = re.compile(  # 3 \text{ million}
     rf"{_TEXT}\{{([^{{}}]*\b(?:{_MEANT}|{'|'.join(_MAGNITUDES)})\b[^{{}}]*)\}}", re.IGNORECASE
@@ -149,6 +153,7 @@ _UNIT = re.compile(
     rf"|\s{_WORD}(?:\s{_WORD}){{0,2}}(?:\^\{{?\d\}}?)?)$",  # 18 red cars
     re.IGNORECASE,
 )
+_METRES = re.compile(r"([-+]?\d[\d.,/ ]*) [mgshL]")
 _GREEK = r"\\(?:alpha|beta|gamma|delta|theta|lambda|mu|phi|omega)"
 _NAME = rf"(?:[A-Za-z]|{_GREEK})(?:_\w+)?(?:\([A-Za-z]\))?\s*"
 # Between numbers, an equation is a calculation; 1 = x^2 is none.
@@ -174,7 +179,10 @@ def _without_wrapping(text: str) -> str:
     text = re.sub(r"(?<=\d) ?x ?(?=10 ?(?:\^|\*\*))", r"\\times ", text)
     text = _tidy(_SAID.sub(r" \1 ", text))
     text = _MAGNITUDE.sub(_factors, text)
-    text = _tidy(_WRAPPED.sub(r"\1", text if _COMPOUND.search(text) else _UNIT.sub("", text)))
+    unit = "(?!)" if _COMPOUND.search(text) else _UNIT
+    text = _tidy(re.sub(unit, "", _WRAPPED.sub(r"\1", re.sub(unit, "", text))))
+    if metres := _METRES.fullmatch(text):
+        return metres[1]
     if letter := re.fullmatch(r"\(([A-Za-z])\)", text):  # multiple choice: (C)
         return letter[1]
     text = _GROUPED.sub(lambda match: match[0].replace(" ", ""), text)
@@ -221,6 +229,8 @@ def _canonical_math(text: str) -> str:
     parts, opening, closing = _split_list(text)
     if len(parts) == 1 and not opening:
         raise Unreadable(text)
+    if len({unit[0].strip() for part in parts if (unit := _UNIT.search(part))}) > 1:
+        raise Unreadable(text)  # 3 red, 5 blue
     names = [match[0].rstrip(" =") for part in parts if (match := _BOUND.match(part))]
     items = [_item(part) for part in parts]
     if len(items) == 1:

@@ -38,7 +38,7 @@ from gcrm.stats.answers import canonical
         ["\\frac{3\\pi}{4}", "3\\pi/4", "\\frac{3}{4}\\pi"],
         ["12.999999999999998", "13"],
         ["3, -2", "-2, 3", "-2 and 3", "{-2, 3}", "['3', '-2']", "\\{3, -2\\}"],
-        ["(1, 2)", "(1,2.0)", "\\left(1, 2\\right)"],
+        ["(1, 2)", "(1,2.0)", "\\left(1, 2\\right)", "\\bigl(1,2\\bigr)"],
         ["6\\text{ cm}", "6", "6\\text{ cm}^2"],
         ["90^\\circ", "90", "90°"],
         ["1e-05", "0.00001"],
@@ -71,7 +71,8 @@ from gcrm.stats.answers import canonical
         ["25", "5²", "5^2"],
         ["0.5", "½", "1/2"],
         ["2.5", "2½", "2 ½"],
-        ["0.01", "10⁻²"],
+        ["0.01", "10⁻²", "10^-2", "10**-2"],
+        ["5 m", "5", "5 L", "5\\text{ m}", "\\text{5 cm}", "5 h"],
         ["-5", "–5", "‑5", "\uff0d5"],
         ["18", "18€", "€18", "£18", "USD 18", "18 USD"],
         ["2516_8", "2516_{8}", "2516₈"],
@@ -188,6 +189,13 @@ def test_spellings_of_one_answer_are_equal(spellings: list[str]) -> None:
         ("x=3, y=4", "x=4, y=3"),
         ("3 ft 2 in", "2 ft 3 in"),
         ("5'4", "54"),
+        ("3+4t", "7"),
+        ("60t", "60"),
+        ("2\\pi h", "2\\pi"),
+        ("3 red and 5 blue", "5 red and 3 blue"),
+        ("3 \\text{ red}, 5 \\text{ blue}", "5 \\text{ red}, 3 \\text{ blue}"),
+        ("5 dollars and 20 cents", "20 dollars, 5 cents"),
+        ("(A) 5", "5a"),
         ("(1,200)", "1200"),
         ("\\pm 2", "2"),
         ("[1,2]\\cup[3,4]", "[1,3]\\cup[2,4]"),
@@ -268,6 +276,7 @@ def test_no_answer_is_none(answer: str | None) -> None:
         "\\ln{10^{10^{10}}}",
         "\\sin{10^{400}}",
         "0." + "3" * 190 + "...",
+        "9" * 4_000 + "." + "1234567890" * 4_000,
         "(1-" * 9 + "x" + ")" * 9 + "=0",
         "\\frac" * 40,
         "1-" * 99,
@@ -291,7 +300,7 @@ def test_no_answer_is_none(answer: str | None) -> None:
 def test_hostile_answers_take_at_most_seconds(answer: str) -> None:
     started = time.monotonic()
     canonical(answer)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 2
 
 
 def test_algebra_works_outside_the_main_thread() -> None:
