@@ -4,6 +4,7 @@
 #   make test        set up .venv, then run all checks and the tests
 #   make lint        only the checks
 #   make docs        the documentation, into site/
+#   make bench       the speed of scoring and training beside others' (10 minutes)
 #   make setup       only set up .venv
 #   make lock        renew requirements.lock
 #   make clean       remove .venv (results stay)
@@ -11,7 +12,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test lint docs setup lock clean
+.PHONY: help reproduce test lint docs bench setup lock clean
 
 VENV := .venv
 READY := $(VENV)/.installed
@@ -40,6 +41,13 @@ lint: $(READY)
 
 docs: $(READY)
 	$(IN_VENV) NO_MKDOCS_2_WARNING=1 mkdocs build --strict
+
+# -m: the benchmarks share a module.
+bench: $(READY)
+	@$(VENV)/bin/python -c "import trl" 2>/dev/null || \
+	  $(VENV)/bin/pip install --disable-pip-version-check -q -c requirements.lock -e ".[bench]"
+	$(IN_VENV) python -m benchmarks.scoring
+	$(IN_VENV) python -m benchmarks.training
 
 setup: $(READY)
 

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from gcrm.config.base import Settings, split_commas
+from gcrm.config.base import split_commas
+from gcrm.config.passes import PassSettings
 from gcrm.config.types import Name, OutputFile, OutputParent, Source, Unique
 from gcrm.utils.io import duplicates
 from gcrm.utils.paths import set_name
@@ -20,7 +21,7 @@ OF_BENCHMARKS = (
 """options of solutions to problems; they do nothing for preference pairs"""
 
 
-class EvaluateSettings(Settings):
+class EvaluateSettings(PassSettings):
     """How completions are scored."""
 
     max_len: int = Field(2048, gt=1)
@@ -29,9 +30,6 @@ class EvaluateSettings(Settings):
     """cap on the problems of a benchmark, chosen by hash of the question (default: all)"""
     max_pairs: int | None = Field(None, gt=0)
     """cap on the pairs of a held-out preference set, chosen by hash of the prompt (default: all)"""
-    tokens_per_batch: int | None = Field(None, gt=0)
-    """tokens in one forward pass, padding included (default: 16,384 on a GPU, 2,048 on a CPU, where
-    larger batches leave its caches)"""
     goal_attribute: str | None = None
     """use goal_state-<attribute>.npy instead of goal_state.npy (default: goal_state.npy)"""
 

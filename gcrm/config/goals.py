@@ -6,14 +6,15 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from gcrm.config.base import Settings, split_commas
+from gcrm.config.base import split_commas
 from gcrm.config.metrics import MetricsSettings
+from gcrm.config.passes import PassSettings
 from gcrm.config.types import Name, OutputFile, Source, Unique
 
 Size = Annotated[int, Field(gt=0)]
 
 
-class GoalsSettings(Settings):
+class GoalsSettings(PassSettings):
     """How many examples a goal state needs, and which (the paper's Figure 5 and Table 8)."""
 
     examples: Annotated[list[Size], Field(min_length=1), Unique] = [
@@ -35,9 +36,6 @@ class GoalsSettings(Settings):
     """cap on the pairs, chosen by hash of the prompt (default: all)"""
     max_problems: int | None = Field(None, gt=0)
     """cap on the problems of a benchmark, chosen by hash of the question (default: all)"""
-    tokens_per_batch: int | None = Field(None, gt=0)
-    """tokens in one forward pass, padding included (default: 16,384 on a GPU, 2,048 on a CPU, where
-    larger batches leave its caches)"""
 
 
 class GoalsOptions(GoalsSettings):

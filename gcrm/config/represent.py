@@ -4,14 +4,15 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from gcrm.config.base import Settings, split_commas
+from gcrm.config.base import split_commas
+from gcrm.config.passes import PassSettings
 from gcrm.config.types import OutputFolder, Source, Unique
 
 Attribute = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 Attributes = Annotated[list[Attribute], BeforeValidator(split_commas), Unique]
 
 
-class RepresentSettings(Settings):
+class RepresentSettings(PassSettings):
     """Which states make the goal state."""
 
     goal_token: Literal["last", "random", "mean"] = "last"
@@ -27,9 +28,6 @@ class RepresentSettings(Settings):
     """longest prompt with completion, in tokens; a longer pair is left out, and counted"""
     max_pairs: int | None = Field(None, gt=0)
     """cap on the pairs, chosen by hash of the prompt (default: all)"""
-    tokens_per_batch: int | None = Field(None, gt=0)
-    """tokens in one forward pass, padding included (default: 16,384 on a GPU, 2,048 on a CPU, where
-    larger batches leave its caches)"""
 
     @model_validator(mode="after")
     def _share_of_something(self) -> "RepresentSettings":

@@ -30,6 +30,14 @@ class Hardware:
         return torch.bfloat16 if self.bf16 else torch.float32
 
 
+def has_bf16(on_gpu: bool) -> bool:
+    """Whether the GPU, or the CPU, multiplies in bfloat16; emulated, it would only be slower."""
+    if on_gpu:
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    found = torch.cpu.get_capabilities()
+    return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+
+
 def choose_hardware(bf16: bool = False, flash_attn: bool = False) -> Hardware:
     """The closest to what is asked for; every fallback is said in one line.
 
@@ -45,8 +53,8 @@ def choose_hardware(bf16: bool = False, flash_attn: bool = False) -> Hardware:
         )
     if gpus:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    if bf16 and not (gpus and torch.cuda.is_bf16_supported(including_emulation=False)):
-        say("bf16 was asked for, but no GPU here has it: computing in fp32")
+    if bf16 and not has_bf16(on_gpu=gpus > 0):
+        say(f"bf16 was asked for, but this {'GPU' if gpus else 'CPU'} lacks it: computing in fp32")
         bf16 = False
     if flash_attn and not (gpus and importlib.util.find_spec("flash_attn")):
         missing = "the package flash-attn is not installed" if gpus else "there is no GPU"

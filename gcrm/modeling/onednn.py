@@ -1,7 +1,7 @@
 """fp32 matrix products of linear layers by oneDNN, where they run on a CPU.
 
 torch leaves these products to MKL, which does not use AVX-512 on every processor that has it: on a
-Zen 5 oneDNN does them 2.2 times as fast, in the same precision. benchmarks/speed.py measures both.
+Zen 5 oneDNN does them 2.2 times as fast, in the same precision (benchmarks/scoring.py).
 """
 
 from types import MethodType

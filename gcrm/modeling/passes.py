@@ -25,7 +25,7 @@ TOKENS_PER_PASS = {"cuda": 16_384, "cpu": 2_048}
 """most tokens in a pass: a GPU needs many to be busy"""
 CACHED_NUMBERS = 400_000
 """On a CPU the tokens of a pass are also limited by the width of the widest layer: more numbers
-than this leave the caches. benchmarks/speed.py shows what it is worth."""
+than this leave the caches. benchmarks/scoring.py shows the speed."""
 FLOPS_OF_A_LAYER = {"cuda": 1e10, "cpu": 5e6}
 """what could be computed while a linear layer is started, in FLOPs"""
 Item = TypeVar("Item")

@@ -83,6 +83,7 @@ def evaluate(options: EvaluateOptions) -> None:
         options.reward_model_path,
         options.goal_state_file,
         max_len=options.max_len,
+        bf16=options.bf16 or None,
         trust_remote_code=options.trust_remote_code,
     )
     begun = []

@@ -55,6 +55,7 @@ def extract_goal_state(options: RepresentOptions) -> None:
     reward_model = RewardModel.from_pretrained(
         options.reward_model_path,
         max_len=options.max_len,
+        bf16=options.bf16 or None,
         trust_remote_code=options.trust_remote_code,
     )
     check_writable(options.save_dir)

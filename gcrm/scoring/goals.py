@@ -52,6 +52,7 @@ def measure_goal_states(options: GoalsOptions) -> None:
     reward_model = RewardModel.from_pretrained(
         options.reward_model_path,
         max_len=options.max_len,
+        bf16=options.bf16 or None,
         trust_remote_code=options.trust_remote_code,
     )
     check_writable(options.output.parent)

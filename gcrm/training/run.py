@@ -219,7 +219,8 @@ def _save(
         write_json(folder / FACTS, facts)
         write_jsonl(folder / "training_log.jsonl", without_timings(trainer.state.log_history))
         (folder / "README.md").write_text(_model_card(options, facts), encoding="utf-8")
-        check_saved(folder, encoded, rewards, trainer.reward_model.config._attn_implementation)
+        attention = trainer.reward_model.config._attn_implementation
+        check_saved(folder, encoded, rewards, attention, trainer.args.bf16)
         write_provenance(
             folder / "provenance.json",
             options,

@@ -21,6 +21,8 @@ def machine(monkeypatch):
             return bf16 or including_emulation  # any GPU emulates it, slowly
 
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+        of_cpu = {"avx512_bf16": bf16 and not gpus, "avx2": True}
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: of_cpu)
         monkeypatch.setattr(torch.cuda, "set_device", used.append)
         find = importlib.util.find_spec
         found = {"flash_attn": object() if flash_attn else None}
@@ -48,7 +50,13 @@ def machine(monkeypatch):
             "flash-attn is not installed: using sdpa",
         ),
         ({"gpus": 1}, {"flash_attn": True}, ("cuda", False, "sdpa"), "needs bf16: using sdpa"),
-        ({}, {"bf16": True, "flash_attn": True}, ("cpu", False, "sdpa"), "there is no GPU: using"),
+        ({}, {"bf16": True, "flash_attn": True}, ("cpu", True, "sdpa"), "there is no GPU: using"),
+        (
+            {"bf16": False},
+            {"bf16": True},
+            ("cpu", False, "sdpa"),
+            "this CPU lacks it",
+        ),
         ({"gpus": 3}, {}, ("cuda", False, "sdpa"), "torchrun --standalone --nproc-per-node 3"),
     ],
 )

@@ -152,11 +152,14 @@ def test_long_pairs_are_dropped_and_counted(folder, trained, capsys):
     assert facts_of(model)["pairs_too_long"] == 1
 
 
-def test_missing_hardware_is_reported_and_replaced(trained, capsys):
-    trained("--bf16", "--flash_attn", "--gradient_checkpointing")
+@pytest.mark.parametrize("there", [True, False])
+def test_hardware_is_used_or_its_lack_is_said(folder, capsys, monkeypatch, there):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": there})
+    words = ["--bf16", "--flash_attn", "--gradient_checkpointing"]
+    assert train(folder, f"bf16-{there}", *words)[0] == 0
     said = capsys.readouterr().err
     if not torch.cuda.is_available():
-        assert "computing in fp32" in said and "using sdpa" in said
+        assert ("this CPU lacks it" in said) != there and "using sdpa" in said
 
 
 @pytest.mark.parametrize(
