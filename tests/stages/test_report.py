@@ -1,11 +1,8 @@
 """Stage `report`: its files, texts and error messages."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -523,36 +520,3 @@ def test_missing_scores_logs_and_tokenizers_are_reported(
     (tmp_path / "models/vanilla/seed0/tokenizer.json").unlink()
     words += ["--scores_dir", str(run_folder / "scores"), "--models_dir", str(tmp_path / "models")]
     assert "has no readable tokenizer" in refused(capsys, *words)
-
-
-def test_no_variable_of_the_environment_ends_a_late_stage(tmp_path):
-    folder = tmp_path / "it's a “ü”"
-    nowhere = str(folder / "scores.parquet" / "below a file")
-    score_file(folder / "scores.parquet")
-    hostile = {
-        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
-        "LC_ALL": "C",
-        "PYTHONIOENCODING": "ascii",
-        "PYTHONWARNINGS": "error",
-        "PYTHONOPTIMIZE": "1",
-        "PYTHONPATH": str(ROOT),
-        "PYTHONSAFEPATH": "1",
-        "OMP_NUM_THREADS": "4,abc",
-        "COLUMNS": "1",
-        "TZ": "odd/zone",
-        "GIT_DIR": nowhere,
-        "CUDA_VISIBLE_DEVICES": "abc",
-        "http_proxy": ":::",
-        **dict.fromkeys(("HOME", "TMPDIR", "MPLCONFIGDIR", "XDG_CACHE_HOME", "HF_HOME"), nowhere),
-    }
-    metrics = "metrics/vanilla/seed0/gsm8k.json"
-    for stage, words in {
-        "metrics": ["--scores", "scores.parquet", "--output", metrics],
-        "report": ["--run", "small", "--metrics", metrics, "--save_dir", "report"],
-    }.items():
-        command = [sys.executable, "-m", f"gcrm.{stage}", *words]
-        ended = subprocess.run(
-            command, cwd=folder, env=os.environ | hostile, capture_output=True, text=True
-        )
-        assert ended.returncode == 0, ended.stderr
-    assert list(folder.glob("report/**/*.png"))
