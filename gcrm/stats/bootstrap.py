@@ -7,6 +7,8 @@ of a benchmark share their resamples, so that differences between them are paire
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -21,9 +23,10 @@ Bools = NDArray[np.bool_]
 LEVEL = 0.95
 CONSTANT = 1e-9
 """scores that vary less in a resample, as a share of their variance, have no correlation in it"""
-CHUNK = 1 << 18
-"""entries of the resampling matrix that are worked on at once: they fit into a core's cache"""
+CHUNK = 1 << 20
+"""entries of the resampling matrix that are worked on at once: they fit into a cache"""
 SIGN_FLIPS = 9_999
+SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
 
 
 def codes(keys: Iterable[str]) -> tuple[Ints, list[str]]:
@@ -109,29 +112,41 @@ def auroc_replicates(
         labels: whether each row is correct, shape (n,).
         among: the rows that are ranked, shape (n,); default: all.
     """
+    from scipy.sparse import csr_array  # takes a moment to import
+
     columns, labels = np.asarray(scores), np.asarray(labels, bool)
+    if 2 * labels.sum() > len(labels):
+        columns, labels = (
+            -columns,
+            ~labels,
+        )  # the same AUROC; fewer rows are correct, so it is faster
     among = np.ones(len(labels), bool) if among is None else among
     positive_rows, negative_rows = np.flatnonzero(among & labels), np.flatnonzero(among & ~labels)
+    positives, negatives = (bootstrap.problem[rows] for rows in (positive_rows, negative_rows))
     plans = []
     for column in columns:
-        order = negative_rows[np.argsort(column[negative_rows], kind="stable")]
-        positive = column[positive_rows]
-        ends = [np.searchsorted(column[order], positive, side) for side in ("left", "right")]
-        # Without ties both ends are the same.
-        plans.append((bootstrap.problem[order], ends[: 1 if np.array_equal(*ends) else 2]))
+        order = np.argsort(column[positive_rows], kind="stable")
+        ordered, others = column[positive_rows][order], column[negative_rows]
+        # A negative is below the positives from its place on; a half of it if the two tie.
+        places = np.concatenate([np.searchsorted(ordered, others, side) for side in SIDES])
+        entries = np.full(len(places), 0.5), (places, np.tile(negatives, 2))
+        steps = csr_array(entries, shape=(len(order) + 1, bootstrap.problems))
+        plans.append((positives[order], steps))
     results = []
     for counts in bootstrap.counts():
-        positive = counts[bootstrap.problem[positive_rows]]
-        pairs = positive.sum(axis=0) * counts[bootstrap.problem[negative_rows]].sum(axis=0)
-        wins = np.empty((len(columns), counts.shape[1]))
-        for row, (negative_problems, ends) in enumerate(plans):
-            # Row k of `below` is how many negatives are among the k lowest, in each resample.
-            below = np.zeros((len(negative_problems) + 1, counts.shape[1]))
-            np.cumsum(counts[negative_problems], axis=0, out=below[1:])
-            wins[row] = sum(np.einsum("ij,ij->j", positive, below[end]) for end in ends) / len(ends)
+        pairs = counts[positives].sum(axis=0) * counts[negatives].sum(axis=0)
+        wins = [_wins(counts[ordered], steps @ counts) for ordered, steps in plans]
         with np.errstate(invalid="ignore"):
-            results.append(wins / pairs)
+            results.append(np.stack(wins) / pairs)
     return np.concatenate(results, axis=1)
+
+
+def _wins(positives: Floats, negatives: Floats) -> Floats:
+    """Couples of a positive and a negative at an earlier or the same place, (places, r) to (r,)."""
+    below = negatives[: len(positives)]
+    for earlier, here in pairwise(below):
+        here += earlier  # np.cumsum goes column by column, and takes three times as long
+    return np.asarray(np.einsum("ij,ij->j", positives, below))
 
 
 def interval(replicates: Floats) -> tuple[float, float]:
