@@ -32,6 +32,8 @@ from gcrm.utils.paths import files_of
 
 Sources = Annotated[list[Source], Field(min_length=1), Unique]
 
+SPLITS: tuple[Split, ...] = ("greedy", "all")
+"""of the solutions to a benchmark"""
 PATHS = ("base_model", "preferences", "completions")
 """keys that name what a run brings; what is not given is made"""
 WITH_VARIABLES = (*PATHS, "heldout", "chat_template")
@@ -233,6 +235,11 @@ class Config(Settings):
         }
         return self.track.model_copy(update=named)
 
+    def models(self, seed: int | None = None) -> list[dict[str, object]]:
+        """Variant and seed of all reward models, or of those of one seed."""
+        seeds = self.seeds if seed is None else [seed]
+        return [{"variant": variant, "seed": one} for variant in self.variants for one in seeds]
+
     def job(self, stage: str) -> Job:
         """What a job of a stage that computes with torch takes."""
         key: Any = stage
@@ -288,23 +295,13 @@ class Config(Settings):
 
     def all_completion_files(self) -> list[Path]:
         """The files of solutions of all benchmarks."""
-        return [
-            file
-            for benchmark in self.benchmarks
-            for split in self.splits(benchmark)
-            for file in self.completion_files(benchmark, split)
-        ]
+        found = [(name, split) for name in self.benchmarks for split in self.splits(name)]
+        return [file for name, split in found for file in self.completion_files(name, split)]
 
     def paired_files(self) -> list[Path]:
         """The files of solutions that `pair` makes preference pairs of."""
-        splits: list[Split] = ["greedy", "all"]
-        return [
-            file
-            for name in self.problem_sets()
-            if name.startswith("preference-")
-            for split in splits
-            for file in self._own_files(name, split)
-        ]
+        names = [name for name in self.problem_sets() if name.startswith("preference-")]
+        return [file for name in names for split in SPLITS for file in self._own_files(name, split)]
 
     # --- What is evaluated.
 
@@ -337,11 +334,8 @@ class Config(Settings):
 
     def _read_files(self, benchmark: str, split: str, most: int | None) -> list[Path]:
         """The files of a split; with a cap on the problems, also those of the other split."""
-        every: tuple[Split, ...] = ("greedy", "all")
-        wanted = every if most is not None else (split,)
-        return [
-            file for one in every if one in wanted for file in self.completion_files(benchmark, one)
-        ]
+        wanted = [one for one in SPLITS if most is not None or one == split]
+        return [file for one in wanted for file in self.completion_files(benchmark, one)]
 
     def sampled(self) -> list[str]:
         """The benchmarks with samples."""
@@ -349,11 +343,7 @@ class Config(Settings):
 
     def goals_files(self) -> list[Path]:
         """The measurements of goal states of all models; none if they are not asked for."""
-        return [
-            self.path("goals", {"variant": variant, "seed": seed})
-            for variant in (self.variants if self.goals is not None else ())
-            for seed in self.seeds
-        ]
+        return [] if self.goals is None else [self.path("goals", model) for model in self.models()]
 
     def goal_state_name(self) -> str:
         """The file among a model's goal states that gives the Q-values."""
@@ -383,37 +373,27 @@ class Config(Settings):
 
     def compared_files(self, name: str) -> list[Path]:
         """The scores of all models on all splits of a benchmark or held-out set."""
-        return [
-            file for split in self.scored_splits(name) for file in self.score_files(name, split)
-        ]
+        splits = self.scored_splits(name)
+        return [file for split in splits for file in self.score_files(name, split)]
 
     def score_files(self, name: str, split: str) -> list[Path]:
         """The scores of all variants and seeds; none where the benchmark has no such split."""
         if split not in self.scored_splits(name):
             return []
-        wildcards = {"benchmark": name, "split": split}
-        return [
-            self.path("evaluate", {**wildcards, "variant": variant, "seed": seed})
-            for variant in self.variants
-            for seed in self.seeds
-        ]
+        where = {"benchmark": name, "split": split}
+        return [self.path("evaluate", {**model, **where}) for model in self.models()]
 
     def model_files(self, names: Iterable[str], seed: int | None = None) -> list[Path]:
         """Files of all reward models, or of those of one seed."""
-        return [
-            self.path("train", {"variant": variant, "seed": one}) / name
-            for variant in self.variants
-            for one in (self.seeds if seed is None else [seed])
-            for name in names
-        ]
+        folders = [self.path("train", model) for model in self.models(seed)]
+        return [folder / name for folder in folders for name in names]
 
     def metrics_files(self) -> list[Path]:
         """The metrics of all models on all benchmarks and held-out sets."""
+        names = [*self.benchmarks, *self.heldout]
+        models = self.models()
         return [
-            self.path("metrics", {"variant": variant, "seed": seed, "benchmark": name})
-            for variant in self.variants
-            for seed in self.seeds
-            for name in (*self.benchmarks, *self.heldout)
+            self.path("metrics", {**one, "benchmark": name}) for one in models for name in names
         ]
 
     def comparison_files(self) -> list[Path]:
