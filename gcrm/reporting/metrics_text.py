@@ -15,6 +15,11 @@ TABLES = {
         "auroc.length": "by length",
         "auroc.reward_minus_length": "reward - length [95 %]",
     },
+    ("all", "reward against correctness, over samples"): {
+        "auroc_over_problems.reward": "AUROC [95 %]",
+        "pairwise_accuracy.reward": "couples % [95 %]",
+        "pooled_pairwise_accuracy.reward": "pooled % [95 %]",
+    },
     ("pairs", "% of pairs with the chosen side above"): {
         "num_pairs": "pairs",
         "pairwise_accuracy.reward": "reward [95 %]",
@@ -29,10 +34,17 @@ TABLES = {
 }
 """Columns by split and title."""
 CURVES = {
-    "partial_auroc": "AUROC of {} of the tokens so far",
-    "partial_pairwise_accuracy": "% of pairs with chosen above, by {} of the tokens so far",
+    f"{metric}.{score}": (f"{title} {name} of the tokens so far", "after a share of")
+    for metric, title in (
+        ("partial_auroc", "AUROC of"),
+        ("partial_pairwise_accuracy", "% of pairs with chosen above, by"),
+    )
+    for score, name in (("reward", "partial rewards"), ("q_value", "Q-values"))
+} | {
+    f"top_k.{metric}": (f"% of correct {name} of the K samples with the highest rewards", "K")
+    for metric, name in (("majority", "votes"), ("correct", "samples"))
 }
-SCORES = {"reward": "partial rewards", "q_value": "Q-values"}
+"""Title and name of the columns by metric."""
 VOTES = {
     **{name: name for name in ("pass@1", "majority@n", "rm_majority@n", "rm_best@n", "pass@n")},
     "filtered.majority@n": "majority@n, Q >= {:g}",
@@ -72,17 +84,15 @@ def _table(metrics: pd.DataFrame, columns: Mapping[str, str]) -> str:
 
 
 def _curves(metrics: pd.DataFrame) -> Iterator[str]:
-    """Partial scores: a row a benchmark, a column a share of the tokens."""
-    for kind, title in CURVES.items():
-        for score, name in SCORES.items():
-            curve = metrics[metrics["metric"].eq(f"{kind}.{score}") & metrics["at"].notna()]
-            if len(curve):
-                curve = curve.assign(cell=[_cell(estimate) for estimate in curve.itertuples()])
-                table = curve.pivot(index="benchmark", columns="at", values="cell")
-                table = table.loc[curve["benchmark"].unique()]  # not sorted by name
-                table = table.rename(columns="{:g}".format)
-                table = table.rename_axis(columns="after a share of", index=None)
-                yield from ("", title.format(name), table.to_string())
+    """A row a benchmark, a column a share of the tokens or a number of samples."""
+    for metric, (title, columns) in CURVES.items():
+        curve = metrics[metrics["metric"].eq(metric) & metrics["value"].notna()]
+        if len(curve):
+            curve = curve.assign(cell=[_cell(estimate) for estimate in curve.itertuples()])
+            table = curve.pivot(index="benchmark", columns="at", values="cell").fillna("")
+            table = table.loc[curve["benchmark"].unique()]  # not sorted by name
+            table = table.rename(columns="{:g}".format).rename_axis(columns=columns, index=None)
+            yield from ("", title, table.to_string())
 
 
 def _votes(metrics: pd.DataFrame) -> str:

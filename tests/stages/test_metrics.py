@@ -87,6 +87,11 @@ def test_the_original_command_prints_a_table(
     reward = roc_auc_score(columns()["label"], columns()["reward"])
     assert f"{reward:.3f} [" in printed
     assert "gsm8k: votes over samples" in printed
+    ranked = r"AUROC \[95 %\] +couples % \[95 %\] +pooled % \[95 %\]\ngsm8k +\d\.\d{3} \["
+    assert re.search(ranked, printed)
+    for title in ("correct votes", "correct samples"):
+        best = rf"% of {title} of the K samples with the highest rewards\nK +1\ngsm8k +\d"
+        assert re.search(best, printed)
     assert "svamp: votes over samples" not in printed
     for vote in ("pass@1", "majority@n", "rm_majority@n", "rm_best@n", "pass@n"):
         assert f"\n{vote} " in printed
@@ -116,7 +121,8 @@ def test_benchmarks_are_printed_in_the_order_asked_for(
     assert metrics(*words, "--benchmarks", "svamp", "gsm8k") == 0
     lines = capsys.readouterr().out.partition("votes over samples")[0].splitlines()
     tables = [line.split()[0] for line in lines if re.match(r"(svamp|gsm8k) ", line)]
-    assert tables == ["svamp", "gsm8k"] * 3
+    both, sampled = ["svamp", "gsm8k"], ["gsm8k"]
+    assert tables == [*both, *sampled, *both, *both, *sampled, *sampled]
 
 
 def test_pairs_are_printed_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
