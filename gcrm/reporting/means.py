@@ -19,7 +19,7 @@ from gcrm.reporting.columns import (
     titles_of,
 )
 from gcrm.reporting.formats import NONE
-from gcrm.reporting.results import Results, over_benchmarks
+from gcrm.reporting.results import Results, over_benchmarks, with_holm
 
 WEIGHTS = {"equal": False, "problems": True}
 """weights of the benchmarks in a mean: all the same, or their numbers of problems"""
@@ -50,10 +50,11 @@ def all_means(numbers: Numbers) -> DataFrame:
             groups.items(), WEIGHTS.items(), (False, True)
         ):
             rows = over_benchmarks(results, part, split, weighted, differences)
-            rows = rows if differences else rows.assign(baseline=Series(dtype="str"))
+            if not differences:
+                rows = rows.assign(baseline=Series(dtype="str"), p=np.nan)
             rows = rows[rows["metric"].isin(SHOWN)]
             found.append(rows.assign(benchmarks=group, weights=weights, split=split))
-    rows = concat([part for part in found if len(part)] or found[:1])
+    rows = concat([part for part in found if len(part)] or found[:1], ignore_index=True)
     first = ["variant", "baseline", "benchmarks", "weights", "split"]
     return rows[[*first, *(name for name in rows if name not in first)]]
 
@@ -74,7 +75,7 @@ def means_table(numbers: Numbers) -> DataFrame:
     """Group of benchmarks, weights, variant and baseline × means: the main metrics."""
     rows = all_means(numbers)
     rows = rows[rows["benchmarks"].isin(_parts(rows))].fillna({"baseline": NONE})
-    own, rows = rows["baseline"] == NONE, rows.assign(p_holm=np.nan)
+    own, rows = rows["baseline"] == NONE, with_holm(rows, "benchmarks")
     signed = [replace(column, signed=True) for column in MEANS]
     found = concat([cells(rows[own], MEANS), cells(rows[~own], signed)])
     return pivot(

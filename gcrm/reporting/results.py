@@ -7,6 +7,7 @@ benchmarks are computed here.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import erfc
 from pathlib import Path
 from typing import Literal
 
@@ -117,8 +118,9 @@ def over_benchmarks(
         differences: of variant minus baseline, not of each variant.
 
     Returns:
-        variant, baseline (of differences), metric, at, value, low, high and n, the number of
-        benchmarks; only for metrics that have a value on every benchmark.
+        variant, baseline and p (of differences), metric, at, value, low, high and n, the number of
+        benchmarks; only for metrics that have a value on every benchmark. p is two-sided, of a
+        normal distribution with the half-width of the interval on the side of 0.
     """
     rows = results.differences if differences else results.estimates
     rows = rows[(rows["split"] == split) & rows["benchmark"].isin(benchmarks)]
@@ -140,12 +142,21 @@ def over_benchmarks(
     common = _common_to_seeds(rows[rows["seed"].notna() & several], name)
     variance = found[name].merge(common, on=name, how="left")["variance"].fillna(0)
     found["value"] /= total
-    reach = NORMAL**2 * variance
-    found["low"] = found["value"] - np.sqrt(found["below"] + reach) / total
-    found["high"] = (found["value"] + np.sqrt(found["above"] + reach) / total).clip(upper=1)
+    sides = (found[side] + NORMAL**2 * variance for side in ("below", "above"))
+    below, above = (side.pow(0.5) / total for side in sides)
+    if differences:
+        found["p"] = _p(found["value"].abs(), below.where(found["value"] > 0, above))
     negative = found["metric"].str.contains(CAN_BE_NEGATIVE) | differences
-    found["low"] = found["low"].clip(lower=Series(np.where(negative, -1.0, 0.0), found.index))
+    least = Series(np.where(negative, -1.0, 0.0), found.index)
+    found["low"] = (found["value"] - below).clip(lower=least)
+    found["high"] = (found["value"] + above).clip(upper=1)
     return found.assign(n=count).drop(columns=["below", "above"])
+
+
+def _p(distance: Series, reach: Series) -> Series:
+    """Two-sided p of a distance from 0 whose interval has this half-width; of no distance, 1."""
+    errors = (distance / (reach / NORMAL)).where(distance > 0, 0)
+    return (errors / 2**0.5).map(erfc).astype(float)
 
 
 def _common_to_seeds(each: DataFrame, name: list[str]) -> DataFrame:
@@ -258,9 +269,10 @@ def _numbers(seeds: Series) -> list[int]:
     return sorted(int(seed) for seed in seeds.dropna().unique())
 
 
-def with_holm(rows: DataFrame) -> DataFrame:
-    """Add `p_holm`, p corrected over benchmarks, to tidy estimates."""
-    family = [name for name in (*KEY, "baseline", "seed") if name in rows and name != "benchmark"]
+def with_holm(rows: DataFrame, over: str = "benchmark") -> DataFrame:
+    """Add `p_holm`, p corrected over benchmarks (or `over` groups of them), to tidy estimates."""
+    names = (*KEY, "baseline", "seed", "weights")
+    family = [name for name in names if name in rows and name != over]
     tested = rows[rows["p"].notna()].groupby(family, dropna=False)["p"]
     corrected = tested.transform(lambda p: holm(list(p)))
     return rows.assign(p_holm=corrected.astype(float).reindex(rows.index))

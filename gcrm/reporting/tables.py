@@ -260,13 +260,9 @@ def seed_differences_table(results: Results) -> DataFrame:
 
 def _of_pairs(results: Results, found: DataFrame, split: str) -> DataFrame:
     """Benchmark and pair of variants × the titles of the cells."""
-    pairs, titles = found["variant"] + "\0" + found["baseline"], list(found["title"].unique())
-    order = ["\0".join(pair) for pair in results.pairs]
-    table = pivot(found.assign(pair=pairs), titles, benchmark=results.benchmarks(split), pair=order)
-    for index, name in enumerate(("variant", "baseline")):
-        table.insert(1 + index, name, table["pair"].str.split("\0").str[index])
-    head = "held-out set" if split == "pairs" else "benchmark"
-    return table.drop(columns="pair").rename(columns={"benchmark": head})
+    titles = list(found["title"].unique())
+    table = _compared(results, found, titles, benchmark=results.benchmarks(split))
+    return table.rename(columns={"benchmark": "held-out set"} if split == "pairs" else {})
 
 
 @dataclass(frozen=True)
@@ -340,8 +336,8 @@ TABLES: dict[str, TableKind] = {
         variant_means,
     ),
     "means": TableKind(
-        "Means over benchmarks, of each variant and of its difference from a baseline, 95 % "
-        "intervals, votes in %",
+        "Means over benchmarks, of each variant and of its difference from a baseline, votes in %, "
+        "95 % intervals, p corrected over the groups of benchmarks (Holm)",
         means_table,
         all_means,
         texts=4,

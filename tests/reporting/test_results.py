@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pandas import concat
+from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
 from gcrm.config.metrics import MetricsSettings
@@ -175,12 +176,34 @@ def test_what_seeds_have_in_common_does_not_average_out(
     reach = np.sqrt(2 * 0.1**2 + NORMAL**2 * 2 * common / 2) / 2
     assert (mean["value"], mean["low"]) == pytest.approx((0.7, 0.7 - reach))
     assert mean.get("baseline") == columns.get("baseline")
+    if columns:  # the normal distribution with this interval
+        assert mean["p"] == pytest.approx(2 * norm.sf(0.7 * NORMAL / reach))
 
 
 def test_the_mean_over_one_benchmark_is_its_average_over_seeds() -> None:
     results = Results(estimates_frame(on("a", 0.5, 0.9, (0.7, 0.4, 0.8))), estimates_frame([]))
     [mean] = over_benchmarks(results, ["a"], "greedy").itertuples()
     assert (mean.value, mean.low, mean.high) == pytest.approx((0.7, 0.4, 0.8))
+
+
+@pytest.mark.parametrize(
+    ("difference", "p"),
+    [
+        ((0.2, 0.0, 0.9), 0.05),
+        ((-0.2, -0.9, 0.0), 0.05),
+        ((0.0, 0.0, 0.0), 1),
+        ((0.1, 0.1, 0.1), 0),
+    ],
+)
+def test_p_of_a_mean_difference_is_that_of_its_interval(
+    difference: tuple[float, float, float], p: float
+) -> None:
+    rows = [row for b in "ab" for row in on(b, difference, baseline="w")]
+    for row in rows:  # the mean of two has half the variance
+        half = [np.sqrt(2) * (end - row["value"]) for end in (row["low"], row["high"])]
+        row |= {"low": row["value"] + half[0], "high": row["value"] + half[1]}
+    [mean] = over(rows, differences=True)
+    assert mean["p"] == pytest.approx(p, abs=1e-6)
 
 
 def test_mean_needs_all_benchmarks() -> None:

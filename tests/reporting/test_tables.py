@@ -181,11 +181,11 @@ def test_means_have_rows_of_groups_weights_and_differences() -> None:
         ["benchmarks", "weights", "variant", "baseline", "AUROC", "vote: best of n"],
         [inside, "equal", "old", "–", "0.650 [0.579, 0.830]", "–"],
         [inside, "equal", "new", "–", "0.650 [0.579, 0.830]", "50.0 [40.0, 60.0]"],
-        [inside, "equal", "new", "old", "+0.065 [0.037, 0.093]", "–"],
+        [inside, "equal", "new", "old", "+0.065 [0.037, 0.093], p <0.001", "–"],
     ]
     assert found[4] == [inside, "problems", "old", "–", f"{mean:.3f} [{low:.3f}, {high:.3f}]", "–"]
-    assert found[6][:5] == [inside, "problems", "new", "old", "+0.062 [0.031, 0.094]"]
-    assert found[9][:5] == [outside, "equal", "new", "old", "+0.080 [0.040, 0.120]"]
+    assert found[6][:5] == [inside, "problems", "new", "old", "+0.062 [0.031, 0.094], p <0.001"]
+    assert found[9][:5] == [outside, "equal", "new", "old", "+0.080 [0.040, 0.120], p <0.001"]
 
 
 def test_without_a_value_on_every_benchmark_there_is_no_mean() -> None:
@@ -257,7 +257,8 @@ DIFFERENCES = [
 
 def compared(*more: dict[str, Any]) -> Results:
     names = ("gsm8k", "math", "svamp")
-    metrics = [row for name in names for row in estimates(REWARD, benchmark=name)]
+    variants = ("old", "new", "other")
+    metrics = [row for v in variants for name in names for row in of(name, v, **REWARD)]
     metrics += estimates({"majority@n": 0.5}, benchmark="gsm8k", split="all")
     return results(metrics, [*DIFFERENCES, *more])
 
