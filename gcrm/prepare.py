@@ -14,6 +14,7 @@ from gcrm.data.completions import read_completions
 from gcrm.data.conversions import fetch_data
 from gcrm.data.preferences import iter_preferences
 from gcrm.data.report import report_on_data, report_on_made, warn_of_shared
+from gcrm.data.sources import HELDOUT_SPLITS, TRAINING_SPLITS
 from gcrm.lineage.provenance import beside, write_provenance
 from gcrm.synthetic.problems import make_sets
 from gcrm.utils.errors import UserError
@@ -74,8 +75,9 @@ def _check_with_base_model(options: PrepareOptions) -> None:
         return
     use_chat_template(tokenizer, options.chat_template)
     encoder = Encoder(tokenizer, options.max_len)
-    for source in options.dataset:
-        for pair in iter_preferences(source):
+    for source in dict.fromkeys([*options.dataset, *options.heldout]):
+        splits = TRAINING_SPLITS if source in options.dataset else HELDOUT_SPLITS
+        for pair in iter_preferences(source, splits):
             if not isinstance(pair.prompt, str):
                 encoder.check_prompt(pair.prompt, pair.where)
     if options.completions_data_path is not None:

@@ -241,7 +241,13 @@ def _prompt(row: Row, column: str, where: str) -> Prompt:
             raise UserError(f"{where}: {column}.{other[0]} cannot be read; remove it")
         value = value["messages"]
     if value and isinstance(value, list):
-        return read_messages(value, column, where)
+        messages = read_messages(value, column, where)
+        if messages[-1].keys() == {"role", "content"} and messages[-1]["role"] == "assistant":
+            raise UserError(
+                f"{where}: {column} ends with the assistant's turn, and so does each completion; "
+                "put its text before both completions, or give a prompt that ends before it"
+            )
+        return messages
     text = check_text(value, column, where)
     check_not_rendered([text], column, where)
     if _has_input(row, column):

@@ -104,7 +104,7 @@ class ChatTemplate:
         }
         ends = {end for token in self._special for end in (token[0], token[-1])}
         self._end_of_special = re.compile("|".join(map(re.escape, ends)) or "(?!)")
-        self._unshown: set[str] = set()
+        self._known_fields: set[tuple[str, str]] = set()
         self._shape = lru_cache(maxsize=1024)(self._try_out)
 
     def prompt(self, prompt: Prompt) -> Rendered:
@@ -205,19 +205,21 @@ class ChatTemplate:
             UserError: it does not.
         """
         for i, message in enumerate(messages):
-            for name in sorted(message.keys() - {"role", "content"} - self._unshown):
-                if message[name] is None or self._shows(messages, i, name):
+            role = message["role"]
+            for name in sorted(message.keys() - {"role", "content"}):
+                if message[name] is None or (role, name) in self._known_fields:
                     continue
-                what = f"which the chat template of {self._name} does not show"
-                if name in MEANT:
-                    raise UserError(
-                        f"message {i + 1} ({message['role']}) has {name}, {what}: write it into "
-                        "the content, remove it, or set another template in the tokenizer's folder "
-                        "(chat_template.jinja)"
-                    )
-                self._unshown.add(name)
-                if not is_metadata(name, message[name]):
-                    say(f"messages have {name}, {what}")
+                if not self._shows(messages, i, name):
+                    what = f"has {name}, which the chat template of {self._name} does not show"
+                    if name in MEANT:
+                        raise UserError(
+                            f"message {i + 1} ({role}) {what}: write it into the content, remove "
+                            "it, or set another template in the tokenizer's folder "
+                            "(chat_template.jinja)"
+                        )
+                    if not is_metadata(name, message[name]):
+                        say(f"a message of the role {role} {what}")
+                self._known_fields.add((role, name))
 
     def _shows(self, messages: Sequence[Message], index: int, name: str) -> bool:
         """Whether a message's field makes a difference to the text."""

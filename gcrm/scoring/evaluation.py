@@ -45,7 +45,7 @@ class Unscored:
         prompts: of each row, as it is encoded: a question, or the turns of a dialogue.
         columns: of the score table: texts, labels, samples and groups.
         inputs: the files that the rows come from, for the provenance.
-        where: the row of its file that each row comes from, where that is known.
+        where: the row of its file that each row comes from, or its question.
         left_out: pairs that are not among the rows.
     """
 
@@ -132,10 +132,12 @@ def solutions(
             }
             for name in ("sample", "expected_answer", "predicted_answer"):
                 columns[name] = [row[name] for row in rows]
+            source = f"{benchmark} {split}"
+            where = [f"{source}, question {question[:40]!a}" for question in questions]
             # A cap counts the problems of both splits.
             counted = files.values() if max_problems is not None else [files[split]]
             inputs = [file for group in counted for file in group]
-            yield Unscored(benchmark, split, f"{benchmark} {split}", questions, columns, inputs)
+            yield Unscored(benchmark, split, source, questions, columns, inputs, where)
 
 
 def _solutions(options: EvaluateOptions) -> Iterator[Unscored]:

@@ -31,9 +31,9 @@ from gcrm.utils.paths import short_name
 COMPLETIONS_AT_ONCE = 1024
 """completions that are encoded together; no more are in memory, however many there are"""
 
-Example = tuple[Prompt, str, Sequence[Any] | NDArray[np.bool_]]
+Example = tuple[Prompt, str, Sequence[Any] | NDArray[np.bool_], str]
 """Prompt, completion, and whether each of its states counts for each goal state: (goal states,), or
-(states, goal states) where several states of a completion are read."""
+(states, goal states) where several states of a completion are read; and its row, for errors."""
 Reading = Callable[[Tensor, Encoded], Tensor]
 """The state of a completion that counts, (hidden_size,) fp64, or several, (states, hidden_size); of
 the hidden states of its tokens, (tokens, hidden_size)."""
@@ -68,7 +68,7 @@ def extract_goal_state(options: RepresentOptions) -> None:
     )
     name = f"represent {short_name(options.save_dir)}"
     sums = sum_states(
-        ((pair.prompt, pair.chosen, flags) for pair, flags in selection),
+        ((pair.prompt, pair.chosen, flags, pair.where) for pair, flags in selection),
         (selection.total, len(selection.counts)),
         partial(state_of, goal_token=options.goal_token),
         Pass(reward_model, options.tokens_per_batch, processes, unfinished, name),
@@ -147,13 +147,11 @@ def _chunks(examples: Iterable[Example]) -> Iterator[list[Example]]:
 
 def _encode(chunk: Sequence[Example], reward_model: RewardModel) -> tuple[list[Encoded], Tensor]:
     """The completions that fit, and which of their states count for which goal states, fp64."""
-    encoded = reward_model.encoder.encode_for_goal_state(
-        (prompt, completion) for prompt, completion, _ in chunk
-    )
-    fitting = [
-        (one, flags) for one, (_, _, flags) in zip(encoded, chunk, strict=True) if one is not None
-    ]
-    members = torch.from_numpy(np.array([flags for _, flags in fitting], np.float64))
+    prompts, completions, flags, where = zip(*chunk, strict=True)
+    texts = zip(prompts, completions, strict=True)
+    encoded = reward_model.encoder.encode_for_goal_state(texts, where)
+    fitting = [(one, flag) for one, flag in zip(encoded, flags, strict=True) if one is not None]
+    members = torch.from_numpy(np.array([flag for _, flag in fitting], np.float64))
     return [one for one, _ in fitting], members
 
 

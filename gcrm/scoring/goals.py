@@ -9,7 +9,6 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gcrm.config.goals import GoalsOptions
-from gcrm.data.messages import Prompt
 from gcrm.data.preferences import Preference, load_preferences
 from gcrm.data.scores import Ragged
 from gcrm.lineage.provenance import beside, write_provenance
@@ -117,8 +115,7 @@ class Design:
         ranks = np.empty((2, len(pairs), options.draws), np.int64)
         counts = []
         for side, name in enumerate(("chosen", "rejected")):
-            texts = [(pair.prompt, getattr(pair, name)) for pair in pairs]
-            fits = np.array([*_fitting(texts, encoder)])
+            fits = np.array([*_fitting(pairs, name, encoder)])
             counts.append(int(fits.sum()))
             if not fits.any():
                 data = ", ".join(options.dataset_path)
@@ -174,7 +171,7 @@ class Design:
         for number, pair in enumerate(pairs):
             for side, completion in enumerate((pair.chosen, pair.rejected)):
                 if (members := self.members(side, number)).any():
-                    yield pair.prompt, completion, members
+                    yield pair.prompt, completion, members, pair.where
 
     @property
     def total(self) -> int:
@@ -184,11 +181,13 @@ class Design:
         return int((chosen < len(chosen)).sum() + (rejected < most).sum())
 
 
-def _fitting(texts: Sequence[tuple[Prompt, str]], encoder: Encoder) -> Iterator[bool]:
-    """Whether each text fits; only some are in memory as tokens."""
-    rest = iter(texts)
-    while chunk := list(islice(rest, COMPLETIONS_AT_ONCE)):
-        yield from (one is not None for one in encoder.encode_for_goal_state(chunk))
+def _fitting(pairs: Sequence[Preference], side: str, encoder: Encoder) -> Iterator[bool]:
+    """Whether each completion of this side fits; only some are in memory as tokens."""
+    for first in range(0, len(pairs), COMPLETIONS_AT_ONCE):
+        chunk = pairs[first : first + COMPLETIONS_AT_ONCE]
+        texts = [(pair.prompt, getattr(pair, side)) for pair in chunk]
+        encoded = encoder.encode_for_goal_state(texts, [pair.where for pair in chunk])
+        yield from (one is not None for one in encoded)
 
 
 def _hash(draw: int, question: str, completion: str) -> int:

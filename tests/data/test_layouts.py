@@ -179,6 +179,7 @@ def test_layouts_of_public_data(tmp_path, row, expected):
         ({"prompt": [USER], "input": "a"} | DIALOGUES, "input can belong to the prompt"),
         ({"instruction": "Go.", "history": [["a", "b"]]} | SIDES, "history can belong to"),
         ({"messages": [USER], "prompt": "Other?"} | DIALOGUES, "prompt can belong to"),
+        ({"messages": [USER, ANSWER]} | SIDES, "messages ends with the assistant's turn, and so"),
         ({"system": "Be long.", "prompt": [SYSTEM, USER]} | SIDES, "say different things"),
         ({"system": "a", "system_prompt": "b", "prompt": "c"} | SIDES, "system_prompt can belong"),
         ({"system": ["a"], "prompt": "c"} | SIDES, "system must be text, not list"),
@@ -402,7 +403,7 @@ CALL = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name
     ("messages", "expected"),
     [
         ([said("human", "a"), said("gpt", "b"), said("human", "c")], "user assistant user"),
-        ([{"role": "User", "content": "a"}, {"role": "MODEL", "content": "b"}], "user assistant"),
+        ([{"role": "MODEL", "content": "b"}, {"role": "User", "content": "a"}], "assistant user"),
         ([{"role": "prompter", "content": "a"}], "user"),
     ],
 )
@@ -610,7 +611,7 @@ def test_transcripts_are_split_into_their_turns(tmp_path_factory, turns, answers
 
 
 @given(
-    turns=st.lists(st.text(max_size=6), min_size=1, max_size=5),
+    turns=st.lists(st.text(max_size=6), min_size=1, max_size=5).filter(lambda all: len(all) % 2),
     answers=st.tuples(st.text(max_size=6), st.text(max_size=6)),
     form=st.sampled_from(["whole", "prompt beside", "prompt in both"]),
 )

@@ -149,7 +149,7 @@ def test_other_fields_are_said_once(capsys: pytest.CaptureFixture[str]) -> None:
     texts = [(prompt, "b") for prompt in (messages, [USER], messages)]
     one, other, _ = Encoder(tokenizer, 999).encode_many(texts)
     assert one == other
-    assert capsys.readouterr().err.count("messages have country, which the chat template of") == 1
+    assert capsys.readouterr().err.count("has country, which the chat template of") == 1
 
 
 @pytest.mark.parametrize(

@@ -202,12 +202,13 @@ def test_questions_too_long_for_a_solution_are_reported(given, tmp_path, capsys)
     assert prepare(*words, tokens + 1, "--chat_template", tmp_path / "long.jinja") == 1
 
 
-def test_dialogues_that_the_base_model_does_not_take_are_named(given, tmp_path, capsys):
+@pytest.mark.parametrize("option", ["--dataset", "--heldout"])
+def test_dialogues_that_the_base_model_does_not_take_are_named(given, tmp_path, capsys, option):
     base = save_base_model(tmp_path / "base", tokenizer=make_sentencepiece_tokenizer())
     lead = [{"role": "system", "content": "Help."}, {"role": "user", "content": "a"}]
     good, bad = ({"prompt": turns, "chosen": "b", "rejected": "c"} for turns in (lead[1:], lead))
     pairs = write_rows(tmp_path / "dialogues.jsonl", good, bad)
-    assert prepare(*given, "--dataset", pairs, "--base_model", base) == 1
+    assert prepare(*given, option, pairs, "--base_model", base) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert re.search(r"dialogues.jsonl, (row|line) 2: .*refuses roles system, user: roles", error)
 

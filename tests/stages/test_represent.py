@@ -53,6 +53,16 @@ def represent(folder: Path, save_dir: Path, *flags: object) -> int:
     return run_stage(RepresentOptions, run, list(map(str, words)))
 
 
+def test_errors_name_the_row(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompts = [[{"role": "user", "content": "tom", **field}] for field in ({}, {"name": "tom"})]
+    rows = [{"prompt": prompt, "chosen": "3", "rejected": "4"} for prompt in prompts]
+    path = write_rows(tmp_path / "pairs.jsonl", rows)
+    assert represent(folder, tmp_path, "--dataset-path", path) == 1
+    assert f"error: {path}, row 2: message 1 (user) has name, which" in capsys.readouterr().err
+
+
 def goal_of(folder: Path, save_dir: Path, *flags: object) -> NDArray[Any]:
     """The goal state that the command makes, (hidden_size,)."""
     assert represent(folder, save_dir, *flags) == 0
