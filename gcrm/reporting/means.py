@@ -4,7 +4,6 @@ from collections.abc import Collection
 from dataclasses import replace
 from itertools import product
 
-import numpy as np
 from pandas import DataFrame, Series, concat
 
 from gcrm.reporting.columns import (
@@ -50,8 +49,7 @@ def all_means(numbers: Numbers) -> DataFrame:
             groups.items(), WEIGHTS.items(), (False, True)
         ):
             rows = over_benchmarks(results, part, split, weighted, differences)
-            if not differences:
-                rows = rows.assign(baseline=Series(dtype="str"), p=np.nan)
+            rows = rows if differences else rows.assign(baseline=Series(dtype="str"))
             rows = rows[rows["metric"].isin(SHOWN)]
             found.append(rows.assign(benchmarks=group, weights=weights, split=split))
     rows = concat([part for part in found if len(part)] or found[:1], ignore_index=True)

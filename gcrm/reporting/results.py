@@ -119,8 +119,8 @@ def over_benchmarks(
 
     Returns:
         variant, baseline and p (of differences), metric, at, value, low, high and n, the number of
-        benchmarks; only for metrics that have a value on every benchmark. p is two-sided, of a
-        normal distribution with the half-width of the interval on the side of 0.
+        benchmarks; only for metrics that have a value on every benchmark. p is two-sided: of
+        several benchmarks, that of a normal distribution with an interval of this width.
     """
     rows = results.differences if differences else results.estimates
     rows = rows[(rows["split"] == split) & rows["benchmark"].isin(benchmarks)]
@@ -137,15 +137,15 @@ def over_benchmarks(
     several = groups["seed"].transform("count") > 1
     whole = rows[rows["seed"].isna() | ~several]  # averages over seeds, or the only seed
     count = len(benchmarks)
-    sums = whole.groupby(name, dropna=False, sort=False)[["value", "below", "above"]]
+    sums = whole.groupby(name, dropna=False, sort=False)[["value", "below", "above", "p"]]
     found = sums.sum(min_count=count).dropna(subset="value").reset_index()
     common = _common_to_seeds(rows[rows["seed"].notna() & several], name)
     variance = found[name].merge(common, on=name, how="left")["variance"].fillna(0)
     found["value"] /= total
     sides = (found[side] + NORMAL**2 * variance for side in ("below", "above"))
     below, above = (side.pow(0.5) / total for side in sides)
-    if differences:
-        found["p"] = _p(found["value"].abs(), below.where(found["value"] > 0, above))
+    if count > 1 or not differences:
+        found["p"] = _p(found["value"].abs(), (below + above) / 2) if differences else np.nan
     negative = found["metric"].str.contains(CAN_BE_NEGATIVE) | differences
     least = Series(np.where(negative, -1.0, 0.0), found.index)
     found["low"] = (found["value"] - below).clip(lower=least)

@@ -189,21 +189,22 @@ def test_the_mean_over_one_benchmark_is_its_average_over_seeds() -> None:
 @pytest.mark.parametrize(
     ("difference", "p"),
     [
-        ((0.2, 0.0, 0.9), 0.05),
-        ((-0.2, -0.9, 0.0), 0.05),
+        ((0.2, -0.2, 0.6), 2 * norm.sf(NORMAL * 0.2 / (0.4 / np.sqrt(2)))),
+        ((-0.1, -0.3, 0.0), 2 * norm.sf(NORMAL * 0.1 / (0.15 / np.sqrt(2)))),
         ((0.0, 0.0, 0.0), 1),
         ((0.1, 0.1, 0.1), 0),
     ],
 )
-def test_p_of_a_mean_difference_is_that_of_its_interval(
+def test_p_of_a_mean_difference_is_that_of_the_width_of_its_interval(
     difference: tuple[float, float, float], p: float
 ) -> None:
-    rows = [row for b in "ab" for row in on(b, difference, baseline="w")]
-    for row in rows:  # the mean of two has half the variance
-        half = [np.sqrt(2) * (end - row["value"]) for end in (row["low"], row["high"])]
-        row |= {"low": row["value"] + half[0], "high": row["value"] + half[1]}
+    """That of one benchmark is its own."""
+    rows = [row for b in "ab" for row in on(b, difference, baseline="w", p=0.3)]
     [mean] = over(rows, differences=True)
     assert mean["p"] == pytest.approx(p, abs=1e-6)
+    alone = Results(estimates_frame([]), estimates_frame(rows, "compare"))
+    [mean] = over_benchmarks(alone, ["a"], "greedy", differences=True).itertuples()
+    assert mean.p == pytest.approx(0.3)
 
 
 def test_mean_needs_all_benchmarks() -> None:

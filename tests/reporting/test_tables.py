@@ -169,7 +169,7 @@ def test_means_have_rows_of_groups_weights_and_differences() -> None:
             numbers = {"num_problems": sizes[benchmark], "auroc.reward": (value, value - 0.1, 0.9)}
             rows += estimates(numbers, variant=variant, **where)
         gap = {"auroc.reward": (value / 10, value / 10 - 0.04, value / 10 + 0.04)}
-        minus += estimates(gap, variant="new", baseline="old", seed=None, **where)
+        minus += estimates(gap, variant="new", baseline="old", seed=None, p=0.03, **where)
     votes = {"num_problems": 300, "rm_best@n": (0.5, 0.4, 0.6)}
     rows += estimates(votes, variant="new", benchmark="gsm8k", split="all")
     found = listed(means_table(Numbers(results(rows, minus), in_distribution=["gsm8k", "math"])))
@@ -185,7 +185,7 @@ def test_means_have_rows_of_groups_weights_and_differences() -> None:
     ]
     assert found[4] == [inside, "problems", "old", "–", f"{mean:.3f} [{low:.3f}, {high:.3f}]", "–"]
     assert found[6][:5] == [inside, "problems", "new", "old", "+0.062 [0.031, 0.094], p <0.001"]
-    assert found[9][:5] == [outside, "equal", "new", "old", "+0.080 [0.040, 0.120], p <0.001"]
+    assert found[9][:5] == [outside, "equal", "new", "old", "+0.080 [0.040, 0.120], p = 0.030"]
 
 
 def test_without_a_value_on_every_benchmark_there_is_no_mean() -> None:
