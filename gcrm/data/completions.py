@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from gcrm.config.layout import MAX_SAMPLE, Split, completion_files, sample_number
-from gcrm.data.layouts import PROMPTS, check_nothing_lost
+from gcrm.data.fields import check_not_rendered
+from gcrm.data.layouts import PROMPTS, check_nothing_lost, is_repeated
 from gcrm.data.questions import first_by_hash, question_key
+from gcrm.data.transcripts import turns_of_prompt
 from gcrm.utils.errors import UserError
 from gcrm.utils.io import Row, numbered_rows
 
@@ -91,8 +93,15 @@ def _checked(row: Row, where: str) -> Row:
             f"{where}: is_correct must be true or false, not {_kind(row['is_correct'])}"
         )
     question = row["question"]
+    check_not_rendered([question], "question", where)
+    if turns_of_prompt(question):
+        raise UserError(
+            f"{where}: question is a dialogue in one text, and would be read as one turn; score "
+            "dialogues as held-out pairs"
+        )
     # Some tools also write the question as it stood in their prompt.
-    shown = [name for name in PROMPTS if isinstance(row.get(name), str) and question in row[name]]
+    texts = {name: row[name] for name in PROMPTS if isinstance(row.get(name), str)}
+    shown = [name for name, text in texts.items() if is_repeated(question, [text])]
     check_nothing_lost(row, shown, question, [row["generated_solution"]], where)
     return {
         "question": row["question"],

@@ -63,7 +63,7 @@ def check_not_rendered(texts: Sequence[str], column: str, where: str) -> None:
         UserError: all of them are; only one may be what a model has said.
     """
     bare = [text.strip() for text in texts]
-    if all(text[0] in "[{" and text[-1] in "]}" and ROLE.search(text) for text in bare):
+    if all(text[:1] in ("[", "{") and text[-1] in "]}" and ROLE.search(text) for text in bare):
         raise UserError(f"{where}: {column} is a list of messages as text; give the list itself")
     if all(RENDERED.match(text) for text in bare):
         raise UserError(

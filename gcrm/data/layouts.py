@@ -174,9 +174,9 @@ def check_nothing_lost(
     Raises:
         UserError: one would be lost; `where` names the row.
     """
-    texts = [" ".join(text.split()) for text in (text_of(read), *others)]
+    texts = [text_of(read), *others]
     for name in (*PROMPTS, *SYSTEMS, *NEVER_READ):
-        if name in row and name not in used and not _is_repeated(row[name], texts):
+        if name in row and name not in used and not is_repeated(row[name], texts):
             raise UserError(
                 f"{where}: {name} can belong to the prompt, but is not in what is read as "
                 f"such ({', '.join(used) or 'the beginning of both sides'}): join the columns, or "
@@ -184,19 +184,20 @@ def check_nothing_lost(
             )
 
 
-def _is_repeated(value: Any, texts: Sequence[str]) -> bool:
-    """Whether all text in a value is also in one of `texts`."""
+def is_repeated(value: Any, texts: Sequence[str]) -> bool:
+    """Whether all text in a value is also in one of `texts`; white space may differ."""
     if not holds_text(value):
         return True
     if isinstance(value, list):
-        return all(_is_repeated(one, texts) for one in value)
+        return all(is_repeated(one, texts) for one in value)
     if isinstance(value, dict):
         fields = (one for key, one in value.items() if key not in ("role", "from", "type"))
-        return all(_is_repeated(one, texts) for one in fields)
+        return all(is_repeated(one, texts) for one in fields)
     if not isinstance(value, str):
         return False
     parts = [turn.content for turn in turns_of(value)] or [value]
-    return all(any(_has_words(text, " ".join(part.split())) for text in texts) for part in parts)
+    bare = [" ".join(text.split()) for text in texts]
+    return all(any(_has_words(text, " ".join(part.split())) for text in bare) for part in parts)
 
 
 def _has_words(text: str, part: str) -> bool:

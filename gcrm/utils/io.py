@@ -86,6 +86,8 @@ def _row(line: bytes, where: str) -> Row | None:
         ) from None
     if not text:
         return None
+    if text[0] == "[":
+        raise UserError(f"{where}: expected one object a line, not a list (jq -c '.[]' unpacks it)")
     try:
         row = json.loads(text, object_pairs_hook=_object)
         if "\\ud" in text.lower():  # tokenizers refuse half of a surrogate pair, such as "\ud83d"

@@ -86,6 +86,8 @@ def test_optional_and_unknown_keys(tmp_path):
         ({"context": "3 and 4"}, "context can belong to the prompt, but is not in what is read as"),
         ({"system": "Be brief."}, "system can belong to the prompt"),
         ({"prompt": "Be brief."}, "prompt can belong to the prompt"),
+        ({"question": "<|user|>\nHow many?"}, "question has the marks of a chat template already"),
+        ({"question": "\n\nHuman: a\n\nAssistant:"}, "question is a dialogue in one text"),
     ],
 )
 def test_invalid_values_are_named_with_their_line(tmp_path, change, message):
@@ -99,7 +101,11 @@ def test_invalid_values_are_named_with_their_line(tmp_path, change, message):
 
 
 def test_the_question_may_be_there_again_as_it_stood_in_a_prompt(tmp_path):
-    again = {"prompt": f"Solve: {ROW['question']}\n", "problem": ROW["question"], "context": ""}
+    again = {
+        "prompt": f"Solve:  {ROW['question'].replace(' ', '  ')}\n",
+        "problem": ROW["question"],
+        "context": "",
+    }
     write(tmp_path, "output-greedy.jsonl", ROW | again)
     assert read_completions(tmp_path, "gsm8k", "greedy") == [ROW | {"sample": 0}]
 
