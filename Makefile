@@ -5,6 +5,7 @@
 #   make lint        only the checks
 #   make docs        the documentation, into site/
 #   make bench       the speed of scoring and training beside others' (10 minutes)
+#   make bench-gpu   the same on a GPU, for a model of 7 B, and the tests that need one
 #   make setup       only set up .venv
 #   make lock        renew requirements.lock
 #   make clean       remove .venv (results stay)
@@ -12,7 +13,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test lint docs bench setup lock clean
+.PHONY: help reproduce test lint docs bench bench-gpu setup lock clean
 
 VENV := .venv
 READY := $(VENV)/.installed
@@ -48,6 +49,11 @@ bench: $(READY)
 	  $(VENV)/bin/pip install --disable-pip-version-check -q -c requirements.lock -e ".[bench]"
 	$(IN_VENV) python -m benchmarks.scoring
 	$(IN_VENV) python -m benchmarks.training
+
+# Needs no network once it is set up.
+bench-gpu: $(READY)
+	$(IN_VENV) python -m benchmarks.gpu
+	$(IN_VENV) pytest -m gpu
 
 setup: $(READY)
 

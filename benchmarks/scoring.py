@@ -15,6 +15,9 @@ from transformers import LlamaForSequenceClassification
 
 from benchmarks.setting import (
     GSM8K,
+    SMOLLM2,
+    TINY,
+    Shape,
     alternate,
     flops,
     make_model,
@@ -36,23 +39,21 @@ def main() -> None:
     print(f"\n{'':44}{'tokens/s':>10}{'ratio':>8}{'of floor':>10}{'error':>10}")
     rate = max(rates.values())
     four = [one for lengths in GSM8K for one in texts(*lengths)]
-    measure("SmolLM2's shape, 4 samples of 12 problems", four, False, rate)
+    measure("SmolLM2's shape, 4 samples of 12 problems", four, SMOLLM2, rate)
     solutions = [number for lengths in GSM8K[3:9] for number in lengths[1:]]
     many = [one for lengths in GSM8K[:3] for one in texts(lengths[0], *solutions)]
-    measure("SmolLM2's shape, 24 samples of 3 problems", many, False, rate)
+    measure("SmolLM2's shape, 24 samples of 3 problems", many, SMOLLM2, rate)
     short = [one for n in range(300) for one in texts(20 + n % 9, *range(9, 25), seed=n)]
-    measure("the default run's shape, 16 of 300 problems", short, True, rate)
+    measure("the default run's shape, 16 of 300 problems", short, TINY, rate)
 
 
-def measure(name: str, encoded: Sequence[Encoded], tiny: bool, rate: float) -> None:
+def measure(name: str, encoded: Sequence[Encoded], shape: Shape, rate: float) -> None:
     """Time the loop, ours in fp32 and, where the CPU has it, in bf16."""
-    plain, ours = make_model(tiny), make_model(tiny)
+    plain, ours = make_model(shape), make_model(shape)
     use_onednn(ours)
     works = {"one at a time": loop(plain, encoded), "gcrm, fp32": score(ours, encoded)}
     if has_bf16(on_gpu=False):
-        half = make_model(tiny)
-        half.bfloat16()
-        works["gcrm, bf16"] = score(half, encoded)
+        works["gcrm, bf16"] = score(make_model(shape, dtype=torch.bfloat16), encoded)
     rewards = {name: work() for name, work in works.items()}
     seconds = alternate(works)
     prompts = {tuple(one.input_ids[: one.start]) for one in encoded}

@@ -7,6 +7,7 @@ lengths of real ones. Speed depends on nothing else, and nothing has to be downl
 import platform
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from statistics import median
 
 import numpy as np
@@ -57,27 +58,43 @@ HH_HARMLESS = [
 VOCABULARY = 49_152
 
 
-def make_model(tiny: bool = False) -> LlamaForSequenceClassification:
-    """A model with random weights, the same at every call.
+@dataclass(frozen=True)
+class Shape:
+    """The sizes of a Llama."""
 
-    Args:
-        tiny: of the shape of the default run's, in place of SmolLM2-135M's.
-    """
-    width, layers, heads = (128, 4, 4) if tiny else (576, 30, 9)
+    width: int
+    intermediate: int
+    layers: int
+    heads: int
+    key_value_heads: int
+
+
+TINY = Shape(128, 256, 4, 4, 4)
+"""the model of the default run"""
+SMOLLM2 = Shape(576, 1536, 30, 9, 3)
+LLAMA_7B = Shape(4096, 11008, 32, 32, 32)
+
+
+def make_model(
+    shape: Shape = SMOLLM2, device: str = "cpu", dtype: torch.dtype = torch.float32
+) -> LlamaForSequenceClassification:
+    """A model with random weights, on one device the same at every call."""
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=VOCABULARY,
-        hidden_size=width,
-        intermediate_size=2 * width if tiny else 1536,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        num_key_value_heads=heads if tiny else 3,
+        hidden_size=shape.width,
+        intermediate_size=shape.intermediate,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.key_value_heads,
         tie_word_embeddings=True,
         pad_token_id=0,
     )
     config.num_labels = 1
-    model = LlamaForSequenceClassification(config)
-    model.eval()
+    with torch.device(device):
+        model = LlamaForSequenceClassification(config)
+    module: nn.Module = model  # whose `to` is typed
+    module.to(dtype).eval()
     return model
 
 

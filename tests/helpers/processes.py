@@ -19,10 +19,10 @@ def is_running(process: int) -> bool:
         return False
 
 
-def torchrun(*words: Any) -> subprocess.CompletedProcess[str]:
+def torchrun(*words: Any, processes: int = 2) -> subprocess.CompletedProcess[str]:
     """Start it as the rules do."""
     launcher = Path(sys.executable).with_name("torchrun")
-    command = [launcher, "--nproc-per-node", "2", "--standalone", *words]
+    command = [launcher, "--nproc-per-node", processes, "--standalone", *words]
     environment = os.environ | {
         "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
         "OMP_NUM_THREADS": "1",

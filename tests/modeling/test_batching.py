@@ -61,9 +61,10 @@ def test_equal_completions_are_scored_once(encoded):
 
 @pytest.fixture(scope="module")
 def rm(reward_model) -> RewardModel:
-    return RewardModel.from_pretrained(reward_model)
+    return RewardModel.from_pretrained(reward_model, bf16=False)
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize("overhead", [0, 1e9])
 @given(encoded=completions(), budget=st.integers(1, 100))
 def test_scores_are_those_of_a_completion_alone(rm, overhead, encoded, budget):
@@ -74,10 +75,10 @@ def test_scores_are_those_of_a_completion_alone(rm, overhead, encoded, budget):
             each = zip(rows, hidden.split([encoded[row].num_tokens for row in rows]), strict=True)
             for row, states in each:
                 with torch.no_grad():
-                    ids = torch.tensor([encoded[row].input_ids])
+                    ids = torch.tensor([encoded[row].input_ids], device=rm.model.device)
                     alone = rm.model.base_model(ids).last_hidden_state[0, encoded[row].start :]
-                np.testing.assert_allclose(states, alone, atol=1e-4)
-            np.testing.assert_allclose(rewards, hidden @ head, atol=1e-4)
+                np.testing.assert_allclose(states.cpu(), alone.cpu(), atol=1e-4)
+            np.testing.assert_allclose(rewards.cpu(), (hidden @ head).cpu(), atol=1e-4)
 
 
 def test_an_architecture_that_cannot_share_prompts_says_so(reward_model, capsys, monkeypatch):

@@ -152,6 +152,7 @@ def test_long_pairs_are_dropped_and_counted(folder, trained, capsys):
     assert facts_of(model)["pairs_too_long"] == 1
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize("there", [True, False])
 def test_hardware_is_used_or_its_lack_is_said(folder, capsys, monkeypatch, there):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": there})
@@ -216,6 +217,7 @@ def test_non_finite_loss_ends_training_at_once(folder, capsys, logging_steps):
     assert not list(model.glob("*"))
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_every_objective_trains_and_scores(trained, name):
     """The stage itself compares the rewards of the saved model with those of the trained one."""
