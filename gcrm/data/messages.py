@@ -6,7 +6,7 @@ from gcrm.data.fields import is_metadata
 from gcrm.utils.errors import UserError
 
 Message = dict[str, Any]
-"""One turn of a dialogue: `role` (a value of ROLES), `content` (text), and the fields beside them
+"""One turn: `role` (a value of ROLES), `content` (text or None), and the fields beside them
 that hold text and are no metadata, such as `tool_calls`: a chat template may show them."""
 Prompt = str | list[Message]
 """A question, or the turns of a dialogue before the completion."""
@@ -34,7 +34,7 @@ def read_messages(messages: Any, column: str, where: str) -> list[Message]:
     """Bring the messages of a column to one form; a single message may stand without a list.
 
     Content that is a list of parts becomes their texts, joined by line breaks. Content may be null
-    beside another field, such as the `tool_calls` of an assistant; it becomes empty text.
+    beside another field, such as the `tool_calls` of an assistant.
 
     Raises:
         UserError: a role is unknown, or content is no text; `where` names the row.
@@ -129,7 +129,7 @@ def text_of(prompt: Prompt) -> str:
     """The contents of a prompt as one text."""
     if isinstance(prompt, str):
         return prompt
-    return "\n".join(turn["content"] for turn in prompt)
+    return "\n".join(turn["content"] or "" for turn in prompt)
 
 
 def _read_message(message: Any, where: str) -> Message:
@@ -152,9 +152,9 @@ def _read_message(message: Any, where: str) -> Message:
         for key, value in message.items()
         if key not in keys and (value if key in KNOWN else not is_metadata(key, value))
     }
-    if content is None and others:
-        content = ""
-    return {"role": role, "content": _text(content, where), **others}
+    if content is not None or not MEANT & others.keys():
+        content = _text(content, where)
+    return {"role": role, "content": content, **others}
 
 
 def _text(content: Any, where: str) -> str:

@@ -211,7 +211,11 @@ class ChatTemplate:
                     continue
                 if not self._shows(messages, i, name):
                     what = f"has {name}, which the chat template of {self._name} does not show"
-                    if name in MEANT:
+                    # A tool's name is that of its call, which most templates do not repeat.
+                    if name in MEANT and (name, role) not in (
+                        ("name", "tool"),
+                        ("name", "function"),
+                    ):
                         raise UserError(
                             f"message {i + 1} ({role}) {what}: write it into the content, remove "
                             "it, or set another template in the tokenizer's folder "

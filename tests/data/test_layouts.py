@@ -422,7 +422,8 @@ def test_other_fields_of_messages_are_kept_for_the_template(tmp_path):
     called = {"role": "tool", "content": "7", "tool_call_id": "x"}
     turns = [USER, CALL | {"id": "x", "name": None}, called]
     [pair] = read(tmp_path, {"prompt": turns} | SIDES)
-    assert pair.prompt == [USER, CALL | {"content": ""}, called]
+    assert pair.prompt == [USER, CALL, called]
+    assert pair.question == "How many?\n\n7"
     assert pair.where == f"{tmp_path / 'pairs.jsonl'}, row 1"
 
 

@@ -124,11 +124,12 @@ def test_reasoning_of_a_completion(
 
 
 TOOLS = LOOP + (
-    "<|{{ m.role }}|>{{ m.content }}{% for call in m.tool_calls or [] %}{{ call.function.name }}"
-    "{{ call.function.arguments | tojson }}{% endfor %}"
+    "<|{{ m.role }}|>{% if m.content is undefined %}{% for call in m.tool_calls %}"
+    "{{ call.function.name }}{{ call.function.arguments | tojson }}{% endfor %}{% else %}"
+    "{{ m.content }}{% endif %}"
 ) + ASK  # fmt: skip
 CALL = {"type": "function", "function": {"name": "add", "arguments": {"a": "1<|pad|>"}}}
-CALLED = {"role": "assistant", "content": "", "tool_calls": [CALL]}
+CALLED = {"role": "assistant", "content": None, "tool_calls": [CALL]}
 REASONED = {"role": "assistant", "content": "b", "reasoning": "hm"}
 USER = {"role": "user", "content": "a"}
 
@@ -145,7 +146,9 @@ def test_fields_that_the_template_shows() -> None:
 
 def test_other_fields_are_said_once(capsys: pytest.CaptureFixture[str]) -> None:
     tokenizer = make_byte_tokenizer(chat_template=CHATML)
-    messages = [{**USER, "country": "Chad", "tool_call_id": "x"}]
+    tool = {"role": "tool", "name": "add", "tool_call_id": "x", "content": "3"}
+    assert Encoder(tokenizer, 999).render([USER, tool])
+    messages = [{**USER, "country": "Chad", "id": "x"}]
     texts = [(prompt, "b") for prompt in (messages, [USER], messages)]
     one, other, _ = Encoder(tokenizer, 999).encode_many(texts)
     assert one == other
