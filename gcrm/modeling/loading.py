@@ -41,7 +41,14 @@ REWARD_CONFIG = {
 ATTENTION = ("flash_attention_2", "sdpa", "eager")
 """kinds of attention, each with the next one for architectures that lack it"""
 NO_ATTENTION = re.compile("does not support (Flash Attention|an attention implementation)")
-LANGUAGE_MODEL_HEADS = ("lm_head.", "embed_out.")
+OLD_HEAD = "old_head."
+REPLACED_HEAD: dict[str, Any] = {
+    "ignore_mismatched_sizes": True,
+    "key_mapping": {rf"^{HEAD}\.": OLD_HEAD},
+}
+"""how to load a model whose head, of any shape, a new one replaces; ZeRO-3 ignores no shapes, but
+takes no weights of other names"""
+NOT_NEEDED = ("lm_head.", "embed_out.", OLD_HEAD)
 """weights of a base model that everyone expects to be dropped"""
 FACTS = "reward_model.json"
 """what `train` says of a reward model, beside its weights"""
@@ -118,18 +125,22 @@ def new_reward_model(
             that has another kind of reward head or several labels.
     """
     tokenizer = load_tokenizer(source, trust_remote_code)
+    stored = _load(AutoConfig, source, trust_remote_code=trust_remote_code)
+    other = _other_head(stored, head)
     config = _load(AutoConfig, source, trust_remote_code=trust_remote_code, **REWARD_CONFIG)
-    found = getattr(config, MLP_KEY, "linear")
     if head != "linear":
         setattr(config, MLP_KEY, head)
-    elif found != "linear":
+    elif hasattr(config, MLP_KEY):
         delattr(config, MLP_KEY)
+    options = REPLACED_HEAD if init_value_head or other else {}
     model, info = _load_model(
-        source, config, attention, torch.float32, trust_remote_code, ignore_mismatched_sizes=True
+        source, config, attention, torch.float32, trust_remote_code, **options
     )
     score = check_head(model, source)
     _check_base_weights(source, info)
-    if not init_value_head and _has_head(source, info, found, head):
+    if other and not init_value_head:
+        raise UserError(f"{source}: {other}; --init_value_head draws a new one")
+    if not init_value_head and not any(map(is_heads, info["missing_keys"])):
         say(f"{source}: is a reward model, whose head is kept; --init_value_head draws a new one")
     else:
         values = first_values(score, seed, official)
@@ -152,29 +163,21 @@ def _check_base_weights(source: str, info: dict[str, Any]) -> None:
         raise UserError(f"{source}: cannot be loaded as a model: {reason}")
     if missing := _some(key for key in info["missing_keys"] if not is_heads(key)):
         raise UserError(f"{source}: is not a whole model (missing weights: {missing})")
-    unused = (key for key in info["unexpected_keys"] if not key.startswith(LANGUAGE_MODEL_HEADS))
+    unused = (key for key in info["unexpected_keys"] if not key.startswith(NOT_NEEDED))
     if names := _some(unused):
         say(f"{source}: these weights are not part of a reward model, and are not used: {names}")
 
 
-def _has_head(source: str, info: dict[str, Any], found: str, wanted: str) -> bool:
-    """Whether a base model has a reward head.
-
-    Args:
-        found, wanted: kind of the head by config.json, and by the settings.
-
-    Raises:
-        UserError: it has one of another kind.
-    """
-    shapes = [tuple(stored) for _, stored, _ in info["mismatched_keys"]]
-    if not shapes:
-        return not any(map(is_heads, info["missing_keys"]))
-    problem = (
-        f"its reward head is of the kind {found}, and value_head_strategy is {wanted}"
-        if found != wanted
-        else f"its head has {shapes[0][0]} labels, and that of a reward model one"
-    )
-    raise UserError(f"{source}: {problem}; --init_value_head draws a new one")
+def _other_head(config: PretrainedConfig, wanted: str) -> str | None:
+    """What is wrong with the reward head of a base model, if it has one, by its config.json."""
+    if not any("Classification" in name for name in config.architectures or []):
+        return None
+    found = getattr(config, MLP_KEY, "linear")
+    if found != wanted:
+        return f"its reward head is of the kind {found}, and value_head_strategy is {wanted}"
+    if config.num_labels != 1:
+        return f"its head has {config.num_labels} labels, and that of a reward model one"
+    return None
 
 
 def load_reward_model(

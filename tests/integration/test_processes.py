@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from gcrm import RewardModel
 from gcrm.training.trainer import RewardTrainer
@@ -38,6 +38,10 @@ POOLED = {
 def folder(tmp_path_factory):
     folder = training_folder(tmp_path_factory.mktemp("processes"))
     write_pairs(folder / "pairs.jsonl", PAIRS)
+    base = folder / "base"
+    other = AutoModelForSequenceClassification.from_pretrained(base, num_labels=2)
+    other.save_pretrained(folder / "two_labels")
+    AutoTokenizer.from_pretrained(base).save_pretrained(folder / "two_labels")
     return folder
 
 
@@ -56,7 +60,8 @@ TOGETHER = [
     ("two", []),
     ("zero1", ["--zero_stage", "1"]),
     ("zero2", ["--zero_stage", "2"]),
-    ("zero3", ["--zero_stage", "3"]),
+    # The same weights with another head, for which a new one is drawn.
+    ("zero3", ["--zero_stage", "3", "--pretrain", "two_labels", "--init_value_head"]),
     ("lora", [*LORA, "--zero_stage", "3"]),
     *((name, [*flags, "--zero_stage", str(zero)]) for name, (flags, zero) in POOLED.items()),
 ]
@@ -69,7 +74,7 @@ def trained(folder):
     for name, flags in TOGETHER:
         words += ["--", "--pretrain", folder / "base", "--dataset", folder / "pairs.jsonl"]
         words += ["--save_path", folder / name, "--max_len", "64", "--learning_rate", "1e-3"]
-        words += [*FLAGS, *flags]
+        words += [*FLAGS, *(folder / flag if flag == "two_labels" else flag for flag in flags)]
     done = torchrun(ROOT / "tests" / "helpers" / "recorded_training.py", 3, *words[1:])
     assert done.returncode == 0, done.stderr
     return done.stderr
