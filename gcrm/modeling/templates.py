@@ -1,9 +1,9 @@
 """From a dialogue to the text that a model's chat template makes of it.
 
 The text is that of `apply_chat_template` on the real messages: templates are programs, and may look
-at contents (they strip reasoning from earlier answers, or obey `/no_think`). To know which of its
-characters users wrote, the template also renders the messages with every letter and digit
-exchanged for another: the two texts differ exactly there.
+at contents (they strip reasoning from earlier answers, or obey `/no_think`). To know which special
+tokens users wrote, the template also renders the messages with zeros in place of them: the two
+texts differ exactly there.
 """
 
 import json
@@ -11,13 +11,10 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from itertools import pairwise, repeat
-from string import ascii_lowercase, ascii_uppercase, digits
-from typing import Any, NamedTuple
+from functools import lru_cache
+from itertools import repeat
+from typing import Any
 
-import numpy as np
-from jinja2 import Environment
 from transformers import PreTrainedTokenizerBase
 
 from gcrm.data.fields import is_metadata
@@ -43,18 +40,13 @@ ANSWER = MARK.format("")
 """stands for the assistant's answer, likewise"""
 THINKING = re.compile(r"<([\w:]*think\w*)>(\s*)(</\1>\s*)?\Z")
 """A thinking block, open or empty, at the end of what stands before a completion."""
-_TURNED = ascii_lowercase[13:] + ascii_lowercase[:13]
-OTHERS = str.maketrans(
-    ascii_lowercase + ascii_uppercase + digits, _TURNED + _TURNED.upper() + digits[::-1]
-)
-"""For each letter and digit another one; case, escapes and equality of texts stay as they are."""
 
 
 @dataclass(frozen=True)
 class Rendered:
     """A text of the chat template.
 
-    `shadow` is as long as `text`, and differs from it in the letters and digits that users wrote.
+    `shadow` is as long as `text`, and differs from it in special tokens that users wrote.
     """
 
     text: str
@@ -63,16 +55,6 @@ class Rendered:
     def until(self, end: int, more: str = "") -> "Rendered":
         """The first `end` characters, and `more` after them, which no user wrote."""
         return Rendered(self.text[:end] + more, self.shadow[:end] + more)
-
-
-class Shape(NamedTuple):
-    """What a chat template does with messages, whatever their contents are."""
-
-    answers_elsewhere: bool
-    """An answer without reasoning does not stand after the generation prompt: that opens a block
-    for reasoning, or there is none. White space does not count; it is left to the completion."""
-    encloses: bool
-    """A content stands behind the beginning of a special token."""
 
 
 Text = tuple[Prompt, str]
@@ -98,14 +80,14 @@ class ChatTemplate:
         self.source: str = templates
         self._dated = (FIXED_DATE if "strftime_now" in templates else "") + templates
         added = tokenizer.added_tokens_decoder.values()
-        self._special = {token.content for token in added if token.special}
-        self._without_shadow = {
-            token for token in self._special if token.translate(OTHERS) == token
-        }
-        ends = {end for token in self._special for end in (token[0], token[-1])}
-        self._end_of_special = re.compile("|".join(map(re.escape, ends)) or "(?!)")
+        special = {token.content for token in added if token.special}
+        self._special = sorted(special, key=lambda token: (-len(token), token))
+        self._begins = {token[:n] for token in special for n in range(1, len(token))}
+        self._ends = {token[n:] for token in special for n in range(1, len(token))}
+        outermost = {letter for token in special for letter in (token[0], token[-1])}
+        self._end_of_special = re.compile("|".join(map(re.escape, outermost)) or "(?!)")
         self._known_fields: set[tuple[str, str]] = set()
-        self._shape = lru_cache(maxsize=1024)(self._try_out)
+        self._answers_elsewhere = lru_cache(maxsize=1024)(self._try_out)
 
     def prompt(self, prompt: Prompt) -> Rendered:
         """What a model sees before it answers.
@@ -150,17 +132,20 @@ class ChatTemplate:
             {**message, "content": MARK.format(i)} if message.get("content") else message
             for i, message in enumerate(messages)
         ]
-        shape = self._shape(json.dumps(marked, default=str))
-        rendered = self._render(messages, shape, text)
-        if not shape.answers_elsewhere:
+        elsewhere = self._answers_elsewhere(json.dumps(marked, default=str))
+        rendered = self._render(messages, text)
+        if not elsewhere:
             return rendered, rendered
         answered = [*messages, {"role": "assistant", "content": ANSWER}]
-        whole = self._render(answered, shape, for_answer=False)
+        whole = self._render(answered, for_answer=False)
         end = whole.text.rfind(ANSWER)
         return rendered, rendered if end < 0 else whole.until(end)
 
-    def _try_out(self, marked: str) -> Shape:
-        """What the template does with messages of which only the contents are not known.
+    def _try_out(self, marked: str) -> bool:
+        """Whether an answer without reasoning does not stand after the generation prompt.
+
+        That opens a block for reasoning, or there is none. White space does not count; it is left
+        to the completion.
 
         Args:
             marked: messages with marks in place of their contents, as JSON.
@@ -173,7 +158,6 @@ class ChatTemplate:
         if token := _first_in(self._special, names):
             raise UserError(f"a role or a key of a message contains the special token {token}")
         [text] = self._apply(messages)
-        encloses = False
         for message in messages:
             if not (mark := message.get("content")):
                 continue
@@ -183,18 +167,14 @@ class ChatTemplate:
                     f"(here one of the role {message['role']}); set another one in the tokenizer's "
                     "folder (chat_template.jinja)"
                 )
-            before = text[: text.index(mark)].rstrip()
-            encloses |= any(
-                before.endswith(token[:n]) for token in self._special for n in range(1, len(token))
-            )
         try:
             [whole] = self._apply(
                 [*messages, {"role": "assistant", "content": ANSWER}], for_answer=False
             )
         except UserError:
-            return Shape(False, encloses)
+            return False
         before, found, _ = whole.rpartition(ANSWER)
-        return Shape(bool(found) and before.rstrip() != text.rstrip(), encloses)
+        return bool(found) and before.rstrip() != text.rstrip()
 
     def _check_fields(self, messages: Sequence[Message]) -> None:
         """Check that the template shows what messages say beside their contents.
@@ -239,7 +219,6 @@ class ChatTemplate:
     def _render(
         self,
         messages: Sequence[Message],
-        shape: Shape,
         text: str | None = None,
         for_answer: bool = True,
     ) -> Rendered:
@@ -254,35 +233,41 @@ class ChatTemplate:
         """
         if text is None:
             [text] = self._apply(messages, for_answer=for_answer)
-        strings = list(_strings(messages))
-        if not shape.encloses and not any(map(self._end_of_special.search, strings)):
+        if not any(map(self._end_of_special.search, _strings(messages))):
             return Rendered(text, text)  # no special token has a part of these strings
-        shadow = self._shadow(messages, for_answer, text)
-        doubtful = self._special if shadow is None else self._without_shadow
-        if token := _first_in(doubtful, strings):
+        masked = [
+            {key: value if key == "role" else self._masked(value) for key, value in turn.items()}
+            for turn in messages
+        ]
+        with suppress(UserError):
+            [shadow] = self._apply(masked, for_answer=for_answer)
+            if len(shadow) == len(text) and all(
+                new in (old, "0") for old, new in zip(text, shadow, strict=True)
+            ):
+                return Rendered(text, shadow)
+        if token := _first_in(self._special, _strings(messages)):
             raise UserError(
                 f"a message contains {token}, a special token of {self._name}, and its chat "
                 "template changes by what messages contain: it cannot be told which of its special "
                 "tokens are a user's text; remove it from the row, or leave the row out"
             )
-        return Rendered(text, shadow or text)
+        return Rendered(text, text)
 
-    def _shadow(self, messages: Sequence[Message], for_answer: bool, text: str) -> str | None:
-        """The text of the messages in other letters, None if it does not lie on `text`."""
-        # What the template looks for in contents must be found there, in the second attempt.
-        for keep in (None, self._constants):
-            others = [
-                {
-                    key: value if key == "role" else _exchanged(value, keep)
-                    for key, value in message.items()
-                }
-                for message in messages
-            ]
-            with suppress(UserError):
-                [shadow] = self._apply(others, for_answer=for_answer)
-                if _lies_on(shadow, text):
-                    return shadow
-        return None
+    def _masked(self, value: Any) -> Any:
+        """A value with zeros for special tokens in its texts, and for parts of them at the ends."""
+        if isinstance(value, dict):
+            return {key: self._masked(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self._masked(item) for item in value]
+        if not isinstance(value, str):
+            return value
+        for token in self._special:
+            value = value.replace(token, "0" * len(token))
+        lengths = range(min(len(value), len(self._special[0])), 0, -1)
+        head = next((n for n in lengths if value[:n] in self._ends), 0)
+        tail = next((n for n in lengths if value[-n:] in self._begins), 0)
+        inner = value[head : len(value) - tail]
+        return ("0" * head + inner + "0" * tail)[: len(value)]
 
     def _apply(self, *dialogues: Sequence[Message], for_answer: bool = True) -> list[str]:
         """The texts of dialogues; it costs less to render many at once."""
@@ -299,18 +284,6 @@ class ChatTemplate:
                 f"{self._name}: the chat template refuses roles {roles}: {error}"
             ) from None
         return list(texts)
-
-    @cached_property
-    def _constants(self) -> re.Pattern[str]:
-        """What the template's code may look for in contents: its strings, but no special tokens."""
-        tokens = Environment(autoescape=True).lexer.tokenize(self.source)
-        strings = {str(token.value) for token in tokens if token.type == "string"}
-        found = [
-            string
-            for string in strings
-            if string and not any(_may_share_letters(string, token) for token in self._special)
-        ]
-        return re.compile("|".join(map(re.escape, sorted(found, key=len, reverse=True))) or "(?!)")
 
 
 def _messages(prompt: Prompt) -> list[Message]:
@@ -343,22 +316,6 @@ def _lay_out(prompt: Rendered, answered: Rendered, completion: str) -> Layout:
     return outside if within is answered else answered, completion
 
 
-def _exchanged(value: Any, keep: re.Pattern[str] | None) -> Any:
-    """A text, or all texts in a value, in other letters and digits; what `keep` finds stays."""
-    if isinstance(value, str):
-        if keep is None:
-            return value.translate(OTHERS)
-        ends = [0, *(end for found in keep.finditer(value) for end in found.span()), len(value)]
-        pieces = [value[begin:end] for begin, end in pairwise(ends)]
-        pieces[::2] = [piece.translate(OTHERS) for piece in pieces[::2]]
-        return "".join(pieces)
-    if isinstance(value, dict):
-        return {key: _exchanged(item, keep) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_exchanged(item, keep) for item in value]
-    return value
-
-
 def _strings(value: Any, keys: bool = False) -> Iterator[str]:
     """All texts in a value, or all keys."""
     if isinstance(value, str) and not keys:
@@ -370,25 +327,6 @@ def _strings(value: Any, keys: bool = False) -> Iterator[str]:
     elif isinstance(value, list):
         for item in value:
             yield from _strings(item, keys)
-
-
-def _lies_on(shadow: str, text: str) -> bool:
-    """Whether each character of a shadow is that of the text, or its other one."""
-    if len(shadow) != len(text):
-        return False
-    letters, others, shadows = (
-        np.frombuffer(one.encode("utf-32-le", "surrogatepass"), np.uint32)
-        for one in (text, text.translate(OTHERS), shadow)
-    )
-    return bool(((shadows == letters) | (shadows == others)).all())
-
-
-def _may_share_letters(one: str, other: str) -> bool:
-    """Whether the two texts may overlap in letters or digits, where both stand in one text."""
-    shorter, longer = sorted((one, other), key=len)
-    ends = [(one[-n:], other[:n]) for n in range(1, len(shorter))]
-    ends += [(other[-n:], one[:n]) for n in range(1, len(shorter))]
-    return shorter in longer or any(a == b and a.translate(OTHERS) != a for a, b in ends)
 
 
 def _first_in(tokens: Iterable[str], texts: Iterable[str]) -> str | None:

@@ -67,6 +67,25 @@ def test_special_tokens_of_users_are_text(name: str, messages: Any) -> None:
     assert [id for id in ids if id in special] == expected
 
 
+@pytest.mark.parametrize(
+    ("template", "contents"),
+    [
+        ("{% for m in messages %}{{ m.content }}{% endfor %}", ["a<|us", "er|>b<|", "pad|>"]),
+        ("{% for m in messages %}<{{ m.content }}\n{% endfor %}", ["|user|>"]),
+        ("{% for m in messages %}{{ m.content }}|>\n{% endfor %}", ["a<|user"]),
+    ],
+)
+def test_special_tokens_in_parts_are_text(template: str, contents: list[str]) -> None:
+    tokenizer = make_byte_tokenizer(chat_template=template)
+    roles = ["user", "assistant", "user"]
+    messages = [
+        {"role": role, "content": text} for role, text in zip(roles, contents, strict=False)
+    ]
+    ids = Encoder(tokenizer, 999).prompt_ids(messages)
+    assert not {*tokenizer.convert_tokens_to_ids(LOOK_ALIKES)} & {*ids}
+    assert tokenizer.decode(ids) == tokenizer.apply_chat_template(messages, tokenize=False)
+
+
 OPENED = TEMPLATES["reasoning stripped, block opened"]
 CLOSED = OPENED.replace("{{ c }}<|endoftext|>", "{% if loop.last and m.role == 'assistant' %}"
     "<think></think>{% endif %}{{ c }}")  # fmt: skip
