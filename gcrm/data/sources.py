@@ -76,8 +76,8 @@ def _without_nulls(row: Row) -> Row:
 def _datasets_rows(source: str, splits: Sequence[str]) -> Iterator[Row]:
     import datasets
 
+    home, subset, split = source_parts(source)
     try:
-        home, subset, split = source_parts(source)
         if Path(home).is_dir():
             data = datasets.load_from_disk(home)
         else:
@@ -95,6 +95,11 @@ def _datasets_rows(source: str, splits: Sequence[str]) -> Iterator[Row]:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         if "config name is missing" in reason.lower():
             reason += f"; name a subset and a split, as in {source}:SUBSET:{splits[0]}"
+        found = sorted(
+            file for end in ("parquet", "jsonl") for file in Path(home).rglob(f"*.{end}")
+        )
+        if found:
+            reason = f"give its files one by one, such as {found[0]}"
         raise UserError(
             f"{source}: neither a local file nor a data set that can be loaded ({reason})"
         ) from None

@@ -86,7 +86,8 @@ class ChatTemplate:
         self._ends = {token[n:] for token in special for n in range(1, len(token))}
         outermost = {letter for token in special for letter in (token[0], token[-1])}
         self._end_of_special = re.compile("|".join(map(re.escape, outermost)) or "(?!)")
-        self._known_fields: set[tuple[str, str]] = set()
+        # A tool's name is that of its call, which most templates do not repeat.
+        self._known_fields = {("tool", "name"), ("function", "name")}
         self._answers_elsewhere = lru_cache(maxsize=1024)(self._try_out)
 
     def prompt(self, prompt: Prompt) -> Rendered:
@@ -191,11 +192,7 @@ class ChatTemplate:
                     continue
                 if not self._shows(messages, i, name):
                     what = f"has {name}, which the chat template of {self._name} does not show"
-                    # A tool's name is that of its call, which most templates do not repeat.
-                    if name in MEANT and (name, role) not in (
-                        ("name", "tool"),
-                        ("name", "function"),
-                    ):
+                    if name in MEANT:
                         raise UserError(
                             f"message {i + 1} ({role}) {what}: write it into the content, remove "
                             "it, or set another template in the tokenizer's folder "
@@ -217,10 +214,7 @@ class ChatTemplate:
             return True
 
     def _render(
-        self,
-        messages: Sequence[Message],
-        text: str | None = None,
-        for_answer: bool = True,
+        self, messages: Sequence[Message], text: str | None = None, for_answer: bool = True
     ) -> Rendered:
         """The text of messages, and which of it users wrote.
 

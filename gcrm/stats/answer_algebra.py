@@ -23,7 +23,7 @@ MAX_DEPTH = 10
 """Answers nested deeper are compared as text: math-verify takes seconds for tens of brackets."""
 PARSING_SECONDS = 5
 """After so long math-verify gives up on an answer (main thread only: it uses a signal)."""
-BRACKETS = {"(": ")", "{": "}", "[": "]"}
+BRACKETS = {"(": ")", "{": "}", "[": "]", "⟨": "⟩"}
 
 Number = Fraction | float
 _REAL_FUNCTIONS = "exp log sin cos asin acos atan sinh cosh tanh".split()

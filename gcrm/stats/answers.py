@@ -154,6 +154,13 @@ _UNIT = re.compile(
     re.IGNORECASE,
 )
 _METRES = re.compile(r"([-+]?\d[\d.,/ ]*) [mgshL]")
+_WRITTEN = {
+    "{,}": ",",
+    "\\varnothing": "\\emptyset",
+    "\\colon": ":",
+    "\\langle": "⟨",
+    "\\rangle": "⟩",
+}
 _GREEK = r"\\(?:alpha|beta|gamma|delta|theta|lambda|mu|phi|omega)"
 _NAME = rf"(?:[A-Za-z]|{_GREEK})(?:_\w+)?(?:\([A-Za-z]\))?\s*"
 # Between numbers, an equation is a calculation; 1 = x^2 is none.
@@ -166,7 +173,7 @@ def _without_wrapping(text: str) -> str:
     """The answer without dollar signs, boxes, units and a leading `x =`."""
     if "\\begin" not in text:
         text = re.sub(r"\\{2,}(?=[A-Za-z{}$%])", r"\\", text)  # escaped twice
-    for written, meant in (("{,}", ","), ("\\varnothing", "\\emptyset"), ("\\colon", ":")):
+    for written, meant in _WRITTEN.items():
         text = text.replace(written, meant)
     text = _SPACES.sub(" ", _NO_SPACE.sub("", text)).replace("\\$", "").replace("$", "").strip()
     if boxed := _BOXED.fullmatch(text):

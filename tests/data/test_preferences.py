@@ -234,9 +234,14 @@ def test_100_000_pairs_are_read_in_seconds(tmp_path):
     [
         *((name, "no such file") for name in ("pairs.jsonl", "pairs.parquet", "pairs", "a/b/c")),
         (".", "neither a local file nor a data set"),
+        ("shards", "give its files one by one, such as"),
     ],
 )
 def test_missing_files_and_other_folders_are_reported(tmp_path, name, message):
+    if name == "shards":
+        shard = tmp_path / name / "train-00000-of-00002.parquet"
+        shard.parent.mkdir()
+        save(shard, PAIR)
     assert message in refusal(tmp_path / name)
 
 

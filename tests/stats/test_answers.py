@@ -84,6 +84,7 @@ from gcrm.stats.answers import canonical
             "[2,∞)∪(-∞,1/2]",
         ],
         ["1000", "(1,000)"],
+        ["\\langle 1, 2\\rangle", "\\left\\langle 1,2.0 \\right\\rangle", "⟨1,2⟩"],
         ["x=3, y=4", "y = 4, x = 3", "x = 3 and y = 4"],
         ["5", "5 kg", "5 ft", "5 in", "5 sq ft"],
         ["26000", "1000(26)"],  # no mixed number
