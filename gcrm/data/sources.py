@@ -95,9 +95,8 @@ def _datasets_rows(source: str, splits: Sequence[str]) -> Iterator[Row]:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         if "config name is missing" in reason.lower():
             reason += f"; name a subset and a split, as in {source}:SUBSET:{splits[0]}"
-        found = sorted(
-            file for end in ("parquet", "jsonl") for file in Path(home).rglob(f"*.{end}")
-        )
+        names = ("*.parquet", "*.jsonl", "*/*.parquet", "*/*.jsonl")
+        found = sorted(file for name in names for file in Path(home).glob(name))
         if found:
             reason = f"give its files one by one, such as {found[0]}"
         raise UserError(
