@@ -2,7 +2,7 @@
 
 Makes score tables of the paper's size (5,000 problems, 50 samples of 300 tokens each: 250,000
 completions) of two models in a temporary folder, computes all metrics of the first, and compares
-both. Aim: below 60 s and 4 GiB for the metrics of a model.
+both. Aim: below 45 s and 4 GiB for the metrics of a model.
 """
 
 import os

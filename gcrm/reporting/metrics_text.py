@@ -17,7 +17,7 @@ TABLES = {
     },
     ("all", "reward against correctness, over samples"): {
         "auroc_over_problems.reward": "AUROC [95 %]",
-        "pairwise_accuracy.reward": "couples % [95 %]",
+        "pairwise_accuracy.reward": "couples in order % [95 %]",
         "pooled_pairwise_accuracy.reward": "pooled % [95 %]",
     },
     ("pairs", "% of pairs with the chosen side above"): {
@@ -41,8 +41,8 @@ CURVES = {
     )
     for score, name in (("reward", "partial rewards"), ("q_value", "Q-values"))
 } | {
-    f"top_k.{metric}": (f"% of correct {name} of the K samples with the highest rewards", "K")
-    for metric, name in (("majority", "votes"), ("correct", "samples"))
+    f"top_k.{metric}": (f"{title} the K samples with the highest rewards", "K")
+    for metric, title in (("majority", "% of problems right by vote of"), ("correct", "% right of"))
 }
 """Title and name of the columns by metric."""
 VOTES = {
@@ -59,11 +59,11 @@ def describe(model: str, metrics: pd.DataFrame) -> str:
     Args:
         metrics: from `gcrm.stats.compute.compute_metrics`.
     """
-    parts = []
+    parts: list[str] = []
     for (split, title), columns in TABLES.items():
         found = metrics[metrics["split"] == split]
         if len(found):
-            parts += [f"{model}: {title}", _table(found, columns)]
+            parts += [*[""] * bool(parts), f"{model}: {title}", _table(found, columns)]
     reasons = metrics[metrics["metric"].eq("auroc.reward") & metrics["reason"].notna()]
     parts += [f"{each.benchmark}: no AUROC: {each.reason}" for each in reasons.itertuples()]
     parts += _curves(metrics)

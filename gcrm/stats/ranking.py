@@ -6,6 +6,7 @@ far, are compared with the length of the whole completion, which is known at its
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -117,41 +118,35 @@ def aurocs_of_samples(scored: Scored) -> Iterator[Estimate]:
     yield from _ranked(scored, "auroc_over_samples", len(both), over_samples, reason)
 
 
-@metric("pairs", "all", compared=_of_model("pairwise_accuracy"))
-def pairwise_accuracy(scored: Scored) -> Iterator[Estimate]:
+PAIRWISE = ("pairwise_accuracy", "pooled_pairwise_accuracy")
+
+
+@metric("pairs", "all", compared=[name for kind in PAIRWISE for name in _of_model(kind)])
+def pairwise_accuracies(scored: Scored) -> Iterator[Estimate]:
     """AUROC within each group, on average over the groups that have both labels.
 
     Of a preference pair it is 1 where the chosen side scores higher, 0.5 where both are equal;
     of sampled solutions, the share of (correct, incorrect) couples of a problem in that order.
+    Pooled, it is the share of all couples: of a problem with k correct ones among n samples there
+    are k (n - k), so that hard and easy problems count less.
     """
-    yield from _pairwise(scored, "pairwise_accuracy")
-
-
-@metric("all", compared=_of_model("pooled_pairwise_accuracy"))
-def pooled_pairwise_accuracy(scored: Scored) -> Iterator[Estimate]:
-    """The same share of all couples of all problems: a problem counts as often as it has couples.
-
-    With k correct ones among n samples it has k (n - k), so that hard and easy problems count less.
-    """
-    yield from _pairwise(scored, "pooled_pairwise_accuracy", pooled=True)
-
-
-def _pairwise(scored: Scored, kind: str, pooled: bool = False) -> Iterator[Estimate]:
-    """Mean over groups of the AUROC within each; `pooled`: weighted by their couples."""
     labels = scored.table.label
     _, first, group = np.unique(scored.table.group, return_index=True, return_inverse=True)
     correct, incorrect = (np.bincount(group, side) for side in (labels, ~labels))
     both = correct * incorrect > 0
     problem = scored.bootstrap.problem[first[both]]
-    weights = (correct * incorrect if pooled else np.ones(len(both)))[both].astype(np.float64)
 
-    def rank(scores: Floats) -> tuple[Floats, Floats]:
+    def rank(weights: Floats, scores: Floats) -> tuple[Floats, Floats]:
         within = np.stack([auroc(row, labels, group) for row in scores])[:, both]
         means = np.average(within, axis=1, weights=weights)
         return means, group_mean_replicates(within, problem, scored.bootstrap, weights)
 
     reason = None if both.any() else "no problem has both correct and incorrect solutions"
-    return _ranked(scored, kind, int(weights.sum()), rank, reason)
+    couples = (correct * incorrect)[both]
+    kinds = PAIRWISE if scored.table.split == "all" else PAIRWISE[:1]  # a pair is one couple
+    for kind, weights in zip(kinds, (np.ones(len(couples)), couples), strict=False):
+        n = int(weights.sum())
+        yield from _ranked(scored, kind, n, partial(rank, weights.astype(np.float64)), reason)
 
 
 @metric("pairs", compared=["margin"])

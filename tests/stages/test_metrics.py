@@ -87,10 +87,10 @@ def test_the_original_command_prints_a_table(
     reward = roc_auc_score(columns()["label"], columns()["reward"])
     assert f"{reward:.3f} [" in printed
     assert "gsm8k: votes over samples" in printed
-    ranked = r"AUROC \[95 %\] +couples % \[95 %\] +pooled % \[95 %\]\ngsm8k +\d\.\d{3} \["
+    ranked = r"AUROC \[95 %\] +couples in order % \[95 %\] +pooled % \[95 %\]\ngsm8k +\d\.\d{3} \["
     assert re.search(ranked, printed)
-    for title in ("correct votes", "correct samples"):
-        best = rf"% of {title} of the K samples with the highest rewards\nK +1\ngsm8k +\d"
+    for title in ("of problems right by vote of", "right of"):
+        best = rf"\n% {title} the K samples with the highest rewards\nK +1\ngsm8k +\d"
         assert re.search(best, printed)
     assert "svamp: votes over samples" not in printed
     for vote in ("pass@1", "majority@n", "rm_majority@n", "rm_best@n", "pass@n"):
