@@ -162,6 +162,21 @@ def read_response(row: Row, layout: Layout, where: str) -> tuple[Prompt, str]:
     return _complete(prompt, row, layout, [response], where), response
 
 
+def checked_prompt(prompt: Any, where: str) -> Prompt:
+    """A prompt that a caller gives, in one form: as data with a column `prompt` are read.
+
+    Raises:
+        UserError: it is neither text nor a list of messages, or rendered already.
+    """
+    if isinstance(prompt, str):
+        check_not_rendered([prompt], "prompt", where)
+        return _split_prompt(prompt, [], where)[0]
+    messages = read_messages(prompt, "prompt", where)
+    if not messages:
+        raise UserError(f"{where}: prompt has no messages")
+    return messages
+
+
 def check_nothing_lost(
     row: Row, used: Sequence[str], read: Prompt, others: Sequence[str], where: str
 ) -> None:

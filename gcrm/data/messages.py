@@ -49,20 +49,6 @@ def read_messages(messages: Any, column: str, where: str) -> list[Message]:
     ]
 
 
-def checked_prompt(prompt: Any, where: str) -> Prompt:
-    """A prompt that a caller gives, its messages brought to one form.
-
-    Raises:
-        UserError: it is neither text nor a list of messages.
-    """
-    if isinstance(prompt, str):
-        return prompt
-    messages = read_messages(prompt, "prompt", where)
-    if not messages:
-        raise UserError(f"{where}: prompt has no messages")
-    return messages
-
-
 def checked_completion(completion: Any, where: str) -> str:
     """A completion that a caller gives.
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from gcrm.data.messages import Prompt, checked_completion, checked_prompt
+from gcrm.data.layouts import checked_prompt
+from gcrm.data.messages import Prompt, checked_completion
 from gcrm.data.scores import Ragged
 from gcrm.modeling.batching import Batch
 from gcrm.modeling.hardware import choose_hardware

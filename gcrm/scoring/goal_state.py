@@ -14,7 +14,8 @@ from torch import Tensor
 
 from gcrm.config.represent import RepresentOptions
 from gcrm.data.attributes import Selection, select
-from gcrm.data.messages import Prompt, checked_completion, checked_prompt
+from gcrm.data.layouts import checked_prompt
+from gcrm.data.messages import Prompt, checked_completion
 from gcrm.lineage.provenance import write_provenance
 from gcrm.lineage.resume import Unfinished
 from gcrm.modeling.batching import Batch

@@ -104,6 +104,7 @@ def test_prompts_of_a_caller_are_read_as_those_of_data(checkpoint):
         "a ?",
         [{"role": "user", "content": "a ?"}],
         {"from": "human", "value": "a ?"},
+        "\n\nHuman: a ?\n\nAssistant:",
         [{"role": "USER", "content": [{"type": "text", "text": "a ?"}], "id": 1}],
     )
     rewards = {float(model.score(form, ["b"]).reward[0]) for form in forms}
@@ -116,6 +117,7 @@ def test_prompts_of_a_caller_are_read_as_those_of_data(checkpoint):
         ("a", "b", "solutions must be a list of texts, not one text"),
         ("a", [{"role": "assistant", "content": "b"}], "a completion must be text, not dict"),
         ([], ["b"], "prompt has no messages"),
+        ("<|user|>a", ["b"], "prompt has the marks of a chat template already"),
         (7, ["b"], "prompt must be text, or a list of messages"),
         ([{"role": "critic", "content": "a"}], ["b"], "message 1: the role 'critic' is unknown"),
     ],
