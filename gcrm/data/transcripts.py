@@ -12,7 +12,7 @@ from gcrm.data.messages import Message
 from gcrm.utils.errors import UserError
 
 ANSWER = "Assistant:"
-_NEMO = re.compile(r"(?:\A\s*|\r?\n)<extra_id_[01]>(System|User|Assistant)(?:\r?\n|\Z)")
+_NEMO = re.compile(r"(?:\A\s*|\r?\n)<extra_id_[01]>(System|User|Assistant)(?=\r?\n|\Z)")
 _HH = re.compile(r"(?:\A\s*|\r?\n\r?\n)(Human|User|Assistant):")
 _LINES = re.compile(r"(?:\A\s*|\r?\n)(Human|User|Assistant):")
 """only in a text that begins with one: others may well have such lines"""
@@ -63,9 +63,9 @@ def turns_of_prompt(text: str) -> list[Turn]:
 
 def is_whole(turns: Sequence[Turn], beside_a_prompt: bool) -> bool:
     """Whether these turns are a dialogue with its prompt, and no mere answer about dialogues."""
-    if not beside_a_prompt:
+    if not turns or not beside_a_prompt:
         return bool(turns)
-    return bool(turns) and turns[0].begin > 0 and turns[0].role != "assistant"
+    return turns[0].begin > 0 and turns[0].role != "assistant"
 
 
 def split_prompt(turns: Sequence[Turn], where: str) -> list[Message]:

@@ -330,7 +330,7 @@ TURNS = {
             "<extra_id_0>System\n{system}\n<extra_id_1>User\n{user}\n<extra_id_1>Assistant\n",
             "system user",
         ),
-        ("<extra_id_0>System\n\n<extra_id_1>User\n{user}\n<extra_id_1>Assistant", "user"),
+        ("<extra_id_0>System\n<extra_id_1>User\n{user}\n<extra_id_1>Assistant", "user"),
         ("\n\nUser: {user}\n\nAssistant:", "user"),
         ("\r\n\r\nHuman: {user}\r\n\r\nAssistant: ", "user"),
         ("{system}\n\nHuman: {user}\n\nAssistant:", "system user"),
