@@ -58,11 +58,7 @@ def run_stage(
 
     end_with_snakemake()
     try:
-        if sys.flags.optimize > 1:
-            raise UserError(
-                "Python drops docstrings here, and transformers needs its own; unset "
-                "PYTHONOPTIMIZE, or leave out -OO"
-            )
+        _check_docstrings()
         options, wanted = parse(options_model, stage, sys.argv[1:] if argv is None else argv)
         check_folders(options, stage)
         for secret in (value for _, value in options if isinstance(value, SecretStr)):
@@ -89,6 +85,14 @@ def run_stage(
         log.exception("%s failed", stage)
         reason = f"{type(error).__name__}: {str(error).strip()}".partition("\n")[0]
         return fail(f"failed: {reason} (see {log_file})")
+
+
+def _check_docstrings() -> None:
+    if sys.flags.optimize > 1:
+        raise UserError(
+            "Python drops docstrings here, and transformers needs its own; unset PYTHONOPTIMIZE, "
+            "or leave out -OO"
+        )
 
 
 class Parser(argparse.ArgumentParser):

@@ -55,9 +55,9 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return small_run_in(shared / "small_run")
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def logging_as_before() -> Iterator[None]:
-    """Undo what `run_stage` sets up."""
+    """Undo what `run_stage` sets up: its handler would write to what this test captures."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield

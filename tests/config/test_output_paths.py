@@ -13,8 +13,6 @@ from gcrm.config.train import TrainOptions
 from gcrm.lineage.provenance import write_provenance
 from helpers.stage_options import OPTIONS, TRAIN
 
-pytestmark = pytest.mark.usefixtures("logging_as_before")
-
 MINIMAL = {
     "CompareOptions": {"scores": ["s"], "output": "o"},
     "EvaluateOptions": {

@@ -22,8 +22,6 @@ from gcrm.config.train import TrainOptions, TrainSettings
 from gcrm.utils.errors import UserError
 from helpers.stage_options import MODELS, OPTIONS, TRAIN
 
-pytestmark = pytest.mark.usefixtures("logging_as_before")
-
 EVALUATE = "--benchmarks gsm8k --completions_data_path c --reward_model_path m --save_dir s".split()
 
 

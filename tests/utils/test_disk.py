@@ -28,8 +28,6 @@ from helpers.models import save_base_model
 from helpers.score_rows import score_file
 from helpers.training import train, write_pairs
 
-pytestmark = pytest.mark.usefixtures("logging_as_before")
-
 FULL = OSError(errno.ENOSPC, "No space left on device")
 NOWHERE = Path("/sys/gcrm/results")
 """Nobody may make files there, not even root."""

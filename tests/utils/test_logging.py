@@ -55,7 +55,6 @@ def test_secrets_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     assert without_secrets("1 of 11 steps") == "1 of 11 steps"
 
 
-@pytest.mark.usefixtures("logging_as_before")
 def test_keys_in_errors_and_tracebacks_are_hidden(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
