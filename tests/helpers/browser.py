@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 ROWS = "//nav//table//tr[td]"
+TOGGLES = "//nav//fieldset//label"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = """--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run
 --disable-background-networking --disable-component-update --disable-sync
@@ -52,14 +54,28 @@ def click_through(window: Any, page: Path) -> set[str]:
     found: set[str] = set()
     for category in window.execute_script("return Object.keys(categories)"):
         window.get(page.as_uri())
-        _all(window, f"//nav//a[span[text()='{category}']]")[0].click()
+        _click(window, _all(window, f"//nav//a[span[text()='{category}']]")[0])
         rows = len(_all(window, ROWS))
-        toggles = len(window.find_elements(By.XPATH, "//nav//fieldset//label"))
+        toggles = _settled(window, TOGGLES)
         for toggle in range(max(toggles, 1)):
             if toggles:
-                window.find_elements(By.XPATH, "//nav//fieldset//label")[toggle].click()
+                _click(window, window.find_elements(By.XPATH, TOGGLES)[toggle])
             found |= {_look_at(window, page, row) for row in range(rows)}
     return found
+
+
+def _click(window: Any, element: Any) -> None:
+    """Also while the menu slides over it."""
+    window.execute_script("arguments[0].click()", element)
+
+
+def _settled(window: Any, path: str) -> int:
+    """The number of elements, once it has been the same for a while: the page is drawn in steps."""
+    counts = [-1]
+    while len(counts) < 5 or len(set(counts[-5:])) > 1:
+        counts.append(len(window.find_elements(By.XPATH, path)))
+        time.sleep(0.1)
+    return counts[-1]
 
 
 def _look_at(window: Any, page: Path, row: int) -> str:
@@ -75,7 +91,7 @@ def _look_at(window: Any, page: Path, row: int) -> str:
         size = len(address) if embedded else (page.parent / unquote(address)).stat().st_size
         assert size > 50, path  # a CSV may have its head alone
         return str(path)
-    view.click()
+    _click(window, view)
     path = window.execute_script("return app.state.resultPath")
     uri = window.execute_script("return results[arguments[0]].data_uri", path)
     if str(path).endswith(".html"):
