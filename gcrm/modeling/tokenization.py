@@ -115,6 +115,20 @@ class Encoder:
             for ids, start in self._tokenise_texts(texts, where)
         ]
 
+    def encode_rendered(self, prompt: str, completion: str) -> Encoded:
+        """Encode a completion of a prompt that is rendered already, as trainers hand it on.
+
+        Special tokens in the prompt are special: its source is the trainer, and not a user.
+
+        Raises:
+            PromptTooLong: see `encode_many`.
+        """
+        [tokens] = self._tokenise([(Rendered(prompt, prompt), completion)])
+        encoded = self._truncated(*tokens)
+        if isinstance(encoded, PromptTooLong):
+            raise encoded
+        return encoded
+
     def encode_for_goal_state(
         self, texts: Texts, where: Sequence[str] = ()
     ) -> list[Encoded | None]:

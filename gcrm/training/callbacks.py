@@ -41,11 +41,15 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 class StopOnSignal(TrainerCallback):
     """Saves a checkpoint and ends training after the step in which a stop signal arrives.
 
+    Args:
+        stage: its name, for messages.
+
     Attributes:
         stopped: the signal that ended training; 0 for none, or if it arrived in the last step.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, stage: str = "train") -> None:
+        self.stage = stage
         self.stopped = 0
         self._received = 0
 
@@ -73,8 +77,8 @@ class StopOnSignal(TrainerCallback):
                 raise KeyboardInterrupt
             if os.environ.get("RANK", "0") == "0":
                 with suppress(OSError):
-                    message = b"train: stopping after this step; Ctrl-C again stops now, unsaved\n"
-                    os.write(2, message)
+                    message = "stopping after this step; Ctrl-C again stops now, unsaved"
+                    os.write(2, f"{self.stage}: {message}\n".encode())
         self._received = number
 
     def on_step_end(
