@@ -17,7 +17,7 @@ from gcrm.utils.io import Row, read_jsonl, write_jsonl
 from gcrm.utils.logging import Progress, say
 
 if TYPE_CHECKING:
-    from gcrm.synthetic.generation import Generated
+    from gcrm.decoding.sampling import Generated
 
 
 def run(options: SampleOptions) -> None:
@@ -25,13 +25,13 @@ def run(options: SampleOptions) -> None:
     problems = read_jsonl(options.problems, texts=("question", "expected_answer"))
     from transformers.utils.logging import disable_progress_bar
 
+    from gcrm.decoding.sampling import generate
     from gcrm.modeling.loading import (
         check_vocabulary,
         load_language_model,
         load_tokenizer,
         use_chat_template,
     )
-    from gcrm.synthetic.generation import generate
 
     disable_progress_bar()  # one progress line is enough
     tokenizer = load_tokenizer(options.model, options.trust_remote_code)

@@ -10,10 +10,10 @@ import torch
 from gcrm.cli import run_stage
 from gcrm.config.sample import SampleOptions
 from gcrm.data.completions import read_completions
+from gcrm.decoding.sampling import Generated, generate
 from gcrm.modeling.loading import load_language_model, load_tokenizer, use_chat_template
 from gcrm.modeling.tokenization import Encoder
 from gcrm.sample import label, run
-from gcrm.synthetic.generation import Generated, generate
 from gcrm.utils.io import read_jsonl
 from helpers.models import make_byte_tokenizer, save_base_model
 from helpers.rows import write_rows

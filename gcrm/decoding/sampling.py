@@ -49,8 +49,8 @@ def generate(
     set_seed(seed)
     encoder = Encoder(tokenizer, max_len=1)  # max_len does not apply to prompts
     encoded = {prompt: encoder.prompt_ids(prompt) for prompt in dict.fromkeys(prompts)}
-    _check(model, encoded.values(), max_new_tokens)
-    ends = _end_ids(model, tokenizer)
+    check_prompts(model, encoded.values(), max_new_tokens)
+    ends = end_ids(model, tokenizer)
     sampling: dict[str, Any]
     if temperature is None:
         sampling = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
@@ -94,7 +94,9 @@ def _decode(
     return continuations
 
 
-def _check(model: PreTrainedModel, prompts: Collection[list[int]], max_new_tokens: int) -> None:
+def check_prompts(
+    model: PreTrainedModel, prompts: Collection[list[int]], max_new_tokens: int
+) -> None:
     """Check that prompts fit into the context, and that the model's logits are finite."""
     longest = max(map(len, prompts), default=0)
     context = context_length(model.config)
@@ -114,7 +116,7 @@ def _check(model: PreTrainedModel, prompts: Collection[list[int]], max_new_token
         )
 
 
-def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The tokens that end a solution; a chat model may have several."""
     ids = model.generation_config.eos_token_id
     if ids is None:

@@ -1,0 +1,1 @@
+"""Generating with a language model: sampling, and filters while it samples."""
