@@ -7,6 +7,7 @@ base model was tuned with. A dialogue is rendered with the tokenizer's own chat 
 
 from collections.abc import Sequence
 
+from gcrm.data.messages import Prompt
 from gcrm.modeling.tokenization import Encoded, Encoder, PromptTooLong, Texts, check_text
 
 _ROLE = "You're an expert Python programmer and mathematician."
@@ -30,6 +31,8 @@ class OfficialEncoder(Encoder):
     training sequence it lies in the prompt, or before it (negative).
     """
 
+    appends_eos = False
+
     def encode_each(self, texts: Texts, where: Sequence[str] = ()) -> list[Encoded | PromptTooLong]:
         """For evaluation: without EOS. See `Encoder.encode_each`."""
         return [
@@ -38,6 +41,14 @@ class OfficialEncoder(Encoder):
             else _cut(ids, alone, self.max_len)
             for ids, alone in self._official(texts, where, PROMPT_HEAD)
         ]
+
+    def prompt_ids(self, prompt: Prompt) -> list[int]:
+        """The tokens before a completion, in evaluation."""
+        return self.encode_open([(prompt, "")])[0][0]
+
+    def encode_open(self, texts: Texts) -> list[tuple[list[int], int]]:
+        """See `Encoder.encode_open`."""
+        return [(ids, len(ids) - alone) for ids, alone in self._official(texts, (), PROMPT_HEAD)]
 
     def encode_fitting(self, texts: Texts, where: Sequence[str] = ()) -> list[Encoded | None]:
         """For training: with `" " + eos`; what is too long loses its end, and keeps an EOS."""

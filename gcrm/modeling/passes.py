@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import Cache, DynamicCache, PreTrainedModel
@@ -66,16 +67,21 @@ class Passes:
         self, encoded: Sequence[Encoded], tokens_per_pass: int | None = None
     ) -> list[Batch]:
         """Completions in batches; see `gcrm.modeling.batching`."""
+        tokens, overhead = self.limits
+        return batches(encoded, tokens_per_pass or tokens, overhead, self.share_prompts)
+
+    @cached_property
+    def limits(self) -> tuple[int, float]:
+        """Most tokens in a pass, and the cost of a pass in tokens; see `batching.batches`."""
         linear = [one for one in self.model.base_model.modules() if isinstance(one, nn.Linear)]
         weights = sum(one.weight.numel() for one in linear)
         device = self.model.device.type
-        if tokens_per_pass is None:
-            tokens_per_pass = TOKENS_PER_PASS[device]
-            if device == "cpu" and linear:
-                widest = max(one.out_features for one in linear)
-                tokens_per_pass = min(tokens_per_pass, max(1, CACHED_NUMBERS // widest))
+        tokens_per_pass = TOKENS_PER_PASS[device]
+        if device == "cpu" and linear:
+            widest = max(one.out_features for one in linear)
+            tokens_per_pass = min(tokens_per_pass, max(1, CACHED_NUMBERS // widest))
         overhead = FLOPS_OF_A_LAYER[device] * len(linear) / (2 * weights) if linear else 0
-        return batches(encoded, tokens_per_pass, overhead, self.share_prompts)
+        return tokens_per_pass, overhead
 
     @torch.inference_mode()
     def __call__(
@@ -124,17 +130,30 @@ class Passes:
             past.batch_select_indices(torch.tensor(numbers, device=device))
         texts = [one.input_ids[begin:] for one in encoded]
         width = max(map(len, texts))
-        pad_id = self.model.config.get_text_config().pad_token_id
-        ids = torch.tensor([text + [pad_id] * (width - len(text)) for text in texts])
+        ids = torch.tensor([text + [self.pad_id] * (width - len(text)) for text in texts])
         # Without a mask: padding comes last, and no token attends to later ones.
-        self.model(input_ids=ids.to(device), past_key_values=past, use_cache=bool(cache))
+        hidden, rewards = self.run(ids, past_key_values=past, use_cache=bool(cache))
         where = torch.cat(
             [
                 torch.arange(row * width + one.start - begin, row * width + len(text))
                 for row, (one, text) in enumerate(zip(encoded, texts, strict=True))
             ]
         ).to(device)
-        return self._watch.hidden.flatten(0, 1)[where], self._watch.rewards.flatten()[where]
+        return hidden.flatten(0, 1)[where], rewards.flatten()[where]
+
+    @property
+    def pad_id(self) -> int:
+        """The token that fills passes up."""
+        return int(self.model.config.get_text_config().pad_token_id)
+
+    def run(self, ids: Tensor, **inputs: Any) -> tuple[Tensor, Tensor]:
+        """One pass over tokens (rows, width), with other inputs of the model.
+
+        Returns:
+            Last hidden states, (rows, width, hidden_size), and rewards, (rows, width), fp32.
+        """
+        self.model(input_ids=ids.to(self.model.device, non_blocking=True), **inputs)
+        return self._watch.hidden, self._watch.rewards
 
     def check_finite(self, found: NDArray[Any]) -> None:
         """Check rewards or states that the passes showed.
@@ -206,6 +225,19 @@ def fetch(found: Mapping[str, Tensor]) -> Fetched:
         return {name: values.numpy() for name, values in copies.items()}
 
     return wait
+
+
+def fetch_scores(hidden: Tensor, rewards: Tensor, goal_state: Tensor | None) -> Fetched:
+    """Start to copy the scores of tokens to the CPU: `partial_rewards`, and perhaps `q_values`.
+
+    Args:
+        hidden: last hidden states, (tokens, hidden_size). rewards: (tokens,).
+        goal_state: (hidden_size,) unit vector; Q-values are the cosines with it.
+    """
+    found = {"partial_rewards": rewards}
+    if goal_state is not None:
+        found["q_values"] = F.normalize(hidden, dim=-1) @ goal_state
+    return fetch(found)
 
 
 def one_behind(items: Iterable[Item]) -> Iterator[Item]:

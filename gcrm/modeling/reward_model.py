@@ -1,7 +1,8 @@
 """A reward model that scores: one forward pass gives rewards, partial rewards and Q-values."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from gcrm.data.layouts import checked_prompt
 from gcrm.data.messages import Prompt, checked_completion
 from gcrm.data.scores import Ragged
 from gcrm.modeling.batching import Batch
+from gcrm.modeling.growing import Growing, choose_growing
 from gcrm.modeling.hardware import choose_hardware
 from gcrm.modeling.loading import (
     FACTS,
@@ -25,7 +27,8 @@ from gcrm.modeling.loading import (
     read_facts,
 )
 from gcrm.modeling.official import OfficialEncoder
-from gcrm.modeling.passes import Fetched, Passes, fetch, one_behind, unique
+from gcrm.modeling.passes import Fetched, Passes, fetch_scores, one_behind, unique
+from gcrm.modeling.stream import Stream
 from gcrm.modeling.tokenization import Encoded, Encoder
 from gcrm.utils.errors import UserError
 
@@ -169,6 +172,19 @@ class RewardModel:
         texts = [checked_completion(solution, "score") for solution in solutions]
         return self.score_encoded(self.encoder.encode_many((prompt, text) for text in texts))
 
+    def stream(self, question: Prompt) -> Stream:
+        """Samples of one question, to be scored while they are generated.
+
+        Raises:
+            UserError: the question is neither text nor messages, or longer than `max_len`.
+        """
+        prompt = checked_prompt(question, "stream")
+        return Stream(self.encoder, self._new_growing(), self.goal_state, prompt)
+
+    @cached_property
+    def _new_growing(self) -> Callable[[], Growing]:
+        return choose_growing(self.passes)
+
     def score_encoded(
         self, encoded: Sequence[Encoded], tokens_per_batch: int | None = None
     ) -> Scores:
@@ -217,11 +233,9 @@ class RewardModel:
         for batch in batches:
             left = len(batch.passes)
             for rows, hidden, rewards in self.passes(encoded, batch):
-                found = {"partial_rewards": rewards}
-                if self.goal_state is not None:
-                    found["q_values"] = F.normalize(hidden, dim=-1) @ self.goal_state
                 left -= 1
-                yield rows, fetch(found), None if left else batch
+                fetched = fetch_scores(hidden, rewards, self.goal_state)
+                yield rows, fetched, None if left else batch
 
 
 def read_goal_state(goal_state: str | Path | Any, width: int) -> Tensor:

@@ -52,6 +52,9 @@ class PromptTooLong(UserError):
 class Encoder:
     """Encodes with a tokenizer's own chat template.
 
+    Attributes:
+        appends_eos: completions to be scored end with EOS.
+
     Args:
         tokenizer: a fast tokenizer (offsets are needed) with an EOS token.
         max_len: longest prompt with completion, in tokens.
@@ -59,6 +62,8 @@ class Encoder:
     Raises:
         UserError: the tokenizer has no EOS, or no offsets.
     """
+
+    appends_eos = True
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, max_len: int):
         self._name = name = tokenizer.name_or_path or "the tokenizer"
@@ -128,6 +133,13 @@ class Encoder:
         if isinstance(encoded, PromptTooLong):
             raise encoded
         return encoded
+
+    def encode_open(self, texts: Texts) -> list[tuple[list[int], int]]:
+        """Ids without EOS, however many, and the index of the completion's first token.
+
+        More text may follow, and change the last tokens.
+        """
+        return list(self._tokenise_texts(texts, ()))
 
     def encode_for_goal_state(
         self, texts: Texts, where: Sequence[str] = ()
