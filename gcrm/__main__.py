@@ -17,6 +17,7 @@ STAGES = {
         "represent": "average the hidden states of chosen completions: the goal state",
         "evaluate": "score completions or held-out preference pairs with a reward model",
         "goals": "filter samples by goal states of few, wrong or mixed examples",
+        "steer": "guide a language model towards goal states while it writes",
     },
     "results": {
         "metrics": "AUROC, partial AUROC, votes and preference accuracy, with intervals",

@@ -10,8 +10,7 @@ from gcrm.cli import run_stage
 from gcrm.config.layout import discard_samples
 from gcrm.config.sample import SampleOptions
 from gcrm.lineage.provenance import write_provenance
-from gcrm.stats.answers import canonical
-from gcrm.synthetic.problems import predicted_answer
+from gcrm.synthetic.labels import labelled
 from gcrm.utils.gpus import take_gpus
 from gcrm.utils.io import Row, read_jsonl, write_jsonl
 from gcrm.utils.logging import Progress, say
@@ -78,24 +77,11 @@ def _write(files: dict[str, list[Row]], options: SampleOptions) -> None:
 
 
 def label(problems: Sequence[Row], solutions: "Sequence[Generated]") -> list[Row]:
-    """Rows of completion files, with the predicted answer and whether it is correct.
-
-    A truncated solution has no answer, since its last answer so far need not be the final one.
-    """
-    rows = []
-    for problem, solution in zip(problems, solutions, strict=True):
-        answer = predicted_answer(solution.text) if solution.finished else None
-        correct = answer is not None and canonical(answer) == canonical(problem["expected_answer"])
-        rows.append(
-            {
-                "question": problem["question"],
-                "expected_answer": problem["expected_answer"],
-                "generated_solution": solution.text,
-                "predicted_answer": answer,
-                "is_correct": correct,
-            }
-        )
-    return rows
+    """Rows of completion files, with the predicted answer and whether it is correct."""
+    return [
+        labelled(problem, solution.text, solution.finished)
+        for problem, solution in zip(problems, solutions, strict=True)
+    ]
 
 
 def _seed(options: SampleOptions) -> int:

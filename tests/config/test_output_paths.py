@@ -36,6 +36,13 @@ MINIMAL = {
     "ReportOptions": {"run": "r", "metrics": ["m"], "save_dir": "o"},
     "RepresentOptions": {"dataset_path": ["d"], "reward_model_path": "m", "save_dir": "o"},
     "SampleOptions": {"model": "m", "problems": "p", "save_dir": "o"},
+    "SteerOptions": {
+        "model": "m",
+        "reward_model_path": "m",
+        "goal_state_path": "g",
+        "problems": "p",
+        "save_dir": "o",
+    },
     "TrackOptions": {"metrics": ["m"], "output": "o"},
     "TrainOptions": {"pretrain": "m", "dataset": ["d"], "save_path": "o"},
 }
