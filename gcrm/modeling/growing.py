@@ -36,8 +36,8 @@ class Growing(ABC):
         """Read a prompt, once for all its samples."""
 
     @abstractmethod
-    def add(self, handle: int, prompt: Sequence[int]) -> None:
-        """A new sample of a prompt that was read."""
+    def add(self, handles: Sequence[int], prompt: Sequence[int]) -> None:
+        """New samples of a prompt that was read."""
 
     @abstractmethod
     def fork(self, handle: int, source: int) -> None:
@@ -78,21 +78,24 @@ class Cached(Growing):
         """See `Growing.read_prompt`."""
         if tuple(prompt) not in self._prompts:
             cache = RowCache([0])
-            self._pass(cache, [0], [prompt])
+            if prompt:
+                self._pass(cache, [0], [prompt])
             self._prompts[tuple(prompt)] = cache
 
-    def add(self, handle: int, prompt: Sequence[int]) -> None:
+    def add(self, handles: Sequence[int], prompt: Sequence[int]) -> None:
         """See `Growing.add`."""
-        self._copy(handle, self._prompts[tuple(prompt)], 0)
+        self._copy(handles, self._prompts[tuple(prompt)], 0)
 
     def fork(self, handle: int, source: int) -> None:
         """See `Growing.fork`."""
-        self._copy(handle, self._cache, self._handles.index(source))
+        self._copy([handle], self._cache, self._handles.index(source))
 
-    def _copy(self, handle: int, cache: RowCache, row: int) -> None:
-        self._handles.append(handle)
-        self._cache.lengths.append(0)
-        self._cache.copy(cache, row, len(self._handles) - 1)
+    def _copy(self, handles: Sequence[int], cache: RowCache, row: int) -> None:
+        first = len(self._handles)
+        self._handles += handles
+        self._cache.lengths += [0] * len(handles)
+        for new in range(first, len(self._handles)):
+            self._cache.copy(cache, row, new)
 
     def drop(self, handle: int) -> None:
         """See `Growing.drop`."""
@@ -161,9 +164,9 @@ class Recomputed(Growing):
     def read_prompt(self, prompt: Sequence[int]) -> None:
         """Nothing: it is read with each sample."""
 
-    def add(self, handle: int, prompt: Sequence[int]) -> None:
+    def add(self, handles: Sequence[int], prompt: Sequence[int]) -> None:
         """See `Growing.add`."""
-        self._ids[handle] = list(prompt)
+        self._ids |= {handle: list(prompt) for handle in handles}
 
     def fork(self, handle: int, source: int) -> None:
         """See `Growing.fork`."""
@@ -215,8 +218,7 @@ def _states(samples: Growing, numbers: Sequence[int]) -> Tensor:
     """Hidden states of three samples that grow at different speeds, (tokens, hidden_size)."""
     found: dict[int, list[Tensor]] = defaultdict(list)
     samples.read_prompt(numbers[:8])
-    for handle in range(3):
-        samples.add(handle, numbers[:8])
+    samples.add(range(3), numbers[:8])
     for new in ({0: 1, 1: 3, 2: 1}, {0: 4, 2: 2}, {0: 2, 1: 2, 2: 5}):
         begin = {handle: sum(map(len, found[handle])) + 8 + handle for handle in new}
         given = {handle: numbers[begin[handle] :][:count] for handle, count in new.items()}

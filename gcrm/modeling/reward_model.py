@@ -173,13 +173,12 @@ class RewardModel:
         return self.score_encoded(self.encoder.encode_many((prompt, text) for text in texts))
 
     def stream(self, question: Prompt) -> Stream:
-        """Samples of one question, to be scored while they are generated.
+        """Samples of a question, to be scored while they are generated.
 
         Raises:
             UserError: the question is neither text nor messages, or longer than `max_len`.
         """
-        prompt = checked_prompt(question, "stream")
-        return Stream(self.encoder, self._new_growing(), self.goal_state, prompt)
+        return Stream(self.encoder, self._new_growing(), self.goal_state, question)
 
     @cached_property
     def _new_growing(self) -> Callable[[], Growing]:

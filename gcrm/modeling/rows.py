@@ -71,7 +71,8 @@ def with_room(old: Tensor | None, like: Tensor, capacity: tuple[int, int]) -> Te
         return old
     rows, tokens = capacity
     if old is not None:
-        rows, tokens = max(rows, old.shape[0]), max(tokens, old.shape[2])
+        rows = old.shape[0] if old.shape[0] >= rows else max(rows, old.shape[0] * 5 // 4)
+        tokens = max(tokens, old.shape[2])
     new = like.new_empty(rows, like.shape[1], tokens, like.shape[3])
     if old is not None:
         new[: old.shape[0], :, : old.shape[2]] = old

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from gcrm.data.layouts import checked_prompt
 from gcrm.data.messages import Prompt
 from gcrm.modeling.growing import Growing
 from gcrm.modeling.passes import Fetched, fetch_scores, one_behind
@@ -81,6 +82,7 @@ class _Sample:
         truncated: there were more tokens than there is room for, which were not read.
     """
 
+    prompt: Prompt
     ids: list[int]
     start: int
     scores: TokenScores
@@ -101,21 +103,17 @@ class Stream:
     """
 
     def __init__(
-        self, encoder: Encoder, growing: Growing, goal_state: Tensor | None, prompt: Prompt
+        self, encoder: Encoder, growing: Growing, goal_state: Tensor | None, question: Prompt
     ):
         self._encoder = encoder
         self._growing = growing
         self._goal_state = goal_state
-        self._prompt = prompt
         self._samples: dict[int, _Sample] = {}
         self._next = 0
         embeddings = growing.passes.model.get_input_embeddings()
         assert isinstance(embeddings, nn.Embedding)
         self._vocabulary = embeddings.num_embeddings
-        self._prompt_ids = encoder.prompt_ids(prompt)
-        if len(self._prompt_ids) >= encoder.max_len:
-            raise encoder.too_long(self._prompt_ids, len(self._prompt_ids))
-        growing.read_prompt(self._prompt_ids)
+        self._first = self._read_prompt(question)
 
     @property
     def tokens_read(self) -> int:
@@ -127,15 +125,32 @@ class Stream:
         """The samples that there are, finished ones included."""
         return list(self._samples)
 
-    def add(self, count: int = 1) -> list[int]:
-        """New samples, which begin behind the prompt; returns their handles."""
+    def add(self, count: int = 1, question: Prompt | None = None) -> list[int]:
+        """New samples, which begin behind the prompt; returns their handles.
+
+        Args:
+            question: of these samples; None for that of the stream. Samples of all questions share
+                forward passes.
+
+        Raises:
+            UserError: see `RewardModel.stream`.
+        """
+        prompt, ids = self._first if question is None else self._read_prompt(question)
         handles = list(range(self._next, self._next + count))
+        self._growing.add(handles, ids)
         for handle in handles:
-            self._growing.add(handle, self._prompt_ids)
-            ids = list(self._prompt_ids)
-            self._samples[handle] = _Sample(ids, len(ids), self._no_scores())
+            self._samples[handle] = _Sample(prompt, list(ids), len(ids), self._no_scores())
         self._next += count
         return handles
+
+    def _read_prompt(self, question: Prompt) -> tuple[Prompt, list[int]]:
+        """A prompt and its tokens, which are read here if they have not been."""
+        prompt = checked_prompt(question, "stream")
+        ids = self._encoder.prompt_ids(prompt)
+        if len(ids) >= self._encoder.max_len:
+            raise self._encoder.too_long(ids, len(ids))
+        self._growing.read_prompt(ids)
+        return prompt, ids
 
     def fork(self, handle: int) -> int:
         """A new sample that is a copy of an unfinished one; returns its handle."""
@@ -205,7 +220,7 @@ class Stream:
             sample.given, sample.text, sample.undecoded = "text", text, undecoded
         samples = [sample for sample, _, _ in given.values()]
         found = self._encoder.encode_open(
-            (self._prompt, text)
+            (sample.prompt, text)
             for sample in samples
             for text in (sample.text, before_last_word(sample.text))
         )
@@ -231,7 +246,7 @@ class Stream:
                 raise UserError(f"stream: sample {handle} ends within a character: push its rest")
         texts = [handle for handle, sample in samples.items() if sample.given != "tokens"]
         encoded = self._encoder.encode_many(
-            (self._prompt, samples[handle].text) for handle in texts
+            (samples[handle].prompt, samples[handle].text) for handle in texts
         )
         whole = dict(zip(texts, encoded, strict=True))
         changes = {}
