@@ -72,7 +72,7 @@ $(READY): requirements.lock pyproject.toml
 lock:
 	rm -rf $(VENV).lock
 	"$(PYTHON)" -m venv $(VENV).lock
-	$(VENV).lock/bin/pip install -e ".[dev,docs,slurm]"
+	$(VENV).lock/bin/pip install -e ".[dev,docs,serve,slurm]"
 	grep '^#' requirements.lock > $(VENV).lock/requirements
 	$(VENV).lock/bin/pip freeze --all --exclude-editable --exclude pip \
 	  | grep -vE '^(nvidia-|cuda-|triton)' | sed 's/+.*//' >> $(VENV).lock/requirements

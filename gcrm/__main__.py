@@ -29,6 +29,7 @@ STAGES = {
         "trace": "show the data, options and code that a result comes from",
         "cost": "estimate operations, hours and disk space before a run",
         "export": "write scores in the format of the original code",
+        "serve": "score over HTTP, for programs and in a page",
         "push": "upload a reward model to the Hugging Face hub, with its results",
         "gpus": "take GPUs for a command, waiting until enough are free",
     },

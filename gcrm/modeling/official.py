@@ -8,7 +8,14 @@ base model was tuned with. A dialogue is rendered with the tokenizer's own chat 
 from collections.abc import Sequence
 
 from gcrm.data.messages import Prompt
-from gcrm.modeling.tokenization import Encoded, Encoder, PromptTooLong, Texts, check_text
+from gcrm.modeling.tokenization import (
+    Encoded,
+    Encoder,
+    PromptTooLong,
+    Texts,
+    check_text,
+    shifted,
+)
 
 _ROLE = "You're an expert Python programmer and mathematician."
 _HELP = "Help the user to solve this problem using code when necessary."
@@ -50,6 +57,14 @@ class OfficialEncoder(Encoder):
         """See `Encoder.encode_open`."""
         return [(ids, len(ids) - alone) for ids, alone in self._official(texts, (), PROMPT_HEAD)]
 
+    def spans(self, prompt: Prompt, completion: str) -> list[tuple[int, int]]:
+        """See `Encoder.spans`; the tokens are those of `encode_each`."""
+        before, text = self._parts(prompt, completion, PROMPT_HEAD)
+        offsets = self.tokenizer(before + text, return_offsets_mapping=True).offset_mapping
+        alone = len(self.tokenizer(text, add_special_tokens=False).input_ids)
+        left_out = len(completion) - len(text)  # at its beginning, by the template
+        return shifted(offsets[len(offsets) - max(alone, 1) :], left_out - len(before))
+
     def encode_fitting(self, texts: Texts, where: Sequence[str] = ()) -> list[Encoded | None]:
         """For training: with `" " + eos`; what is too long loses its end, and keeps an EOS."""
         ending = " " + self.tokenizer.eos_token
@@ -71,16 +86,22 @@ class OfficialEncoder(Encoder):
         """Ids of each whole text, and the number of tokens of its completion alone."""
         whole, completions = [], []
         for number, (prompt, completion) in enumerate(texts):
-            if isinstance(prompt, str):
-                before = head + prompt + PROMPT_TAIL
-            else:
-                before, completion = self.layout(prompt, completion, where[number] if where else "")
+            at = where[number] if where else ""
+            before, completion = self._parts(prompt, completion, head, at)
             whole.append(check_text(before + completion + ending))
             completions.append(completion)
         if not whole:
             return []
         alone = self.tokenizer(completions, add_special_tokens=False).input_ids
         return list(zip(self.tokenizer(whole).input_ids, map(len, alone), strict=True))
+
+    def _parts(
+        self, prompt: Prompt, completion: str, head: str, where: str = ""
+    ) -> tuple[str, str]:
+        """The text before a completion, and the completion."""
+        if isinstance(prompt, str):
+            return head + prompt + PROMPT_TAIL, completion
+        return self.layout(prompt, completion, where)
 
 
 def _cut(ids: list[int], alone: int, most: int) -> Encoded:

@@ -158,6 +158,17 @@ class Encoder:
         )
         return before.text, completion
 
+    def spans(self, prompt: Prompt, completion: str) -> list[tuple[int, int]]:
+        """The characters [begin, end) of a completion that each of its tokens stands for.
+
+        In the order of the tokens, without EOS; of a completion that is too long, also those that
+        it loses. Tokens that are parts of a letter all have the letter.
+        """
+        [(before, text)] = self._chat.layouts([(prompt, completion)])
+        [(_, offsets, start)] = self._locate([(before, text)])
+        left_out = len(completion) - len(text)  # at its beginning, by the template
+        return shifted(offsets[start:], left_out - len(before.text))
+
     def check_prompt(self, prompt: Prompt, where: str = "") -> None:
         """Check that the chat template takes a prompt as it is.
 
@@ -188,6 +199,12 @@ class Encoder:
             yield from self._tokenise(list(self._chat.layouts(given[chunk], where[chunk])))
 
     def _tokenise(self, layouts: Sequence[Layout]) -> Iterator[tuple[list[int], int]]:
+        return ((ids, start) for ids, _, start in self._locate(layouts))
+
+    def _locate(
+        self, layouts: Sequence[Layout]
+    ) -> Iterator[tuple[list[int], list[tuple[int, int]], int]]:
+        """Ids without EOS, their characters, and the index of the completion's first token."""
         # One call for all: fast tokenizers work on many texts in parallel.
         batch = self.tokenizer(
             [check_text(before.text + completion) for before, completion in layouts],
@@ -202,8 +219,8 @@ class Encoder:
 
     def _split(
         self, before: Rendered, completion: str, ids: list[int], offsets: list[tuple[int, int]]
-    ) -> tuple[list[int], int]:
-        """The ids, special tokens in users' texts as text, and the completion's first token."""
+    ) -> tuple[list[int], list[tuple[int, int]], int]:
+        """See `_locate`; special tokens in users' texts are text."""
         text = before.text + completion
         special = [
             (id, *ends)
@@ -213,13 +230,14 @@ class Encoder:
         own = [token for token in special if _is_own(token, text, before)]
         if len(own) < len(special):
             tokens = self._all_but_special_as_text(own, text)
-            ids, offsets = [token[0] for token in tokens], [token[1:] for token in tokens]
+            ids = [id for id, _, _ in tokens]
+            offsets = [(begin, end) for _, begin, end in tokens]
         # A token that straddles the border belongs to the completion.
         border = len(before.text)
         start = next((i for i, (_, end) in enumerate(offsets) if end > border), len(ids))
         if self._bos and ids[:1] != self._bos:
-            return self._bos + ids, start + 1
-        return ids, start
+            return self._bos + ids, [(0, 0), *offsets], start + 1
+        return ids, offsets, start
 
     def _is_special(self, token: Token, text: str) -> bool:
         id, begin, end = token
@@ -273,6 +291,11 @@ class Encoder:
         literal.no_truncation()
         literal.no_padding()
         return literal
+
+
+def shifted(spans: Iterable[tuple[int, int]], by: int) -> list[tuple[int, int]]:
+    """Spans as counted from another character, at the least 0."""
+    return [(max(begin + by, 0), max(end + by, 0)) for begin, end in spans]
 
 
 def _is_own(token: Token, text: str, before: Rendered) -> bool:

@@ -14,9 +14,8 @@ Finder = Callable[[str, str, int], Spans | str]
 def token_spans(model: Path) -> Finder:
     """A function that finds the tokens of solutions, as the reward model in `model` sees them.
 
-    The tokens come from `gcrm.modeling.tokenization`. A second run of the tokenizer gives their
-    positions; it is used only if it gives equal tokens. The function returns the characters
-    [begin, end) of the solution for each token of the completion except EOS.
+    The function returns the characters [begin, end) of the solution for each token of the
+    completion except EOS.
 
     Raises:
         UserError: the folder has no tokenizer.
@@ -35,21 +34,11 @@ def token_spans(model: Path) -> Finder:
 
     def find(question: str, solution: str, num_tokens: int) -> Spans | str:
         try:
-            encoded = encoder.encode(question, solution)
+            spans = encoder.spans(question, solution)
         except UserError as error:
             return str(error)
-        if encoded.num_tokens != num_tokens:
-            return f"it has {encoded.num_tokens} tokens, but {num_tokens} scores"
-        before, completion = encoder.layout(question, solution)
-        text = tokenizer(before + completion, add_special_tokens=False, return_offsets_mapping=True)
-        border, left_out = len(before), len(solution) - len(completion)
-        spans = [
-            (token, left_out + max(begin - border, 0), left_out + end - border)
-            for token, (begin, end) in zip(text["input_ids"], text["offset_mapping"], strict=True)
-            if end > border
-        ]
-        if [token for token, _, _ in spans] != encoded.input_ids[encoded.start : -1]:
-            return "its tokens cannot be located in its text"
-        return [(begin, end) for _, begin, end in spans]
+        if len(spans) + 1 != num_tokens:
+            return f"it has {len(spans) + 1} tokens, but {num_tokens} scores"
+        return spans
 
     return find

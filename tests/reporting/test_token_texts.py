@@ -76,10 +76,10 @@ def test_special_tokens_in_a_solution_are_text(tmp_path: Path) -> None:
     make_byte_tokenizer().save_pretrained(tmp_path)
     solution = "7 <|endoftext|> 8"
     count = number_of_tokens(tmp_path, QUESTION, solution)
-    # The second run of the tokenizer gives other tokens, since it parses special tokens.
-    assert token_spans(tmp_path)(QUESTION, solution, count) == (
-        "its tokens cannot be located in its text"
-    )
+    spans = token_spans(tmp_path)(QUESTION, solution, count)
+    assert not isinstance(spans, str) and len(spans) == count - 1
+    assert "".join(solution[begin:end] for begin, end in spans) == solution
+    assert max(end - begin for begin, end in spans) < len("<|endoftext|>")
 
 
 def test_missing_tokenizer_is_reported_in_one_line(tmp_path: Path) -> None:

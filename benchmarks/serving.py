@@ -1,0 +1,207 @@
+"""The server under load: 64 clients on this machine, each with scores of its own to check.
+
+    python -m benchmarks.serving                      # 60 s: throughput and latency
+    python -m benchmarks.serving --requests 50000     # until so many: memory at intervals
+
+Clients ask as fast as they are answered. The offline scorer gets the same texts in one call, in the
+same run. Model and texts are made: the default run's shape with random weights, and words that are
+tokens.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import numpy as np
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from benchmarks.setting import SMOLLM2, TINY, Shape, make_model, print_machine
+from gcrm import RewardModel
+from gcrm.modeling.loading import REWARD_CONFIG
+
+CLIENTS = 64
+GROUPS = 512
+"""different requests: a prompt with four solutions each"""
+SHAPES = {"tiny": TINY, "smollm2": SMOLLM2}
+LENGTHS = {"tiny": (20, 30, 9, 25), "smollm2": (60, 130, 60, 220)}
+"""shortest and longest prompt, shortest and longest solution, in tokens"""
+TEMPLATE = "{% for message in messages %}{{ message['content'] }} {% endfor %}"
+
+
+@dataclass
+class Group:
+    """A request, and the rewards that it should get."""
+
+    question: str
+    solutions: list[str]
+    rewards: Sequence[float] = ()
+
+    @property
+    def body(self) -> bytes:
+        """What is sent."""
+        group = {"question": self.question, "solutions": self.solutions}
+        return json.dumps({"groups": [group]}).encode()
+
+
+@dataclass
+class Seen:
+    """What the clients saw."""
+
+    seconds: list[float] = field(default_factory=list)
+    wrong: int = 0
+    statuses: dict[int, int] = field(default_factory=dict)
+    largest_error: float = 0.0
+    memory: list[tuple[int, float]] = field(default_factory=list)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", choices=SHAPES, default="tiny")
+    parser.add_argument("--requests", type=int, default=0, help="0: as many as fit into --seconds")
+    parser.add_argument("--seconds", type=float, default=20)
+    given = parser.parse_args()
+    print_machine()
+    with tempfile.TemporaryDirectory() as folder:
+        path = save_model(Path(folder) / given.model, SHAPES[given.model])
+        groups = make_groups(*LENGTHS[given.model])
+        solutions, tokens, seconds = score_offline(RewardModel.from_pretrained(path), groups)
+        print(f"offline: {solutions / seconds:.0f} solutions/s, {tokens / seconds:.0f} tokens/s")
+        server, address = start(path)
+        try:
+            seen, spent = asyncio.run(load(address, groups, server.pid, given))
+            report(seen, spent, solutions / seconds)
+        finally:
+            server.send_signal(signal.SIGTERM)
+            status = server.wait(60)
+    print(f"the server ended with status {status}")
+    raise SystemExit(bool(seen.wrong or status or set(seen.statuses) - {200}))
+
+
+def save_model(folder: Path, shape: Shape) -> Path:
+    """A reward model with random weights, whose tokens are words."""
+    words = {"<pad>": 0, "</s>": 1, "<unk>": 2} | {f"w{n}": n for n in range(3, 40_000)}
+    backend = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    )
+    tokenizer.chat_template = TEMPLATE
+    model = make_model(shape)
+    model.config.update(REWARD_CONFIG | {"eos_token_id": 1, "bos_token_id": None})
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def make_groups(*lengths: int) -> list[Group]:
+    """Prompts with four solutions each, of random words."""
+    draw = np.random.default_rng(0)
+
+    def text(shortest: int, longest: int) -> str:
+        words = draw.integers(3, 40_000, draw.integers(shortest, longest + 1))
+        return " ".join(f"w{word}" for word in words)
+
+    return [
+        Group(text(*lengths[:2]), [text(*lengths[2:]) for _ in range(4)]) for _ in range(GROUPS)
+    ]
+
+
+def score_offline(model: RewardModel, groups: Sequence[Group]) -> tuple[int, int, float]:
+    """Score all groups in one call; solutions, tokens with each prompt once, and seconds."""
+    started = time.perf_counter()
+    encoded = model.encoder.encode_many(
+        (group.question, text) for group in groups for text in group.solutions
+    )
+    rewards = iter(model.score_encoded(encoded).reward.tolist())
+    seconds = time.perf_counter() - started
+    for group in groups:
+        group.rewards = [next(rewards) for _ in group.solutions]
+    tokens = sum(one.num_tokens for one in encoded) + sum(one.start for one in encoded[::4])
+    return len(encoded), tokens, seconds
+
+
+def start(model: Path) -> tuple["subprocess.Popen[str]", str]:
+    """The server, and its address once it listens."""
+    command = [sys.executable, "-m", "gcrm.serve", "--reward_model_path", str(model), "--port", "0"]
+    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ.copy())
+    assert server.stderr is not None
+    for line in server.stderr:
+        if line.startswith("serve: http"):
+            return server, line.split()[1]
+    raise SystemExit("the server did not start")
+
+
+async def load(
+    address: str, groups: Sequence[Group], process: int, given: argparse.Namespace
+) -> tuple[Seen, float]:
+    """All clients, until there were enough requests or seconds."""
+    seen = Seen()
+    started = time.perf_counter()
+    memory_every = max(given.requests // 10, 1) if given.requests else 10**9
+    left = iter(range(given.requests or 10**9))
+
+    async def client(number: int) -> None:
+        draw = np.random.default_rng(number)
+        async with httpx.AsyncClient(timeout=60) as session:
+            for request in left:
+                if not given.requests and time.perf_counter() - started > given.seconds:
+                    return
+                await ask(session, address, groups[int(draw.integers(len(groups)))], seen)
+                if request % memory_every == 0:
+                    seen.memory.append((request, resident_mib(process)))
+
+    await asyncio.gather(*map(client, range(CLIENTS)))
+    return seen, time.perf_counter() - started
+
+
+async def ask(session: httpx.AsyncClient, address: str, group: Group, seen: Seen) -> None:
+    """One request; its rewards must be those of the offline scorer, and no other's."""
+    began = time.perf_counter()
+    headers = {"Content-Type": "application/json"}
+    response = await session.post(f"{address}/score", content=group.body, headers=headers)
+    seen.seconds.append(time.perf_counter() - began)
+    seen.statuses[response.status_code] = seen.statuses.get(response.status_code, 0) + 1
+    if response.status_code != 200:
+        return
+    found = [one["reward"] for one in response.json()["groups"][0]["solutions"]]
+    error = float(np.abs(np.subtract(found, group.rewards)).max())
+    seen.largest_error = max(seen.largest_error, error)
+    seen.wrong += error > 1e-5
+
+
+def resident_mib(process: int) -> float:
+    """Memory that a process has in use, in MiB."""
+    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def report(seen: Seen, spent: float, offline: float) -> None:
+    """Print what was seen."""
+    p50, p99 = np.percentile(seen.seconds, [50, 99])
+    rate = 4 * len(seen.seconds) / spent
+    statuses = ", ".join(f"{count} with {status}" for status, count in seen.statuses.items())
+    print(
+        f"server:  {rate:.0f} solutions/s ({rate / offline:.0%} of offline), "
+        f"{len(seen.seconds) / spent:.0f} requests/s of {CLIENTS} clients, "
+        f"p50 {p50 * 1000:.0f} ms, p99 {p99 * 1000:.0f} ms\n"
+        f"requests: {statuses}; wrong rewards: {seen.wrong} "
+        f"(largest difference {seen.largest_error:.0e})"
+    )
+    for request, megabytes in seen.memory:
+        print(f"memory after {request:6} requests: {megabytes:.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()
