@@ -9,6 +9,7 @@ STAGES = {
     "data": {
         "prepare": "make or fetch problems, preference pairs and completions",
         "pretrain": "train a small base model from scratch, for runs that make their own data",
+        "convert": "write logs of lm-eval or lighteval as completions",
         "sample": "draw solutions to problems from a base model and label them",
         "pair": "make preference pairs from labelled solutions to the same problem",
     },

@@ -74,10 +74,15 @@ def iter_solutions(file: Path) -> Iterator[Row]:
     Raises:
         UserError: as `read_file`, when the invalid row is reached.
     """
-    return (_checked(row, f"{file}, row {number}") for number, row in numbered_rows(file))
+    return (checked_solution(row, f"{file}, row {number}") for number, row in numbered_rows(file))
 
 
-def _checked(row: Row, where: str) -> Row:
+def checked_solution(row: Row, where: str) -> Row:
+    """Return the columns of a solution that are read; answers become text, or None.
+
+    Raises:
+        UserError: a column is missing, has the wrong type, or would be lost; `where` names the row.
+    """
     for key in ("question", "generated_solution", "is_correct"):
         if key not in row:
             raise UserError(

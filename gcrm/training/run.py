@@ -22,6 +22,7 @@ from gcrm.modeling.hardware import choose_hardware
 from gcrm.modeling.loading import FACTS, context_length, new_reward_model, use_chat_template
 from gcrm.modeling.model_card import front_matter, public_name
 from gcrm.modeling.reward_model import encoder_for
+from gcrm.modeling.saving import save_checkpoint
 from gcrm.modeling.templates import PLAIN_TEMPLATE
 from gcrm.modeling.tokenization import Encoder
 from gcrm.training.arguments import (
@@ -214,8 +215,13 @@ def _save(
     if options.lora_rank:
         weights = merged(weights, options.lora_rank, options.lora_alpha)
     with atomic_folder(options.save_path, last="config.json") as folder:
-        trainer.reward_model.save_pretrained(folder, state_dict=weights, max_shard_size="1TB")
-        trainer.tokenizer.save_pretrained(folder)
+        save_checkpoint(
+            trainer.reward_model,
+            trainer.tokenizer,
+            folder,
+            state_dict=weights,
+            max_shard_size="1TB",
+        )
         write_json(folder / FACTS, facts)
         write_jsonl(folder / "training_log.jsonl", without_timings(trainer.state.log_history))
         (folder / "README.md").write_text(_model_card(options, facts), encoding="utf-8")
