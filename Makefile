@@ -6,6 +6,7 @@
 #   make docs        the documentation, into site/
 #   make bench       the speed of scoring and training beside others' (10 minutes)
 #   make bench-gpu   the same on a GPU, for a model of 7 B, and the tests that need one
+#   make clients     other programs with our reward models, each in an environment of its own
 #   make setup       only set up .venv
 #   make lock        renew requirements.lock
 #   make clean       remove .venv (results stay)
@@ -13,7 +14,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test lint docs bench bench-gpu setup lock clean
+.PHONY: help reproduce test lint docs bench bench-gpu clients setup lock clean
 
 VENV := .venv
 READY := $(VENV)/.installed
@@ -54,6 +55,20 @@ bench: $(READY)
 bench-gpu: $(READY)
 	$(IN_VENV) python -m benchmarks.gpu
 	$(IN_VENV) pytest -m gpu
+
+clients: $(READY) .clients/rewardbench/.installed .clients/vllm/.installed
+	@$(VENV)/bin/python -c "import trl" 2>/dev/null || \
+	  $(VENV)/bin/pip install --disable-pip-version-check -q -c requirements.lock -e ".[bench]"
+	$(IN_VENV) python -m benchmarks.clients.trl_grpo
+	$(IN_VENV) python -m benchmarks.clients.reward_bench
+	$(IN_VENV) python -m benchmarks.clients.vllm_server
+
+# pip brings torchvision and the like for CUDA beside a torch for CPUs, which then fail; texts need none.
+.clients/%/.installed: benchmarks/clients/%.txt
+	@"$(PYTHON)" -m venv .clients/$*
+	@.clients/$*/bin/pip install --disable-pip-version-check -q -r $<
+	@.clients/$*/bin/pip uninstall --disable-pip-version-check -q -y torchvision torchaudio torchcodec
+	@touch $@
 
 setup: $(READY)
 

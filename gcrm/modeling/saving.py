@@ -25,9 +25,11 @@ def save_checkpoint(
     """
     model.save_pretrained(folder, **options)
     tokenizer.save_pretrained(folder)
-    for name, add in (("config.json", _old_rope), ("tokenizer_config.json", _old_tokenizer)):
-        content = read_json(folder / name, "train")
-        write_json(folder / name, add(content))
+    config, words = (folder / name for name in ("config.json", "tokenizer_config.json"))
+    write_json(config, _old_rope(read_json(config, "train")))
+    # Generic tokenizers of transformers 4 would give token types, which no decoder takes.
+    inputs = {"model_input_names": list(tokenizer.model_input_names)}
+    write_json(words, inputs | _old_tokenizer(read_json(words, "train")))
 
 
 def _old_rope(config: dict[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from helpers.stage_options import OPTIONS, TRAIN
 
 MINIMAL = {
     "CompareOptions": {"scores": ["s"], "output": "o"},
+    "ConvertOptions": {"greedy": "g", "save_dir": "o"},
     "EvaluateOptions": {
         "reward_model_path": "m",
         "dataset": ["d.jsonl"],

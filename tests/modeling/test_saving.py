@@ -75,6 +75,7 @@ def test_the_tokenizer_has_the_old_names_and_is_the_same(tmp_path: Path) -> None
     saved(tmp_path, LlamaConfig(num_labels=1, **SIZES))
     config = json.loads((tmp_path / "tokenizer_config.json").read_text())
     assert config["tokenizer_class"] == "PreTrainedTokenizerFast"
+    assert config["model_input_names"] == ["input_ids", "attention_mask"]
     assert config["additional_special_tokens"] == ["<sep>"] and "extra_special_tokens" not in config
     tokenizer, again = make_tokenizer(), AutoTokenizer.from_pretrained(tmp_path)
     text = "<s> tom has 3 apples . <sep> answer 7 </s>"
