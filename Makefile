@@ -56,12 +56,13 @@ bench-gpu: $(READY)
 	$(IN_VENV) python -m benchmarks.gpu
 	$(IN_VENV) pytest -m gpu
 
-clients: $(READY) .clients/rewardbench/.installed .clients/vllm/.installed
+clients: $(READY) .clients/rewardbench/.installed .clients/vllm/.installed .clients/evaluation/.installed
 	@$(VENV)/bin/python -c "import trl" 2>/dev/null || \
 	  $(VENV)/bin/pip install --disable-pip-version-check -q -c requirements.lock -e ".[bench]"
 	$(IN_VENV) python -m benchmarks.clients.trl_grpo
 	$(IN_VENV) python -m benchmarks.clients.reward_bench
 	$(IN_VENV) python -m benchmarks.clients.vllm_server
+	$(IN_VENV) python -m benchmarks.clients.evaluation_logs
 
 # pip brings torchvision and the like for CUDA beside a torch for CPUs, which then fail; texts need none.
 .clients/%/.installed: benchmarks/clients/%.txt

@@ -15,6 +15,7 @@ def run(options: PretrainOptions) -> None:
     say(f"pretrain: {len(examples)} problems, {options.steps} steps; loading transformers")
     from transformers.utils.logging import disable_progress_bar
 
+    from gcrm.modeling.saving import save_checkpoint
     from gcrm.synthetic.language_model import make_model, make_tokenizer, pretrain
 
     disable_progress_bar()  # one progress line is enough
@@ -24,8 +25,7 @@ def run(options: PretrainOptions) -> None:
     )
     losses = pretrain(model, tokenizer, examples, options, options.data_seed)
     with atomic_folder(options.save_path, last="config.json") as folder:
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        save_checkpoint(model, tokenizer, folder)
         write_provenance(
             folder / "provenance.json",
             options,

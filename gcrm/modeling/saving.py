@@ -1,7 +1,7 @@
-"""Saving a reward model as a checkpoint that transformers 4 reads, too.
+"""Saving a model as a checkpoint that transformers 4 reads, too.
 
-Tools that score with reward models may be pinned to it, as RewardBench is. Without the names that
-it knows, it refuses the tokenizer, and silently takes its defaults for the rotary embeddings.
+Tools may be pinned to it, as RewardBench and lighteval are. Without the names that it knows, it
+refuses the tokenizer, and silently takes its defaults for the rotary embeddings.
 """
 
 from pathlib import Path

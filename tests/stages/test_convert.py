@@ -142,6 +142,33 @@ def test_logs_of_lighteval(tmp_path: Path) -> None:
     assert converted(tmp_path) == [SOLUTION | row]
 
 
+LOGS = Path(__file__).parents[1] / "helpers" / "evaluation_logs"
+"""four problems of a small model that adds: `benchmarks/clients/evaluation_logs.py` makes them"""
+
+
+def test_logs_that_the_tools_wrote(tmp_path: Path) -> None:
+    """lm-eval 0.4.13 and lighteval 0.13.0, on the same problems, which both judged alike."""
+    pattern = ["--answer_pattern", r"answer (\d+)"]
+    greedy, samples = LOGS / "lm-eval-greedy.jsonl", LOGS / "lm-eval-sampled.jsonl"
+    expected = [("0", "0", True), ("6", "6", True), ("1", "0", False), ("7", "6", False)]
+    for words in (
+        ["--greedy", greedy],
+        ["--greedy", greedy, *pattern],
+        ["--greedy", LOGS / "lighteval.parquet"],
+    ):
+        assert convert(tmp_path, *words) == 0
+        found = converted(tmp_path)
+        keys = ("expected_answer", "predicted_answer", "is_correct")
+        assert [tuple(row[key] for key in keys) for row in found] == expected
+        assert [row["question"].strip() for row in found] == [
+            f"what is {sum} ?" for sum in ("0 + 0", "0 + 6", "1 + 0", "1 + 6")
+        ]
+    assert convert(tmp_path, "--greedy", greedy, "--samples", samples, *pattern) == 0
+    labels = [[row["is_correct"] for row in converted(tmp_path, f"rs{k}")] for k in (0, 1)]
+    assert labels == [[True, True, False, False], [True, False, True, False]]
+    assert converted(tmp_path, "rs1")[1]["generated_solution"] == "2 + 6 = 1 . answer 8"
+
+
 def test_questions_of_other_columns_and_of_prompts(tmp_path: Path) -> None:
     prompt = "Question: 1?\nAnswer: 1\n\nQuestion: 2?\nAnswer:"
     arguments = {"gen_args_0": {"arg_0": prompt, "arg_1": GREEDY}}
