@@ -4,7 +4,7 @@
 #   make test        set up .venv, then run all checks and the tests
 #   make lint        only the checks
 #   make docs        the documentation, into site/
-#   make bench       the speed of scoring and training beside others' (10 minutes)
+#   make bench       the speed of scoring and training beside others', and of the server (11 minutes)
 #   make bench-gpu   the same on a GPU, for a model of 7 B, and the tests that need one
 #   make clients     other programs with our reward models, each in an environment of its own
 #   make setup       only set up .venv
@@ -50,6 +50,7 @@ bench: $(READY)
 	  $(VENV)/bin/pip install --disable-pip-version-check -q -c requirements.lock -e ".[bench]"
 	$(IN_VENV) python -m benchmarks.scoring
 	$(IN_VENV) python -m benchmarks.training
+	$(IN_VENV) python -m benchmarks.serving
 
 # Needs no network once it is set up.
 bench-gpu: $(READY)

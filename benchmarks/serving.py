@@ -1,17 +1,18 @@
 """The server under load: 64 clients on this machine, each with scores of its own to check.
 
-    python -m benchmarks.serving                      # 60 s: throughput and latency
-    python -m benchmarks.serving --requests 50000     # until so many: memory at intervals
+    python -m benchmarks.serving                                  # throughput and latency
+    python -m benchmarks.serving --model micro --solutions 1 --requests 50000    # memory
 
 Clients ask as fast as they are answered. The offline scorer gets the same texts in one call, in the
-same run. Model and texts are made: the default run's shape with random weights, and words that are
-tokens.
+same run. Model and texts are made: random weights, by default in the shape of the default run, and
+words that are tokens.
 """
 
 import argparse
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,9 +20,9 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
-import httpx
 import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -32,10 +33,15 @@ from gcrm.modeling.loading import REWARD_CONFIG
 
 CLIENTS = 64
 GROUPS = 512
-"""different requests: a prompt with four solutions each"""
-SHAPES = {"tiny": TINY, "smollm2": SMOLLM2}
-LENGTHS = {"tiny": (20, 30, 9, 25), "smollm2": (60, 130, 60, 220)}
+"""different requests: a prompt with its solutions each"""
+SHAPES = {"micro": Shape(16, 32, 1, 1, 1), "tiny": TINY, "smollm2": SMOLLM2}
+"""micro: for the server alone, since it computes next to nothing"""
+LENGTHS = {"micro": (5, 60, 1, 60), "tiny": (20, 30, 9, 25), "smollm2": (60, 130, 60, 220)}
 """shortest and longest prompt, shortest and longest solution, in tokens"""
+HEAD = (
+    b"POST /score HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    b"Content-Length: %d\r\n\r\n"
+)
 TEMPLATE = "{% for message in messages %}{{ message['content'] }} {% endfor %}"
 
 
@@ -47,7 +53,7 @@ class Group:
     solutions: list[str]
     rewards: Sequence[float] = ()
 
-    @property
+    @cached_property
     def body(self) -> bytes:
         """What is sent."""
         group = {"question": self.question, "solutions": self.solutions}
@@ -62,26 +68,26 @@ class Seen:
     wrong: int = 0
     statuses: dict[int, int] = field(default_factory=dict)
     largest_error: float = 0.0
-    memory: list[tuple[int, float]] = field(default_factory=list)
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser()
     parser.add_argument("--model", choices=SHAPES, default="tiny")
+    parser.add_argument("--solutions", type=int, default=4, help="of each request")
     parser.add_argument("--requests", type=int, default=0, help="0: as many as fit into --seconds")
     parser.add_argument("--seconds", type=float, default=20)
     given = parser.parse_args()
     print_machine()
     with tempfile.TemporaryDirectory() as folder:
         path = save_model(Path(folder) / given.model, SHAPES[given.model])
-        groups = make_groups(*LENGTHS[given.model])
+        groups = make_groups(given.solutions, *LENGTHS[given.model])
         solutions, tokens, seconds = score_offline(RewardModel.from_pretrained(path), groups)
         print(f"offline: {solutions / seconds:.0f} solutions/s, {tokens / seconds:.0f} tokens/s")
         server, address = start(path)
         try:
             seen, spent = asyncio.run(load(address, groups, server.pid, given))
-            report(seen, spent, solutions / seconds)
+            report(seen, spent, given.solutions, solutions / seconds)
         finally:
             server.send_signal(signal.SIGTERM)
             status = server.wait(60)
@@ -105,8 +111,8 @@ def save_model(folder: Path, shape: Shape) -> Path:
     return folder
 
 
-def make_groups(*lengths: int) -> list[Group]:
-    """Prompts with four solutions each, of random words."""
+def make_groups(solutions: int, *lengths: int) -> list[Group]:
+    """Prompts with their solutions, of random words."""
     draw = np.random.default_rng(0)
 
     def text(shortest: int, longest: int) -> str:
@@ -114,7 +120,8 @@ def make_groups(*lengths: int) -> list[Group]:
         return " ".join(f"w{word}" for word in words)
 
     return [
-        Group(text(*lengths[:2]), [text(*lengths[2:]) for _ in range(4)]) for _ in range(GROUPS)
+        Group(text(*lengths[:2]), [text(*lengths[2:]) for _ in range(solutions)])
+        for _ in range(GROUPS)
     ]
 
 
@@ -128,7 +135,8 @@ def score_offline(model: RewardModel, groups: Sequence[Group]) -> tuple[int, int
     seconds = time.perf_counter() - started
     for group in groups:
         group.rewards = [next(rewards) for _ in group.solutions]
-    tokens = sum(one.num_tokens for one in encoded) + sum(one.start for one in encoded[::4])
+    prompts = encoded[:: len(groups[0].solutions)]
+    tokens = sum(one.num_tokens for one in encoded) + sum(one.start for one in prompts)
     return len(encoded), tokens, seconds
 
 
@@ -149,33 +157,42 @@ async def load(
     """All clients, until there were enough requests or seconds."""
     seen = Seen()
     started = time.perf_counter()
-    memory_every = max(given.requests // 10, 1) if given.requests else 10**9
+    memory_every = max(given.requests // 10, 1)
     left = iter(range(given.requests or 10**9))
 
     async def client(number: int) -> None:
         draw = np.random.default_rng(number)
-        async with httpx.AsyncClient(timeout=60) as session:
-            for request in left:
-                if not given.requests and time.perf_counter() - started > given.seconds:
-                    return
-                await ask(session, address, groups[int(draw.integers(len(groups)))], seen)
-                if request % memory_every == 0:
-                    seen.memory.append((request, resident_mib(process)))
+        connection = await asyncio.open_connection(*address.removeprefix("http://").split(":"))
+        for request in left:
+            if not given.requests and time.perf_counter() - started > given.seconds:
+                break
+            await ask(*connection, groups[int(draw.integers(len(groups)))], seen)
+            if given.requests and request % memory_every == 0:
+                print(f"memory after {request:6} requests: {resident_mib(process):.0f} MiB")
+        connection[1].close()
 
     await asyncio.gather(*map(client, range(CLIENTS)))
     return seen, time.perf_counter() - started
 
 
-async def ask(session: httpx.AsyncClient, address: str, group: Group, seen: Seen) -> None:
-    """One request; its rewards must be those of the offline scorer, and no other's."""
+async def ask(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, group: Group, seen: Seen
+) -> None:
+    """One request; its rewards must be those of the offline scorer, and no other's.
+
+    By hand, since a library's client would take as much of the CPU as the server.
+    """
     began = time.perf_counter()
-    headers = {"Content-Type": "application/json"}
-    response = await session.post(f"{address}/score", content=group.body, headers=headers)
+    writer.write(HEAD % len(group.body) + group.body)
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 120)
+    length = re.search(rb"content-length: (\d+)", head)
+    answer = await reader.readexactly(int(length[1])) if length else b""
     seen.seconds.append(time.perf_counter() - began)
-    seen.statuses[response.status_code] = seen.statuses.get(response.status_code, 0) + 1
-    if response.status_code != 200:
+    status = int(head.split()[1])
+    seen.statuses[status] = seen.statuses.get(status, 0) + 1
+    if status != 200:
         return
-    found = [one["reward"] for one in response.json()["groups"][0]["solutions"]]
+    found = [one["reward"] for one in json.loads(answer)["groups"][0]["solutions"]]
     error = float(np.abs(np.subtract(found, group.rewards)).max())
     seen.largest_error = max(seen.largest_error, error)
     seen.wrong += error > 1e-5
@@ -187,10 +204,10 @@ def resident_mib(process: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def report(seen: Seen, spent: float, offline: float) -> None:
-    """Print what was seen."""
+def report(seen: Seen, spent: float, solutions: int, offline: float) -> None:
+    """Print what was seen, beside the solutions a second of the offline scorer."""
     p50, p99 = np.percentile(seen.seconds, [50, 99])
-    rate = 4 * len(seen.seconds) / spent
+    rate = solutions * len(seen.seconds) / spent
     statuses = ", ".join(f"{count} with {status}" for status, count in seen.statuses.items())
     print(
         f"server:  {rate:.0f} solutions/s ({rate / offline:.0%} of offline), "
@@ -199,8 +216,6 @@ def report(seen: Seen, spent: float, offline: float) -> None:
         f"requests: {statuses}; wrong rewards: {seen.wrong} "
         f"(largest difference {seen.largest_error:.0e})"
     )
-    for request, megabytes in seen.memory:
-        print(f"memory after {request:6} requests: {megabytes:.0f} MiB")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import hmac
 import logging
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -104,12 +104,10 @@ class Guard:
         if body is None:
             return  # the client is gone
 
-        messages = [{"type": "http.request", "body": body, "more_body": False}]
-
         async def receive_again() -> Message:
-            return messages.pop() if messages else await receive()
+            return {"type": "http.request", "body": body, "more_body": False}
 
-        await self._app(scope, receive_again, send)
+        await _unless_gone(self._app(scope, receive_again, send), receive)
 
     def _check_who_asks(self, path: str, headers: Mapping[str, bytes]) -> None:
         """Check the token; without one, that the request was meant for this machine.
@@ -159,6 +157,19 @@ class Guard:
             raise Refused(
                 408, f"the body did not arrive within {self._limits.timeout:g} s (timeout)"
             ) from None
+
+
+async def _unless_gone(answer: Awaitable[None], receive: Receive) -> None:
+    """Answer a request; if its client goes away before, end the work and free its place."""
+    work = asyncio.ensure_future(answer)
+    gone = asyncio.ensure_future(receive())  # after the body, nothing else can come
+    try:
+        await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            work.result()
+    finally:
+        for task in (work, gone):
+            task.cancel()
 
 
 def _log_defect(error: Exception) -> None:

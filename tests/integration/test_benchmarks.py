@@ -1,5 +1,6 @@
-"""The benchmark of a GPU runs where there is none, with small shapes."""
+"""The benchmarks of a GPU and of the server run here, with small shapes."""
 
+import re
 import subprocess
 import sys
 
@@ -14,3 +15,20 @@ def test_the_benchmark_of_a_gpu_runs() -> None:
     assert done.returncode == 0, done.stderr
     rows = [line.split() for line in done.stdout.splitlines() if line.startswith("  gcrm")]
     assert len(rows) == 4 and all(float(row[1]) > 0 for row in rows)
+
+
+def test_the_server_bears_its_load() -> None:
+    """64 clients at once; each gets its own rewards."""
+    words = ["--model", "micro", "--requests", "1000"]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.serving", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "requests: 1000 with 200; wrong rewards: 0 " in done.stdout
+    assert "the server ended with status 0" in done.stdout
+    assert len(re.findall(r"^memory after", done.stdout, re.MULTILINE)) == 10

@@ -144,6 +144,19 @@ def test_a_request_that_waits_too_long_ends_and_leaves_the_queue(
         assert sum(held.batches) in (2, 3)  # the one that waited was not scored
 
 
+def test_who_goes_away_leaves_the_queue(model: RewardModel, held: Held) -> None:
+    with in_thread(model) as address:
+        first = Asking(address, 5)
+        assert held.began.acquire(timeout=30)
+        with pytest.raises(requests.ReadTimeout):
+            requests.post(f"{address}/classify", json={"input": [[1] * 6]}, timeout=0.3)
+        wait_for(address, 5)
+        held.may.release(2)
+        assert first.answer().status_code == 200
+        assert post(address, "classify", {"input": [[1, 2]]}).status_code == 200
+        assert held.batches == [1, 1]
+
+
 def test_one_that_fails_takes_no_other_with_it(model: RewardModel, held: Held) -> None:
     with in_thread(model) as address:
         asking = [Asking(address, 5)]
