@@ -1,6 +1,6 @@
 """A reward model that values solutions while they are written."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from gcrm.decoding.search import Beam, Judged, Step
 from gcrm.modeling.reward_model import RewardModel
-from gcrm.modeling.stream import Stream, TokenScores
+from gcrm.modeling.stream import TokenScores
 
 Kind = Literal["reward", "q_value"]
 NOTHING_YET = {"reward": 0.0, "q_value": 1.0}
@@ -18,7 +18,7 @@ NOTHING_YET = {"reward": 0.0, "q_value": 1.0}
 class StreamJudge:
     """Values a step by the reward or the Q-value at its last token: a `search.Judge`.
 
-    The reward model reads each token once: every beam is a sample of a stream, and a beam that is
+    The reward model reads each token once: every beam is a sample of one stream, and a beam that is
     continued in several ways is copied with its cache. A solution that ends is read to the EOS of
     the reward model.
 
@@ -27,7 +27,7 @@ class StreamJudge:
     token that cannot.
 
     Args:
-        prompts: of the problems.
+        prompts: of the problems, at least one.
         tokenizer: of the language model.
         kind: reward, or q_value: the cosine with the reward model's goal state.
     """
@@ -39,74 +39,51 @@ class StreamJudge:
         prompts: Sequence[str],
         kind: Kind,
     ):
-        self._reward_model, self._tokenizer, self._kind = reward_model, tokenizer, kind
+        self._prompts, self._tokenizer, self._kind = prompts, tokenizer, kind
         self._by_text = not same_tokens(tokenizer, reward_model.tokenizer)
-        self._prompts = prompts
-        self._streams: dict[int, Stream] = {}
-        self._samples: dict[tuple[int, int], _Sample] = {}
+        self._stream = reward_model.stream(prompts[0])
+        self._samples: dict[int, _Sample] = {}
 
     @property
-    def tokens_read(self) -> list[int]:
-        """Tokens that the reward model has computed for each problem, the prompt included."""
-        numbers = range(len(self._prompts))
-        return [self._streams[n].tokens_read if n in self._streams else 0 for n in numbers]
+    def tokens_read(self) -> int:
+        """Tokens that the reward model has computed, prompts included."""
+        return self._stream.tokens_read
 
     def judge(self, beams: Sequence[Beam], steps: Sequence[Step]) -> list[Judged]:
-        """Each beam after its step, problem by problem."""
-        rows: dict[int, list[int]] = {}
-        for row, beam in enumerate(beams):
-            rows.setdefault(beam.problem, []).append(row)
-        found: dict[int, Judged] = {}
-        for problem, these in rows.items():
-            pairs = [(beams[row], steps[row]) for row in these]
-            found |= dict(zip(these, self._judge(problem, pairs), strict=True))
-        return [found[row] for row in range(len(beams))]
+        """Each beam after its step."""
+        new: dict[int, tuple[Beam, Step]] = {}
+        for beam, step in zip(beams, steps, strict=True):
+            before = _Sample(NOTHING_YET[self._kind])
+            if beam.handle is None:
+                (handle,) = self._stream.add(question=self._prompts[beam.problem])
+            else:
+                handle = self._stream.fork(beam.handle)
+                before = self._samples[beam.handle]
+            new[handle] = beam, step
+            self._samples[handle] = replace(before)
+        self._note(self._push_text(new) if self._by_text else self._push(new))
+        self._note(self._stream.finish([handle for handle, (_, step) in new.items() if step.ends]))
+        return [Judged(handle, self._samples[handle].value) for handle in new]
 
     def drop(self, beams: Iterable[Beam]) -> None:
         """Free what the reward model keeps of these beams."""
-        for beam in beams:
-            assert beam.handle is not None
-            self._streams[beam.problem].drop([beam.handle])
-            del self._samples[beam.problem, beam.handle]
+        handles = [beam.handle for beam in beams if beam.handle is not None]
+        self._stream.drop(handles)
+        for handle in handles:
+            del self._samples[handle]
 
-    def _judge(self, problem: int, pairs: list[tuple[Beam, Step]]) -> Iterator[Judged]:
-        if problem not in self._streams:
-            self._streams[problem] = self._reward_model.stream(self._prompts[problem])
-        stream = self._streams[problem]
-        new: dict[int, tuple[Beam, Step]] = {}
-        for beam, step in pairs:
-            before = _Sample(NOTHING_YET[self._kind])
-            if beam.handle is None:
-                handle = stream.add(1)[0]
-            else:
-                handle = stream.fork(beam.handle)
-                before = self._samples[problem, beam.handle]
-            new[handle] = beam, step
-            self._samples[problem, handle] = replace(before)
-        pushed = self._push_text(problem, new) if self._by_text else self._push(problem, new)
-        ended = stream.finish([handle for handle, (_, step) in new.items() if step.ends])
-        for found in (pushed, ended):
-            for handle, scores in found.items():
-                values = scores.rewards if self._kind == "reward" else scores.q_values
-                assert values is not None
-                if len(values):
-                    self._samples[problem, handle].value = float(values[-1])
-        for handle in new:
-            yield Judged(handle, self._samples[problem, handle].value)
-
-    def _push(self, problem: int, new: dict[int, tuple[Beam, Step]]) -> dict[int, TokenScores]:
+    def _push(self, new: dict[int, tuple[Beam, Step]]) -> dict[int, TokenScores]:
         """Read the new tokens, without one that ends a solution."""
         tokens = {
-            handle: list(step.tokens[: -1 if step.ends else None])
-            for handle, (_, step) in new.items()
+            handle: step.tokens[: -1 if step.ends else None] for handle, (_, step) in new.items()
         }
-        return self._streams[problem].push({handle: ids for handle, ids in tokens.items() if ids})
+        return self._stream.push({handle: ids for handle, ids in tokens.items() if ids})
 
-    def _push_text(self, problem: int, new: dict[int, tuple[Beam, Step]]) -> dict[int, TokenScores]:
+    def _push_text(self, new: dict[int, tuple[Beam, Step]]) -> dict[int, TokenScores]:
         """Read the new text."""
         texts = {}
         for handle, (beam, step) in new.items():
-            sample = self._samples[problem, handle]
+            sample = self._samples[handle]
             tokens = [*beam.tokens, *step.tokens][: -1 if step.ends else None]
             whole = str(self._tokenizer.decode(tokens, skip_special_tokens=True))
             if not step.ends:
@@ -114,7 +91,15 @@ class StreamJudge:
             if len(whole) > len(sample.text):
                 texts[handle] = whole[len(sample.text) :]
                 sample.text = whole
-        return self._streams[problem].push_text(texts)
+        return self._stream.push_text(texts)
+
+    def _note(self, found: dict[int, TokenScores]) -> None:
+        """Keep the last value of each sample."""
+        for handle, scores in found.items():
+            values = scores.rewards if self._kind == "reward" else scores.q_values
+            assert values is not None
+            if len(values):
+                self._samples[handle].value = float(values[-1])
 
 
 @dataclass

@@ -70,7 +70,8 @@ class Outcome:
         texts: the solutions. ends: which of them are whole. scores: of their beams.
         generated: tokens that the language model drew.
         policy_tokens, reward_tokens: tokens that the language model and the reward model computed,
-            prompts and what they read again included.
+            prompts and what they read again included; of the reward model the mean over problems
+            that were searched together.
     """
 
     texts: list[str] = field(default_factory=list)
@@ -78,7 +79,7 @@ class Outcome:
     scores: list[float] = field(default_factory=list)
     generated: list[int] = field(default_factory=list)
     policy_tokens: list[int] = field(default_factory=list)
-    reward_tokens: list[int] = field(default_factory=list)
+    reward_tokens: list[float] = field(default_factory=list)
 
     def __add__(self, other: "Outcome") -> "Outcome":
         """The problems of both."""
@@ -156,10 +157,10 @@ class Steering:
             reward_model.goal_state = self.goals.get(method.attribute or "")
             judge = StreamJudge(reward_model, self.tokenizer, questions, method.judged)
         found = search(len(questions), policy, judge, method.score, method.plan)
-        read = judge.tokens_read if isinstance(judge, StreamJudge) else [0] * len(questions)
-        return self._outcome(found, policy.tokens_read, read)
+        read = judge.tokens_read if isinstance(judge, StreamJudge) else 0
+        return self._outcome(found, policy.tokens_read, read / len(questions))
 
-    def _outcome(self, found: Found, policy_tokens: list[int], reward_tokens: list[int]) -> Outcome:
+    def _outcome(self, found: Found, policy_tokens: list[int], reward_tokens: float) -> Outcome:
         solutions = [list(beam.tokens[: -1 if beam.ends else None]) for beam in found.best]
         texts = [str(self.tokenizer.decode(ids, skip_special_tokens=True)) for ids in solutions]
         return Outcome(
@@ -168,7 +169,7 @@ class Steering:
             [beam.score for beam in found.best],
             found.drawn,
             policy_tokens,
-            reward_tokens,
+            [reward_tokens] * len(texts),
         )
 
     def solve(self, questions: Sequence[str], unfinished: Unfinished) -> dict[str, Outcome]:

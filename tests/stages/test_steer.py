@@ -18,6 +18,7 @@ from gcrm.modeling.loading import load_tokenizer
 from gcrm.modeling.tokenization import Encoded
 from gcrm.represent import run as run_represent
 from gcrm.steer import run
+from gcrm.trace import trace
 from helpers.models import make_byte_tokenizer, save_base_model, save_reward_model
 from helpers.rows import write_rows
 
@@ -272,3 +273,11 @@ def test_provenance_names_both_models_and_the_goal_states(folder, done):
     for name in ATTRIBUTES:
         assert str(folder / "goals" / f"goal_state-{name}.npy") in facts["inputs"]
     assert set(facts["outputs"]) == {file.name for file in done.iterdir()} - {"provenance.json"}
+
+
+def test_trace_leads_from_the_table_back_to_the_examples(folder, done):
+    found = trace(done / "results.csv")
+    assert [step["stage"] for step in found["steps"]] == ["represent", "steer"]
+    inputs = {one["name"] for step in found["steps"] for one in step["inputs"]}
+    assert {str(folder / name) for name in ("examples.jsonl", "base", "rm")} <= inputs
+    assert not any(step["differs"] for step in found["steps"])

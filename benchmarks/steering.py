@@ -1,0 +1,235 @@
+"""Guided decoding in a made world, whose attributes a program can check.
+
+    python benchmarks/steering.py --folder results/steer          # on the test problems
+    python benchmarks/steering.py --folder results/steer --dev    # the settings that were tried
+
+makes word problems with solutions in several styles, a language model that writes all of them, a
+reward model and goal states of 20 examples an attribute, and steers. What lies in the folder is not
+made again. results/published/steer tells what came out.
+
+The attributes are correctness, the number of words, and the number of checks (`check 21 - 9 = 12`).
+A pair of the preference data is two solutions of one problem, of which one has more of an
+attribute; each attribute makes at most one pair of a problem.
+"""
+
+import argparse
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from gcrm.config.steer import METHODS, Method, SteerOptions
+from gcrm.data.completions import read_file
+from gcrm.reporting.figures.style import CHANCE, COLOURS, drawing
+from gcrm.steer import run
+from gcrm.synthetic.problems import Problem, make_problems
+from gcrm.synthetic.styles import restyle
+from gcrm.utils.io import Row, write_jsonl
+
+FAMILY = "gsm8k"
+PROBLEMS = {"pretrain": 30_000, "preference": 800, "dev": 100, "test": 200}
+RARE_WORDS = {"pretrain": 0.003}
+"""share of rare words; elsewhere a half, so that the language model errs"""
+SAMPLES = 6
+EXAMPLES = 20
+"""of an attribute, as in the paper"""
+ATTRIBUTES: dict[str, Callable[[Row], float]] = {
+    "correctness": lambda row: float(row["is_correct"]),
+    "words": lambda row: len(row["generated_solution"].split()),
+    "checks": lambda row: row["generated_solution"].split().count("check"),
+}
+MEASURES = {"correctness": "correctness", "words": "words", "checks": "count:check"}
+"""what `gcrm steer` measures of each attribute"""
+CHOSEN: Row = {"temperature": 1.0, "step_tokens": 12, "rho": 2.0}
+"""the best of TRIED on the development problems"""
+TRIED: list[Row] = [
+    *({"temperature": value} for value in (0.2, 0.6)),
+    *({"step_tokens": value} for value in (6, 24)),
+    *({"rho": value} for value in (0.5, 2.0)),
+]
+"""changes of the first setting: temperature 1, steps of 12 tokens, rho 1"""
+FIRST: Row = {"temperature": 1.0, "step_tokens": 12, "rho": 1.0}
+LONGEST = 90
+"""most tokens of a solution"""
+PRETRAIN = ["--steps", "1600", "--batch_size", "20", "--learning_rate", "0.002"]
+TRAIN = [
+    *("--reward_model_strategy", "contrastive", "--contrastive_loss_beta", "0.5"),
+    *("--train_batch_size", "32", "--micro_train_batch_size", "32", "--learning_rate", "0.001"),
+    *("--max_epochs", "2", "--max_len", "256", "--logging_steps", "10"),
+]
+
+
+def stage(name: str, *words: object) -> None:
+    """Run a stage of gcrm; its log is on the terminal."""
+    subprocess.run([sys.executable, "-m", f"gcrm.{name}", *map(str, words)], check=True)
+
+
+def make_problem_sets(folder: Path, seed: int) -> None:
+    """Write the sets of problems, the solutions of `pretrain` in styles of their own."""
+    taken: set[str] = set()
+    for name, count in PROBLEMS.items():
+        rng = random.Random(f"{seed} {name}")
+        problems = make_problems(FAMILY, count, rng, taken, RARE_WORDS.get(name, 0.5))
+        write_jsonl(folder / f"{name}.jsonl", (styled(one, rng) for one in problems))
+
+
+def styled(problem: Problem, rng: random.Random) -> Row:
+    """The row of a problem, its solution in a style of its own."""
+    return vars(problem) | {"solution": restyle(problem.solution, rng)}
+
+
+def make_pairs(samples: list[Row], seed: int) -> list[Row]:
+    """For each problem and attribute, two solutions are drawn; they are a pair if they differ."""
+    by_question: dict[str, list[Row]] = {}
+    for row in samples:
+        by_question.setdefault(row["question"], []).append(row)
+    pairs = []
+    for question, rows in by_question.items():
+        rng = random.Random(f"{seed} {question}")
+        for value in ATTRIBUTES.values():
+            first, second = rng.sample(rows, 2)
+            values = [value(row) for row in (first, second)]
+            if values[0] == values[1]:
+                continue
+            better, worse = (first, second) if values[0] > values[1] else (second, first)
+            texts = {"correct": better, "incorrect": worse}
+            pairs.append(
+                {"question": question}
+                | {key: row["generated_solution"] for key, row in texts.items()}
+            )
+    return pairs
+
+
+def make_examples(samples: list[Row], seed: int) -> list[Row]:
+    """For each attribute, EXAMPLES solutions of different problems among its best.
+
+    A row has 1 in the column of its attribute, and 0 in the others.
+    """
+    rng = random.Random(f"{seed} examples")
+    examples: list[Row] = []
+    used: set[str] = set()
+    for name, value in ATTRIBUTES.items():
+        rows = rng.sample(samples, len(samples))
+        rows.sort(key=value, reverse=True)
+        count = 0
+        for row in rows:
+            if row["question"] in used or count == EXAMPLES:
+                continue
+            used.add(row["question"])
+            count += 1
+            columns = {other: float(other == name) for other in ATTRIBUTES}
+            prompt = {"prompt": row["question"], "response": row["generated_solution"]}
+            examples.append(prompt | columns)
+    return examples
+
+
+def make_world(folder: Path, seed: int) -> None:
+    """Make what is not there yet: problems, language model, pairs, reward model, goal states."""
+    problems, model = folder / "problems", folder / "model"
+    if not (problems / "test.jsonl").exists():
+        make_problem_sets(problems, seed)
+    if not model.exists():
+        stage(
+            "pretrain", "--problems", problems / "pretrain.jsonl", "--save_path", model, *PRETRAIN
+        )
+    drawn = folder / "samples"
+    if not drawn.exists():
+        words = ["--model", model, "--problems", problems / "preference.jsonl"]
+        words += ["--num_samples", SAMPLES, "--max_new_tokens", LONGEST, "--save_dir", drawn]
+        stage("sample", *words)
+    samples = [row for k in range(SAMPLES) for row in read_file(drawn / f"output-rs{k}.jsonl")]
+    reward_model = folder / "reward_model"
+    if not reward_model.exists():
+        pairs = make_pairs(samples, seed)
+        write_jsonl(folder / "pairs.jsonl", pairs)
+        words = ["--pretrain", model, "--dataset", folder / "pairs.jsonl"]
+        stage("train", *words, "--save_path", reward_model, *TRAIN)
+    if not (folder / "goal_states").exists():
+        write_jsonl(folder / "examples.jsonl", make_examples(samples, seed))
+        words = ["--dataset_path", folder / "examples.jsonl", "--attributes", *ATTRIBUTES]
+        words += ["--reward_model_path", reward_model, "--save_dir", folder / "goal_states"]
+        stage("represent", *words)
+
+
+def steer(
+    folder: Path, problems: str, name: str, setting: Row, methods: Sequence[Method] = METHODS
+) -> pd.DataFrame:
+    """What `gcrm steer` does on a set of problems; its table of results."""
+    save_dir = folder / problems / name
+    if not save_dir.exists():
+        options = SteerOptions(
+            model=str(folder / "model"),
+            reward_model_path=str(folder / "reward_model"),
+            goal_state_path=folder / "goal_states",
+            attribute=list(ATTRIBUTES),
+            problems=folder / "problems" / f"{problems}.jsonl",
+            save_dir=save_dir,
+            methods=list(methods),
+            measures=list(MEASURES.values()),
+            max_new_tokens=LONGEST,
+            batch_size=256,
+            **setting,
+        )
+        run(options)
+    return pd.read_csv(save_dir / "results.csv")
+
+
+def try_settings(folder: Path) -> None:
+    """Write dev.csv: what the paper's search does with each setting that was tried.
+
+    For each attribute the win rate, and the values of plain sampling and of the search, since a
+    baseline at another temperature is another baseline.
+    """
+    rows = []
+    changes: list[Row] = [{}, *TRIED]
+    for change in changes:
+        setting: Row = FIRST | change
+        name = "-".join(f"{key}{value}" for key, value in setting.items())
+        records = steer(folder, "dev", name, setting, ["guided"]).to_dict("records")
+        found = {(row["method"], row["measure"]): row for row in records}
+        row = setting.copy()
+        for attribute, measure in MEASURES.items():
+            guided = found[f"guided-{attribute}", measure]
+            row[f"{attribute} sampling"] = found["sampling", measure]["value"]
+            row[f"{attribute} guided"] = guided["value"]
+            row[f"{attribute} win rate"] = guided["win_rate"]
+        row["mean win rate"] = sum(row[f"{name} win rate"] for name in ATTRIBUTES) / len(ATTRIBUTES)
+        rows.append(row)
+    table = pd.DataFrame(rows).round(3)
+    table.to_csv(folder / "dev.csv", index=False)
+    print(table.to_string(index=False))
+
+
+def draw(found: pd.DataFrame, stem: Path) -> None:
+    """The win rates by the measure of each attribute, of the methods that are not for another."""
+    with drawing(stem, "Win rate over plain sampling, 95 % intervals", (6.5, 2.0)) as figure:
+        panels = figure.subplots(1, len(ATTRIBUTES), sharex=True, sharey=True)
+        for axes, attribute in zip(panels, ATTRIBUTES, strict=True):
+            own = found[(found.measure == MEASURES[attribute]) & found.win_rate.notna()]
+            own = own[own.attribute.isna() | (own.attribute == attribute)][::-1]
+            names = [name.removesuffix(f"-{attribute}") for name in own.method]
+            errors = (own.win_rate - own.win_rate_low, own.win_rate_high - own.win_rate)
+            axes.errorbar(own.win_rate, names, xerr=errors, fmt="o", color=COLOURS[0])
+            axes.axvline(0.5, **CHANCE)
+            axes.set_title(attribute)
+
+
+def main() -> None:
+    """Make the world, and steer in it."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--folder", type=Path, required=True, help="for all that is made")
+    parser.add_argument("--seed", type=int, default=0, help="of problems and pairs")
+    parser.add_argument("--dev", action="store_true", help="try settings on the dev problems")
+    given = parser.parse_args()
+    make_world(given.folder, given.seed)
+    if given.dev:
+        try_settings(given.folder)
+    else:
+        draw(steer(given.folder, "test", "chosen", CHOSEN), given.folder / "win_rates")
+
+
+if __name__ == "__main__":
+    main()
