@@ -28,6 +28,7 @@ STAGES = {
     },
     "tools": {
         "trace": "show the data, options and code that a result comes from",
+        "verify": "compare the results of a run with the published ones, bit for bit",
         "cost": "estimate operations, hours and disk space before a run",
         "export": "write scores in the format of the original code",
         "serve": "score over HTTP, for programs and in a page",

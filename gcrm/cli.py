@@ -23,7 +23,7 @@ from gcrm.config.base import Settings, explain
 from gcrm.config.types import parts_of
 from gcrm.lineage.provenance import check_folders
 from gcrm.utils.disk import disk_problem
-from gcrm.utils.environment import drop_harmful_variables
+from gcrm.utils.environment import drop_harmful_variables, use_same_kernels
 from gcrm.utils.errors import UserError
 from gcrm.utils.logging import hide_secret, printable_line, set_up_logging
 from gcrm.utils.processes import end_with_snakemake
@@ -66,6 +66,8 @@ def run_stage(
         set_up_logging(wanted)
         log_file = wanted
         drop_harmful_variables()
+        if getattr(options, "reproducible", False):
+            use_same_kernels(stage)
         if before is not None:
             before(stage)
         log.info("%s: options %s", stage, options.model_dump_json())

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from gcrm.config.base import split_commas
+from gcrm.config.compute import ComputeOptions
 from gcrm.config.passes import PassSettings
 from gcrm.config.types import Name, OutputFile, OutputParent, Source, Unique
 from gcrm.utils.io import duplicates
@@ -34,7 +35,7 @@ class EvaluateSettings(PassSettings):
     """use goal_state-<attribute>.npy instead of goal_state.npy (default: goal_state.npy)"""
 
 
-class EvaluateOptions(EvaluateSettings):
+class EvaluateOptions(EvaluateSettings, ComputeOptions):
     """Score completions with a reward model: reward, partial rewards and Q-values of every token.
 
     Writes <save_dir>/<model>/<benchmark>/{greedy,all}/output.jsonl, or, with --output, the scores

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 
 from gcrm.config.base import split_commas
+from gcrm.config.compute import ComputeOptions
 from gcrm.config.metrics import MetricsSettings
 from gcrm.config.passes import PassSettings
 from gcrm.config.types import Name, OutputFile, Source, Unique
@@ -38,7 +39,7 @@ class GoalsSettings(PassSettings):
     """cap on the problems of a benchmark, chosen by hash of the question (default: all)"""
 
 
-class GoalsOptions(GoalsSettings):
+class GoalsOptions(GoalsSettings, ComputeOptions):
     """Filter sampled solutions by goal states of few, wrong or mixed examples.
 
     Goal states of n chosen completions, of n rejected ones, of all chosen and n rejected ones, and

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gcrm.config.base import Settings
+from gcrm.config.jobs import COMPUTING
 from gcrm.config.layout import PAIRS, RESULTS, wildcards_of
 from gcrm.config.run import Config
 from gcrm.config.train import NO_MATTER
@@ -37,6 +38,8 @@ def options(config: Config, stage: str, wildcards: Wildcards) -> Settings:
     """
     check_wildcards(config, wildcards)
     given = OF_STAGE[stage](config, wildcards, config.path(stage, wildcards))
+    if stage in COMPUTING and config.is_reproducible:
+        given["reproducible"] = True
     return options_model(stage)(**given)
 
 

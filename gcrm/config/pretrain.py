@@ -5,6 +5,7 @@ from pathlib import Path
 from pydantic import Field, model_validator
 
 from gcrm.config.base import Settings
+from gcrm.config.compute import ComputeOptions
 from gcrm.config.types import OutputFolder, Seed
 
 
@@ -34,7 +35,7 @@ class PretrainSettings(Settings):
         return self
 
 
-class PretrainOptions(PretrainSettings):
+class PretrainOptions(PretrainSettings, ComputeOptions):
     """Train a small Llama on worked word problems, from nothing."""
 
     problems: Path

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from gcrm.config.base import split_commas
+from gcrm.config.compute import ComputeOptions
 from gcrm.config.passes import PassSettings
 from gcrm.config.types import OutputFolder, Source, Unique
 
@@ -36,7 +37,7 @@ class RepresentSettings(PassSettings):
         return self
 
 
-class RepresentOptions(RepresentSettings):
+class RepresentOptions(RepresentSettings, ComputeOptions):
     """Average the last hidden states of the chosen completions: goal_state.npy, (1, hidden_size).
 
     With --attributes, the data may also be rows of prompt, response and the attributes.

@@ -131,6 +131,9 @@ class Config(Settings):
     nodes: dict[Parallel, Count] = {}
     """nodes of a job of the same four stages, with equally many processes on each; several need
     Slurm (default: 1 for each)"""
+    reproducible: bool | None = None
+    """give the same bits on every x86-64 CPU that has AVX2; jobs then take no GPUs that `gpus` does
+    not name, and are slower on CPUs with AVX-512 (default: in runs that make their base model)"""
     cost: CostSettings = CostSettings()
     """assumptions of the cost estimate; no result depends on them"""
 
@@ -156,6 +159,11 @@ class Config(Settings):
         """Keys of PATHS that the run makes itself; completions only where there are benchmarks."""
         needed = PATHS if self.benchmarks else [key for key in PATHS if key != "completions"]
         return [key for key in needed if getattr(self, key) is None]
+
+    @property
+    def is_reproducible(self) -> bool:
+        """Whether the run gives the same bits on every x86-64 CPU that has AVX2."""
+        return "base_model" in self.made if self.reproducible is None else self.reproducible
 
     def used_downloads(self) -> dict[str, Download]:
         """The downloads that the run needs, by name."""
@@ -243,7 +251,7 @@ class Config(Settings):
     def job(self, stage: str) -> Job:
         """What a job of a stage that computes with torch takes."""
         key: Any = stage
-        gpus = self.gpus.get(key)
+        gpus = self.gpus.get(key, 0 if self.is_reproducible else None)
         processes = self.processes.get(key) or max(1, gpus or 0)
         return Job(
             processes=processes if stage in PARALLEL else 1,

@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from gcrm.config.base import Settings
+from gcrm.config.compute import ComputeOptions
 from gcrm.config.types import OutputFolder, Seed, Source
 
 
@@ -28,7 +29,7 @@ class SampleSettings(_Sampling):
     the problems of preference pairs"""
 
 
-class SampleOptions(_Sampling):
+class SampleOptions(_Sampling, ComputeOptions):
     """Draw solutions from a base model and label them: output-greedy.jsonl, output-rs<k>.jsonl."""
 
     model: Source

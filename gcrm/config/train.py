@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
 from gcrm.config.base import Settings, split_commas
+from gcrm.config.compute import ComputeOptions
 from gcrm.config.track import TrackSettings
 from gcrm.config.types import OutputFile, OutputFolder, OutputParent, Seed, Source
 
@@ -240,7 +241,7 @@ class TrainSettings(Settings):
         )
 
 
-class TrainOptions(TrainSettings, TrackSettings):
+class TrainOptions(TrainSettings, TrackSettings, ComputeOptions):
     """Train a reward model on preference pairs and save it as a standard checkpoint."""
 
     pretrain: Source

@@ -13,6 +13,7 @@ from gcrm.config.jobs import COMPUTING
 from gcrm.config.options import options, tracked_options
 from gcrm.config.run import Config
 from gcrm.lineage.fingerprint import describe
+from gcrm.utils.environment import SAME_BLAS
 
 Wildcards = Mapping[str, str]
 
@@ -68,6 +69,8 @@ class Rules:
         if stage in COMPUTING:
             threads = "OMP_NUM_THREADS={params.threads} MKL_NUM_THREADS={params.threads}"
             start = f"{threads} exec {{resources.launcher}}"
+        if self._config.is_reproducible:
+            start = " ".join([*(f"{name}={value}" for name, value in SAME_BLAS.items()), start])
         return f"{start} -m gcrm.{stage} {{params.flags}} {more}--log-file {{log:q}}"
 
     def resources(self, stage: str, mem_mb: int, runtime: int) -> dict[str, object]:

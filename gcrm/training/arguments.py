@@ -39,7 +39,8 @@ def training_arguments(
         learning_rate=options.learning_rate,
         lr_scheduler_type="cosine",
         warmup_steps=options.warmup_ratio,
-        optim="adamw_torch",
+        # The plain AdamW takes MKL's square root, which rounds otherwise on an AMD processor.
+        optim="adamw_torch_fused" if options.reproducible and zero is None else "adamw_torch",
         adam_beta1=options.adam_betas[0],
         adam_beta2=options.adam_betas[1],
         weight_decay=options.weight_decay,

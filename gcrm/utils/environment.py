@@ -1,8 +1,44 @@
-"""Environment variables of libraries that would override options, or end a stage hours later."""
+"""Environment variables of libraries: those that decide about bits, and those that do harm."""
 
 import os
+import platform
+from contextlib import suppress
+from pathlib import Path
 
 from gcrm.utils.logging import say
+
+SAME_BLAS = {"OPENBLAS_CORETYPE": "Haswell", "OPENBLAS_NUM_THREADS": "1"}
+"""lets numpy multiply matrices in the same order on every CPU that has AVX2; to be set before numpy
+is loaded, so by the rules"""
+SAME_KERNELS = {
+    "ATEN_CPU_CAPABILITY": "avx2",  # torch's own kernels: softmax, attention
+    "ONEDNN_MAX_CPU_ISA": "AVX2",  # linear layers
+    "ONEDNN_DEFAULT_FPMATH_MODE": "STRICT",  # and not what the user may have set
+    "MKL_CBWR": "COMPATIBLE",  # the rest: MKL takes other code on AMD, even for square roots
+}
+"""lets torch compute in the same order on every CPU that has AVX2; docs/reproducibility.md says
+what was measured"""
+
+
+def use_same_kernels(stage: str) -> None:
+    """Let torch, when it is loaded, compute with the same instructions on every x86-64 CPU.
+
+    It computes on the CPU, unless the environment names GPUs. A CPU without AVX2 is told of, and
+    computes as usual.
+    """
+    if not has_avx2():
+        say(f"{stage}: no x86-64 CPU with AVX2: results differ from those of CPUs that are")
+        return
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+    os.environ.update(SAME_KERNELS)
+
+
+def has_avx2() -> bool:
+    """Whether this is Linux on an x86-64 CPU with AVX2."""
+    if platform.machine() in ("x86_64", "AMD64"):
+        with suppress(OSError):  # no /proc: not Linux
+            return " avx2 " in Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    return False
 
 
 def drop_harmful_variables() -> None:

@@ -62,8 +62,9 @@ WHOLE: dict[str, Any] = SMALL | {
     "track": {"wandb_project": "p", "wandb_group": TITLE, "wandb_tags": ["a", "b c"]},
     "train": SMALL["train"] | {"max_epochs": 3, "save_steps": 2},
     "goals": {"examples": [1, 10]},
+    "gpus": {"train": 1, "evaluate": 1},
 }
-"""with all stages, a benchmark, a held-out set, awkward texts, and checkpoints"""
+"""with all stages, a benchmark, a held-out set, awkward texts, checkpoints, and pretended GPUs"""
 
 
 def whole_project(folder: Path) -> Path:

@@ -9,11 +9,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from gcrm.config.loading import load
+from gcrm.lineage.digests import digests_of, first_difference, told
 from gcrm.stats.estimates import read_estimates
 from gcrm.trace import trace
+from gcrm.utils.environment import has_avx2
+from gcrm.utils.io import write_json
 from helpers.browser import chromium, click_through, errors
 from helpers.score_rows import pick
-from helpers.workflow_runs import KEYS, TITLE, snakemake
+from helpers.workflow_runs import KEYS, TITLE, WHOLE, snakemake
+
+DECIDING = ("torch", "transformers", "tokenizers", "numpy")
+"""libraries whose versions decide about the last digits"""
 
 
 def test_it_ends_with_the_table(small_run: tuple[Path, str]) -> None:
@@ -129,6 +136,23 @@ def test_each_job_had_a_gpu_of_its_own_and_says_that_it_computes_on_the_cpu(
         assert re.search(r": GPUs: [01]\n", text)
         assert text.count("no GPU: computing on the CPU") == 1
     assert "evaluate: on GPU 0" in screen and "evaluate: on GPU 1" in screen
+
+
+def test_the_results_are_the_same_bits_on_every_cpu(
+    small_run: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of small_digests.json, which were made on an Intel Xeon with AVX-512."""
+    if not has_avx2():
+        pytest.skip("no x86-64 CPU with AVX2")
+    project, _ = small_run
+    monkeypatch.chdir(project)
+    now = digests_of(load(WHOLE, "config"))
+    then = json.loads(Path(__file__).with_name("small_digests.json").read_text())
+    if now["versions"] != now["versions"] | {name: then["versions"][name] for name in DECIDING}:
+        pytest.skip("other versions of the libraries than in requirements.lock")
+    write_json(project / "small_digests.json", now)
+    renew = f"if a change is meant: cp {project}/small_digests.json {Path(__file__).parent}"
+    assert first_difference(now, then) is None, f"{told(now, then)}\n{renew}"
 
 
 def test_the_curve_and_the_final_numbers_are_kept(small_run: tuple[Path, str]) -> None:

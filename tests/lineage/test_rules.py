@@ -93,8 +93,24 @@ def test_flags_and_commands_give_a_job_its_options() -> None:
         found = rules.params(stage)["flags"]
         assert callable(found)
         assert found(wildcards, None) == flags(options(config, stage, wildcards))
-    assert rules.shell("report") == "exec python -m gcrm.report {params.flags} --log-file {log:q}"
+    report = "exec python -m gcrm.report {params.flags} --log-file {log:q}"
+    assert Rules(load(OWN, "my.yaml")).shell("report") == report
     assert "OMP_NUM_THREADS={params.threads}" in rules.shell("train")
+
+
+def test_a_run_that_makes_its_base_model_is_reproducible_and_takes_no_gpus_by_itself() -> None:
+    made, brought = load(SMALL, "my.yaml"), load(OWN, "my.yaml")
+    asked = load(OWN | {"reproducible": True}, "my.yaml")
+    named = load(SMALL | {"gpus": {"train": 1}}, "my.yaml")
+    model = {"variant": "vanilla", "seed": "0"}
+    for config, expected in ((made, True), (asked, True), (named, True), (brought, False)):
+        assert options(config, "train", model).model_dump()["reproducible"] is expected
+        assert ("OPENBLAS_CORETYPE" in Rules(config).shell("metrics")) is expected
+    assert [config.job("train").gpus for config in (made, named, brought)] == [0, 1, None]
+    changes = {"reproducible": False}
+    assert stages(changed(SMALL | {"goals": {}}, **changes)) == {
+        *("pretrain", "sample", "train", "represent", "evaluate", "goals")
+    }
 
 
 @pytest.mark.parametrize("module", ["gcrm.reporting.figures.rewards", "gcrm.reporting.published"])

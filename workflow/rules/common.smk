@@ -33,6 +33,7 @@ from gcrm.utils.errors import UserError
 from gcrm.utils.gpus import visible_gpus
 from gcrm.utils.logging import printable_lines
 from gcrm.utils.processes import end_stages_with_this_process
+from gcrm.verify import verdict
 
 STARTED = time.time()
 end_stages_with_this_process()
