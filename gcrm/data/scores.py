@@ -78,6 +78,18 @@ class Ragged:
         row = range(len(self))[row]  # negative ones count from the end
         return self.values[self.offsets[row] : self.offsets[row + 1]]
 
+    def slice(self, first: int, last: int) -> "Ragged":
+        """A view of the rows from `first` to before `last`."""
+        offsets = self.offsets[first : last + 1]
+        return Ragged(self.values[offsets[0] : offsets[-1]], offsets - offsets[0])
+
+    def padded(self, filler: float) -> NDArray[np.float32]:
+        """All rows in one matrix (rows, longest), with `filler` behind their ends."""
+        lengths = self.lengths
+        matrix = np.full((len(self), lengths.max(initial=0)), filler, np.float32)
+        matrix[np.arange(matrix.shape[1]) < lengths[:, None]] = self.values
+        return matrix
+
     @property
     def lengths(self) -> NDArray[np.int64]:
         """Length of each row, shape (rows,)."""

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gcrm.data.questions import question_hash
 from gcrm.data.scores import Ragged
@@ -17,6 +16,8 @@ from gcrm.stats.samples import Samples
 
 POINTS = 41
 """thresholds of a curve: quantiles of the samples' smallest values"""
+ROWS = 256
+"""rows that are worked on at once: padded to one length, they fit into a cache"""
 
 
 @dataclass(frozen=True)
@@ -99,10 +100,12 @@ def q_filter(votes: Samples, q_values: Ragged, skip: int, official: bool = False
     A sample falls below a threshold first where its Q-values reach a new low, so only those tokens
     are kept (a handful a sample): a threshold needs no pass over all tokens.
     """
-    lows = [np.append(_new_lows(q_values[row][skip:]) + skip, -1) for row in range(len(q_values))]
-    count = np.array([len(low) for low in lows])
-    first, row = np.cumsum(count) - count, np.repeat(np.arange(len(lows)), count)
-    position = np.concatenate(lows)
+    row, low = _new_lows(q_values, skip)
+    count = np.bincount(row, minlength=len(q_values)) + 1  # with an end mark each
+    first = np.cumsum(count) - count
+    position = np.full(count.sum(), -1)
+    position[np.arange(len(row)) + row] = low
+    row = np.repeat(np.arange(len(q_values)), count)
     value = q_values.values[q_values.offsets[row] + position].astype(np.float64)
     value[position < 0] = -np.inf
 
@@ -115,9 +118,18 @@ def q_filter(votes: Samples, q_values: Ragged, skip: int, official: bool = False
     return Filter(votes, q_values.lengths, skip, smallest, crossing, official)
 
 
-def _new_lows(values: NDArray[np.float32]) -> Ints:
-    """Positions of the values below all before them."""
-    return np.flatnonzero(np.diff(np.minimum.accumulate(values), prepend=np.inf) < 0)
+def _new_lows(values: Ragged, skip: int) -> tuple[Ints, Ints]:
+    """Row and position of the values below all before them, from position `skip` on; in order."""
+    rows, positions = [], []
+    for first in range(0, len(values), ROWS):
+        part = values.slice(first, first + ROWS)
+        padded = part.padded(np.inf)[:, skip:]
+        before = np.minimum.accumulate(padded, axis=1)[:, :-1]
+        before = np.pad(before, ((0, 0), (1, 0)), constant_values=np.inf)
+        row, position = np.nonzero(padded < before)
+        rows.append(row + first)
+        positions.append(position + skip)
+    return np.concatenate(rows), np.concatenate(positions)
 
 
 def length_filter(votes: Samples, lengths: Ints, skip: int) -> Filter:
