@@ -19,7 +19,7 @@ from transformers import LlamaForSequenceClassification
 from benchmarks.setting import LLAMA_7B, TINY, alternate, flops, make_model, texts
 from gcrm.modeling.passes import HeadWatch, Passes, pad
 from gcrm.modeling.tokenization import Encoded
-from gcrm.training.collation import Batch, EncodedPair, collate, collate_packed, model_inputs
+from gcrm.training.collation import Batch, EncodedPair, collate, collator_for, model_inputs
 
 
 def main() -> None:
@@ -51,10 +51,10 @@ def main() -> None:
             numbers = (number // divisor for number in (prompt, chosen, rejected))
             left, right = texts(*numbers, seed=seed)
             pairs.append(EncodedPair(left, right))
-        needed = sum(len(pair.chosen.input_ids) + pair.rejected.num_tokens for pair in pairs)
+        needed = sum(len(pair.chosen) + pair.rejected.num_tokens for pair in pairs)
         works = {
             "two rows a pair": train(model, [collate([pair], 0) for pair in pairs]),
-            "gcrm": train(model, [collate_packed([pair], 0) for pair in pairs]),
+            "gcrm": train(model, [collator_for(model, 0)([pair]) for pair in pairs]),
         }
         floor = 4 * flops(model, needed) / rate  # with recomputed activations
         show(f"train 4 pairs of a prompt of {pairs[0].chosen.start} tokens", works, floor)
@@ -83,7 +83,7 @@ def in_order(
         for begin in range(0, len(encoded), 16):
             inputs = to_device(pad(encoded[begin : begin + 16], 0), model)
             model(**inputs, use_cache=False).logits.cpu()
-        return sum(len(one.input_ids) for one in encoded)
+        return sum(len(one) for one in encoded)
 
     return work
 
@@ -96,7 +96,7 @@ def score(model: LlamaForSequenceClassification, encoded: Sequence[Encoded]) -> 
         for batch in passes.batches(encoded):
             for _, _, rewards in passes(encoded, batch):
                 rewards.cpu()
-        return sum(len(one.input_ids) for one in encoded)
+        return sum(len(one) for one in encoded)
 
     return work
 

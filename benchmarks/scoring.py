@@ -58,7 +58,7 @@ def measure(name: str, encoded: Sequence[Encoded], shape: Shape, rate: float) ->
     seconds = alternate(works)
     prompts = {tuple(one.input_ids[: one.start]) for one in encoded}
     needed = sum(map(len, prompts)) + sum(one.num_tokens for one in encoded)
-    tokens = sum(len(one.input_ids) for one in encoded)
+    tokens = sum(len(one) for one in encoded)
     print(name)
     for work, each in seconds.items():
         error = np.abs(rewards[work] - rewards["one at a time"]).max()

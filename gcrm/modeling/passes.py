@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import Cache, DynamicCache, PreTrainedModel
 
-from gcrm.modeling.batching import Batch, batches, prompt_key
+from gcrm.modeling.batching import Batch, Sharing, batches, prompt_key
 from gcrm.modeling.heads import compute_in_fp32
 from gcrm.modeling.tokenization import Encoded
 from gcrm.utils.errors import UserError
@@ -24,11 +24,15 @@ from gcrm.utils.logging import say
 
 TOKENS_PER_PASS = {"cuda": 16_384, "cpu": 2_048}
 """most tokens in a pass: a GPU needs many to be busy"""
-CACHED_NUMBERS = 400_000
+CACHED_NUMBERS = 3_200_000
 """On a CPU the tokens of a pass are also limited by the width of the widest layer: more numbers
 than this leave the caches. benchmarks/scoring.py shows the speed."""
 FLOPS_OF_A_LAYER = {"cuda": 1e10, "cpu": 5e6}
 """what could be computed while a linear layer is started, in FLOPs"""
+FLOPS_OF_A_WEIGHT = 60
+"""what a CPU could compute while it reads a weight from memory, in FLOPs: 30 tokens' use of it"""
+CACHED_WEIGHTS = 4_000_000
+"""about as many stay in the caches of a CPU"""
 Item = TypeVar("Item")
 Fetched = Callable[[], Mapping[str, NDArray[np.float32]]]
 """Waits for arrays that are on their way from the device."""
@@ -68,7 +72,7 @@ class Passes:
     ) -> list[Batch]:
         """Completions in batches; see `gcrm.modeling.batching`."""
         tokens, overhead = self.limits
-        return batches(encoded, tokens_per_pass or tokens, overhead, self.share_prompts)
+        return batches(encoded, tokens_per_pass or tokens, overhead, self.sharing)
 
     @cached_property
     def limits(self) -> tuple[int, float]:
@@ -80,8 +84,10 @@ class Passes:
         if device == "cpu" and linear:
             widest = max(one.out_features for one in linear)
             tokens_per_pass = min(tokens_per_pass, max(1, CACHED_NUMBERS // widest))
-        overhead = FLOPS_OF_A_LAYER[device] * len(linear) / (2 * weights) if linear else 0
-        return tokens_per_pass, overhead
+        flops = FLOPS_OF_A_LAYER[device] * len(linear)
+        if device == "cpu" and weights > CACHED_WEIGHTS:
+            flops += FLOPS_OF_A_WEIGHT * weights
+        return tokens_per_pass, flops / (2 * weights) if linear else 0
 
     @torch.inference_mode()
     def __call__(
@@ -105,7 +111,7 @@ class Passes:
         if not batch.prompt_tokens:
             return {}, None
         first = {prompt_key(encoded[row]): encoded[row] for row in batch.rows}
-        ids = torch.tensor([one.input_ids[: batch.prompt_tokens] for one in first.values()])
+        ids = self._filled([one.input_ids[: one.start] for one in first.values()])
         cache = DynamicCache(config=self.model.config)
         self.model.base_model(
             input_ids=ids.to(self.model.device), past_key_values=cache, use_cache=True
@@ -122,24 +128,29 @@ class Passes:
             numbers: of each completion's prompt there.
         """
         device = self.model.device
-        begin = encoded[0].start if cache else 0
-        past = None
+        begins = [one.start if cache else 0 for one in encoded]
+        ids = self._filled([one.input_ids[b:] for one, b in zip(encoded, begins, strict=True)])
+        width = ids.shape[1]
+        inputs: dict[str, Any] = {"use_cache": bool(cache)}
         if cache:
-            past = copy.copy(cache)
+            inputs["past_key_values"] = past = copy.copy(cache)
             past.layers = [copy.copy(layer) for layer in cache.layers]
             past.batch_select_indices(torch.tensor(numbers, device=device))
-        texts = [one.input_ids[begin:] for one in encoded]
-        width = max(map(len, texts))
-        ids = torch.tensor([text + [self.pad_id] * (width - len(text)) for text in texts])
-        # Without a mask: padding comes last, and no token attends to later ones.
-        hidden, rewards = self.run(ids, past_key_values=past, use_cache=bool(cache))
+            inputs |= _behind(begins, cache.get_seq_length(), width)
+        inputs = {name: _to(value, device) for name, value in inputs.items()}
+        hidden, rewards = self.run(ids, **inputs)
         where = torch.cat(
             [
-                torch.arange(row * width + one.start - begin, row * width + len(text))
-                for row, (one, text) in enumerate(zip(encoded, texts, strict=True))
+                torch.arange(row * width + one.start - begin, row * width + len(one) - begin)
+                for row, (one, begin) in enumerate(zip(encoded, begins, strict=True))
             ]
         ).to(device)
         return hidden.flatten(0, 1)[where], rewards.flatten()[where]
+
+    def _filled(self, texts: Sequence[list[int]]) -> Tensor:
+        """Token ids, (rows, longest). Padding comes last, where no token attends to it."""
+        width = max(map(len, texts))
+        return torch.tensor([text + [self.pad_id] * (width - len(text)) for text in texts])
 
     @property
     def pad_id(self) -> int:
@@ -168,39 +179,73 @@ class Passes:
             )
 
     @cached_property
-    @torch.inference_mode()
-    def share_prompts(self) -> bool:
-        """Whether completions get the same states behind a prompt that was read before.
+    def sharing(self) -> Sharing:
+        """Behind which prompts completions get the same states as when they are read with them.
 
-        Measured, since it depends on the architecture's code.
+        Measured, since it depends on the architecture's code. A window counts padding, too. A GPU
+        has enough samples of a prompt to be busy, and needs no mask for them.
         """
+        if self.model.device.type == "cpu" and sees_all(self.model) and self._reads_behind(8, 5):
+            return "any length"
+        if self._reads_behind(8, 8):
+            return "same length"
+        name = self.model.name_or_path
+        say(f"{name}: this architecture reads a prompt anew for each completion")
+        return "none"
+
+    @torch.inference_mode()
+    def _reads_behind(self, *prompts: int) -> bool:
+        """Whether it does for completions of made prompts of these lengths, in one pass."""
         embeddings = self.model.get_input_embeddings()
         assert isinstance(embeddings, nn.Embedding)
         numbers = [number % embeddings.num_embeddings for number in range(24)]
-        encoded = [Encoded(numbers, 8), Encoded([*numbers[:8], *numbers[16:]], 8)]
-        whole, _ = self._read(encoded, None, [])
+        encoded = [Encoded(numbers[8 - start :], start) for start in prompts]
+        whole = torch.cat([self._read([one], None, [])[0] for one in encoded])
+        rows = [*range(len(encoded))]
         try:
-            _, cache = self._read_prompts(encoded, Batch([[0, 1]], 8))
-            behind = torch.cat([self._read([one], cache, [0])[0] for one in encoded])
+            ((_, behind, _),) = self(encoded, Batch([rows], max(prompts)))
         except Exception:  # of architectures without such a cache, each with an error of its own
-            behind = torch.full_like(whole, torch.nan)
+            return False
         error = (whole - behind).norm() / whole.norm()
-        shares = bool(error < (1e-4 if self.model.dtype == torch.float32 else 0.1))
-        if not shares:
-            name = self.model.name_or_path
-            say(f"{name}: this architecture reads a prompt anew for each completion")
-        return shares
+        return bool(error < (1e-4 if self.model.dtype == torch.float32 else 0.1))
+
+
+def sees_all(model: PreTrainedModel) -> bool:
+    """Whether every token attends to all tokens before it: there are no windows or chunks."""
+    config = model.config.get_text_config()
+    layers = set(getattr(config, "layer_types", None) or [])
+    return layers <= {"full_attention"} and getattr(config, "sliding_window", None) is None
+
+
+def _behind(starts: Sequence[int], prompt_tokens: int, width: int) -> dict[str, Tensor]:
+    """Positions and mask of completions behind prompts of different lengths.
+
+    Args:
+        starts: the lengths; the longest prompt has `prompt_tokens`.
+        width: of the completions.
+    """
+    if min(starts) == prompt_tokens:  # there is no padding before them
+        return {}
+    start, place = torch.tensor(starts)[:, None], torch.arange(prompt_tokens + width)
+    return {
+        "position_ids": start + torch.arange(width),
+        "attention_mask": ((place < start) | (place >= prompt_tokens)).long(),
+    }
+
+
+def _to(value: Any, device: torch.device) -> Any:
+    return value.to(device) if isinstance(value, Tensor) else value
 
 
 def pad(
     encoded: Sequence[Encoded], pad_id: int, side: Literal["left", "right"] = "right"
 ) -> dict[str, Tensor]:
     """Padded `input_ids` and `attention_mask`, (batch, longest), int64."""
-    longest = max(len(one.input_ids) for one in encoded)
+    longest = max(map(len, encoded))
     ids = torch.full((len(encoded), longest), pad_id)
     mask = torch.zeros_like(ids)
     for row, one in enumerate(encoded):
-        length = len(one.input_ids)
+        length = len(one)
         span = slice(0, length) if side == "right" else slice(longest - length, longest)
         ids[row, span] = torch.tensor(one.input_ids)
         mask[row, span] = 1
@@ -251,10 +296,6 @@ def one_behind(items: Iterable[Item]) -> Iterator[Item]:
 
 def unique(encoded: Sequence[Encoded]) -> tuple[list[Encoded], list[int]]:
     """The different completions, and for each completion its index among them."""
-    numbers: dict[tuple[Any, ...], int] = {}
-    which = [
-        numbers.setdefault((one.start, one.truncated, *one.input_ids), len(numbers))
-        for one in encoded
-    ]
-    first = dict(zip(reversed(which), reversed(encoded), strict=True))
-    return [first[number] for number in range(len(numbers))], which
+    numbers: dict[Encoded, int] = {}
+    which = [numbers.setdefault(one, len(numbers)) for one in encoded]
+    return list(numbers), which

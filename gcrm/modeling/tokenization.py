@@ -5,6 +5,7 @@ every completion and belongs to it: the last partial reward is the reward. Texts
 even where they look like special tokens.
 """
 
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,24 +26,42 @@ Token = tuple[int, int, int]
 """An id, and the characters [begin, end) of the text that it stands for."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False, slots=True)
 class Encoded:
     """Token ids of a prompt and its completion.
 
     Attributes:
-        input_ids: all tokens; the last is EOS.
-        start: the completion is `input_ids[start:]`, EOS included.
+        ids: all tokens; the last is EOS. Four bytes each: a list takes ten times as much, and
+            millions of completions are in memory at once.
+        start: the completion is `ids[start:]`, EOS included.
         truncated: the completion was too long and lost its end.
     """
 
-    input_ids: list[int]
+    ids: "array[int]"
     start: int
-    truncated: bool = False
+    truncated: bool
+
+    def __init__(self, input_ids: Iterable[int], start: int, truncated: bool = False):
+        for name, value in (("ids", array("i", input_ids)), ("start", start)):
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "truncated", truncated)
+
+    def __hash__(self) -> int:
+        return hash((self.ids.tobytes(), self.start, self.truncated))
+
+    def __len__(self) -> int:
+        """Tokens of the prompt and its completion."""
+        return len(self.ids)
+
+    @property
+    def input_ids(self) -> list[int]:
+        """All tokens, as a new list."""
+        return self.ids.tolist()
 
     @property
     def num_tokens(self) -> int:
         """Tokens of the completion, EOS included."""
-        return len(self.input_ids) - self.start
+        return len(self.ids) - self.start
 
 
 class PromptTooLong(UserError):

@@ -219,7 +219,7 @@ def _unfinished(
     """The unfinished work on the scores of exactly these tokens by exactly this model."""
     digest = hashlib.sha256()
     for one in encoded:
-        digest.update(array("q", [len(one.input_ids), one.start, *one.input_ids]).tobytes())
+        digest.update(array("q", [len(one), one.start, *one.ids]).tobytes())
     return Unfinished(
         path,
         "evaluate",

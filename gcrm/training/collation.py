@@ -1,15 +1,19 @@
 """Tokenised preference pairs, and their batches.
 
-Two rows a pair, or one: the prompt, the chosen and the rejected completion, of which the rejected
-one does not see the chosen one. Both give the same rewards and gradients; one row reads the prompt
-once.
+The sides of pairs are laid out in one of three ways, which give the same rewards and gradients:
+
+- `collate`: two rows a pair, padded to one length.
+- `collate_packed`: one row a pair, of the prompt, the chosen and the rejected completion, of which
+  the rejected one does not see the chosen one. It reads the prompt once, and needs a mask.
+- `collate_flat`: one row for all, without padding, for flash attention: it takes no such mask, but
+  is told where each side begins.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import islice
-from typing import Literal
+from functools import cached_property, partial
+from itertools import accumulate, islice
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -18,7 +22,7 @@ from transformers import PreTrainedModel
 
 from gcrm.data.preferences import Preference
 from gcrm.data.questions import question_hash, question_key
-from gcrm.modeling.passes import pad
+from gcrm.modeling.passes import pad, sees_all
 from gcrm.modeling.tokenization import Encoded, Encoder
 
 Batch = dict[str, Tensor]
@@ -34,7 +38,7 @@ PACKED = frozenset(
     "ministral ministral3 mistral mistral4 mixtral nemotron olmo olmo2 olmo3 opt persimmon "
     "phi phi3 phimoe qwen2 qwen2_moe qwen3 qwen3_moe seed_oss smollm3 stablelm starcoder2".split()
 )
-"""Types of models that give the same states in one row; tests/modeling/test_architectures.py
+"""Types of models that give the same states in one row a pair; tests/modeling/test_architectures.py
 measures them. Others take no positions, or no such mask."""
 
 
@@ -53,14 +57,14 @@ class EncodedPair:
     @cached_property
     def shared(self) -> int:
         """How many first tokens both sides share, none of a completion."""
-        sides = zip(self.chosen.input_ids, self.rejected.input_ids, strict=False)
+        sides = zip(self.chosen.ids, self.rejected.ids, strict=False)
         most = min(self.chosen.start, self.rejected.start)
         return next((n for n, (a, b) in enumerate(islice(sides, most)) if a != b), most)
 
     @property
     def length(self) -> int:
         """Tokens of the longer side, prompt included: the width of the pair in a padded batch."""
-        return max(len(self.chosen.input_ids), len(self.rejected.input_ids))
+        return max(len(self.chosen), len(self.rejected))
 
 
 def encode_pairs(pairs: Sequence[Preference], encoder: Encoder) -> list[EncodedPair]:
@@ -99,9 +103,9 @@ def collate(
     if side == "right":  # no token attends to the padding
         del batch["attention_mask"]
     width = batch["input_ids"].shape[1]
-    shifts = [width - len(one.input_ids) if side == "left" else 0 for one in sides]
+    shifts = [width - len(one) if side == "left" else 0 for one in sides]
     starts = [one.start + shift for one, shift in zip(sides, shifts, strict=True)]
-    ends = [len(one.input_ids) + shift for one, shift in zip(sides, shifts, strict=True)]
+    ends = [len(one) + shift for one, shift in zip(sides, shifts, strict=True)]
     places = {"start": starts, "end": ends, "row": range(len(sides))}
     return batch | {name: torch.tensor(values) for name, values in places.items()} | _facts(pairs)
 
@@ -113,12 +117,12 @@ def collate_packed(pairs: Sequence[EncodedPair], pad_id: int) -> Batch:
         Without attention_mask; position_ids (pairs, longest); shared (pairs,), how many first
         tokens both sides share; second (pairs,), where the rest of the rejected side begins.
     """
-    texts = [[*pair.chosen.input_ids, *pair.rejected.input_ids[pair.shared :]] for pair in pairs]
+    texts = [[*pair.chosen.ids, *pair.rejected.ids[pair.shared :]] for pair in pairs]
     if 2 * max(pair.length for pair in pairs) < WORTH_PACKING * max(map(len, texts)):
         return collate(pairs, pad_id)
-    second = [len(pair.chosen.input_ids) for pair in pairs]
+    second = [len(pair.chosen) for pair in pairs]
     positions = [
-        [*range(border), *range(pair.shared, len(pair.rejected.input_ids))]
+        [*range(border), *range(pair.shared, len(pair.rejected))]
         for pair, border in zip(pairs, second, strict=True)
     ]
     starts = [pair.chosen.start for pair in pairs] + [
@@ -140,6 +144,31 @@ def collate_packed(pairs: Sequence[EncodedPair], pad_id: int) -> Batch:
     }
 
 
+def collate_flat(pairs: Sequence[EncodedPair], pad_id: int) -> Batch:
+    """As `collate`, with all sides in one row, one behind the other, each with positions from 0.
+
+    Args:
+        pad_id: not used, since there is no padding.
+
+    Returns:
+        Without attention_mask; position_ids (1, tokens); borders (2 * pairs + 1,) int32, where each
+        side begins, and where the last one ends.
+    """
+    sides = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
+    borders = [0, *accumulate(map(len, sides))]
+    return {
+        "input_ids": torch.tensor([[token for one in sides for token in one.ids]]),
+        "position_ids": torch.cat([torch.arange(len(one)) for one in sides])[None],
+        "borders": torch.tensor(borders, dtype=torch.int32),
+        "start": torch.tensor(
+            [first + one.start for first, one in zip(borders, sides, strict=False)]
+        ),
+        "end": torch.tensor(borders[1:]),
+        "row": torch.zeros(len(sides), dtype=torch.int64),
+        **_facts(pairs),
+    }
+
+
 def _padded(rows: Sequence[Sequence[int]], filler: int) -> Tensor:
     tensors = [torch.tensor(row) for row in rows]
     return pad_sequence(tensors, batch_first=True, padding_value=filler)
@@ -153,9 +182,14 @@ def _facts(pairs: Sequence[EncodedPair]) -> Batch:
     }
 
 
-def model_inputs(batch: Batch, model: PreTrainedModel) -> Batch:
+def model_inputs(batch: Batch, model: PreTrainedModel) -> dict[str, Any]:
     """What the forward pass of a model takes of a batch, with the mask of packed rows."""
-    inputs = {name: batch[name] for name in MODEL_INPUTS if name in batch}
+    inputs: dict[str, Any] = {name: batch[name] for name in MODEL_INPUTS if name in batch}
+    if "borders" in batch:
+        # The exact longest length would have to be waited for; a bound gives the same.
+        longest = inputs["input_ids"].shape[1]
+        lengths = {"cu_seq_lens_q": batch["borders"], "cu_seq_lens_k": batch["borders"]}
+        return inputs | lengths | {"max_length_q": longest, "max_length_k": longest}
     if "second" not in batch:
         return inputs
     place = torch.arange(batch["input_ids"].shape[1], device=batch["input_ids"].device)
@@ -170,13 +204,14 @@ def model_inputs(batch: Batch, model: PreTrainedModel) -> Batch:
     return inputs | {"attention_mask": mask}
 
 
-def can_pack(model: PreTrainedModel) -> bool:
-    """Whether a model gives the same states in one row a pair as in two."""
-    config = model.config.get_text_config()
-    layers = set(getattr(config, "layer_types", None) or [])
-    return (
-        config.model_type in PACKED
-        and layers <= {"full_attention"}
-        and getattr(config, "sliding_window", None) is None
-        and model.config._attn_implementation in ("sdpa", "eager")
-    )
+def collator_for(model: PreTrainedModel, pad_id: int) -> Callable[[Sequence[EncodedPair]], Batch]:
+    """The way to lay out pairs that is fastest for a model with its attention."""
+    if not takes_positions(model):
+        return partial(collate, pad_id=pad_id)
+    flash = model.config._attn_implementation == "flash_attention_2"
+    return partial(collate_flat if flash else collate_packed, pad_id=pad_id)
+
+
+def takes_positions(model: PreTrainedModel) -> bool:
+    """Whether a model gives the same states in another layout than two rows a pair."""
+    return model.config.get_text_config().model_type in PACKED and sees_all(model)

@@ -25,9 +25,8 @@ from gcrm.training.callbacks import ProgressLine
 from gcrm.training.collation import (
     Batch,
     EncodedPair,
-    can_pack,
     collate,
-    collate_packed,
+    collator_for,
     model_inputs,
 )
 from gcrm.training.contrastive import Spans
@@ -117,9 +116,8 @@ class RewardTrainer(Trainer):
         _check_pool(pairs, settings, args.world_size)
         official = settings.parity == "official"  # the authors pad on the left, with EOS
         pad_id: Any = tokenizer.eos_token_id if official else tokenizer.pad_token_id
-        collator = partial(collate, pad_id=pad_id, side="left" if official else "right")
-        if not official and can_pack(model):
-            collator = partial(collate_packed, pad_id=pad_id)
+        left = partial(collate, pad_id=pad_id, side="left")
+        collator = left if official else collator_for(model, pad_id)
         shortest = min(pairs, key=lambda pair: pair.length)
         args.remove_unused_columns = False  # otherwise the Trainer drops columns it does not know
         super().__init__(
@@ -203,6 +201,7 @@ class RewardTrainer(Trainer):
         pairs, rows = len(inputs["labels"]), inputs["row"]
         spans = Spans(inputs["start"], inputs["end"])
         rewards, hidden = watch.rewards[rows, spans.end - 1], watch.hidden
+        hidden = hidden if len(hidden) >= pairs else hidden.expand(pairs, -1, -1)
         sides = (hidden[:pairs], hidden[pairs:]) if len(hidden) > pairs else (hidden, hidden)
         return (
             (rewards[:pairs], rewards[pairs:]),

@@ -25,10 +25,19 @@ from gcrm.modeling.tokenization import Encoded
 from gcrm.scoring.evaluation import evaluate
 from gcrm.scoring.goal_state import extract_goal_state
 from gcrm.training import collation
-from gcrm.training.collation import PACKED, EncodedPair, collate, collate_packed, model_inputs
+from gcrm.training.collation import (
+    PACKED,
+    EncodedPair,
+    collate,
+    collate_flat,
+    collate_packed,
+    model_inputs,
+    takes_positions,
+)
 from gcrm.training.run import train_reward_model
 from gcrm.utils.errors import UserError
 from helpers.architectures import save_tiny_model
+from helpers.flash_attention import use_flash_attention
 from helpers.models import make_tokenizer
 from helpers.training import write_pairs
 
@@ -105,13 +114,17 @@ def test_it_is_trained_and_scores(
             one.partial_rewards.values, alone.partial_rewards.values, atol=1e-4
         )
         np.testing.assert_allclose(one.q_values.values, alone.q_values.values, atol=1e-4)
-    if rm.passes.share_prompts:
-        for row in range(0, len(encoded), 2):
-            ((_, _, behind),) = rm.passes(
-                encoded, batching.Batch([[row, row + 1]], encoded[row].start)
-            )
-            whole = np.concatenate([alone.partial_rewards[row], alone.partial_rewards[row + 1]])
-            np.testing.assert_allclose(behind, whole, atol=1e-4)
+    numbers = [*range(len(encoded))]
+    groups = {
+        "none": [],
+        "same length": [[row, row + 1] for row in numbers[::2]],
+        "any length": [numbers],
+    }
+    for rows in groups[rm.passes.sharing]:
+        longest = max(encoded[row].start for row in rows)
+        ((_, _, behind),) = rm.passes(encoded, batching.Batch([rows], longest))
+        whole = np.concatenate([alone.partial_rewards[row] for row in rows])
+        np.testing.assert_allclose(behind, whole, atol=1e-4)
     standard, info = AutoModelForSequenceClassification.from_pretrained(
         model, output_loading_info=True
     )
@@ -152,6 +165,10 @@ def test_one_row_a_pair_has_the_states_of_two(
     except Exception:  # of architectures that take no such mask, each with an error of its own
         packed = torch.full_like(whole, torch.nan)
     assert bool((whole - packed).norm() < 1e-5 * whole.norm()) == (model_type in PACKED)
+    if takes_positions(model) and model._supports_flash_attn:
+        use_flash_attention(model.double(), monkeypatch)  # in fp32, transformers would round
+        flat = states(model, collate_flat(pairs, 0))
+        torch.testing.assert_close(flat, whole, rtol=0, atol=float(1e-5 * whole.norm()))
 
 
 @pytest.mark.parametrize("model_type", LISTED["refused: another head"])

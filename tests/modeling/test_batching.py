@@ -1,6 +1,7 @@
 """Batches of completions, and forward passes behind a prompt that is read once."""
 
 from collections import Counter
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -9,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gcrm import RewardModel
-from gcrm.modeling.batching import Batch, batches, prompt_key
+from gcrm.modeling.batching import Batch, Sharing, batches, prompt_key
 from gcrm.modeling.passes import unique
 from gcrm.modeling.tokenization import Encoded
 
 TOKENS = st.lists(st.integers(3, 30), min_size=1, max_size=9)
 PROMPTS = st.lists(TOKENS, min_size=1, max_size=4)
+SHARING = st.sampled_from(get_args(Sharing))
 
 
 @st.composite
@@ -27,27 +29,33 @@ def completions(draw: st.DrawFn) -> list[Encoded]:
     ]
 
 
-@given(completions(), st.integers(1, 100), st.sampled_from([0, 3, 1000]), st.booleans())
+@given(completions(), st.integers(1, 100), st.sampled_from([0, 3, 1000]), SHARING)
 def test_every_completion_is_in_one_pass_within_the_budget(encoded, budget, overhead, shared):
     found = batches(encoded, budget, overhead, shared)
     assert Counter(row for batch in found for row in batch.rows) == Counter(range(len(encoded)))
-    longest = [max(len(encoded[row].input_ids) for row in batch.rows) for batch in found]
+    longest = [max(len(encoded[row]) for row in batch.rows) for batch in found]
     assert longest == sorted(longest, reverse=True)
     for batch in found:
         for rows in batch.passes:
-            lengths = [len(encoded[row].input_ids) for row in rows]
-            assert len(rows) * max(lengths) <= budget or len(rows) == 1
+            lengths = [len(encoded[row]) for row in rows]
+            if batch.prompt_tokens:
+                lengths = [encoded[row].num_tokens for row in rows]
+            assert len(rows) * (batch.prompt_tokens + max(lengths)) <= budget or len(rows) == 1
             assert sum(max(lengths) - length for length in lengths) <= overhead
-        prompts = {prompt_key(encoded[row]) for row in batch.rows}
+        starts = {prompt_key(encoded[row]): encoded[row].start for row in batch.rows}
         if batch.prompt_tokens:
-            assert shared and {encoded[row].start for row in batch.rows} == {batch.prompt_tokens}
-            assert (len(batch.rows) - len(prompts)) * batch.prompt_tokens > overhead
-            assert len(prompts) * batch.prompt_tokens <= budget or len(prompts) == 1
+            assert batch.prompt_tokens == max(starts.values())
+            assert shared != "none"
+            assert shared == "any length" or len({*starts.values()}) == 1
+            assert sum(batch.prompt_tokens - start for start in starts.values()) <= overhead
+            whole = sum(encoded[row].start for row in batch.rows)
+            assert whole - len(starts) * batch.prompt_tokens > overhead
+            assert len(starts) * batch.prompt_tokens <= budget or len(starts) == 1
 
 
 def test_many_samples_of_a_prompt_are_several_batches() -> None:
     encoded = [Encoded([1, 2, 3, 4 + number % 5, *range(number % 7)], 3) for number in range(1000)]
-    found = batches(encoded, 20, 1, shared=True)
+    found = batches(encoded, 20, 1, "same length")
     assert {batch.prompt_tokens for batch in found} == {3}
     assert max(len(batch.rows) for batch in found) < 200
 
@@ -68,9 +76,9 @@ def rm(reward_model) -> RewardModel:
 @pytest.mark.parametrize("overhead", [0, 1e9])
 @given(encoded=completions(), budget=st.integers(1, 100))
 def test_scores_are_those_of_a_completion_alone(rm, overhead, encoded, budget):
-    assert rm.passes.share_prompts
+    assert rm.passes.sharing != "none"
     head = rm.model.score.weight[0].detach()
-    for batch in batches(encoded, budget, overhead, shared=True):
+    for batch in batches(encoded, budget, overhead, rm.passes.sharing):
         for rows, hidden, rewards in rm.passes(encoded, batch):
             each = zip(rows, hidden.split([encoded[row].num_tokens for row in rows]), strict=True)
             for row, states in each:
@@ -90,7 +98,7 @@ def test_an_architecture_that_cannot_share_prompts_says_so(reward_model, capsys,
         return forward(*args, **options)
 
     monkeypatch.setattr(base, "forward", forgetful)
-    assert not rm.passes.share_prompts
+    assert rm.passes.sharing == "none"
     assert "reads a prompt anew for each completion" in capsys.readouterr().err
     encoded = [Encoded([3, 4, 5, 6], 3), Encoded([3, 4, 5, 7], 3)]
     assert rm.passes.batches(encoded) == [Batch([[0, 1]])]

@@ -10,8 +10,16 @@ from gcrm.config.train import TrainSettings
 from gcrm.modeling.loading import new_reward_model
 from gcrm.modeling.tokenization import Encoded, Encoder
 from gcrm.training import collation
-from gcrm.training.collation import EncodedPair, can_pack, collate, collate_packed, encode_pairs
+from gcrm.training.collation import (
+    EncodedPair,
+    collate,
+    collate_flat,
+    collate_packed,
+    collator_for,
+    encode_pairs,
+)
 from gcrm.training.trainer import SortedWithinSteps, WholeSteps, accuracy_and_margin
+from helpers.flash_attention import use_flash_attention
 from helpers.models import save_base_model
 from helpers.training import write_pairs
 
@@ -67,13 +75,29 @@ def test_packed_pairs_are_one_row_where_that_saves_tokens():
     assert long["input_ids"].tolist() == texts
 
 
+def test_a_flat_batch_is_one_row_of_all_sides():
+    pairs = [
+        EncodedPair(Encoded([5, 6, 7, 8, 9], 3), Encoded([5, 6, 7, 4], 3)),
+        EncodedPair(Encoded([5, 6, 7], 1), Encoded([5, 6], 1)),
+    ]
+    batch = collate_flat(pairs, pad_id=0)
+    assert batch["input_ids"].tolist() == [[5, 6, 7, 8, 9, 5, 6, 7, 5, 6, 7, 4, 5, 6]]
+    assert batch["position_ids"].tolist() == [[0, 1, 2, 3, 4, 0, 1, 2, 0, 1, 2, 3, 0, 1]]
+    assert batch["borders"].tolist() == [0, 5, 8, 12, 14] and batch["row"].tolist() == [0] * 4
+    assert batch["start"].tolist() == [3, 6, 11, 13] and batch["end"].tolist() == [5, 8, 12, 14]
+
+
 @pytest.mark.parametrize("checkpointing", [False, True])
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_packed_pairs_have_the_loss_and_gradients_of_two_rows(
+@pytest.mark.parametrize("attention", ["sdpa", "eager", "flash_attention_2"])
+def test_other_layouts_have_the_loss_and_gradients_of_two_rows(
     tmp_path, monkeypatch, attention, checkpointing
 ):
+    """The kernel of flash attention is replaced; with sdpa, transformers takes the borders of a
+    flat batch from its positions."""
     monkeypatch.setattr(collation, "WORTH_PACKING", 0)
-    model, tokenizer = new_reward_model(str(save_base_model(tmp_path / "base")), attention, seed=0)
+    flash = attention == "flash_attention_2"
+    base = str(save_base_model(tmp_path / "base"))
+    model, tokenizer = new_reward_model(base, "sdpa" if flash else attention, seed=0)
     model.double().train()
     if checkpointing:
         model.gradient_checkpointing_enable()
@@ -82,17 +106,30 @@ def test_packed_pairs_have_the_loss_and_gradients_of_two_rows(
     arguments = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to=[])
     settings = TrainSettings(reward_model_strategy="contrastive", train_batch_size=8)
     trainer = RewardTrainer(model, tokenizer, encoded, settings, arguments)
-    assert can_pack(model)
     found = []
-    for batch in (collate(encoded[:4], 0), collate_packed(encoded[:4], 0)):
+    for layout in (collate, collate_flat if flash else collate_packed, collate_flat):
+        if flash and layout is collate_flat:
+            use_flash_attention(model, monkeypatch)
+        batch = layout(encoded[:4], pad_id=0)
         model.zero_grad()
         trainer._at = (-1, 0)  # the same states are drawn
         loss = trainer.compute_loss(model, batch)
         loss.backward()
         found.append([loss, *(weight.grad for weight in model.parameters())])
-    assert len(found[1]) > 10
-    for two, one in zip(*found, strict=True):
-        torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-7)
+    two_rows, *others = found
+    assert len(two_rows) > 10
+    for other in others:
+        for expected, value in zip(two_rows, other, strict=True):
+            torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_the_layout_suits_the_attention(tmp_path):
+    model, _ = new_reward_model(str(save_base_model(tmp_path / "base")), "sdpa", seed=0)
+    assert collator_for(model, 0).func is collate_packed
+    model.config._attn_implementation = "flash_attention_2"
+    assert collator_for(model, 0).func is collate_flat
+    model.config.sliding_window = 16
+    assert collator_for(model, 0).func is collate
 
 
 def test_held_out_accuracy_counts_ties_half():
