@@ -4,7 +4,8 @@
 #   make test        set up .venv, then run all checks and the tests
 #   make lint        only the checks
 #   make docs        the documentation, into site/
-#   make bench       the speed of scoring and training beside others', and of the server (11 minutes)
+#   make bench       the speed of scoring, training and the server beside others' (15 minutes): bench.txt
+#   make bench-growth  time and memory of the stages against the size of their work
 #   make bench-gpu   the same on a GPU, for a model of 7 B, and the tests that need one
 #   make clients     other programs with our reward models, each in an environment of its own
 #   make setup       only set up .venv
@@ -14,7 +15,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test lint docs bench bench-gpu clients setup lock clean
+.PHONY: help reproduce test lint docs bench bench-growth bench-gpu clients setup lock clean
 
 VENV := .venv
 READY := $(VENV)/.installed
@@ -48,9 +49,12 @@ docs: $(READY)
 bench: $(READY)
 	@$(VENV)/bin/python -c "import trl" 2>/dev/null || \
 	  $(VENV)/bin/pip install --disable-pip-version-check -q -c requirements.lock -e ".[bench]"
-	$(IN_VENV) python -m benchmarks.scoring
-	$(IN_VENV) python -m benchmarks.training
-	$(IN_VENV) python -m benchmarks.serving
+	$(IN_VENV) python -m benchmarks.scoring | tee bench.txt
+	$(IN_VENV) python -m benchmarks.training | tee -a bench.txt
+	$(IN_VENV) python -m benchmarks.serving | tee -a bench.txt
+
+bench-growth: $(READY)
+	$(IN_VENV) python -m benchmarks.growth
 
 # Needs no network once it is set up.
 bench-gpu: $(READY)

@@ -4,10 +4,13 @@
     python -m benchmarks.training
 
 A step has 8 pairs. TRL is given its best settings on a CPU: no gradient checkpointing, the fused
-AdamW, and one pair at a time (eight at a time took 2.5 times as long on hh-harmless).
+AdamW, and one pair at a time (eight at a time took 2.5 times as long on hh-harmless). The memory is
+the most that a process of its own takes for a step on hh-harmless.
 """
 
-import resource
+import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -34,52 +37,70 @@ from gcrm.training.trainer import RewardTrainer
 
 STEPS = 2
 ROUNDS = 2
+MakeTrainer = Callable[[], Trainer]
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print; with the name of a trainer, only let it make one step."""
     logging.set_verbosity_error()
     disable_progress_bars()
+    if sys.argv[1:]:
+        train(trainers_of(HH_HARMLESS, steps=1)[sys.argv[1]])
+        return
     print_machine()
-    print(f"{'':38}{'pairs/s':>10}{'ratio':>8}   losses of the first steps")
+    print(f"fp32{'':34}{'pairs/s':>10}{'ratio':>8}   losses of the first steps")
     for name, lengths in (("asdiv", ASDIV), ("hh-harmless", HH_HARMLESS)):
-        pairs = []
-        for prompt, *sides in lengths:
-            chosen, rejected = texts(prompt, *sides)
-            pairs.append(EncodedPair(chosen, rejected))
-        print(f"{name}, {len(pairs)} pairs a step")
-        trainers: dict[str, Callable[[], Trainer]] = {"TRL": partial(trl_trainer, pairs)}
-        for strategy in ("vanilla", "contrastive"):
-            trainers[f"gcrm, {strategy}"] = partial(our_trainer, pairs, strategy)
-        compare(trainers, len(pairs))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"\npeak memory of all together {peak:.1f} GiB")
+        print(f"{name}, {len(lengths)} pairs a step")
+        compare(trainers_of(lengths, STEPS), len(lengths))
+    print(f"\n{'':38}{'GiB':>10}")
+    for name in trainers_of(HH_HARMLESS, STEPS):
+        process = subprocess.Popen([sys.executable, "-m", "benchmarks.training", name])
+        _, status, usage = os.wait4(process.pid, 0)
+        if status:
+            raise SystemExit(f"{name} failed")
+        print(f"  {name:36}{usage.ru_maxrss / 2**20:10.2f}")
 
 
-def compare(trainers: dict[str, Callable[[], Trainer]], pairs: int) -> None:
-    """Time the steps of each trainer, and show the losses of the first round."""
+def trainers_of(lengths: Sequence[tuple[int, ...]], steps: int) -> dict[str, MakeTrainer]:
+    """The trainers by name, of pairs of these lengths."""
+    pairs = []
+    for prompt, *sides in lengths:
+        chosen, rejected = texts(prompt, *sides)
+        pairs.append(EncodedPair(chosen, rejected))
+    trainers: dict[str, MakeTrainer] = {"TRL": partial(trl_trainer, pairs, steps)}
+    for strategy in ("vanilla", "contrastive"):
+        trainers[f"gcrm, {strategy}"] = partial(our_trainer, pairs, strategy, steps)
+    return trainers
+
+
+def train(make: MakeTrainer) -> list[float]:
+    """Make a trainer and train; returns the loss of each step."""
+    trainer = make()
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+    return [line["loss"] for line in trainer.state.log_history if "loss" in line]
+
+
+def compare(trainers: dict[str, MakeTrainer], pairs: int) -> None:
+    """Time the steps of each trainer, and show its losses."""
     losses: dict[str, list[float]] = {}
 
-    def train(name: str) -> None:
-        trainer = trainers[name]()
-        trainer.remove_callback(PrinterCallback)
-        trainer.train()
-        found = [line["loss"] for line in trainer.state.log_history if "loss" in line]
-        losses.setdefault(name, found)
+    def work(name: str) -> None:
+        losses[name] = train(trainers[name])
 
-    seconds = alternate({name: partial(train, name) for name in trainers}, ROUNDS)
+    seconds = alternate({name: partial(work, name) for name in trainers}, ROUNDS)
     for name, each in seconds.items():
         shown = " ".join(f"{loss:.4f}" for loss in losses[name])
         print(f"  {name:36}{pairs * STEPS / each:10.3f}{seconds['TRL'] / each:8.2f}   {shown}")
 
 
-def arguments(kind: type[TrainingArguments], **options: Any) -> TrainingArguments:
+def arguments(kind: type[TrainingArguments], steps: int, **options: Any) -> TrainingArguments:
     """What both trainers are told."""
     return kind(
         output_dir=tempfile.mkdtemp(),
         per_device_train_batch_size=1,
         gradient_accumulation_steps=8,
-        max_steps=STEPS,
+        max_steps=steps,
         learning_rate=1e-5,
         lr_scheduler_type="constant",
         logging_steps=1,
@@ -93,7 +114,7 @@ def arguments(kind: type[TrainingArguments], **options: Any) -> TrainingArgument
     )
 
 
-def trl_trainer(pairs: Sequence[EncodedPair]) -> Trainer:
+def trl_trainer(pairs: Sequence[EncodedPair], steps: int) -> Trainer:
     """TRL's trainer of these pairs."""
     rows = [
         {"chosen_ids": pair.chosen.input_ids, "rejected_ids": pair.rejected.input_ids}
@@ -101,19 +122,20 @@ def trl_trainer(pairs: Sequence[EncodedPair]) -> Trainer:
     ]
     trainer: Trainer = TRLTrainer(
         make_model(),
-        arguments(RewardConfig, gradient_checkpointing=False),
+        arguments(RewardConfig, steps, gradient_checkpointing=False),
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer(),
     )
     return trainer
 
 
-def our_trainer(pairs: Sequence[EncodedPair], strategy: Any) -> Trainer:
+def our_trainer(pairs: Sequence[EncodedPair], strategy: Any, steps: int) -> Trainer:
     """Our trainer of these pairs."""
     model = make_model()
     use_onednn(model)
     settings = TrainSettings(reward_model_strategy=strategy, train_batch_size=8)
-    return RewardTrainer(model, tokenizer(), pairs, settings, arguments(TrainingArguments))
+    options = arguments(TrainingArguments, steps)
+    return RewardTrainer(model, tokenizer(), pairs, settings, options)
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
