@@ -116,7 +116,7 @@ def _together(
                 yield rows, prompts
                 rows, prompts, size, lost = [], 1, 0, 0
             rows.append(row)
-            size += new[row]
+            size += prompt[row] + new[row]
     if rows:
         yield rows, prompts
 

@@ -24,15 +24,15 @@ from gcrm.utils.logging import say
 
 TOKENS_PER_PASS = {"cuda": 16_384, "cpu": 2_048}
 """most tokens in a pass: a GPU needs many to be busy"""
-CACHED_NUMBERS = 3_200_000
-"""On a CPU the tokens of a pass are also limited by the width of the widest layer: more numbers
-than this leave the caches. benchmarks/scoring.py shows the speed."""
+CACHED_NUMBERS = 400_000
+"""On a CPU the tokens of a pass of a small model are also limited by the width of its widest layer:
+more numbers than this leave the caches. benchmarks/scoring.py shows the speed."""
 FLOPS_OF_A_LAYER = {"cuda": 1e10, "cpu": 5e6}
 """what could be computed while a linear layer is started, in FLOPs"""
 FLOPS_OF_A_WEIGHT = 60
 """what a CPU could compute while it reads a weight from memory, in FLOPs: 30 tokens' use of it"""
 CACHED_WEIGHTS = 4_000_000
-"""about as many stay in the caches of a CPU"""
+"""A CPU keeps about as many in its caches; a model is small where it has fewer."""
 Item = TypeVar("Item")
 Fetched = Callable[[], Mapping[str, NDArray[np.float32]]]
 """Waits for arrays that are on their way from the device."""
@@ -75,17 +75,24 @@ class Passes:
         return batches(encoded, tokens_per_pass or tokens, overhead, self.sharing)
 
     @cached_property
+    def _reads_weights(self) -> bool:
+        """Whether each pass reads the weights from the memory of a CPU, so that few are better."""
+        linear = [one for one in self.model.base_model.modules() if isinstance(one, nn.Linear)]
+        weights = sum(one.weight.numel() for one in linear)
+        return self.model.device.type == "cpu" and weights > CACHED_WEIGHTS
+
+    @cached_property
     def limits(self) -> tuple[int, float]:
         """Most tokens in a pass, and the cost of a pass in tokens; see `batching.batches`."""
         linear = [one for one in self.model.base_model.modules() if isinstance(one, nn.Linear)]
         weights = sum(one.weight.numel() for one in linear)
         device = self.model.device.type
         tokens_per_pass = TOKENS_PER_PASS[device]
-        if device == "cpu" and linear:
+        if device == "cpu" and linear and not self._reads_weights:
             widest = max(one.out_features for one in linear)
             tokens_per_pass = min(tokens_per_pass, max(1, CACHED_NUMBERS // widest))
         flops = FLOPS_OF_A_LAYER[device] * len(linear)
-        if device == "cpu" and weights > CACHED_WEIGHTS:
+        if self._reads_weights:
             flops += FLOPS_OF_A_WEIGHT * weights
         return tokens_per_pass, flops / (2 * weights) if linear else 0
 
@@ -182,20 +189,22 @@ class Passes:
     def sharing(self) -> Sharing:
         """Behind which prompts completions get the same states as when they are read with them.
 
-        Measured, since it depends on the architecture's code. A window counts padding, too. A GPU
-        has enough samples of a prompt to be busy, and needs no mask for them.
+        Measured, since it depends on the architecture's code. Different lengths need a mask, which
+        pays where a pass reads all weights.
         """
-        if self.model.device.type == "cpu" and sees_all(self.model) and self._reads_behind(8, 5):
+        if self._reads_weights and self.reads_behind(8, 5):
             return "any length"
-        if self._reads_behind(8, 8):
+        if self.reads_behind(8, 8):
             return "same length"
         name = self.model.name_or_path
         say(f"{name}: this architecture reads a prompt anew for each completion")
         return "none"
 
     @torch.inference_mode()
-    def _reads_behind(self, *prompts: int) -> bool:
+    def reads_behind(self, *prompts: int) -> bool:
         """Whether it does for completions of made prompts of these lengths, in one pass."""
+        if len({*prompts}) > 1 and not sees_all(self.model):  # a window counts padding, too
+            return False
         embeddings = self.model.get_input_embeddings()
         assert isinstance(embeddings, nn.Embedding)
         numbers = [number % embeddings.num_embeddings for number in range(24)]
@@ -203,7 +212,8 @@ class Passes:
         whole = torch.cat([self._read([one], None, [])[0] for one in encoded])
         rows = [*range(len(encoded))]
         try:
-            ((_, behind, _),) = self(encoded, Batch([rows], max(prompts)))
+            numbers_of, cache = self._read_prompts(encoded, Batch([rows], max(prompts)))
+            behind, _ = self._read(encoded, cache, [numbers_of[prompt_key(one)] for one in encoded])
         except Exception:  # of architectures without such a cache, each with an error of its own
             return False
         error = (whole - behind).norm() / whole.norm()

@@ -115,12 +115,8 @@ def test_it_is_trained_and_scores(
         )
         np.testing.assert_allclose(one.q_values.values, alone.q_values.values, atol=1e-4)
     numbers = [*range(len(encoded))]
-    groups = {
-        "none": [],
-        "same length": [[row, row + 1] for row in numbers[::2]],
-        "any length": [numbers],
-    }
-    for rows in groups[rm.passes.sharing]:
+    groups = [[row, row + 1] for row in numbers[::2]] if rm.passes.sharing != "none" else []
+    for rows in [*groups, *([numbers] if rm.passes.reads_behind(8, 5) else [])]:
         longest = max(encoded[row].start for row in rows)
         ((_, _, behind),) = rm.passes(encoded, batching.Batch([rows], longest))
         whole = np.concatenate([alone.partial_rewards[row] for row in rows])

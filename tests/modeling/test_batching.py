@@ -73,12 +73,13 @@ def rm(reward_model) -> RewardModel:
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("sharing", ["same length", "any length"])
 @pytest.mark.parametrize("overhead", [0, 1e9])
 @given(encoded=completions(), budget=st.integers(1, 100))
-def test_scores_are_those_of_a_completion_alone(rm, overhead, encoded, budget):
-    assert rm.passes.sharing != "none"
+def test_scores_are_those_of_a_completion_alone(rm, sharing, overhead, encoded, budget):
+    assert rm.passes.reads_behind(8, 8) and rm.passes.reads_behind(8, 5)
     head = rm.model.score.weight[0].detach()
-    for batch in batches(encoded, budget, overhead, rm.passes.sharing):
+    for batch in batches(encoded, budget, overhead, sharing):
         for rows, hidden, rewards in rm.passes(encoded, batch):
             each = zip(rows, hidden.split([encoded[row].num_tokens for row in rows]), strict=True)
             for row, states in each:
