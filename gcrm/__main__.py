@@ -19,10 +19,12 @@ STAGES = {
         "evaluate": "score completions or held-out preference pairs with a reward model",
         "goals": "filter samples by goal states of few, wrong or mixed examples",
         "steer": "guide a language model towards goal states while it writes",
+        "policy": "train a language model against a reward model, or on pairs by DPO",
     },
     "results": {
         "metrics": "AUROC, partial AUROC, votes and preference accuracy, with intervals",
         "compare": "paired differences between variants on the same completions",
+        "policies": "accuracy of trained policies beside each other, with intervals",
         "track": "collect the final metrics of a run in one file and, on request, on wandb",
         "report": "tables, figures and a summary of a run",
     },

@@ -22,12 +22,14 @@ RESULTS = {
     "sample": "completions/{problem_set}",
     "pair": "preferences/pairs.jsonl",
     "train": "models/{variant}/seed{seed}",
+    "policy": "policies/{policy}/seed{seed}",
     "represent": "goal_states/{variant}/seed{seed}",
     "evaluate": "scores/{variant}/seed{seed}/{benchmark}/{split}/scores.parquet",
     "goals": "goals/{variant}/seed{seed}.jsonl",
     "export": "scores/{variant}/seed{seed}/{benchmark}/{split}/output.jsonl",
     "metrics": "metrics/{variant}/seed{seed}/{benchmark}.json",
     "compare": "comparisons/{benchmark}.json",
+    "policies": "policy_report",
     "report": "report",
     "track": "tracking/metrics.jsonl",
 }
@@ -40,6 +42,7 @@ OTHERS = {
     "scores": "scores",
     "models": "models",
     "checkpoints": "checkpoints/{variant}/seed{seed}",
+    "policy_checkpoints": "checkpoints/policies/{policy}/seed{seed}",
     "curve": "tracking/{variant}-seed{seed}.jsonl",
 }
 """what a stage reads or writes beside its result"""

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from gcrm.config.base import explain
 from gcrm.config.download import PREFIX, download_name
 from gcrm.config.jobs import PARALLEL
+from gcrm.config.policy import RLOO_ONLY
 from gcrm.config.prepare import FAMILIES
 from gcrm.config.run import MAKING, PATHS, WITH_VARIABLES, Config, as_list
 from gcrm.config.train import CONTRASTIVE_ONLY, check_shares
@@ -43,7 +44,10 @@ def load(given: Mapping[str, Any], where: str, environ: Mapping[str, str] = os.e
         config = Config(**_expanded(given, where, environ))
     except ValidationError as error:
         raise UserError(_once(explain(error, where, Config).splitlines())) from None
-    checks = (_of_sections, _of_evaluation, _of_made, _of_downloads, _of_variants, _of_training)
+    checks = (
+        *(_of_sections, _of_evaluation, _of_made, _of_downloads, _of_variants, _of_policies),
+        _of_training,
+    )
     if mistakes := [mistake for check in checks for mistake in check(config, given)]:
         raise UserError("\n".join(f"{where}: {mistake}" for mistake in mistakes))
     return config
@@ -269,6 +273,27 @@ def _of_variants(config: Config, given: Mapping[str, Any]) -> Iterable[str]:
         config.compare.compared(list(config.variants))
     except ValueError as error:
         yield f"compare: {error}"
+
+
+def _of_policies(config: Config, given: Mapping[str, Any]) -> Iterable[str]:
+    if not config.policies:
+        if "policy" in config.model_fields_set:
+            yield "policy: does nothing without policies; name some, or remove it"
+        return
+    if config.prepare is None or config.completions is not None or not config.benchmarks:
+        yield (
+            "policies: are measured on benchmarks that the run makes itself, which it does not; "
+            "remove them, and use the command: gcrm policy --help"
+        )
+    for name, settings in config.policies.items():
+        own = (given["policies"] or {}).get(name) or {}
+        if settings.method == "dpo" and (idle := [key for key in RLOO_ONLY if key in own]):
+            yield f"policies.{name}.{idle[0]}: does nothing with dpo; remove it"
+        if settings.reward_model is not None and settings.reward_model not in config.variants:
+            yield (
+                f"policies.{name}.reward_model: no variant {settings.reward_model!r}; the config "
+                f"has {', '.join(config.variants)}"
+            )
 
 
 def _of_training(config: Config, given: Mapping[str, Any]) -> Iterable[str]:

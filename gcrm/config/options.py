@@ -10,14 +10,17 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from gcrm.config import policy, train
 from gcrm.config.base import Settings
 from gcrm.config.jobs import COMPUTING
 from gcrm.config.layout import PAIRS, RESULTS, wildcards_of
+from gcrm.config.policy_files import PolicyFiles
 from gcrm.config.run import Config
-from gcrm.config.train import NO_MATTER
 from gcrm.config.types import Role, role_of
 from gcrm.utils.errors import UserError
 
+NO_MATTER = {"train": train.NO_MATTER, "policy": policy.NO_MATTER}
+"""options of a stage that do not affect its result"""
 OF_SOLUTIONS = {"filter_threshold", "skip_tokens", "correlation_percentiles"}
 """settings of `metrics` that do not concern held-out pairs"""
 Given = dict[str, Any]
@@ -55,7 +58,7 @@ def tracked_options(stage: str) -> list[str]:
     return [
         name
         for name, field in options_model(stage).model_fields.items()
-        if role_of(field) in (None, Role.SOURCE) and not (stage == "train" and name in NO_MATTER)
+        if role_of(field) in (None, Role.SOURCE) and name not in NO_MATTER.get(stage, ())
     ]
 
 
@@ -67,6 +70,7 @@ def check_wildcards(config: Config, wildcards: Wildcards) -> None:
     """
     known = {
         "variant": list(config.variants),
+        "policy": list(config.policies),
         "seed": list(map(str, config.seeds)),
         "benchmark": [*config.scored_sets(), *config.heldout],
         "problem_set": config.problem_sets(),
@@ -222,6 +226,35 @@ def _goals(config: Config, wildcards: Wildcards, result: Path) -> Given:
     }
 
 
+def _policy(config: Config, wildcards: Wildcards, result: Path) -> Given:
+    files = PolicyFiles(config)
+    reward_model = files.reward_model(wildcards)
+    return _set(files.named(wildcards["policy"]), leave_out={"reward_model"}) | {
+        "pretrain": config.base_model_source(),
+        "chat_template": config.chat_template,
+        "dataset": config.preference_sources(),
+        "reward_model_path": None if reward_model is None else str(reward_model),
+        "eval_problems": files.problems(dev=True),
+        "problems": files.problems(dev=False),
+        "save_path": result,
+        "ckpt_path": config.path("policy_checkpoints", wildcards),
+        "seed": int(wildcards["seed"]),
+    }
+
+
+def _policies(config: Config, wildcards: Wildcards, result: Path) -> Given:
+    files = PolicyFiles(config)
+    return {
+        "policies": [config.path("policy", one) for one in files.jobs()],
+        "base_solutions": files.base_solutions(),
+        "in_distribution": config.report.in_distribution,
+        "synthetic": config.report.synthetic,
+        "bootstrap_resamples": config.metrics.bootstrap_resamples,
+        "bootstrap_seed": config.metrics.bootstrap_seed,
+        "save_dir": result,
+    }
+
+
 def _export(config: Config, wildcards: Wildcards, result: Path) -> Given:
     return {"scores": config.path("evaluate", wildcards), "output": result}
 
@@ -286,6 +319,8 @@ OF_STAGE: dict[str, Callable[[Config, Wildcards, Path], Given]] = {
     "represent": _represent,
     "evaluate": _evaluate,
     "goals": _goals,
+    "policy": _policy,
+    "policies": _policies,
     "export": _export,
     "metrics": _metrics,
     "compare": _compare,

@@ -20,6 +20,7 @@ from gcrm.config.jobs import PARALLEL, Computing, Count, Gpus, Job, Parallel
 from gcrm.config.layout import CHECKPOINT, PAIRS, Split, completion_files, place
 from gcrm.config.metrics import MetricsSettings
 from gcrm.config.pair import PairSettings
+from gcrm.config.policy import NamedPolicy, PolicySettings
 from gcrm.config.prepare import PrepareSettings
 from gcrm.config.pretrain import PretrainSettings
 from gcrm.config.report import ReportSettings
@@ -54,6 +55,19 @@ def as_list(value: Any) -> Any:
 
 def _empty_if_none(value: Any) -> Any:
     return {} if value is None else value  # YAML: a key with nothing behind it
+
+
+def _laid_over(given: Mapping[str, Any], shared_key: str, named_key: str) -> dict[str, Any]:
+    """The named settings of a config, each laid over those that all share."""
+    shared, named = given.get(shared_key) or {}, given.get(named_key)
+    if not isinstance(shared, Mapping) or not isinstance(named, Mapping):
+        return {}
+    return {
+        named_key: {
+            name: {**shared, **(own or {})} if isinstance(own, Mapping | None) else own
+            for name, own in named.items()
+        }
+    }
 
 
 class Config(Settings):
@@ -104,6 +118,11 @@ class Config(Settings):
         min_length=1
     )
     """reward models by name, each with the settings in which it differs from `train`"""
+    policy: Annotated[PolicySettings, BeforeValidator(_empty_if_none)] = PolicySettings()
+    """settings that all policies share"""
+    policies: dict[Name, Annotated[NamedPolicy, BeforeValidator(_empty_if_none)]] = {}
+    """language models trained against the reward models, by name, each with the settings in which
+    it differs from `policy`; the target `policies` makes them (default: none)"""
     represent: RepresentSettings = RepresentSettings()
     """goal states"""
     evaluate: EvaluateSettings = EvaluateSettings()
@@ -120,8 +139,8 @@ class Config(Settings):
     track: TrackSettings = TrackSettings()
     """reports to wandb; no setting here retrains a model"""
     threads: dict[Computing, Count] = {}
-    """CPU threads of a process of `pretrain`, `sample`, `train`, `represent`, `evaluate` or `goals`
-    (default: 1 for each); results depend on them in their last digits"""
+    """CPU threads of a process of `pretrain`, `sample`, `train`, `represent`, `evaluate`, `goals`
+    or `policy` (default: 1 for each); results depend on them in their last digits"""
     gpus: dict[Computing, Gpus | None] = {}
     """GPUs of a job of the same stages, over all its nodes; 0 computes on the CPU (default: one for
     each process on a machine that has any, none on a cluster)"""
@@ -141,16 +160,10 @@ class Config(Settings):
     @classmethod
     def _complete_variants(cls, given: Any) -> Any:
         """Lay each variant over what all share, so that it is checked as it will be used."""
-        if not isinstance(given, Mapping) or not isinstance(given.get("variants"), Mapping):
+        if not isinstance(given, Mapping):
             return given
-        shared = given.get("train") or {}
-        if not isinstance(shared, Mapping):
-            return given
-        variants = {
-            name: {**shared, **(own or {})} if isinstance(own, Mapping | None) else own
-            for name, own in given["variants"].items()
-        }
-        return {**given, "variants": variants}
+        variants = _laid_over(given, "train", "variants")
+        return {**given, **variants, **_laid_over(given, "policy", "policies")}
 
     # --- What is made, and what is brought.
 

@@ -13,9 +13,8 @@ from typing import Any
 
 from gcrm.config.jobs import COMPUTING
 from gcrm.config.layout import PAIRS, RESULTS, wildcards_of
-from gcrm.config.options import options
+from gcrm.config.options import NO_MATTER, options
 from gcrm.config.run import Config
-from gcrm.config.train import NO_MATTER
 from gcrm.lineage.fingerprint import code_version
 from gcrm.lineage.provenance import FILE, beside, read_provenance, sha256, versions_now
 from gcrm.utils.errors import UserError
@@ -23,7 +22,7 @@ from gcrm.utils.paths import path_of
 
 Json = dict[str, Any]
 
-NOT_COMPARED = {"train": NO_MATTER, "report": {"published"}}
+NOT_COMPARED = {**NO_MATTER, "report": {"published"}}
 """options that change nothing, or name a file of the workflow that is among the inputs"""
 
 read = cache(read_provenance)

@@ -12,11 +12,11 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import numpy as np
 import torch
 
 from gcrm.data.layouts import checked_prompt
 from gcrm.data.messages import checked_completion, read_messages
-from gcrm.modeling.loading import FACTS, read_facts
 from gcrm.modeling.reward_model import RewardModel, Scores
 from gcrm.modeling.tokenization import Encoded
 from gcrm.utils.errors import UserError
@@ -31,7 +31,6 @@ class RewardFunction:
         reward_model: what scores; with a goal state, its mean Q-value of last tokens is logged.
         missing_eos_penalty: subtracted from the reward of a completion without EOS.
         eos_token_ids: the policy's tokens that end a completion (default: the reward model's EOS).
-        mean, std: the reward is (r - mean) / std.
     """
 
     __name__ = "gcrm"  # TRL logs rewards/gcrm/mean
@@ -42,11 +41,9 @@ class RewardFunction:
         *,
         missing_eos_penalty: float = 0.0,
         eos_token_ids: Collection[int] | None = None,
-        mean: float = 0.0,
-        std: float = 1.0,
     ):
         self.reward_model = reward_model
-        self._penalty, self._mean, self._std = missing_eos_penalty, mean, std
+        self._penalty, self._mean, self._std = missing_eos_penalty, 0.0, 1.0
         self._ends = eos_token_ids or [reward_model.encoder.eos_id]
         self._lock = Lock()  # OpenRLHF and verl call it from several threads
 
@@ -82,6 +79,26 @@ class RewardFunction:
             log_metric("q_value", _mean_q_value(scores))
         return self.rewards(scores, cut_off)
 
+    def standardise(self, texts: Sequence[tuple[Any, str]]) -> None:
+        """From now on, subtract the mean of these completions' rewards, and divide by their spread.
+
+        So one weight of a KL term means the same for several reward models.
+
+        Args:
+            texts: prompts with completions, such as those of the training pairs.
+
+        Raises:
+            UserError: they all have the same reward.
+        """
+        asked = [(checked_prompt(prompt, "prompt"), text) for prompt, text in texts]
+        rewards = self.score(self.reward_model.encoder.encode_many(asked)).reward
+        if np.ptp(rewards) == 0:
+            raise UserError(
+                f"all {len(texts)} completions have the reward {rewards[0]:g}, by which rewards "
+                "cannot be standardised; the reward model tells nothing apart"
+            )
+        self._mean, self._std = float(rewards.mean()), float(rewards.std())
+
     def score(self, encoded: Sequence[Encoded]) -> Scores:
         """The scores of encoded completions; one thread at a time."""
         with self._lock:
@@ -102,7 +119,6 @@ def reward_function(
     *,
     missing_eos_penalty: float = 0.0,
     eos_token_ids: Collection[int] | None = None,
-    standardise: bool = False,
     **loading: Any,
 ) -> RewardFunction:
     """The reward function of a reward model on disk, for TRL.
@@ -111,25 +127,14 @@ def reward_function(
         path: reward model: folder or hub id.
         goal_state: logs the mean Q-value as `q_value`: .npy file, or a folder with goal_state.npy.
         missing_eos_penalty, eos_token_ids: see `RewardFunction`.
-        standardise: bring rewards to mean 0 and variance 1 on the training pairs, by what `train`
-            stored, so that one weight of the KL term means the same for several reward models.
         loading: further options of `RewardModel.from_pretrained`, such as max_len.
 
     Raises:
-        UserError: it cannot be loaded, or has no stored mean and standard deviation.
+        UserError: it cannot be loaded.
     """
-    known = {"mean": 0.0, "std": 1.0}
-    if standardise:
-        facts = read_facts(str(path))
-        if not facts.get("reward_std"):
-            raise UserError(
-                f"{path}: {FACTS} has no reward_mean and reward_std, by which rewards are "
-                "standardised; train it with `gcrm train`, or leave standardise out"
-            )
-        known = {"mean": facts["reward_mean"], "std": facts["reward_std"]}
     reward_model = RewardModel.from_pretrained(path, goal_state, **loading)
     return RewardFunction(
-        reward_model, missing_eos_penalty=missing_eos_penalty, eos_token_ids=eos_token_ids, **known
+        reward_model, missing_eos_penalty=missing_eos_penalty, eos_token_ids=eos_token_ids
     )
 
 

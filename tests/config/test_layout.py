@@ -6,6 +6,7 @@ from gcrm.config.layout import RESULTS, completion_files, place, wildcards_of
 
 VALUES = {
     "variant": "a.b",
+    "policy": "rloo",
     "seed": "7",
     "benchmark": "gsm-hard",
     "split": "all",

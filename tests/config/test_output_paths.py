@@ -32,6 +32,8 @@ MINIMAL = {
     },
     "MetricsOptions": {"scores": "s", "output": "o"},
     "PairOptions": {"completions": ["c"], "output": "o"},
+    "PoliciesOptions": {"policies": ["v/seed0"], "save_dir": "o"},
+    "PolicyOptions": {"pretrain": "m", "dataset": ["d"], "save_path": "o", "method": "dpo"},
     "PrepareOptions": {"benchmarks": ["b"], "problems_dir": "p"},
     "PretrainOptions": {"problems": "p", "save_path": "o"},
     "ReportOptions": {"run": "r", "metrics": ["m"], "save_dir": "o"},

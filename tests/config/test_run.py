@@ -162,6 +162,17 @@ def test_mistakes_name_file_key_and_what_is_expected(changes: dict[str, Any], me
             "goals: no benchmark has samples to filter",
         ),
         ({"prepare": {"preference_families": ["x"]}}, "preference_families: no problems can be"),
+        ({"policies": {"p": {}}}, "policies.p: rloo needs a reward_model; name a variant"),
+        ({"policies": {"p": {"reward_model": "x"}}}, "policies.p.reward_model: no variant 'x'"),
+        (
+            {"policies": {"p": {"method": "dpo", "reward_model": "vanilla"}}},
+            "policies.p: reward_model does nothing with dpo",
+        ),
+        (
+            {"policies": {"p": {"method": "dpo", "temperature": 0.5}}},
+            "policies.p.temperature: does nothing with dpo",
+        ),
+        ({"policy": {"steps": 5}}, "policy: does nothing without policies"),
     ],
 )
 def test_mistakes_in_a_run_that_makes_its_data(changes: dict[str, Any], message: str) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from gcrm.config.layout import RESULTS
+from gcrm.config.policy_files import PolicyFiles
 from gcrm.config.run import Config
 from gcrm.lineage.rules import Rules
 
@@ -18,6 +19,10 @@ def jobs_of(config: Config) -> Iterator[Job]:
     if config.prepare is not None:
         yield from (("sample", {"problem_set": name}) for name in config.problem_sets())
     yield from (("prepare", {}), ("report", {}), ("track", {}))
+    for job in PolicyFiles(config).jobs():
+        yield "policy", {name: str(value) for name, value in job.items()}
+    if config.policies:
+        yield "policies", {}
     names = [*config.scored_sets(), *config.heldout]
     yield from (("compare", {"benchmark": name}) for name in names)
     for variant in config.variants:

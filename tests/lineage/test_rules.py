@@ -47,14 +47,18 @@ def stages(jobs: set[str]) -> set[str]:
         ({"data_seed": 1}, {"pair", "prepare", "pretrain", "sample"}),
         ({"represent": {"goal_token": "mean"}}, {"represent"}),
         ({"goals": {"draws": 5}}, {"goals"}),
+        ({"policy": {"steps": 7}}, {"policy"}),
+        ({"policy": {"max_checkpoints": 7}}, set()),
         ({"cost": {"devices": 3}}, set()),
     ],
 )
 def test_a_setting_concerns_its_stages(changes: dict[str, Any], concerned: set[str]) -> None:
     plain = {key: value for key, value in SMALL.items() if key not in ("train", "metrics")}
     plain["goals"] = {}
+    plain["policies"] = {"rloo": {"reward_model": "vanilla"}, "dpo": {"method": "dpo"}}
     found = changed(plain, **changes)
-    assert stages(found) - {"report"} == concerned - {"report"}
+    of_all = {"report", "policies"}
+    assert stages(found) - of_all == concerned - of_all
 
 
 def test_settings_of_benchmarks_and_of_pairs_do_not_concern_each_other() -> None:

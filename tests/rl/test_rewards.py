@@ -1,7 +1,6 @@
 """Reward functions give what `RewardModel.score` gives, in the forms of the trainers."""
 
 import importlib.util
-import json
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -68,17 +67,20 @@ def test_a_completion_without_eos_is_scored_as_if_it_ended_less_the_penalty(
     assert ends(**given) == pytest.approx(np.array(expected) - [0, 2, 2], abs=1e-5)
 
 
-def test_standardised_rewards_have_the_stored_mean_and_deviation(
-    folder: Path, tmp_path: Path, expected: list[float]
+def test_standardised_rewards_have_mean_0_and_variance_1_on_given_texts(
+    folder: Path, expected: list[float]
 ) -> None:
-    (tmp_path / "rm").symlink_to(folder / "rm")
-    with pytest.raises(UserError, match=r"has no reward_mean and reward_std"):
-        reward_function(folder / "rm", standardise=True)
-    facts = folder / "rm" / "reward_model.json"
-    facts.write_text(json.dumps({"reward_mean": 0.5, "reward_std": 4.0}))
-    found = reward_function(tmp_path / "rm", standardise=True)(QUESTIONS, SOLUTIONS)
-    facts.unlink()
-    assert found == pytest.approx((np.array(expected) - 0.5) / 4, abs=1e-5)
+    function = reward_function(folder / "rm", missing_eos_penalty=2)
+    function.standardise([*zip(QUESTIONS[:2], SOLUTIONS[:2], strict=True)])
+    found = function(QUESTIONS, SOLUTIONS)
+    assert (np.mean(found[:2]), np.std(found[:2])) == pytest.approx((0, 1), abs=1e-4)
+    mean, std = np.mean(expected[:2]), np.std(expected[:2])
+    assert found[2] == pytest.approx((expected[2] - mean) / std, abs=1e-3)
+    assert function(QUESTIONS, SOLUTIONS, completion_ids=[[]] * 3) == pytest.approx(
+        np.array(found) - 2, abs=1e-4
+    )
+    with pytest.raises(UserError, match=r"all 2 completions have the reward"):
+        function.standardise([(QUESTIONS[0], SOLUTIONS[0])] * 2)
 
 
 def test_with_a_goal_state_the_mean_q_value_is_logged(folder: Path, scorer: RewardModel) -> None:

@@ -23,6 +23,7 @@ os.environ.pop("PYTHONOPTIMIZE", None)  # transformers needs its docstrings
 from gcrm.config.layout import CHECKPOINT
 from gcrm.config.loading import check_keys, check_launchers, load
 from gcrm.config.options import check_target
+from gcrm.config.policy_files import PolicyFiles
 from gcrm.cost import estimate_line
 from gcrm.data.checks import check_inputs
 from gcrm.lineage.provenance import FILE, beside
@@ -77,6 +78,7 @@ def one_of(names):
 
 wildcard_constraints:
     variant=one_of(settings.variants),
+    policy=one_of(settings.policies),
     seed=one_of(settings.seeds),
     benchmark=one_of([*settings.scored_sets(), *settings.heldout]),
     split="greedy|all|pairs",

@@ -1,0 +1,45 @@
+"""Options of `policies`: trained policies beside each other."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from gcrm.config.base import Settings
+from gcrm.config.types import OutputFolder, Seed, Unique
+
+
+class PoliciesOptions(Settings):
+    """Compare trained policies: greedy accuracy with intervals, and rewards over training."""
+
+    policies: Annotated[list[Path], Field(min_length=1), Unique]
+    """folders of policies: .../<name>/seed<k>"""
+    base_solutions: list[Path] = []
+    """greedy solutions of the base model: <benchmark>/output-greedy.jsonl (default: the base model
+    is left out)"""
+    in_distribution: list[str] = []
+    """benchmarks whose problems are like those of the preference pairs"""
+    synthetic: bool = False
+    """mark page and figure "synthetic stand-in": the benchmarks are made, not real"""
+    bootstrap_resamples: int = Field(2_000, gt=0)
+    """resamples of the problems behind each 95 % interval"""
+    bootstrap_seed: Seed = 0
+    """seed of the resamples"""
+    save_dir: OutputFolder
+    """folder for accuracy.csv, report.md and figures/"""
+
+    @model_validator(mode="after")
+    def _names_and_seeds(self) -> "PoliciesOptions":
+        for folder in self.policies:
+            if not re.fullmatch(r"seed\d+", folder.name):
+                raise ValueError(f"policies: {folder}: expected a folder .../<name>/seed<k>")
+        return self
+
+    def files(self, name: str) -> dict[str, dict[int, Path]]:
+        """The file of this name of each policy, by the policy's name and seed."""
+        found: dict[str, dict[int, Path]] = {}
+        for folder in self.policies:
+            seed = int(folder.name.removeprefix("seed"))
+            found.setdefault(folder.parent.name, {})[seed] = folder / name
+        return found

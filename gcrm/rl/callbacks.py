@@ -1,0 +1,85 @@
+"""Trainer callbacks of a policy's training: accuracy on dev problems, checks, the progress line."""
+
+import math
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import TrainerCallback, TrainerState
+
+from gcrm.utils.errors import UserError
+from gcrm.utils.logging import Progress
+
+
+class Accuracy(TrainerCallback):
+    """Adds measurements of the policy to the log: at the start, every few steps, and at the end.
+
+    They are in the log that checkpoints keep, so that a resumed training repeats none.
+
+    Args:
+        measure: gives the numbers of a line of the log by name.
+        every: steps between measurements; below 1: none at all.
+    """
+
+    def __init__(self, measure: Callable[[], dict[str, float]], every: int):
+        self._measure, self._every = measure, every
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: Any, **_: Any) -> None:
+        """Measure the base model."""
+        if state.global_step == 0 and self._every > 0:
+            self._add(state)
+
+    def on_step_end(self, args: Any, state: TrainerState, control: Any, **_: Any) -> None:
+        """Measure every few steps, and after the last."""
+        step = state.global_step
+        if self._every > 0 and (step % self._every == 0 or step == state.max_steps):
+            self._add(state)
+
+    def _add(self, state: TrainerState) -> None:
+        with same_random_numbers():
+            state.log_history.append({**self._measure(), "step": state.global_step})
+
+
+@contextmanager
+def same_random_numbers() -> Iterator[None]:
+    """What is drawn in the block does not change what is drawn after it."""
+    states = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng():
+        yield
+    random.setstate(states[0])
+    np.random.set_state(states[1])
+
+
+class Watch(TrainerCallback):
+    """Reports progress with the last reward, and refuses a loss that is not finite."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self._note = name, ""
+        self._progress: Progress | None = None
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: Any, **_: Any) -> None:
+        """Count the remaining steps."""
+        self._progress = Progress(self._name, state.max_steps - state.global_step)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        """Keep reward and loss for the progress line.
+
+        Raises:
+            UserError: the loss is NaN or infinite.
+        """
+        logs = logs or {}
+        shown = [name for name in ("reward", "kl", "loss") if logs.get(name) is not None]
+        self._note = ", ".join(f"{name} {logs[name]:.3f}" for name in shown)
+        if "loss" in logs and not math.isfinite(logs["loss"]):
+            raise UserError(
+                f"the loss is {logs['loss']} at step {state.global_step}: lower learning_rate, or "
+                "check the base model's weights"
+            )
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Count the step."""
+        if self._progress is not None:
+            self._progress.advance(note=self._note)
