@@ -50,6 +50,7 @@ bench: $(READY)
 	@$(VENV)/bin/python -c "import trl" 2>/dev/null || \
 	  $(VENV)/bin/pip install --disable-pip-version-check -q -c requirements.lock -e ".[bench]"
 	$(IN_VENV) python -m benchmarks.scoring | tee bench.txt
+	$(IN_VENV) python -m benchmarks.stream | tee -a bench.txt
 	$(IN_VENV) python -m benchmarks.training | tee -a bench.txt
 	$(IN_VENV) python -m benchmarks.serving | tee -a bench.txt
 

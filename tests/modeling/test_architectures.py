@@ -128,6 +128,15 @@ def test_it_is_trained_and_scores(
     with torch.no_grad():
         reward = standard.eval()(torch.tensor([encoded[0].input_ids])).logits.item()
     assert reward == pytest.approx(scores.reward[0], abs=1e-4)
+    stream = rm.stream(scores.prompt[0])  # of the first two completions
+    handles, texts = stream.add(2), scores.completion[:2]
+    for pieces in ([text[:9] for text in texts], [text[9:] for text in texts]):
+        stream.push_text(dict(zip(handles, pieces, strict=True)))
+    stream.finish(handles)
+    for row, handle in enumerate(handles):
+        found = stream.scores(handle)
+        np.testing.assert_allclose(found.rewards, alone.partial_rewards[row], atol=1e-5)
+        np.testing.assert_allclose(found.q_values, alone.q_values[row], atol=1e-5)
 
 
 def states(model: Any, batch: collation.Batch) -> torch.Tensor:

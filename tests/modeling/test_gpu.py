@@ -32,6 +32,24 @@ def test_bf16_and_flash_attention_change_scores_a_little(reward_model: Path) -> 
         np.testing.assert_allclose(flash, exact, atol=0.05)
 
 
+@pytest.mark.parametrize(("bf16", "error"), [(False, 1e-4), (True, 0.05)])
+def test_a_stream_scores_as_whole_texts(reward_model: Path, bf16: bool, error: float) -> None:
+    """All samples grow by the same tokens at first, and then by different ones."""
+    rm = RewardModel.from_pretrained(reward_model, np.ones(32), bf16=bf16)
+    stream = rm.stream(QUESTION)
+    handles = stream.add(len(SOLUTIONS))
+    stream.push_text(dict.fromkeys(handles, "3 + 4 = "))
+    for handle, text in zip(handles, SOLUTIONS, strict=True):
+        stream.push_text({handle: text.removeprefix("3 + 4 = ")})
+    stream.finish(handles)
+    scores = rm.score(QUESTION, SOLUTIONS)
+    for row, handle in enumerate(handles):
+        found = stream.scores(handle)
+        np.testing.assert_allclose(found.rewards, scores.partial_rewards[row], atol=error)
+        assert scores.q_values is not None
+        np.testing.assert_allclose(found.q_values, scores.q_values[row], atol=error)
+
+
 def test_zero_3_in_bf16_trains_and_scores(tmp_path: Path) -> None:
     save_base_model(tmp_path / "base")
     write_pairs(tmp_path / "pairs.jsonl")

@@ -1,5 +1,6 @@
 """Scores of growing samples are those of whole ones, however they grow."""
 
+import copy
 from collections.abc import Callable
 from functools import cache
 from itertools import pairwise
@@ -9,15 +10,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
 from gcrm import RewardModel
 from gcrm.modeling.growing import Cached, Growing, Recomputed
+from gcrm.modeling.loading import new_reward_model
 from gcrm.modeling.reward_model import Scores
 from gcrm.modeling.stream import Stream, TokenScores
 from gcrm.modeling.tokenization import Encoded
+from gcrm.utils.errors import UserError
+from helpers.architectures import save_tiny_model
 from helpers.chat_templates import TEMPLATES
 from helpers.models import (
     make_byte_tokenizer,
@@ -167,3 +172,155 @@ def test_text_in_any_pieces(
     for row, handle in enumerate(handles):
         assert_same(stream.scores(handle), scores, row)
         assert told[handle] == stream.scores(handle).rewards.tolist()
+
+
+def test_natural_text_is_scored_once() -> None:
+    """Words come one by one, and what was told of them stays."""
+    rm = model_with("bytes")
+    text = "3 + 4 = 7, so Tom has 7 apples.\nThe answer is 7.\n\n 很高兴认识你 Ann has 8 pears!"
+    stream = rm.stream("Tom has")
+    [handle] = stream.add()
+    lengths = [0]
+    for letter in text:
+        found = stream.push_text({handle: letter})[handle]
+        assert found.begin == lengths[-1]
+        lengths.append(found.begin + len(found.rewards))
+    assert stream.tokens_read < len(rm.encoder.encode("Tom has", text).input_ids)
+    assert len(set(lengths)) > 20
+    assert_same_text(stream, handle, rm, text)
+
+
+def assert_same_text(stream: Stream, handle: int, rm: RewardModel, text: str) -> None:
+    stream.finish([handle])
+    assert_same(stream.scores(handle), rm.score("Tom has", [text]))
+
+
+@pytest.mark.parametrize("parity", ["none", "official"])
+@pytest.mark.parametrize("name", ["bytes", "llama 2"])
+def test_what_is_longer_than_max_len_is_cut_as_by_score(name: str, parity: str) -> None:
+    rm = model_with(name, parity, max_len=100 if parity == "none" else 250)
+    text = "Tom has 3 apples . " * 40
+    stream = rm.stream("Tom has")
+    [handle] = stream.add()
+    for piece in pieces(text, [0.1, 0.5, 0.7]):
+        stream.push_text({handle: piece})
+    assert stream.truncated(handle)
+    assert_same_text(stream, handle, rm, text)
+    assert stream.truncated(handle)
+
+
+@pytest.mark.parametrize("model_type", ["mistral", "gemma2", "gemma3_text", "olmo3", "gpt_neo"])
+def test_sliding_windows(model_type: str, tmp_path: Path) -> None:
+    """Windows are shorter than the texts, and cut at the same tokens."""
+    window = {"window_size": 6} if model_type == "gpt_neo" else {"sliding_window": 6}
+    model, tokenizer = new_reward_model(
+        str(save_tiny_model(model_type, tmp_path, **window)), "sdpa", seed=0
+    )
+    rm = RewardModel(model.eval(), tokenizer, None, 128)
+    stream = rm.stream("Tom has")
+    handles, texts = stream.add(3), ["Tom has 3 apples . " * n for n in (1, 3, 4)]
+    for part in zip(*(pieces(text, [0.2, 0.3, 0.8]) for text in texts), strict=True):
+        stream.push_text(dict(zip(handles, part, strict=True)))
+    stream.finish(handles)
+    scores = rm.score("Tom has", texts)
+    for row, handle in enumerate(handles):
+        assert_same(stream.scores(handle), scores, row)
+
+
+def test_eos_that_was_pushed_ends_the_sample(rm: RewardModel) -> None:
+    stream, eos = rm.stream(QUESTION), rm.encoder.eos_id
+    one, other = stream.add(2)
+    ended = stream.push({one: [7, 8, eos], other: np.array([7, 8])})
+    found = stream.finish([one, other])
+    assert len(found[one].rewards) == 0 and len(found[other].rewards) == 1
+    assert ended[one].rewards[-1] == pytest.approx(found[other].rewards[-1], abs=1e-5)
+
+
+def test_tokens_are_read_once(rm: RewardModel) -> None:
+    stream = rm.stream(QUESTION)
+    prompt = stream.tokens_read
+    assert prompt == len(rm.encoder.prompt_ids(QUESTION))
+    handles = stream.add(3)
+    for _ in range(4):
+        stream.push({handle: [7, 8] for handle in handles})
+    assert stream.tokens_read == prompt + 24
+
+
+def test_only_some_of_the_samples(rm: RewardModel) -> None:
+    """Without a goal state there are rewards alone; nothing pushed is nothing told."""
+    stream = RewardModel(rm.model, rm.tokenizer, None, 48).stream(QUESTION)
+    one, other = stream.add(2)
+    found = stream.push({other: [9], one: []})
+    assert found[other].q_values is None
+    assert [len(found[handle].rewards) for handle in (one, other)] == [0, 1]
+    assert stream.push({}) == {} and stream.push_text({}) == {} and stream.finish([]) == {}
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (lambda stream, one: stream.push({99: [7]}), "no sample 99"),
+        (lambda stream, one: stream.finish([99]), "no sample 99"),
+        (lambda stream, one: stream.drop([one, 99]), "no sample 99"),
+        (lambda stream, one: stream.fork(99), "no sample 99"),
+        (lambda stream, one: stream.push({one: [7, 86]}), "token 86; .* 0 to 85"),
+        (lambda stream, one: stream.push({one: [-1]}), "token -1"),
+        (lambda stream, one: stream.push({one: "tom"}), "'tom'; expected a list of token ids"),
+        (lambda stream, one: stream.push({one: 7}), "expected a list of token ids"),
+        (lambda stream, one: stream.push({one: [7.5]}), "expected a list of token ids"),
+        (lambda stream, one: stream.push_text({one: [7]}), "got list; expected text"),
+        (lambda stream, one: stream.push_text({one: b"\xff"}), "no UTF-8"),
+        (lambda stream, one: stream.push_text({one: "\ud83d"}), "half a character"),
+        (lambda stream, one: stream.add(1, "tom " * 60), "leaves no room"),
+        (lambda stream, one: stream.add(1, 7), "prompt"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_and_changes_nothing(
+    rm: RewardModel, act: Callable[[Stream, int], Any], message: str
+) -> None:
+    stream = rm.stream(QUESTION)
+    one, other = stream.add(2)
+    with pytest.raises(UserError, match=message) as told:
+        act(stream, one)
+    assert "\n" not in str(told.value)
+    assert stream.handles == [one, other]
+    stream.push({one: [7], other: [8, 9]})
+    stream.finish([one, other])
+    whole = rm.score_encoded(
+        [Encoded([*rm.encoder.prompt_ids(QUESTION), 7, rm.encoder.eos_id], 14)]
+    )
+    assert stream.scores(one).rewards[-1] == pytest.approx(whole.reward[0], abs=1e-5)
+
+
+def test_what_comes_too_late_or_in_another_form(rm: RewardModel) -> None:
+    stream = rm.stream(QUESTION)
+    one, other, third = stream.add(3)
+    stream.push({one: [7]})
+    stream.push_text({other: "😀".encode()[:2]})
+    for act, message in [
+        (lambda: stream.push_text({one: "tom"}), f"sample {one} gets tokens, and cannot get text"),
+        (lambda: stream.push({other: [7]}), f"sample {other} gets text, and cannot get tokens"),
+        (lambda: stream.push_text({other: "tom"}), "text within a character"),
+        (lambda: stream.finish([other]), "ends within a character"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            act()
+    stream.push_text({other: "😀".encode()[2:]})
+    stream.finish([one, other, third])
+    for again in (stream.push, stream.push_text):
+        with pytest.raises(UserError, match="is finished; add another one"):
+            again({one: []})
+    with pytest.raises(UserError, match="is finished"):
+        stream.fork(one)
+    assert_same(stream.scores(third), rm.score(QUESTION, [""]))
+    stream.drop([one, one])
+    assert stream.handles == [other, third]
+
+
+def test_weights_that_are_no_numbers_give_no_scores(rm: RewardModel) -> None:
+    model = copy.deepcopy(rm.model)
+    with torch.no_grad():
+        model.get_submodule("score").weight[0, 0] = torch.nan
+    stream = RewardModel(model, rm.tokenizer, None, 48).stream(QUESTION)
+    with pytest.raises(UserError, match="no finite numbers"):
+        stream.push({stream.add()[0]: [7]})
