@@ -20,6 +20,7 @@ STAGES = {
         "goals": "filter samples by goal states of few, wrong or mixed examples",
         "steer": "guide a language model towards goal states while it writes",
         "policy": "train a language model against a reward model, or on pairs by DPO",
+        "generate": "sample solutions, and end bad ones while they are generated",
     },
     "results": {
         "metrics": "AUROC, partial AUROC, votes and preference accuracy, with intervals",

@@ -36,8 +36,9 @@ def run(options: ReportOptions) -> None:
     base_model = None if options.synthetic else options.base_model
     results = read_results(options.metrics, options.comparisons)
     published = read_published(options.published, base_model)
-    data = read_figure_data(label, results, options.scores_dir, options.models_dir, options.goals)
-    numbers = Numbers(results, published, options.in_distribution, data.goals)
+    folders, more = (options.scores_dir, options.models_dir), (options.goals, options.generated)
+    data = read_figure_data(label, results, *folders, *more)
+    numbers = Numbers(results, published, options.in_distribution, data.goals, data.generated)
     drawn = [item for item in figures(numbers.scope) if can_be_drawn(data, item)]
     models = _models(options, data)
     content = Content(options, label, numbers, drawn, bool(models))
@@ -105,7 +106,7 @@ def _models(options: ReportOptions, data: FigureData) -> list[Model]:
 
 
 def _inputs(options: ReportOptions, results: Results) -> Iterator[Path]:
-    yield from [*options.metrics, *options.comparisons, *options.goals]
+    yield from [*options.metrics, *options.comparisons, *options.goals, *options.generated]
     for variant in results.variants:
         for seed in results.seeds(variant):
             if options.scores_dir is not None:

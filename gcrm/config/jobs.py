@@ -13,7 +13,9 @@ from pydantic import Field
 
 Count = Annotated[int, Field(ge=1)]
 Gpus = Annotated[int, Field(ge=0)]
-Computing = Literal["pretrain", "sample", "train", "represent", "evaluate", "goals", "policy"]
+Computing = Literal[
+    "pretrain", "sample", "train", "represent", "evaluate", "goals", "generate", "policy"
+]
 COMPUTING: tuple[Computing, ...] = get_args(Computing)
 """stages that compute with torch"""
 Parallel = Literal["train", "represent", "evaluate", "goals"]

@@ -26,6 +26,7 @@ RESULTS = {
     "represent": "goal_states/{variant}/seed{seed}",
     "evaluate": "scores/{variant}/seed{seed}/{benchmark}/{split}/scores.parquet",
     "goals": "goals/{variant}/seed{seed}.jsonl",
+    "generate": "generate/{variant}/seed{seed}/{benchmark}",
     "export": "scores/{variant}/seed{seed}/{benchmark}/{split}/output.jsonl",
     "metrics": "metrics/{variant}/seed{seed}/{benchmark}.json",
     "compare": "comparisons/{benchmark}.json",

@@ -184,6 +184,13 @@ def _of_evaluation(config: Config, given: Mapping[str, Any]) -> Iterable[str]:
         yield "completions: does nothing without benchmarks; remove it, or name benchmarks"
     if config.goals is not None and not config.sampled():
         yield "goals: no benchmark has samples to filter; remove the section, or draw samples"
+    if config.generate is not None and not config.generated():
+        yield "generate: no benchmark has samples; name some as generate.benchmarks, or draw any"
+    if unknown := [n for n in config.generated() if n not in config.scored_sets()]:
+        yield (
+            f"generate.benchmarks: {', '.join(unknown)}: no such benchmark; known are "
+            f"{', '.join(config.scored_sets())}"
+        )
     if unknown := [n for n in config.report.in_distribution if n not in config.benchmarks]:
         yield (
             f"report.in_distribution: {', '.join(unknown)}: no such benchmark; known are "

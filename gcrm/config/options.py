@@ -103,7 +103,8 @@ def check_target(config: Config, target: str) -> None:
         )
     for stage in RESULTS:
         try:
-            check_wildcards(config, wildcards_of(path, folder, stage))
+            wildcards = wildcards_of(path, folder, stage)
+            check_wildcards(config, wildcards)
         except ValueError:
             continue  # another stage's
         except UserError as error:
@@ -112,6 +113,11 @@ def check_target(config: Config, target: str) -> None:
             raise UserError(
                 f"{target}: the config does not ask for goal states of few examples; add a section "
                 "goals: {} to it"
+            )
+        if stage == "generate" and wildcards.get("benchmark") not in [None, *config.generated()]:
+            raise UserError(
+                f"{target}: the config does not ask for it; add a section generate: {{}} to it, or "
+                "the benchmark to generate.benchmarks"
             )
 
 
@@ -255,6 +261,24 @@ def _policies(config: Config, wildcards: Wildcards, result: Path) -> Given:
     }
 
 
+def _generate(config: Config, wildcards: Wildcards, result: Path) -> Given:
+    shared = {"skip_tokens", "bootstrap_resamples", "bootstrap_seed"}
+    measured = config.metrics.model_dump(include=shared)
+    return (
+        measured
+        | _set(config.generate, leave_out={"benchmarks"})
+        | {
+            "model": config.base_model_source(),
+            "chat_template": config.chat_template,
+            "reward_model_path": str(config.path("train", wildcards)),
+            "goal_state_path": config.path("represent", wildcards) / config.goal_state_name(),
+            "problems": config.problems_of(wildcards["benchmark"]),
+            "seed": config.data_seed,
+            "save_dir": result,
+        }
+    )
+
+
 def _export(config: Config, wildcards: Wildcards, result: Path) -> Given:
     return {"scores": config.path("evaluate", wildcards), "output": result}
 
@@ -291,6 +315,7 @@ def _report(config: Config, wildcards: Wildcards, result: Path) -> Given:
         "metrics": config.metrics_files(),
         "comparisons": config.comparison_files(),
         "goals": config.goals_files(),
+        "generated": [folder / "estimates.json" for folder in config.generate_folders()],
         "filter_threshold": config.metrics.filter_threshold,
         "skip_tokens": config.metrics.skip_tokens,
         "scores_dir": config.path("scores"),
@@ -321,6 +346,7 @@ OF_STAGE: dict[str, Callable[[Config, Wildcards, Path], Given]] = {
     "goals": _goals,
     "policy": _policy,
     "policies": _policies,
+    "generate": _generate,
     "export": _export,
     "metrics": _metrics,
     "compare": _compare,

@@ -35,6 +35,8 @@ class ReportOptions(ReportSettings):
     have the averages over seeds"""
     goals: list[Path] = []
     """measurements of goal states: .../<variant>/seed<k>.jsonl (default: none)"""
+    generated: list[Path] = []
+    """what `generate` measured: .../<variant>/seed<k>/<benchmark>/estimates.json (default: none)"""
     filter_threshold: float = Field(0.0, ge=-1, le=1)
     """the filter's threshold in `metrics`, for the page of solutions and the texts"""
     skip_tokens: int = Field(5, ge=0)

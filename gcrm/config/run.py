@@ -15,6 +15,7 @@ from gcrm.config.compare import CompareSettings
 from gcrm.config.cost import CostSettings
 from gcrm.config.download import Download, download_name
 from gcrm.config.evaluate import EvaluateSettings
+from gcrm.config.generate import GenerateSettings
 from gcrm.config.goals import GoalsSettings
 from gcrm.config.jobs import PARALLEL, Computing, Count, Gpus, Job, Parallel
 from gcrm.config.layout import CHECKPOINT, PAIRS, Split, completion_files, place
@@ -130,6 +131,9 @@ class Config(Settings):
     goals: GoalsSettings | None = None
     """the filter with goal states of few, wrong or mixed examples; {} for the defaults (default:
     not measured, since it takes another pass over pairs and samples)"""
+    generate: GenerateSettings | None = None
+    """samples that are filtered while they are generated; {} for the defaults (default: none, since
+    samples are generated anew for each reward model)"""
     metrics: MetricsSettings = MetricsSettings()
     """metrics and their intervals"""
     compare: CompareSettings = CompareSettings()
@@ -365,6 +369,27 @@ class Config(Settings):
     def goals_files(self) -> list[Path]:
         """The measurements of goal states of all models; none if they are not asked for."""
         return [] if self.goals is None else [self.path("goals", model) for model in self.models()]
+
+    def generated(self) -> list[str]:
+        """The benchmarks for which samples are filtered while they are generated."""
+        if self.generate is None:
+            return []
+        return self.generate.benchmarks or self.sampled()
+
+    def generate_folders(self) -> list[Path]:
+        """The folders of samples that were filtered so, of all models; none if not asked for."""
+        names = self.generated()
+        return [
+            self.path("generate", {**model, "benchmark": name})
+            for model in self.models()
+            for name in names
+        ]
+
+    def problems_of(self, benchmark: str) -> Path:
+        """A file with the questions and answers of a benchmark: made, or in its solutions."""
+        if self.prepare is not None:
+            return self.path("problems") / f"{benchmark}.jsonl"
+        return self.completion_files(benchmark, "greedy")[0]
 
     def goal_state_name(self) -> str:
         """The file among a model's goal states that gives the Q-values."""

@@ -14,6 +14,7 @@ from gcrm.estimate.sizes import (
     DataSize,
     ModelSize,
     assumed_pairs,
+    generated_size,
     model_size,
     sampled_size,
     scored_size,
@@ -134,6 +135,9 @@ def _stages(
         add("goals, examples", examples, "pairs", 2, of, models)
         if samples := sampled_size(config):
             add("goals, samples", samples, "completions", 2, f"models {models}", models)
+    if config.generate is not None and (begun := generated_size(config)):
+        of = f"language and reward model x models {models}, or less: some are dropped"
+        add("generate", begun, "samples", 2, of, 2 * models)
     return stages
 
 

@@ -100,6 +100,22 @@ def sampled_size(config: Config) -> DataSize | None:
     return _total([_solutions(config, name, "all", limit) for name in config.sampled()])
 
 
+def generated_size(config: Config) -> DataSize | None:
+    """The samples that `generate` begins for each reward model; None if their number is unknown.
+
+    They are taken to be as long as the greedy solutions.
+
+    Raises:
+        UserError: a file cannot be read, or one of its first rows is broken.
+    """
+    if config.generate is None:
+        return DataSize(0, 0)
+    limit = config.generate.max_problems
+    size = _total([_solutions(config, name, "greedy", limit) for name in config.generated()])
+    times = config.generate.num_samples * len(config.generate.methods)
+    return size and DataSize(times * size.rows, times * size.tokens, size.assumed)
+
+
 def _solutions(config: Config, name: str, split: Split, limit: int | None) -> DataSize | None:
     """The solutions of a split, to at most `limit` problems."""
     files = config.completion_files(name, split)

@@ -10,6 +10,7 @@ from gcrm.reporting.contents import Scope
 from gcrm.reporting.formats import NONE, number, p_value
 from gcrm.reporting.published import Published
 from gcrm.reporting.results import Results
+from gcrm.stats.estimates import read_all_estimates
 from gcrm.stats.goals import read_measurements
 
 NOTHING = Published()
@@ -25,12 +26,14 @@ class Numbers:
         published: published results of the same base model.
         in_distribution: benchmarks with problems from the distribution of the preference pairs.
         goals: measurements of goal states; see `gcrm.stats.goals`.
+        generated: estimates of `generate`.
     """
 
     results: Results
     published: Published = NOTHING
     in_distribution: Sequence[str] = ()
     goals: DataFrame = field(default_factory=lambda: read_measurements([]))
+    generated: DataFrame = field(default_factory=lambda: read_all_estimates([]))
 
     @property
     def scope(self) -> Scope:
@@ -42,6 +45,7 @@ class Numbers:
             heldout=bool(self.results.benchmarks("pairs")),
             compared=bool(self.results.pairs),
             goals=list(self.goals["variant"].unique()),
+            generated=list(self.generated["variant"].unique()),
         )
 
 

@@ -53,6 +53,7 @@ class Scope:
         heldout: whether there are held-out preference sets.
         compared: whether there are variants to compare.
         goals: the variants whose samples were filtered by goal states of few examples.
+        generated: the variants that filtered samples while these were generated.
     """
 
     variants: Sequence[str]
@@ -61,6 +62,7 @@ class Scope:
     heldout: bool = False
     compared: bool = False
     goals: Sequence[str] = ()
+    generated: Sequence[str] = ()
 
 
 def scope_of(config: Config) -> Scope:
@@ -72,6 +74,7 @@ def scope_of(config: Config) -> Scope:
         heldout=bool(config.heldout),
         compared=len(config.variants) > 1,
         goals=list(config.variants) if config.goals is not None else [],
+        generated=list(config.variants) if config.generated() else [],
     )
 
 
@@ -110,6 +113,9 @@ def figures(scope: Scope) -> list[Item]:
     items += [
         Item("goals", "Q-values", "goal states of few examples", name) for name in scope.goals
     ]
+    items += [
+        Item("generate", "Votes", "accuracy against total cost", name) for name in scope.generated
+    ]
     return [*items, *_grouped(scope, Item("training", "Training", "training curves"))]
 
 
@@ -141,6 +147,7 @@ TABLES = (
     ("filter", "effect of filters", ["sampled"]),
     ("vote_differences", "differences in votes", ["sampled", "compared"]),
     ("goals", "goal states of few examples", ["goals"]),
+    ("generate", "filters while generating", ["generated"]),
     ("official_votes", "votes as the authors count", ["sampled"]),
 )
 """kind and title of each table, and the results it needs, as attributes of `Scope`"""

@@ -16,6 +16,7 @@ from gcrm.data.scores import Ragged, read_scores
 from gcrm.reporting.contents import Item
 from gcrm.reporting.results import NORMAL, Results
 from gcrm.stats.bootstrap import sum_by
+from gcrm.stats.estimates import read_all_estimates
 from gcrm.stats.goals import read_measurements
 from gcrm.utils.errors import UserError
 from gcrm.utils.io import read_jsonl
@@ -70,6 +71,7 @@ class FigureData:
         scores: summaries of score tables by variant, seed and benchmark; empty if not given.
         training: training curves by variant and seed; empty if not given.
         goals: measurements of goal states; see `gcrm.stats.goals`.
+        generated: estimates of `generate`.
     """
 
     label: str
@@ -77,6 +79,7 @@ class FigureData:
     scores: dict[str, dict[int, dict[str, ScoreSummary]]] = field(default_factory=dict)
     training: dict[str, dict[int, Curves]] = field(default_factory=dict)
     goals: DataFrame = field(default_factory=lambda: read_measurements([]))
+    generated: DataFrame = field(default_factory=lambda: read_all_estimates([]))
 
     def variants(self, item: Item) -> list[str]:
         """The variants in a figure."""
@@ -93,16 +96,19 @@ def read_figure_data(
     scores_dir: Path | None,
     models_dir: Path | None,
     goals: Sequence[Path] = (),
+    generated: Sequence[Path] = (),
 ) -> FigureData:
     """Read the score tables and training logs of all models, if their folders are given.
 
     Args:
         goals: files of measurements of goal states.
+        generated: files of estimates of `generate`.
 
     Raises:
         UserError: a file is missing or invalid.
     """
-    data = FigureData(label, results, goals=read_measurements(goals))
+    measured = read_measurements(goals), read_all_estimates(generated)
+    data = FigureData(label, results, goals=measured[0], generated=measured[1])
     for variant in results.variants:
         for seed in results.seeds(variant):
             if scores_dir is not None and results.benchmarks():

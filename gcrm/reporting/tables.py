@@ -21,6 +21,7 @@ from gcrm.reporting.columns import (
     with_differences,
 )
 from gcrm.reporting.formats import NONE
+from gcrm.reporting.generation import generation_table
 from gcrm.reporting.goals import goals_table
 from gcrm.reporting.means import all_means, means_table, variant_means, variants_table
 from gcrm.reporting.published import Published
@@ -401,6 +402,13 @@ TABLES: dict[str, TableKind] = {
         lambda given: goals_table(given.goals),
         lambda given: given.goals,
         texts=3,
+    ),
+    "generate": TableKind(
+        "Samples that are filtered while they are generated, beside plain ones: accuracy and cost, "
+        "95 % intervals",
+        lambda given: generation_table(given.generated),
+        lambda given: given.generated,
+        texts=4,
     ),
     "official_votes": TableKind(
         "Accuracy of votes over samples as the authors count, %, 95 % intervals",

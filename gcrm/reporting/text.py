@@ -11,6 +11,7 @@ from gcrm.config.report import ReportOptions
 from gcrm.reporting.columns import MAIN_VOTES, Numbers
 from gcrm.reporting.contents import SOLUTIONS, Item, figure_files, labels, table_files, tables
 from gcrm.reporting.formats import fixed_width, markdown
+from gcrm.reporting.generation import verdicts
 from gcrm.reporting.goals import goals_table
 from gcrm.reporting.means import variants_table
 from gcrm.reporting.tables import (
@@ -118,6 +119,7 @@ def report_text(content: Content) -> str:
         seed_differences=_markdown(seed_differences_table(results), 3),
         data=None if options.data_report is None else read_json(options.data_report, "prepare"),
         goals=_markdown(goals_table(content.numbers.goals, most=True), 3),
+        verdicts=[*verdicts(content.numbers.generated)],
         file_name=_file_name,
         tables={item.title: table_files(item) for item in tables(content.numbers.scope)},
         solutions_page=SOLUTIONS,

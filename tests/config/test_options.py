@@ -120,6 +120,7 @@ WITH_PAIRS: dict[str, Any] = SMALL | {"heldout": {"hh": "a/b"}}
         ("comparisons/math.json", "no benchmark 'math'; the config has gsm8k, svamp"),
         ("goals/vanilla/seed3.jsonl", "no seed '3'; the config has 0"),
         ("goals/vanilla/seed0.jsonl", "the config does not ask for goal states of few examples"),
+        ("generate/vanilla/seed0/gsm8k/estimates.json", "add a section generate: {} to it"),
         ("scores/vanilla/seed0/svamp/all/scores.parquet", "no split 'all'; it has greedy"),
         ("scores/vanilla/seed0/hh/greedy/scores.parquet", "'hh' has no split 'greedy'; it has pai"),
         ("scores/vanilla/seed0/svamp/pairs/output.jsonl", "'svamp' has no split 'pairs'"),

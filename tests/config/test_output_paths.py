@@ -23,6 +23,13 @@ MINIMAL = {
         "output": "o",
     },
     "ExportOptions": {"scores": "s", "output": "o"},
+    "GenerateOptions": {
+        "model": "m",
+        "reward_model_path": "m",
+        "goal_state_path": "g",
+        "problems": "p",
+        "save_dir": "o",
+    },
     "GoalsOptions": {
         "reward_model_path": "m",
         "dataset_path": ["d"],

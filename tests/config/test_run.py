@@ -161,6 +161,12 @@ def test_mistakes_name_file_key_and_what_is_expected(changes: dict[str, Any], me
             {"goals": {}, "sample": {"num_samples": {"preference": 2}}},
             "goals: no benchmark has samples to filter",
         ),
+        (
+            {"generate": {}, "sample": {"num_samples": {"preference": 2}}},
+            "generate: no benchmark has samples",
+        ),
+        ({"generate": {"benchmarks": ["math"]}}, "generate.benchmarks: math: no such benchmark"),
+        ({"generate": {"keep_samples": 20}}, "keep_samples = 20 is more than num_samples = 16"),
         ({"prepare": {"preference_families": ["x"]}}, "preference_families: no problems can be"),
         ({"policies": {"p": {}}}, "policies.p: rloo needs a reward_model; name a variant"),
         ({"policies": {"p": {"reward_model": "x"}}}, "policies.p.reward_model: no variant 'x'"),

@@ -31,6 +31,7 @@ def jobs_of(config: Config) -> Iterator[Job]:
             yield from (("train", model), ("represent", model))
             if config.goals is not None:
                 yield "goals", model
+            yield from (("generate", model | {"benchmark": name}) for name in config.generated())
             for name in names:
                 yield "metrics", model | {"benchmark": name}
                 for split in config.scored_splits(name):

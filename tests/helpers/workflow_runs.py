@@ -63,6 +63,7 @@ WHOLE: dict[str, Any] = SMALL | {
     "train": SMALL["train"] | {"max_epochs": 3, "save_steps": 2},
     "goals": {"examples": [1, 10]},
     "gpus": {"train": 1, "evaluate": 1},
+    "generate": {"num_samples": 4, "keep_samples": 2, "max_new_tokens": 32, "check_every": 8},
 }
 """with all stages, a benchmark, a held-out set, awkward texts, checkpoints, and pretended GPUs"""
 

@@ -56,7 +56,7 @@ def test_snakemakes_own_report_shows_everything(
         page = tmp_path / "report" / "report.html"
     report = project / "results/small/report"
     files = [*report.glob("figures/*.svg"), *report.glob("tables/*"), report / "solutions.html"]
-    assert len(files) == 15 + 16 * 4 + 1
+    assert len(files) == 17 + 17 * 4 + 1
     with chromium() as window:
         shown = click_through(window, page)
         assert shown == {str(file.relative_to(project)) for file in files}
@@ -187,10 +187,11 @@ def test_a_number_leads_back_to_the_problems_it_began_with(
     # All results have a stage that made them, and that nothing here differs from.
     results = [*home.glob("metrics/*/*/*.json"), *home.glob("comparisons/*.json")]
     results += home.glob("goals/*/seed0.jsonl")
+    results += home.glob("generate/*/seed0/gsm8k/estimates.json")
     results += [home / "report/report.md", home / "report/figures/auroc.svg"]
     results += [home / "data/report.json", home / "tracking/metrics.jsonl"]
     results = [path for path in results if ".provenance" not in path.name]
-    assert len(results) == 4 + 2 + 2 + 4
+    assert len(results) == 4 + 2 + 2 + 2 + 4
     for path in results:
         told = trace(path.relative_to(project))
         assert {"prepare"} <= {step["stage"] for step in told["steps"]}, path

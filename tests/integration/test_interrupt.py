@@ -25,6 +25,7 @@ EVERY_STAGE = [
     ("pair", signal.SIGKILL),
     ("represent", signal.SIGKILL),
     ("evaluate", signal.SIGTERM),
+    ("generate", signal.SIGKILL),
     ("metrics", signal.SIGINT),
     ("compare", signal.SIGKILL),
     ("report", signal.SIGTERM),

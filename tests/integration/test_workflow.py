@@ -224,11 +224,14 @@ def test_one_result_needs_only_what_it_is_made_of_and_torch_is_not_imported(tmp_
     assert not any("vanilla" in message or "gsm8k (" in message for message in jobs)
 
 
-def test_measurements_of_goal_states_are_a_target_where_they_are_asked_for(tmp_path: Path) -> None:
-    project = copy_project(tmp_path, SMALL | {"goals": {}})
+def test_goal_states_and_filters_are_targets_where_they_are_asked_for(tmp_path: Path) -> None:
+    project = copy_project(tmp_path, SMALL | {"goals": {}, "generate": {}})
     jobs = would_run(project, "results/small/goals/contrastive/seed0.jsonl")
     assert stages(jobs) == ["goals", "pair", "prepare", "pretrain", "sample", "train"]
     assert not any("vanilla" in message or "svamp" in message for message in jobs)
+    jobs = would_run(project, "results/small/generate/contrastive/seed0/gsm8k/estimates.json")
+    wanted = ["generate", "pair", "prepare", "pretrain", "represent", "sample", "train"]
+    assert stages(jobs) == wanted
 
 
 def test_a_run_that_brings_everything_makes_nothing(own_project: Path) -> None:

@@ -6,7 +6,7 @@ from gcrm.lineage.fingerprint import closure, content_hash, describe, source_has
 
 STAGES = [
     *("prepare", "pretrain", "sample", "pair", "train", "represent", "evaluate", "metrics"),
-    *("compare", "goals", "steer"),
+    *("compare", "goals", "generate", "steer"),
 ]
 
 BEFORE = '''

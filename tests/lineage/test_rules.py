@@ -38,13 +38,15 @@ def stages(jobs: set[str]) -> set[str]:
         ({"track": {"wandb_project": "p", "wandb_tags": ["new"]}}, {"track"}),
         ({"compare": {"baseline": "contrastive"}}, {"compare"}),
         ({"metrics": {"filter_threshold": 0.2}}, {"compare", "goals", "metrics", "report"}),
+        ({"metrics": {"skip_tokens": 2}}, {"compare", "generate", "goals", "metrics", "report"}),
+        ({"generate": {"drop_share": 0.3}}, {"generate"}),
         ({"metrics": {"correlation_percentiles": [0.5]}}, {"compare", "metrics"}),
         ({"threads": {"evaluate": 2}}, {"evaluate"}),
         ({"processes": {"evaluate": 2}, "gpus": {"sample": 0}}, set()),
         ({"report": {"title": "new"}}, {"report"}),
         ({"train": {"max_checkpoints": 5}}, set()),
         ({"train": {"max_epochs": 5}}, {"train"}),
-        ({"data_seed": 1}, {"pair", "prepare", "pretrain", "sample"}),
+        ({"data_seed": 1}, {"generate", "pair", "prepare", "pretrain", "sample"}),
         ({"represent": {"goal_token": "mean"}}, {"represent"}),
         ({"goals": {"draws": 5}}, {"goals"}),
         ({"policy": {"steps": 7}}, {"policy"}),
@@ -54,7 +56,7 @@ def stages(jobs: set[str]) -> set[str]:
 )
 def test_a_setting_concerns_its_stages(changes: dict[str, Any], concerned: set[str]) -> None:
     plain = {key: value for key, value in SMALL.items() if key not in ("train", "metrics")}
-    plain["goals"] = {}
+    plain |= {"goals": {}, "generate": {}}
     plain["policies"] = {"rloo": {"reward_model": "vanilla"}, "dpo": {"method": "dpo"}}
     found = changed(plain, **changes)
     of_all = {"report", "policies"}

@@ -12,15 +12,18 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from pandas import DataFrame, concat
 
+from gcrm.reporting.figures.generation import generation_figure
 from gcrm.reporting.figures.goals import goals_figure
 from gcrm.reporting.figures.lines import Line, Panel, line_figure
 from gcrm.reporting.figures.points import Points, draw_points
 from gcrm.reporting.figures.rewards import reward_figure
 from gcrm.reporting.figures.style import CORRECT, INCORRECT, looks
 from gcrm.reporting.figures.votes import vote_figure
+from gcrm.reporting.generation import split_metrics
 from gcrm.stats.estimates import estimates_frame
 from gcrm.stats.goals import KINDS, MEASURES
 from helpers.estimates import estimates
+from helpers.generated import generated
 
 BENCHMARKS = "gsm8k math gsm-hard mawps asdiv algebra222 svamp".split()
 HEADING = "some-run (synthetic stand-in)\nWhat this figure is about, at the length of most headings"
@@ -137,6 +140,11 @@ def goals(stem: Path, _: list[str]) -> None:
     goals_figure(stem, HEADING, rows.assign(correct=0.62, **scores))
 
 
+def generation(stem: Path, _: list[str]) -> None:
+    rows = [*generated("vanilla", 0), *generated("vanilla", 0, "math")]
+    generation_figure(stem, HEADING, split_metrics(estimates_frame(rows)))
+
+
 FIGURES = {
     "auroc": auroc,
     "lines": lines,
@@ -144,6 +152,7 @@ FIGURES = {
     "rewards": rewards,
     "votes": votes,
     "goals": goals,
+    "generation": generation,
 }
 
 

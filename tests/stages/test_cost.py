@@ -241,6 +241,12 @@ def test_goal_states_of_few_examples_cost_both_sides_and_all_samples() -> None:
     }
 
 
+def test_samples_that_are_generated_cost_both_models() -> None:
+    generate = {"methods": ["plain", "reward_worst"], "num_samples": 4, "max_problems": 10}
+    one = estimate(config(generate=generate)).stages[-1]
+    assert (one.stage, one.flops) == ("generate", 2 * N * (10 * 4 * 2) * 400 * 2 * 6)
+
+
 @pytest.mark.parametrize(("zero_stage", "state", "width"), [(3, 14, 2), (0, 12, 4)])
 def test_checkpoints_need_disk(zero_stage: int, state: int, width: int) -> None:
     train = {"bf16": True, "zero_stage": zero_stage, "save_steps": 100}

@@ -26,8 +26,9 @@ from gcrm.reporting.formats import number
 from gcrm.reporting.results import read_results
 from gcrm.reporting.tables import TABLES
 from gcrm.reporting.text import Content, report_text, summary
-from gcrm.stats.estimates import read_estimates, write_estimates
+from gcrm.stats.estimates import estimates_frame, read_estimates, write_estimates
 from gcrm.stats.goals import KINDS
+from helpers.generated import generated
 from helpers.models import make_byte_tokenizer
 from helpers.rows import write_rows
 from helpers.score_rows import columns, pair_metrics, pick, score_file, write_columns
@@ -35,7 +36,9 @@ from helpers.workflow_runs import ROOT
 
 VARIANTS = ("vanilla", "contrastive")
 BENCHMARKS = ("gsm8k", "math", "mawps")
-WHOLE = contents.Scope(VARIANTS, True, sampled=True, compared=True, heldout=True, goals=VARIANTS)
+WHOLE = contents.Scope(
+    VARIANTS, True, sampled=True, compared=True, heldout=True, goals=VARIANTS, generated=VARIANTS
+)
 MODELS = [(variant, seed) for variant in VARIANTS for seed in (0, 1)]
 
 
@@ -101,6 +104,9 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             given = {"output": output, "bootstrap_resamples": 50}
             run_metrics(MetricsOptions(scores=greedy, sample_scores=samples, **given))
         write_rows(folder / "goals" / variant / f"seed{seed}.jsonl", *measurements(variant, seed))
+        made = folder / "generate" / variant / f"seed{seed}" / "gsm8k" / "estimates.json"
+        made.parent.mkdir(parents=True)
+        write_estimates(made, estimates_frame(generated(variant, seed)))
         pairs = scores / "dialogues/pairs/scores.parquet"
         pairs.parent.mkdir(parents=True)
         made = pair_metrics(metrics / "dialogues.json", seed, lift=3.0 * (variant != "vanilla"))
@@ -127,6 +133,7 @@ def options(folder: Path, save_dir: Path, **changes: Any) -> ReportOptions:
         "metrics": metrics_of(folder),
         "comparisons": [path for path in comparisons if "provenance" not in path.name],
         "goals": sorted(folder.glob("goals/*/*.jsonl"), reverse=True),
+        "generated": sorted(folder.glob("generate/*/*/gsm8k/*.json"), reverse=True),
         "scores_dir": folder / "scores",
         "models_dir": folder / "models",
         "save_dir": save_dir,
@@ -134,7 +141,10 @@ def options(folder: Path, save_dir: Path, **changes: Any) -> ReportOptions:
     return ReportOptions(**(given | changes))
 
 
-ALONE: dict[str, Any] = {"comparisons": [], "goals": [], "scores_dir": None, "models_dir": None}
+ALONE: dict[str, Any] = {
+    **{"comparisons": [], "goals": [], "generated": []},
+    **{"scores_dir": None, "models_dir": None},
+}
 """options of a report from metrics alone"""
 
 
@@ -228,6 +238,7 @@ def test_provenance_has_all_inputs(report: Path, run_folder: Path) -> None:
     inputs = json.loads((report / "provenance.json").read_text())["inputs"]
     given = options(run_folder, report)
     read = {*map(str, given.metrics), *map(str, given.comparisons), *map(str, given.goals)}
+    read |= {*map(str, given.generated)}
     read |= {str(path) for path in run_folder.glob("scores/*/*/*/greedy/scores.parquet")}
     read |= {str(path) for path in run_folder.glob("models/*/*/training_log.jsonl")}
     read |= {str(p) for name in FOR_TOKENS for p in run_folder.glob(f"models/*/seed0/{name}")}
@@ -377,6 +388,34 @@ def test_goal_states_have_a_mean_and_a_range_over_draws_and_seeds(report: Path) 
     section = re.sub(" +", " ", section[: section.index("###", 3)])
     assert "figures/goals_vanilla.svg" in section and "figures/goals_contrastive.svg" in section
     assert section.count("| 100 |") == 8 and "| 1 |" not in section
+
+
+def test_filters_while_generating_stand_beside_plain_samples(report: Path) -> None:
+    head, *rows = cells(report, "generate")
+    assert head == [
+        *("benchmark", "vote", "variant", "seed", "filter", "accuracy, %"),
+        *("change from 4 plain samples", "cost, % of 4 plain samples", "plain samples as accurate"),
+        *("cost, % of these", "pays from policy / reward model"),
+    ]
+    assert len(rows) == 2 * 2 * 2 * 3
+    found = {tuple(row[:5]): row[5:] for row in rows}
+    plain = found["gsm8k", "majority", "vanilla", "1", "none"]
+    assert plain == ["70.0 [60.0, 80.0]", *["–"] * 5]
+    never = found["gsm8k", "best by reward", "contrastive", "0", "Q-value below t"]
+    assert never == [
+        *("66.0 [56.0, 76.0]", "-4.0 [-14.0, 6.0], p = 0.250", "125.0 [115.0, 135.0]"),
+        *("3.2 [3.1, 3.3]", "180.0 [170.0, 190.0]", "never [2.5, never]"),
+    ]
+    pays = found["gsm8k", "majority", "vanilla", "0", "worst by reward"]
+    assert pays[-2:] == ["70.0 [60.0, 80.0]", "0.4 [any, 0.5]"]
+    text = (report / "report.md").read_text()
+    section = text[text.index("### Filters while generating") :]
+    section = section[: section.index("###", 3)]
+    for outcome in ("pays", "does not pay here"):
+        assert section.count(f" filtering {outcome}: ") == 2
+    assert "worst by reward (70.0 [60.0, 80.0] % of the cost)" in section
+    assert "not shown to pay" not in section
+    assert "figures/generate_vanilla.svg" in section
 
 
 def test_report_includes_the_data_report(tmp_path: Path, run_folder: Path) -> None:

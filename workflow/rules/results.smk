@@ -55,6 +55,7 @@ rule report:
         metrics=settings.metrics_files(),
         comparisons=settings.comparison_files(),
         goals=settings.goals_files(),
+        generated=[folder / "estimates.json" for folder in settings.generate_folders()],
         scores=[
             file for name in settings.benchmarks for file in settings.score_files(name, "greedy")
         ],

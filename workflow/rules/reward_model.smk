@@ -109,6 +109,39 @@ if settings.goals is not None:
             jobs.shell("goals")
 
 
+if settings.generate is not None:
+
+    # Sample solutions, and end bad ones while they are generated. The kept samples and the votes on each
+    # problem are in a folder for each method; the comparison of all methods is in estimates.json.
+    rule generate:
+        input:
+            base_model=lambda wildcards: settings.base_model_files(),
+            checkpoint=rules.train.output.checkpoint,
+            facts=rules.train.output.facts,
+            goal_state=f"{GOAL_STATE}/{settings.goal_state_name()}",
+            problems=lambda wildcards: settings.problems_of(wildcards.benchmark),
+        output:
+            estimates=settings.path("generate") / "estimates.json",
+            votes=[
+                settings.path("generate") / method / "votes.jsonl"
+                for method in settings.generate.methods
+            ],
+            provenance=settings.path("generate") / FILE,
+        log:
+            jobs.log("generate", "{variant}-seed{seed}-{benchmark}"),
+        conda:
+            "../envs/gcrm.yaml"
+        threads: settings.job("generate").cores
+        resources:
+            **jobs.resources("generate", mem_mb=8000, runtime=480),
+        params:
+            **jobs.params("generate"),
+        message:
+            "generate: {wildcards.variant}, seed {wildcards.seed}, {wildcards.benchmark}"
+        shell:
+            jobs.shell("generate")
+
+
 # Write scores in the format of the paper's authors; only made when asked for.
 rule export:
     input:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from gcrm.reporting.contents import Item
 from gcrm.reporting.figure_data import FigureData
+from gcrm.reporting.figures.generation import generation
 from gcrm.reporting.figures.goals import goals
 from gcrm.reporting.figures.lines import partial_auroc, q_values, sample_auroc, top_k, training
 from gcrm.reporting.figures.points import auroc, preferences
@@ -21,6 +22,7 @@ FIGURES: dict[str, Callable[[FigureData, Item, Path], None]] = {
     "rewards": rewards,
     "votes": votes,
     "goals": goals,
+    "generate": generation,
     "training": training,
 }
 
