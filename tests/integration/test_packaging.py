@@ -52,7 +52,7 @@ def from_cuda_torch(name: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    "requirement", requirements("dev", "docs", "serve", "slurm"), ids=lambda r: r.name
+    "requirement", requirements("dev", "docs", "rl", "serve", "slurm"), ids=lambda r: r.name
 )
 def test_the_lock_satisfies_every_declared_range(requirement: Requirement) -> None:
     pinned = lock()[canonicalize_name(requirement.name)]
@@ -111,7 +111,7 @@ def test_imports_and_dependencies_agree() -> None:
         for module in third_party_imports(ROOT / "gcrm")
         for distribution in distributions[module]
     }
-    declared = {canonicalize_name(requirement.name) for requirement in requirements("serve")}
+    declared = {canonicalize_name(requirement.name) for requirement in requirements("rl", "serve")}
     assert imported - declared == set(), "imported, but not in pyproject.toml"
     assert declared - imported - set(USED_WITHOUT_IMPORT) == set(), "in pyproject.toml, but unused"
     assert set(USED_WITHOUT_IMPORT) & imported == set(), "imported: needs no reason"
