@@ -143,8 +143,8 @@ class Config(Settings):
     track: TrackSettings = TrackSettings()
     """reports to wandb; no setting here retrains a model"""
     threads: dict[Computing, Count] = {}
-    """CPU threads of a process of `pretrain`, `sample`, `train`, `represent`, `evaluate`, `goals`
-    or `policy` (default: 1 for each); results depend on them in their last digits"""
+    """CPU threads of a process of `pretrain`, `sample`, `train`, `represent`, `evaluate`, `goals`,
+    `generate` or `policy` (default: 1 for each); results depend on them in their last digits"""
     gpus: dict[Computing, Gpus | None] = {}
     """GPUs of a job of the same stages, over all its nodes; 0 computes on the CPU (default: one for
     each process on a machine that has any, none on a cluster)"""
