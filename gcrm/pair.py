@@ -3,7 +3,7 @@
 from gcrm.cli import run_stage
 from gcrm.config.pair import PairOptions
 from gcrm.data.completions import read_file
-from gcrm.data.pairing import all_combinations
+from gcrm.data.pairing import all_combinations, exchange_sides
 from gcrm.data.questions import question_key
 from gcrm.lineage.provenance import beside, write_provenance
 from gcrm.utils.errors import UserError
@@ -28,7 +28,7 @@ def run(options: PairOptions) -> None:
             f"both a correct and an incorrect solution ({correct} of {len(rows)} solutions are "
             "correct); draw more samples, or use a base model that solves some but not all problems"
         )
-    write_jsonl(options.output, pairs)
+    write_jsonl(options.output, exchange_sides(pairs, options.label_noise, options.data_seed))
     say(f"pair: {len(pairs)} pairs from {len(with_pairs)} of {len(problems)} problems")
     write_provenance(
         beside(options.output),

@@ -1,7 +1,11 @@
-"""Stage `sample`: generates solutions to a set of problems with a base model, and labels them."""
+"""Stage `sample`: generates solutions to a set of problems, and labels them.
+
+A base model solves them, or a program that errs with a given probability and knows where.
+"""
 
 import hashlib
 import math
+import random
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -11,6 +15,8 @@ from gcrm.config.layout import discard_samples
 from gcrm.config.sample import SampleOptions
 from gcrm.lineage.provenance import write_provenance
 from gcrm.synthetic.labels import labelled
+from gcrm.synthetic.solver import Solution, solve
+from gcrm.utils.errors import UserError
 from gcrm.utils.gpus import take_gpus
 from gcrm.utils.io import Row, read_jsonl, write_jsonl
 from gcrm.utils.logging import Progress, say
@@ -20,8 +26,45 @@ if TYPE_CHECKING:
 
 
 def run(options: SampleOptions) -> None:
-    """Write output-greedy.jsonl, and output-rs<k>.jsonl for each k below `num_samples`."""
-    problems = read_jsonl(options.problems, texts=("question", "expected_answer"))
+    """Write output-greedy.jsonl, and output-rs<k>.jsonl for each k below `num_samples`.
+
+    Raises:
+        UserError: a problem cannot be read, or the program cannot solve it.
+    """
+    if options.error_rate is not None:
+        problems = read_jsonl(options.problems, texts=("question", "expected_answer", "solution"))
+        _write(_solved_by_program(problems, options, options.error_rate), options)
+    else:
+        problems = read_jsonl(options.problems, texts=("question", "expected_answer"))
+        _write(_solved_by_model(problems, options), options)
+
+
+def _solved_by_program(
+    problems: Sequence[Row], options: SampleOptions, rate: float
+) -> dict[str, list[Row]]:
+    """The rows of each file, with the ends and values of all steps."""
+    files = {}
+    for name in ["greedy", *(f"rs{k}" for k in range(options.num_samples))]:
+        rng = random.Random(f"{_seed(options)} {name}")
+        found = []
+        for number, problem in enumerate(problems, start=1):
+            try:
+                found.append(solve(problem["solution"], rate, options.error_place, rng))
+            except ValueError as error:
+                raise UserError(
+                    f"{options.problems}, row {number}: solution: {error}; a program solves only "
+                    "problems of the family chain"
+                ) from None
+        files[name] = [
+            row | {"step_ends": solution.step_ends, "step_values": solution.step_values}
+            for row, solution in zip(label(problems, found), found, strict=True)
+        ]
+    return files
+
+
+def _solved_by_model(problems: Sequence[Row], options: SampleOptions) -> dict[str, list[Row]]:
+    """The rows of each file."""
+    assert options.model is not None  # the options model ensures it
     from transformers.utils.logging import disable_progress_bar
 
     from gcrm.decoding.sampling import generate
@@ -56,7 +99,7 @@ def run(options: SampleOptions) -> None:
     for k in range(options.num_samples):
         part = samples[k * len(problems) : (k + 1) * len(problems)]
         files[f"rs{k}"] = label(problems, part)
-    _write(files, options)
+    return files
 
 
 def _write(files: dict[str, list[Row]], options: SampleOptions) -> None:
@@ -76,7 +119,7 @@ def _write(files: dict[str, list[Row]], options: SampleOptions) -> None:
     )
 
 
-def label(problems: Sequence[Row], solutions: "Sequence[Generated]") -> list[Row]:
+def label(problems: Sequence[Row], solutions: "Sequence[Generated | Solution]") -> list[Row]:
     """Rows of completion files, with the predicted answer and whether it is correct."""
     return [
         labelled(problem, solution.text, solution.finished)

@@ -214,12 +214,13 @@ def _of_made(config: Config, given: Mapping[str, Any]) -> Iterable[str]:
             f"benchmarks: no problems can be made for {', '.join(unknown)}; "
             f"made are {', '.join(FAMILIES)} (others need base_model, preferences and completions)"
         )
-    for name in config.prepare.preference_families if config.prepare is not None else ():
-        if name not in FAMILIES:
-            yield (
-                f"prepare.preference_families: no problems can be made for {name!r}; "
-                f"known are {', '.join(FAMILIES)}"
-            )
+    for key in ("preference_families", "pretrain_families") if config.prepare is not None else ():
+        for name in getattr(config.prepare, key):
+            if name not in FAMILIES:
+                yield (
+                    f"prepare.{key}: no problems can be made for {name!r}; "
+                    f"known are {', '.join(FAMILIES)}"
+                )
     if config.sample is None:
         return
     numbers = config.sample.num_samples
@@ -271,9 +272,10 @@ def _of_variants(config: Config, given: Mapping[str, Any]) -> Iterable[str]:
     for name, settings in config.variants.items():
         own = (given["variants"] or {}).get(name) or {}
         idle = [key for key in CONTRASTIVE_ONLY if key in own]
-        if settings.reward_model_strategy == "vanilla" and idle:
+        strategy = settings.reward_model_strategy
+        if strategy != "contrastive" and idle:
             yield (
-                f"variants.{name}.{idle[0]}: does nothing in a vanilla reward model; remove it, "
+                f"variants.{name}.{idle[0]}: does nothing in a {strategy} reward model; remove it, "
                 "or set reward_model_strategy: contrastive"
             )
     try:

@@ -162,9 +162,11 @@ def _pretrain(config: Config, wildcards: Wildcards, result: Path) -> Given:
 
 def _sample(config: Config, wildcards: Wildcards, result: Path) -> Given:
     problem_set = wildcards["problem_set"]
+    solver = {"model": config.base_model_source(), "chat_template": config.chat_template}
+    if config.sample is not None and config.sample.error_rate is not None:
+        solver = {}
     return _set(config.sample) | {
-        "model": config.base_model_source(),
-        "chat_template": config.chat_template,
+        **solver,
         "problems": config.path("problems") / f"{problem_set}.jsonl",
         "save_dir": result,
         "num_samples": config.samples(problem_set),

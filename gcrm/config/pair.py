@@ -13,6 +13,8 @@ class PairSettings(Settings):
 
     max_pairs_per_problem: int = Field(2, gt=0)
     """largest number of pairs of a correct and an incorrect solution to one problem"""
+    label_noise: float = Field(0.0, ge=0, lt=0.5)
+    """share of the pairs, chosen at random, whose two sides are exchanged"""
 
 
 class PairOptions(PairSettings):

@@ -10,8 +10,12 @@ from gcrm.config.base import Settings
 from gcrm.config.download import Download
 from gcrm.config.types import Name, OutputFile, OutputFolder, OutputParent, Seed, Source, Unique
 
-FAMILIES = ("gsm8k", "math", "gsm-hard", "mawps", "asdiv", "algebra222", "svamp")
+BENCHMARKS = ("gsm8k", "math", "gsm-hard", "mawps", "asdiv", "algebra222", "svamp")
+"""families of made word problems that stand for the paper's benchmarks"""
+FAMILIES = (*BENCHMARKS, "chain")
 """families of made word problems; `gcrm.synthetic` has a generator for each"""
+LONGEST_CHAIN = 12
+"""steps of a `chain` that fit into the context of the made base model"""
 
 
 def _from_json(value: Any) -> Any:
@@ -27,7 +31,9 @@ class PrepareSettings(Settings):
     """How many problems of each kind are made (only for runs that make their own data)."""
 
     pretrain_problems: int = Field(32_000, gt=0)
-    """problems with worked solutions that the base model is trained on, over all families"""
+    """problems with worked solutions that the base model is trained on, over its families"""
+    pretrain_families: Annotated[list[str], Field(min_length=1), Unique] = list(BENCHMARKS)
+    """families of the problems that the base model is trained on"""
     preference_problems: int = Field(1_500, gt=0)
     """problems of each family whose sampled solutions become preference pairs"""
     benchmark_problems: int = Field(300, gt=0)
@@ -36,6 +42,9 @@ class PrepareSettings(Settings):
     """problems of each development set, on which settings are chosen"""
     preference_families: list[str] = Field(["gsm8k", "math"], min_length=1)
     """families that preference pairs are made from; the other families are out of distribution"""
+    chain_steps: int = Field(6, ge=1, le=LONGEST_CHAIN)
+    """steps of the problems of the family `chain`, each a sum or a difference; those of `pretrain`
+    have 1 to 12"""
     rare_words: float = Field(0.5, ge=0, le=1)
     """share of rare words among the words for operations, 0 to 1, in all sets but `pretrain`"""
     pretrain_rare_words: float = Field(0.003, ge=0, le=1)

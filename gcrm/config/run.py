@@ -279,6 +279,11 @@ class Config(Settings):
 
     # --- Problems and solutions.
 
+    def solver_files(self) -> list[Path]:
+        """The files of what solves made problems: the base model, or none of a program."""
+        by_program = self.sample is not None and self.sample.error_rate is not None
+        return [] if by_program else self.base_model_files()
+
     def problem_sets(self) -> list[str]:
         """Names of the problem sets that `prepare` makes; none if the run makes nothing."""
         if self.prepare is None:

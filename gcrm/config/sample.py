@@ -1,7 +1,7 @@
 """Options of `sample`: solutions drawn from a base model, and labelled."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -19,6 +19,17 @@ class _Sampling(Settings):
     """longest solution, in tokens; an unfinished one has no answer and counts as wrong"""
     batch_size: int = Field(256, gt=0)
     """prompts that are decoded together"""
+    error_rate: float | None = Field(None, gt=0, lt=1 / 3)
+    """let a program solve the problems, of the family chain, which errs at each step with
+    this probability, below 1/3, and knows where (default: the base model solves them)"""
+    error_place: Literal["anywhere", "first", "last"] = "anywhere"
+    """where the program errs: at any step, or in the first or the last third of the steps"""
+
+    @model_validator(mode="after")
+    def _place_of_errors(self) -> "_Sampling":
+        if self.error_rate is None and self.error_place != "anywhere":
+            raise ValueError("error_place does nothing without error_rate; remove it")
+        return self
 
 
 class SampleSettings(_Sampling):
@@ -32,13 +43,13 @@ class SampleSettings(_Sampling):
 class SampleOptions(_Sampling, ComputeOptions):
     """Draw solutions from a base model and label them: output-greedy.jsonl, output-rs<k>.jsonl."""
 
-    model: Source
-    """base model: folder or hub id"""
+    model: Source | None = None
+    """base model: folder or hub id; not needed with error_rate"""
     chat_template: Path | None = None
     """Jinja file with a chat template for the base model (default: the base model's own, or, where
     it has none, one with the names of the roles)"""
     problems: Path
-    """JSON lines with question and expected_answer"""
+    """JSON lines with question and expected_answer; with error_rate, also the right solution"""
     save_dir: OutputFolder
     """folder for output-greedy.jsonl and output-rs<k>.jsonl"""
     num_samples: int = Field(0, ge=0)
@@ -51,7 +62,13 @@ class SampleOptions(_Sampling, ComputeOptions):
     @property
     def sources(self) -> list[str | Path]:
         """The base model with its chat template."""
-        return [self.model, *([] if self.chat_template is None else [self.chat_template])]
+        return [source for source in (self.model, self.chat_template) if source is not None]
+
+    @model_validator(mode="after")
+    def _one_solver(self) -> "SampleOptions":
+        if (self.model is None) == (self.error_rate is None):
+            raise ValueError("give --model, or --error_rate for solutions by program")
+        return self
 
     @model_validator(mode="after")
     def _problems_stay(self) -> "SampleOptions":

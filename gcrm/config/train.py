@@ -63,8 +63,10 @@ Strategy = Annotated[
 class TrainSettings(Settings):
     """Objective, schedule and hardware of a reward model."""
 
-    reward_model_strategy: Literal["vanilla", "contrastive"] = "vanilla"
-    """vanilla: Bradley-Terry loss; contrastive: Bradley-Terry loss plus the contrastive term"""
+    reward_model_strategy: Literal["vanilla", "contrastive", "value"] = "vanilla"
+    """vanilla: Bradley-Terry loss; contrastive: Bradley-Terry loss plus the contrastive term;
+    value: at every token of both completions, the logistic loss of the head's value as the
+    probability that the completion is the chosen one"""
     contrastive_strategy: Strategy = "sgs"
     """which goal and negative goal states sources are compared with: sgs: drawn states of the
     chosen and of the rejected completion, the paper's method (also called cosine); rs: drawn states
@@ -215,6 +217,18 @@ class TrainSettings(Settings):
         return self
 
     @model_validator(mode="after")
+    def _value_compares_nothing(self) -> "TrainSettings":
+        if self.reward_model_strategy != "value":
+            return self
+        for name in ("preference_loss", "center_rewards", "parity"):
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(
+                    f"{name} is for losses of reward differences, and reward_model_strategy: value "
+                    "has none; remove one of them"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _has_goals_to_cross(self) -> "TrainSettings":
         if self.positives == "cross" and self.contrastive_strategy in ("avg", "single_goal"):
             raise ValueError(
@@ -225,7 +239,7 @@ class TrainSettings(Settings):
 
     def needs_pool(self) -> list[str]:
         """The chosen settings that compare or average the pairs of one forward pass."""
-        if self.reward_model_strategy == "vanilla":
+        if self.reward_model_strategy != "contrastive":
             return []
         strategy = [self.contrastive_strategy] if self.contrastive_strategy in ("rs", "avg") else []
         return strategy + (["contrastive_mean"] if self.contrastive_mean == "batch" else [])

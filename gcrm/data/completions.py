@@ -15,6 +15,10 @@ from gcrm.data.transcripts import turns_of_prompt
 from gcrm.utils.errors import UserError
 from gcrm.utils.io import Row, numbered_rows
 
+STEPS = ("step_ends", "step_values")
+"""optional keys of a row: characters up to the end of each step, and the probability of a right end
+after it, 0 from the first error on"""
+
 
 def read_completions(
     folder: Path, benchmark: str, split: Split, max_problems: int | None = None
@@ -114,7 +118,37 @@ def checked_solution(row: Row, where: str) -> Row:
         "generated_solution": row["generated_solution"],
         "predicted_answer": _answer_text(row.get("predicted_answer")),
         "is_correct": bool(row["is_correct"]),
+        **_steps(row, where),
     }
+
+
+def _steps(row: Row, where: str) -> Row:
+    """The ends of a solution's steps, in characters, and the value of each, where a row has them.
+
+    Raises:
+        UserError: they do not fit each other or the text.
+    """
+    if all(row.get(key) is None for key in STEPS):
+        return {}
+    ends, values = (_numbers(row.get(key), key, where) for key in STEPS)
+    length = len(row["generated_solution"])
+    if len(ends) != len(values):
+        raise UserError(f"{where}: has {len(ends)} step_ends, but {len(values)} step_values")
+    if any(end <= begin for begin, end in pairwise([0, *ends])) or max(ends, default=0) > length:
+        raise UserError(
+            f"{where}: step_ends must ascend, from 1 to the {length} characters of the solution"
+        )
+    if not all(0 <= value <= 1 for value in values):
+        raise UserError(f"{where}: step_values must be probabilities, from 0 to 1")
+    return dict(zip(STEPS, (ends, values), strict=True))
+
+
+def _numbers(found: Any, key: str, where: str) -> list[Any]:
+    kinds = (int,) if key == "step_ends" else (int, float)
+    if isinstance(found, list) and all(type(one) in kinds for one in found):
+        return found
+    expected = "whole numbers" if key == "step_ends" else "numbers"
+    raise UserError(f"{where}: {key} must be a list of {expected}, not {_kind(found)}")
 
 
 def _answer_text(answer: Any) -> str | None:

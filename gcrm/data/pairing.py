@@ -27,6 +27,21 @@ def all_combinations(rows: Iterable[Row], most: int, seed: int) -> list[Row]:
     return pairs
 
 
+def exchange_sides(pairs: Iterable[Row], share: float, seed: int) -> list[Row]:
+    """Exchange the sides of each pair with a probability, which depends on its texts and the seed.
+
+    Args:
+        pairs: {question, correct, incorrect}.
+    """
+    found = []
+    for pair in pairs:
+        texts = (pair["question"], pair["correct"], pair["incorrect"])
+        if random.Random(f"{seed} exchange {texts}").random() < share:
+            pair = pair | {"correct": pair["incorrect"], "incorrect": pair["correct"]}
+        found.append(pair)
+    return found
+
+
 def disjoint_pairs(rows: Iterable[Row], most: int, seed: int) -> Iterator[Row]:
     """Make at most `most` pairs {question, correct, incorrect} of each question, without reuse.
 

@@ -33,13 +33,14 @@ COLUMNS: Mapping[str, pa.DataType] = {
     "reward": pa.float32(),
     "partial_rewards": TOKENS,
     "q_values": TOKENS,
+    "true_values": TOKENS,
     "num_tokens": pa.int32(),
     "truncated": pa.bool_(),
 }
 """the columns in the order of the file; those of type TOKENS have num_tokens values in each row"""
 ANSWERS = ("expected_answer", "predicted_answer")
 """columns of solutions only; a row may be null"""
-OPTIONAL = ("completion", *ANSWERS, "partial_rewards", "q_values")
+OPTIONAL = ("completion", *ANSWERS, "partial_rewards", "q_values", "true_values")
 """columns that need not be read"""
 BATCH = 10_000
 """rows whose tokens are in memory at once where only a few of them are kept"""
@@ -153,6 +154,8 @@ class ScoreTable:
         sample: k of the file output-rs<k>.jsonl; 0 for greedy solutions and pairs.
         partial_rewards: reward after every token; the last is `reward`. Perhaps only some of them.
         q_values: cosine of every token's hidden state with the goal state; None without one.
+        true_values: probability of a right end after each token that ends a step, NaN at the other
+            tokens; None where the data do not know it.
         num_tokens: tokens of the completion, EOS included.
         truncated: it was longer than max_len and lost its end.
 
@@ -172,6 +175,7 @@ class ScoreTable:
     predicted_answer: NDArray[Any] | None = None
     partial_rewards: Ragged | AtShares | None = None
     q_values: Ragged | None = None
+    true_values: Ragged | None = None
     left_out: int = 0
 
     @classmethod
@@ -232,10 +236,10 @@ def write_scores(path: Path, table: ScoreTable) -> None:
     """Write a whole score table; the same table gives the same bytes.
 
     Raises:
-        ValueError: a column other than `q_values` is missing, or lengths do not match.
+        ValueError: a column is missing that every table has, or lengths do not match.
     """
     columns = table.columns()
-    missing = set(COLUMNS) - set(columns) - {"q_values"}
+    missing = set(COLUMNS) - set(columns) - {"q_values", "true_values"}
     if missing := missing - set(ANSWERS if table.split == "pairs" else ()):
         raise ValueError(f"score table: missing columns {', '.join(sorted(missing))}")
     arrays: dict[str, Any] = {}
@@ -252,6 +256,14 @@ def write_scores(path: Path, table: ScoreTable) -> None:
     facts = {"split": table.split, "left_out": str(table.left_out)}
     with atomic_path(path) as temporary:
         pq.write_table(pa.table(arrays, metadata=facts), temporary, compression="zstd")
+
+
+def has_true_values(path: Path) -> bool:
+    """Whether a score table knows the values of prefixes; false for no readable table."""
+    try:
+        return "true_values" in pq.read_schema(path).names
+    except (pa.ArrowException, OSError):
+        return False
 
 
 def read_scores(
@@ -414,6 +426,8 @@ def _token_problems(
     name: str, column: Ragged, num_tokens: NDArray[Any]
 ) -> Iterator[tuple[str, NDArray[Any]]]:
     lengths = column.lengths
+    if name == "true_values":  # only the ends of steps have one
+        column = Ragged(np.nan_to_num(column.values, posinf=np.inf), column.offsets)
     yield f"number of {name} is not num_tokens", np.flatnonzero(lengths != num_tokens)
     yield f"{name} is empty", np.flatnonzero(lengths == 0)
     tokens = np.flatnonzero(~np.isfinite(column.values))

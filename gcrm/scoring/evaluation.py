@@ -15,10 +15,10 @@ from gcrm.config.evaluate import EvaluateOptions
 from gcrm.config.layout import completion_files
 from gcrm.config.metrics import MetricsSettings
 from gcrm.data.authors_format import write_authors_jsonl
-from gcrm.data.completions import read_completions
+from gcrm.data.completions import STEPS, read_completions
 from gcrm.data.messages import Prompt
 from gcrm.data.preferences import load_preferences
-from gcrm.data.scores import ScoreTable, Split, groups_of, write_scores
+from gcrm.data.scores import Ragged, ScoreTable, Split, groups_of, write_scores
 from gcrm.lineage.provenance import FILE, beside, read_provenance, sha256, write_provenance
 from gcrm.lineage.resume import Unfinished
 from gcrm.modeling.reward_model import RewardModel, Scores
@@ -53,7 +53,7 @@ class Unscored:
     split: Split
     source: str
     prompts: Sequence[Prompt]
-    columns: Mapping[str, Sequence[Any]]
+    columns: Mapping[str, Any]
     inputs: Sequence[Path | str]
     where: Sequence[str] = ()
     left_out: int = 0
@@ -98,7 +98,7 @@ def evaluate(options: EvaluateOptions) -> None:
             work = Pass(reward_model, options.tokens_per_batch, processes, begun[-1], name)
             scores = score(encoded, work)
             if processes.first:
-                _write(options, rows, scores, path)
+                _write(options, with_true_values(rows, encoded, reward_model.encoder), scores, path)
         if processes.first:
             for unfinished in begun:  # kept until all tables are written
                 unfinished.discard()
@@ -132,6 +132,8 @@ def solutions(
             }
             for name in ("sample", "expected_answer", "predicted_answer"):
                 columns[name] = [row[name] for row in rows]
+            if any(STEPS[0] in row for row in rows):
+                columns |= {name: [row.get(name, []) for row in rows] for name in STEPS}
             source = f"{benchmark} {split}"
             where = [f"{source}, question {question[:40]!a}" for question in questions]
             # A cap counts the problems of both splits.
@@ -202,6 +204,25 @@ def encode(table: Unscored, encoder: Encoder) -> tuple[Unscored, list[Encoded]]:
             f"{encoder.max_len} tokens with their prompts and lost their end (column 'truncated')"
         )
     return table, encoded
+
+
+def with_true_values(table: Unscored, encoded: Sequence[Encoded], encoder: Encoder) -> Unscored:
+    """A table with the values of its steps, where it has any, as values of its tokens.
+
+    A step ends with the token that stands for its last character.
+    """
+    if STEPS[0] not in table.columns:
+        return table
+    columns = dict(table.columns)
+    steps = zip(columns.pop(STEPS[0]), columns.pop(STEPS[1]), strict=True)
+    found = Ragged.zeros([one.num_tokens for one in encoded])
+    found.values[:] = np.nan
+    for row, (ends, values) in enumerate(steps):
+        spans = encoder.spans(table.prompts[row], columns["completion"][row])
+        last = np.searchsorted([end for _, end in spans], ends)
+        whole = last < len(found[row]) - 1  # a completion that was cut off has lost its last steps
+        found[row][last[whole]] = np.asarray(values)[whole]
+    return replace(table, columns=columns | {"true_values": found})
 
 
 def scores_path(options: EvaluateOptions, table: Unscored) -> Path:

@@ -8,8 +8,8 @@ import pandas as pd
 
 from gcrm.config.compare import CompareSettings
 from gcrm.config.metrics import MetricsSettings
-from gcrm.data.scores import ScoreTable, Split, read_scores
-from gcrm.stats import ranking, voting  # noqa: F401  (they register their metrics)
+from gcrm.data.scores import ScoreTable, Split, has_true_values, read_scores
+from gcrm.stats import ranking, steps, voting  # noqa: F401  (they register their metrics)
 from gcrm.stats.bootstrap import Bootstrap, interval
 from gcrm.stats.estimates import estimates_frame
 from gcrm.stats.matching import Completions, SharedPairs
@@ -117,8 +117,10 @@ def read_tables(
             table, name = source, "a table"
         else:
             shares = list(dict.fromkeys(settings.percentiles + settings.correlation_percentiles))
-            partial = ["partial_rewards"] * bool(shares)
-            columns = ["predicted_answer", "q_values", *partial, *texts]
+            of_steps = has_true_values(Path(source))
+            partial = ["partial_rewards"] * bool(shares or of_steps)
+            columns = ["predicted_answer", "q_values", "true_values", *partial, *texts]
+            shares = [] if of_steps else shares  # metrics of steps need the rewards of all tokens
             table = read_scores(Path(source), columns, shares)
             name = str(source)
         tables.append(table)

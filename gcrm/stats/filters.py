@@ -146,6 +146,11 @@ def length_filter(votes: Samples, lengths: Ints, skip: int) -> Filter:
     return Filter(votes, lengths, skip, smallest, crossing)
 
 
+def in_second_half(keys: Sequence[str]) -> Bools:
+    """Which problems are in the second of two halves, by the hash of their question key, (P,)."""
+    return np.array([int(question_hash(key)[-1], 16) % 2 == 1 for key in keys], bool)
+
+
 def cross_fitted(
     curve: Sequence[Filtered], unfiltered: Floats, keys: Sequence[str]
 ) -> tuple[list[float], Floats, Floats] | None:
@@ -161,7 +166,7 @@ def cross_fitted(
         Thresholds at which the first and the second half are reported; accuracy and tokens saved
         of each problem, (P,). None where there are too few problems for two halves.
     """
-    second_half = np.array([int(question_hash(key)[-1], 16) % 2 == 1 for key in keys])
+    second_half = in_second_half(keys)
     if second_half.all() or not second_half.any():
         return None
     first, second = (choose(curve, unfiltered, half) for half in (second_half, ~second_half))

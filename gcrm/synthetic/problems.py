@@ -1,4 +1,4 @@
-"""Synthetic word problems: seven families, and sets of problems without duplicate questions.
+"""Synthetic word problems of several families, and sets of problems without duplicate questions.
 
 Texts consist of words and whole numbers from 0 to 60, separated by single spaces. Each number is
 one token of a small vocabulary, so a tiny model can learn the arithmetic in minutes. A solution is
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from gcrm.config.prepare import PrepareOptions
+from gcrm.config.prepare import LONGEST_CHAIN, PrepareOptions
 from gcrm.data.questions import question_key
 from gcrm.utils.errors import UserError
 from gcrm.utils.io import Row
@@ -61,6 +61,8 @@ class Draft:
 
     rng: random.Random
     rare_words: float
+    chain_steps: tuple[int, int] = (6, 6)
+    """least and most steps of a chain"""
     steps: list[str] = field(default_factory=list)
 
     def step(self, left: int, operation: str, right: int, largest: int = EASY) -> int:
@@ -254,6 +256,20 @@ def _svamp(draft: Draft) -> Problem:
     return draft.problem(" ".join(text), answer)
 
 
+def _chain(draft: Draft) -> Problem:
+    """The number of someone's items after gains and losses, so that no error can cancel."""
+    rng = draft.rng
+    steps = rng.randint(*draft.chain_steps)
+    name, item = rng.choice(NAMES), rng.choice(ITEMS)
+    total = rng.randint(0, LARGEST)
+    text = [f"{name} has {total} {item} ."]
+    for _ in range(steps):
+        operation, count = rng.choice("+-"), rng.randint(1, 9)
+        text.append(f"{draft.verb(operation)} {count} .")
+        total = draft.step(total, operation, count, LARGEST)
+    return draft.problem(" ".join([*text, f"how many {item} now ?"]), total)
+
+
 FAMILIES: dict[str, Callable[[Draft], Problem]] = {
     "gsm8k": lambda draft: _story(draft, 2, 20, EASY),
     "math": _math,
@@ -262,6 +278,7 @@ FAMILIES: dict[str, Callable[[Draft], Problem]] = {
     "asdiv": _asdiv,
     "algebra222": _algebra222,
     "svamp": _svamp,
+    "chain": _chain,
 }
 """functions that draft a problem of each family; they may raise OutOfRange"""
 
@@ -277,6 +294,7 @@ def make_sets(options: PrepareOptions) -> dict[str, list[Row]]:
     for key, names in (
         ("benchmarks", options.benchmarks),
         ("preference_families", options.preference_families),
+        ("pretrain_families", options.pretrain_families),
     ):
         if unknown := [name for name in names if name not in FAMILIES]:
             raise UserError(
@@ -285,9 +303,11 @@ def make_sets(options: PrepareOptions) -> dict[str, list[Row]]:
             )
     taken: set[str] = set()
 
-    def made(name: str, family: str, count: int, rare_words: float) -> list[Row]:
+    def made(
+        name: str, family: str, count: int, rare_words: float, chain_steps: tuple[int, int]
+    ) -> list[Row]:
         rng = random.Random(f"{options.data_seed} {name}")
-        problems = make_problems(family, count, rng, taken, rare_words)
+        problems = make_problems(family, count, rng, taken, rare_words, chain_steps)
         return [vars(problem).copy() for problem in problems]
 
     sets = {}
@@ -298,14 +318,20 @@ def make_sets(options: PrepareOptions) -> dict[str, list[Row]]:
     ):
         for family in families:
             name = f"{prefix}{family}"
-            sets[name] = made(name, family, count, options.rare_words)
-    turns = [*FAMILIES, *HARDER]
+            steps = (options.chain_steps, options.chain_steps)
+            sets[name] = made(name, family, count, options.rare_words, steps)
+    families = options.pretrain_families
+    turns = [*families, *(family for family in HARDER if family in families)]
     drawn = [turns[i % len(turns)] for i in range(options.pretrain_problems)]
     pretrain = [
         row
-        for family in FAMILIES
+        for family in families
         for row in made(
-            f"pretrain-{family}", family, drawn.count(family), options.pretrain_rare_words
+            f"pretrain-{family}",
+            family,
+            drawn.count(family),
+            options.pretrain_rare_words,
+            (1, LONGEST_CHAIN),
         )
     ]
     random.Random(f"{options.data_seed} pretrain").shuffle(pretrain)
@@ -313,7 +339,12 @@ def make_sets(options: PrepareOptions) -> dict[str, list[Row]]:
 
 
 def make_problems(
-    family: str, count: int, rng: random.Random, taken: set[str], rare_words: float = 0.5
+    family: str,
+    count: int,
+    rng: random.Random,
+    taken: set[str],
+    rare_words: float = 0.5,
+    chain_steps: tuple[int, int] = (6, 6),
 ) -> list[Problem]:
     """Make `count` problems of a family that differ from each other and from earlier ones.
 
@@ -322,6 +353,7 @@ def make_problems(
         rng: the only source of randomness.
         taken: keys (`question_key`) of earlier questions; the new ones are added.
         rare_words: share of rare words for operations, 0 to 1.
+        chain_steps: least and most steps of a chain.
 
     Raises:
         UserError: the family is unknown, or has too few problems left.
@@ -331,7 +363,7 @@ def make_problems(
     problems: list[Problem] = []
     for _ in range(DRAFTS_PER_PROBLEM * count):
         with suppress(OutOfRange):
-            problem = FAMILIES[family](Draft(rng, rare_words))
+            problem = FAMILIES[family](Draft(rng, rare_words, chain_steps))
             key = question_key(problem.question)
             if key not in taken:
                 taken.add(key)

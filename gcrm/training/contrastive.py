@@ -40,6 +40,10 @@ class Spans:
     start: Tensor
     end: Tensor
 
+    def last(self, values: Tensor) -> Tensor:
+        """Of values of all tokens, (batch, tokens), those of the last tokens, (batch,)."""
+        return values[torch.arange(len(self.end), device=values.device), self.end - 1]
+
 
 @dataclass(frozen=True)
 class Draws:

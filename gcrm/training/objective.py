@@ -32,6 +32,23 @@ def preference_loss(
     return -F.logsigmoid(difference)
 
 
+def value_loss(rewards: Tensor, spans: Spans, chosen: bool) -> Tensor:
+    """Mean over a completion's tokens of -log p, the head giving the logit of being chosen.
+
+    Args:
+        rewards: of all tokens, (pairs, tokens).
+        spans: positions of the completions.
+        chosen: what the completions are.
+
+    Returns:
+        (pairs,).
+    """
+    place = torch.arange(rewards.shape[1], device=rewards.device)
+    inside = (place >= spans.start[:, None]) & (place < spans.end[:, None])
+    losses = -F.logsigmoid(rewards if chosen else -rewards)
+    return losses.where(inside, 0).sum(dim=1) / (spans.end - spans.start)
+
+
 @dataclass(frozen=True)
 class Terms:
     """The objective of a batch of pairs.
@@ -66,22 +83,27 @@ class Objective:
         """The terms of a batch; each tuple is (chosen side, rejected side).
 
         Args:
-            rewards: final rewards, (pairs,).
+            rewards: of all tokens, (pairs, tokens).
             hidden: last hidden states, (pairs, tokens, hidden_size), fp32.
             spans: positions of the completions.
             pairs: their margins, prompts, and which are fillers.
             rng: for drawing states.
         """
-        difference = rewards[0] - rewards[1]
+        final = [side.last(values) for side, values in zip(spans, rewards, strict=True)]
+        difference = final[0] - final[1]
         loss = self.preference(difference - pairs.margin)
         logged = {
             "preference_loss": loss,
             "accuracy": (difference > 0).float(),
             "margin": difference,
         }
+        if self.settings.reward_model_strategy == "value":
+            sides = zip(rewards, spans, (True, False), strict=True)
+            loss = torch.stack([value_loss(*side) for side in sides]).mean(dim=0)
+            logged["value_loss"] = loss
         if self.settings.center_rewards:
             # Eisenstein et al. 2023, arXiv 2312.09244. Rewards are defined only up to a constant.
-            logged["center_loss"] = (rewards[0] + rewards[1]) ** 2
+            logged["center_loss"] = (final[0] + final[1]) ** 2
             loss = loss + self.settings.center_rewards * logged["center_loss"]
         if self.settings.reward_model_strategy == "contrastive":
             term = self._contrastive(hidden, spans, pairs, rng)

@@ -186,21 +186,21 @@ class RewardTrainer(Trainer):
         """The preference loss and reward differences of held-out pairs."""
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad():
-            rewards, _, _ = self.forward(model, inputs)
-        difference = rewards[0] - rewards[1]
+            (chosen, rejected), _, spans = self.forward(model, inputs)
+        difference = spans[0].last(chosen) - spans[1].last(rejected)
         loss = self.objective.preference(difference - inputs["margin"]).mean()
         return loss, difference, inputs["labels"]
 
     def forward(
         self, model: Any, inputs: Batch
     ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], tuple[Spans, Spans]]:
-        """Final rewards (pairs,), last hidden states (pairs, longest, hidden_size), and positions
-        of the completions; each of the chosen, then of the rejected sides."""
+        """Rewards (pairs, longest) and last hidden states (pairs, longest, hidden_size) of all
+        tokens, and positions of the completions; each of the chosen, then of the rejected sides."""
         watch = self.watch
         model(**model_inputs(inputs, self.reward_model), use_cache=False)
-        pairs, rows = len(inputs["labels"]), inputs["row"]
+        pairs = len(inputs["labels"])
         spans = Spans(inputs["start"], inputs["end"])
-        rewards, hidden = watch.rewards[rows, spans.end - 1], watch.hidden
+        rewards, hidden = watch.rewards[inputs["row"]], watch.hidden
         hidden = hidden if len(hidden) >= pairs else hidden.expand(pairs, -1, -1)
         sides = (hidden[:pairs], hidden[pairs:]) if len(hidden) > pairs else (hidden, hidden)
         return (

@@ -34,8 +34,8 @@ def rewards_of_first(trainer: RewardTrainer, encoded: list[EncodedPair]) -> np.n
         batch = collate([EncodedPair(side, side)], pad_id=0)
         inputs = {key: value.to(trainer.args.device) for key, value in batch.items()}
         with torch.no_grad():
-            (reward, _), *_ = trainer.forward(trainer.model_wrapped, inputs)
-        rewards.append(reward.cpu().numpy())
+            (of_tokens, _), _, (span, _) = trainer.forward(trainer.model_wrapped, inputs)
+        rewards.append(span.last(of_tokens).cpu().numpy())
     found = np.concatenate(rewards)
     if not np.isfinite(found).all():
         raise UserError(

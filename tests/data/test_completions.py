@@ -77,6 +77,16 @@ def test_optional_and_unknown_keys(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"step_ends": [3]}, "step_values must be a list of numbers, not null"),
+        ({"step_ends": "3", "step_values": [1]}, "step_ends must be a list of whole numbers"),
+        ({"step_ends": [3.5], "step_values": [1]}, "step_ends must be a list of whole numbers"),
+        ({"step_ends": [3], "step_values": [True]}, "step_values must be a list of numbers"),
+        ({"step_ends": [3], "step_values": [0.5, 1]}, "has 1 step_ends, but 2 step_values"),
+        ({"step_ends": [5, 3], "step_values": [1, 1]}, "step_ends must ascend, from 1 to the 9"),
+        ({"step_ends": [10], "step_values": [1]}, "step_ends must ascend, from 1 to the 9"),
+        ({"step_ends": [0], "step_values": [1]}, "step_ends must ascend, from 1 to the 9"),
+        ({"step_ends": [3], "step_values": [1.5]}, "step_values must be probabilities"),
+        ({"step_ends": [3], "step_values": [float("nan")]}, "step_values must be probabilities"),
         ({"is_correct": "true"}, "is_correct must be true or false, not str 'true'"),
         ({"is_correct": None}, "is_correct must be true or false, not null"),
         ({"is_correct": 2}, "is_correct must be true or false"),

@@ -148,7 +148,7 @@ def test_published_runs_are_small() -> None:
         files = [path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()]
         assert "README.md" in files
         assert len([file for file in files if file.endswith(".png")]) <= 3
-        kept = r"README\.md|report\.md|provenance\.json|tables/\w+\.csv|figures/[\w.-]+\.png"
+        kept = r"\w+\.md|(digests|provenance)\.json|tables/\w+\.csv|figures/[\w.-]+\.png"
         assert [file for file in files if not re.fullmatch(kept, file)] == []
 
 
@@ -167,9 +167,12 @@ def test_every_metric_is_documented_and_every_documented_metric_is_computed() ->
     pairs = columns(problems=20, per_problem=2)
     pairs |= {"label": np.tile([True, False], 20), "group": np.repeat(np.arange(20), 2)}
     del pairs["expected_answer"], pairs["predicted_answer"]
+    samples = columns(problems=40, per_problem=4)
+    ends = zip(samples["num_tokens"], samples["label"], strict=True)
+    samples["true_values"] = [[*[np.nan] * (tokens - 1), right] for tokens, right in ends]
     made = {
         "greedy": columns(problems=40),
-        "all": columns(problems=40, per_problem=4),
+        "all": samples,
         "pairs": pairs | {"sample": np.zeros(40)},
     }
     tables: dict[str, ScoreTable] = {key: ScoreTable.of(key, made[key]) for key in SPLITS}

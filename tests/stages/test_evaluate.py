@@ -25,6 +25,7 @@ from gcrm.metrics import run as run_metrics
 from helpers.completions import write_completions
 from helpers.dialogues import dialogue_rows, write_dialogues
 from helpers.models import save_base_model, save_reward_model
+from helpers.rows import write_rows
 
 SPLITS = ("greedy", "all", "pairs")
 
@@ -257,3 +258,28 @@ def test_mistakes_end_in_one_line(
     said = capsys.readouterr().err.strip()
     assert message in said.splitlines()[-1] and "Traceback" not in said
     assert not (folder / "refused").exists()
+
+
+def test_values_of_steps_are_at_their_last_tokens(folder: Path, tmp_path: Path) -> None:
+    """The number of tokens of a text up to there, by a tokenizer of words; a cut end has none."""
+    texts = ["one step. two steps.", "3 + 4 = 7 .", "no steps"]
+    ends = [[9, 20], [11], []]
+    rows = [
+        {"question": "how many", "generated_solution": text, "is_correct": True}
+        | ({"step_ends": its, "step_values": [0.5, 0.0][: len(its)]} if its else {})
+        for text, its in zip(texts, ends, strict=True)
+    ]
+    write_rows(tmp_path / "c" / "gsm8k" / "output-greedy.jsonl", *rows)
+    encoder = RewardModel.from_pretrained(folder / "rm").encoder
+    for max_len in (1024, len(encoder.prompt_ids("how many")) + 4):
+        words = ["--reward_model_path", folder / "rm", "--completions_data_path", tmp_path / "c"]
+        words += ["--benchmarks", "gsm8k", "--splits", "greedy", "--max_len", max_len]
+        words += ["--output", tmp_path / f"{max_len}.parquet", "--vanilla"]
+        assert run_stage(EvaluateOptions, run, list(map(str, words))) == 0
+        table = read_scores(tmp_path / f"{max_len}.parquet")
+        assert table.true_values is not None and table.completion is not None
+        for row, text in enumerate(texts):
+            found = np.flatnonzero(~np.isnan(table.true_values[row]))
+            prefixes = [encoder.encode("how many", text[:end]).num_tokens - 2 for end in ends[row]]
+            assert list(found) == [token for token in prefixes if token < table.num_tokens[row] - 1]
+    assert table.truncated[0] and not np.isnan(table.true_values[0]).all()

@@ -39,3 +39,17 @@ def test_missing_pairs_are_an_error_with_the_reason(tmp_path, capsys):
     assert "none of 2 problems in 1 files has both" in error
     assert "2 of 2 solutions are correct" in error
     assert not (tmp_path / "pairs.jsonl").exists()
+
+
+def test_label_noise_exchanges_a_share_of_the_pairs(tmp_path):
+    rows = [row(f"q{n}", text, text == "right") for n in range(400) for text in ("right", "wrong")]
+    file = write_rows(tmp_path / "output-rs0.jsonl", *rows)
+    found = {}
+    for noise in (0, 0.25):
+        output = tmp_path / f"{noise}.jsonl"
+        assert pair("--completions", file, "--output", output, "--label_noise", noise) == 0
+        found[noise] = [json.loads(line) for line in output.read_text().splitlines()]
+    assert all(one["correct"] == "right" for one in found[0])
+    exchanged = sum(one["correct"] == "wrong" for one in found[0.25])
+    assert 70 < exchanged < 130
+    assert all({one["correct"], one["incorrect"]} == {"right", "wrong"} for one in found[0.25])

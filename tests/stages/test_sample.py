@@ -1,6 +1,7 @@
 """Stage `sample`: solutions do not depend on their batch; labels and errors."""
 
 import json
+import random
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from gcrm.decoding.sampling import Generated, generate
 from gcrm.modeling.loading import load_language_model, load_tokenizer, use_chat_template
 from gcrm.modeling.tokenization import Encoder
 from gcrm.sample import label, run
+from gcrm.synthetic.problems import make_problems
 from gcrm.utils.io import read_jsonl
 from helpers.models import make_byte_tokenizer, save_base_model
 from helpers.rows import write_rows
@@ -208,3 +210,36 @@ def test_tokenizer_of_another_model_is_reported(base, problems, tmp_path, capsys
     make_byte_tokenizer().save_pretrained(other)
     assert sample("--model", other, "--problems", problems, "--save_dir", tmp_path / "out") == 1
     assert "they do not belong together" in capsys.readouterr().err
+
+
+def test_a_program_solves_chains_and_knows_its_errors(tmp_path, capsys):
+    """Labels and values agree, the two seeds differ, and readers keep the values."""
+    rows = [
+        vars(one) for one in make_problems("chain", 50, random.Random(0), set(), chain_steps=(3, 3))
+    ]
+    file = write_rows(tmp_path / "chain.jsonl", *rows)
+    words = ["--problems", file, "--error_rate", 0.2, "--num_samples", 2]
+    for seed in (0, 1):
+        assert sample(*words, "--save_dir", tmp_path / f"{seed}" / "c", "--data_seed", seed) == 0
+    first, other = (read_completions(tmp_path / f"{seed}", "c", "all") for seed in (0, 1))
+    assert first != other and len(first) == 100
+    for row in first:
+        assert row["is_correct"] == (row["step_values"][-1] == 1)
+        assert len(row["step_ends"]) == 3
+    assert 20 < sum(row["is_correct"] for row in first) < 80
+
+
+def test_a_program_solves_nothing_else(base, problems, tmp_path, capsys):
+    file = write_rows(tmp_path / "math.jsonl", {"question": "q", "expected_answer": "6"})
+    words = ["--save_dir", tmp_path / "out", "--error_rate", 0.1]
+    assert sample(*words, "--problems", file) == 1
+    assert "math.jsonl, row 1: solution must be text" in capsys.readouterr().err
+    row = {"question": "q", "expected_answer": "6", "solution": "2 * 3 = 6 . answer 6"}
+    assert sample(*words, "--problems", write_rows(file, row)) == 1
+    assert "math.jsonl, row 1: solution: '2 * 3 = 6 . answer 6' has" in capsys.readouterr().err
+    assert sample(*words, "--problems", file, "--model", base) == 1
+    assert "give --model, or --error_rate" in capsys.readouterr().err
+    assert sample("--problems", file, "--save_dir", tmp_path / "out") == 1
+    assert "give --model, or --error_rate" in capsys.readouterr().err
+    assert sample("--problems", file, "--save_dir", tmp_path, "--error_place", "last") == 1
+    assert "error_place does nothing without error_rate" in capsys.readouterr().err

@@ -49,12 +49,19 @@ def test_preference_loss_is_exact(kind, difference):
     assert preference_loss(x, kind).item() == pytest.approx(exact, rel=1e-12, abs=1e-15)
 
 
+REWARDS = torch.full((2, 2, 9), torch.nan)  # the tokens outside the completions play no part
+REWARDS[0, 0, 2:9] = torch.tensor([0.0, 0, 0, 0, 0, 0, 1.0])
+REWARDS[0, 1, 0:3] = torch.tensor([2.0, 0, -2.0])
+REWARDS[1, 0, 2:7] = torch.tensor([0.0, 0, 0, 0, 0.5])
+REWARDS[1, 1, 1:2] = 1.0
+
+
 def objective_of(**settings):
     """The terms of two random pairs with these settings."""
     generator = torch.Generator().manual_seed(1)
     hidden = torch.randn(2, 2, 9, 6, generator=generator)
     return Objective(TrainSettings(**settings))(
-        rewards=(torch.tensor([1.0, -2.0]), torch.tensor([0.5, 1.0])),
+        rewards=(REWARDS[0], REWARDS[1]),
         hidden=(hidden[0], hidden[1]),
         spans=(spans((2, 9), (0, 3)), spans((2, 7), (1, 2))),
         pairs=Pairs(torch.tensor([0.25, 1.0]), torch.tensor([7, 8]), torch.tensor([True, True])),
@@ -78,6 +85,20 @@ def test_vanilla_has_only_the_preference_term():
     terms = objective_of()
     assert torch.equal(terms.loss, terms.logged["preference_loss"])
     assert set(terms.logged) == {"preference_loss", "accuracy", "margin"}
+
+
+def test_the_value_loss_by_hand():
+    """log 2 where the head gives 0, else softplus(-x); means over tokens and sides."""
+
+    def softplus(x: float) -> float:
+        return math.log1p(math.exp(x))
+
+    terms = objective_of(reward_model_strategy="value")
+    chosen = [(6 * LN2 + softplus(-1)) / 7, (softplus(-2) + LN2 + softplus(2)) / 3]
+    rejected = [(4 * LN2 + softplus(0.5)) / 5, softplus(1)]
+    expected = [(a + b) / 2 for a, b in zip(chosen, rejected, strict=True)]
+    assert terms.loss.tolist() == pytest.approx(expected)
+    assert terms.logged["accuracy"].tolist() == [1, 0]
 
 
 @pytest.mark.parametrize(

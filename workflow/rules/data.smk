@@ -68,7 +68,7 @@ for number in sorted({settings.samples(name) for name in settings.problem_sets()
         name:
             f"sample_{number}" if number else "sample_greedy"
         input:
-            checkpoint=lambda wildcards: settings.base_model_files(),
+            checkpoint=lambda wildcards: settings.solver_files(),
             problems=f"{RESULTS}/problems/{{problem_set}}.jsonl",
         output:
             greedy=f"{SOLUTIONS}/output-greedy.jsonl",
