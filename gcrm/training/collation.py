@@ -40,6 +40,8 @@ PACKED = frozenset(
 )
 """Types of models that give the same states in one row a pair; tests/modeling/test_architectures.py
 measures them. Others take no positions, or no such mask."""
+NO_BORDERS = frozenset(["gpt_neo", "gptj"])
+"""types among them whose own code calls flash attention without the borders of sides"""
 
 
 @dataclass(frozen=True)
@@ -208,8 +210,14 @@ def collator_for(model: PreTrainedModel, pad_id: int) -> Callable[[Sequence[Enco
     """The way to lay out pairs that is fastest for a model with its attention."""
     if not takes_positions(model):
         return partial(collate, pad_id=pad_id)
-    flash = model.config._attn_implementation == "flash_attention_2"
-    return partial(collate_flat if flash else collate_packed, pad_id=pad_id)
+    if model.config._attn_implementation != "flash_attention_2":
+        return partial(collate_packed, pad_id=pad_id)
+    return partial(collate_flat if takes_borders(model) else collate, pad_id=pad_id)
+
+
+def takes_borders(model: PreTrainedModel) -> bool:
+    """Whether a model hands the borders of `collate_flat` on to flash attention."""
+    return model.config.get_text_config().model_type not in NO_BORDERS
 
 
 def takes_positions(model: PreTrainedModel) -> bool:

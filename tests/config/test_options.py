@@ -8,6 +8,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from snakemake.utils import update_config
 
 from gcrm.cli import parse
 from gcrm.config.base import flags
@@ -21,13 +22,16 @@ from helpers.jobs import jobs_of
 from helpers.workflow_runs import ROOT, SMALL
 
 MODEL = {"variant": "contrastive", "seed": "0"}
-CONFIGS = sorted(path for path in (ROOT / "config").rglob("*.yaml"))
+CONFIGS = sorted(path for path in (ROOT / "config").rglob("*.yaml") if path.stem != "study")
 ENVIRONMENT = {"GCRM_BASE_MODEL": "model.gguf", "GCRM_DATA": "data"}
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_the_flags_of_every_job_give_the_stage_the_same_options(path: Path) -> None:
-    config = load(yaml.safe_load(path.read_text()), path.name, ENVIRONMENT)
+    shared = path.with_name("study.yaml")  # which the cells of the study are laid over
+    given = yaml.safe_load(shared.read_text()) if shared.exists() else {}
+    update_config(given, yaml.safe_load(path.read_text()))
+    config = load(given, path.name, ENVIRONMENT)
     seen = set()
     for stage, wildcards in jobs_of(config):
         made = options(config, stage, wildcards)

@@ -125,7 +125,7 @@ def test_every_pair_has_the_loss_of_its_micro_batch():
     hidden = torch.randn(2, 3, 8, 4, generator=torch.Generator().manual_seed(0))
     spans = Spans(torch.tensor([1, 4, -3]), torch.tensor([8, 8, 8]))
     terms = Objective(settings)(
-        rewards=(torch.zeros(3), torch.zeros(3)),
+        rewards=(torch.zeros(3, 8), torch.zeros(3, 8)),
         hidden=(hidden[0], hidden[1]),
         spans=(spans, spans),
         pairs=Pairs(torch.zeros(3), torch.arange(3), torch.ones(3).bool()),

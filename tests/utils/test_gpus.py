@@ -272,10 +272,12 @@ def test_the_gpus_with_the_most_free_memory_come_first(nvidia_smi: Path, take: T
 # --- in a run ----------------------------------------------------------------------------------
 
 
-def test_jobs_of_a_run_take_the_gpus_of_the_config() -> None:
+@pytest.mark.parametrize(("reproducible", "by_itself"), [(True, 0), (False, 1)])
+def test_jobs_of_a_run_take_the_gpus_of_the_config(reproducible: bool, by_itself: int) -> None:
     gpus = {"pretrain": 2, "train": 0}
-    rules = Rules(load(SMALL | {"gpus": gpus}, "my.yaml"), gpus_here=2)
-    for stage, count in (gpus | {"represent": 1}).items():
+    config = load(SMALL | {"gpus": gpus, "reproducible": reproducible}, "my.yaml")
+    rules = Rules(config, gpus_here=2)
+    for stage, count in (gpus | {"represent": by_itself}).items():
         launcher = rules.resources(stage, mem_mb=1, runtime=1)["launcher"]
         assert launcher == f"python -m gcrm.gpus {count} python"
         assert "exec {resources.launcher} -m gcrm." in rules.shell(stage)
