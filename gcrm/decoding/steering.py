@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from gcrm.config.steer import SteerOptions
@@ -133,7 +134,8 @@ class Steering:
             bf16=options.bf16 or None,
             trust_remote_code=options.trust_remote_code,
         )
-        self.model.to(self.reward_model.model.device)  # type: ignore[arg-type]
+        module: nn.Module = self.model  # whose `to` is typed
+        module.to(self.reward_model.model.device)
         width, device = self.reward_model.hidden_size, self.reward_model.model.device
         self.goals = {
             name: read_goal_state(file, width).to(device) for name, file in goal_states.items()

@@ -208,9 +208,10 @@ def _train(trainer: Trainer, options: PolicyOptions) -> None:
 def _save(trainer: Trainer, solutions: list[Row], options: PolicyOptions) -> None:
     """Write the checkpoint and its side files atomically."""
     model: Any = trainer.accelerator.unwrap_model(trainer.model)
+    tokenizer: Any = trainer.processing_class
     with atomic_folder(options.save_path, last="config.json") as folder:
         model.save_pretrained(folder, max_shard_size="1TB")
-        trainer.processing_class.save_pretrained(folder)  # type: ignore[union-attr]
+        tokenizer.save_pretrained(folder)
         write_jsonl(folder / "training_log.jsonl", _log(trainer))
         write_jsonl(folder / "solutions.jsonl", solutions)
         write_provenance(
