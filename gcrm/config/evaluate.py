@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from gcrm.config.base import split_commas
-from gcrm.config.compute import ComputeOptions
-from gcrm.config.passes import PassSettings
+from gcrm.config.compute import ComputeOptions, PassSettings, RewardModelOptions
 from gcrm.config.types import Name, OutputFile, OutputParent, Source, Unique
 from gcrm.utils.io import duplicates
 from gcrm.utils.paths import set_name
@@ -35,7 +34,7 @@ class EvaluateSettings(PassSettings):
     """use goal_state-<attribute>.npy instead of goal_state.npy (default: goal_state.npy)"""
 
 
-class EvaluateOptions(EvaluateSettings, ComputeOptions):
+class EvaluateOptions(EvaluateSettings, RewardModelOptions, ComputeOptions):
     """Score completions with a reward model: reward, partial rewards and Q-values of every token.
 
     Writes <save_dir>/<model>/<benchmark>/{greedy,all}/output.jsonl, or, with --output, the scores
@@ -43,8 +42,6 @@ class EvaluateOptions(EvaluateSettings, ComputeOptions):
     preference pairs instead: <save_dir>/<model>/<name of the file>/pairs/scores.parquet.
     """
 
-    reward_model_path: Source
-    """reward model: folder or hub id"""
     completions_data_path: Path | None = None
     """folder of completions: <benchmark>/output-greedy.jsonl, output-rs<k>.jsonl"""
     benchmarks: Annotated[list[Name], Unique] = []
@@ -64,8 +61,6 @@ class EvaluateOptions(EvaluateSettings, ComputeOptions):
     """Parquet file for the scores of one benchmark and split or one dataset, instead of save_dir"""
     filter_threshold: float = Field(0.0, ge=-1, le=1)
     """Q-value below which a sample would be dropped; the share dropped is said at the end"""
-    trust_remote_code: bool = False
-    """run code that comes with a model from the hub"""
 
     @model_validator(mode="after")
     def _one_way_out(self) -> "EvaluateOptions":

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, model_validator
 
 from gcrm.config.base import Settings
-from gcrm.config.compute import ComputeOptions
+from gcrm.config.compute import ComputeOptions, RewardModelOptions
 from gcrm.config.metrics import MetricsSettings
 from gcrm.config.types import Name, OutputFolder, Seed, Source, Unique
 
@@ -77,7 +77,7 @@ class GenerateSettings(_Generating):
     """benchmarks to generate samples for (default: those with samples)"""
 
 
-class GenerateOptions(_Generating, ComputeOptions):
+class GenerateOptions(_Generating, RewardModelOptions, ComputeOptions):
     """Sample solutions, and end bad ones while they are generated.
 
     Writes, for each method, the samples that were kept as output-rs<k>.jsonl, the vote on each
@@ -91,8 +91,6 @@ class GenerateOptions(_Generating, ComputeOptions):
     chat_template: Path | None = None
     """Jinja file with a chat template for the language model (default: its own, or, where it has
     none, one with the names of the roles)"""
-    reward_model_path: Source
-    """reward model: folder or hub id"""
     goal_state_path: Path | None = None
     """goal state (.npy, or the folder with goal_state.npy), for methods by Q-value"""
     problems: Path
@@ -105,8 +103,6 @@ class GenerateOptions(_Generating, ComputeOptions):
     """resamples of the problems behind each 95 % interval"""
     bootstrap_seed: Seed = 0
     """seed of the resamples"""
-    trust_remote_code: bool = False
-    """run code that comes with a model from the hub"""
 
     @property
     def sources(self) -> list[str | Path]:

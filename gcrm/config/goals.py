@@ -7,9 +7,8 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 
 from gcrm.config.base import split_commas
-from gcrm.config.compute import ComputeOptions
+from gcrm.config.compute import ComputeOptions, PassSettings, RewardModelOptions
 from gcrm.config.metrics import MetricsSettings
-from gcrm.config.passes import PassSettings
 from gcrm.config.types import Name, OutputFile, Source, Unique
 
 Size = Annotated[int, Field(gt=0)]
@@ -39,7 +38,7 @@ class GoalsSettings(PassSettings):
     """cap on the problems of a benchmark, chosen by hash of the question (default: all)"""
 
 
-class GoalsOptions(GoalsSettings, ComputeOptions):
+class GoalsOptions(GoalsSettings, RewardModelOptions, ComputeOptions):
     """Filter sampled solutions by goal states of few, wrong or mixed examples.
 
     Goal states of n chosen completions, of n rejected ones, of all chosen and n rejected ones, and
@@ -47,8 +46,6 @@ class GoalsOptions(GoalsSettings, ComputeOptions):
     those that it keeps are correct.
     """
 
-    reward_model_path: Source
-    """reward model: folder or hub id"""
     dataset_path: Annotated[list[Source], BeforeValidator(split_commas), Field(min_length=1)]
     """preference data: .jsonl or .parquet file, `datasets` folder, or hub id"""
     completions_data_path: Path
@@ -62,8 +59,6 @@ class GoalsOptions(GoalsSettings, ComputeOptions):
     output: OutputFile
     """JSON lines file for the measurements, by whose path the report knows the model:
     .../<variant>/seed<k>.jsonl"""
-    trust_remote_code: bool = False
-    """run code that comes with a model from the hub"""
 
     @property
     def model(self) -> dict[str, str | int | None]:

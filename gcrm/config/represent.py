@@ -5,8 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from gcrm.config.base import split_commas
-from gcrm.config.compute import ComputeOptions
-from gcrm.config.passes import PassSettings
+from gcrm.config.compute import ComputeOptions, PassSettings, RewardModelOptions
 from gcrm.config.types import OutputFolder, Source, Unique
 
 Attribute = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
@@ -37,7 +36,7 @@ class RepresentSettings(PassSettings):
         return self
 
 
-class RepresentOptions(RepresentSettings, ComputeOptions):
+class RepresentOptions(RepresentSettings, RewardModelOptions, ComputeOptions):
     """Average the last hidden states of the chosen completions: goal_state.npy, (1, hidden_size).
 
     With --attributes, the data may also be rows of prompt, response and the attributes.
@@ -46,9 +45,5 @@ class RepresentOptions(RepresentSettings, ComputeOptions):
     dataset_path: Annotated[list[Source], BeforeValidator(split_commas), Field(min_length=1)]
     """preference data, or rows of prompt and response: .jsonl or .parquet file, `datasets` folder
     or hub id (both also with :<split>)"""
-    reward_model_path: Source
-    """reward model: folder or hub id"""
     save_dir: OutputFolder
     """folder for goal_state.npy and goal_state-<attribute>.npy"""
-    trust_remote_code: bool = False
-    """run code that comes with a model from the hub"""

@@ -6,8 +6,7 @@ from pathlib import Path
 from pydantic import Field, model_validator
 
 from gcrm.config.base import Settings
-from gcrm.config.passes import PassSettings
-from gcrm.config.types import Source
+from gcrm.config.compute import PassSettings, RewardModelOptions
 
 
 class Limits(Settings):
@@ -36,14 +35,12 @@ class Limits(Settings):
         return self
 
 
-class ServeOptions(PassSettings, Limits):
+class ServeOptions(PassSettings, RewardModelOptions, Limits):
     """Score over HTTP: own endpoints, OpenRLHF's and vLLM's, metrics, and a page to try it out.
 
     The answers are those of `RewardModel.score`. Requests are scored together as they arrive.
     """
 
-    reward_model_path: Source
-    """reward model: folder or hub id"""
     goal_state_path: Path | None = None
     """goal state (.npy, or the folder with goal_state.npy); gives the Q-values (default: none)"""
     model_name: str | None = Field(None, min_length=1)
@@ -57,8 +54,6 @@ class ServeOptions(PassSettings, Limits):
     token); never an option, which others see in ps"""
     max_len: int = Field(2048, gt=1)
     """longest prompt with completion, in tokens; a longer completion loses its end and is marked"""
-    trust_remote_code: bool = False
-    """run code that comes with a model from the hub"""
 
     @property
     def is_local(self) -> bool:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from gcrm.config.base import Settings, split_commas
+from gcrm.config.compute import RewardModelOptions
 from gcrm.config.metrics import MetricsSettings
 from gcrm.config.represent import Attributes
 from gcrm.config.types import OutputFolder, Seed, Source, Unique
@@ -64,7 +65,7 @@ class SteerSettings(Settings):
     """seed of the resamples"""
 
 
-class SteerOptions(SteerSettings):
+class SteerOptions(SteerSettings, RewardModelOptions):
     """Steer a language model towards the goal states of attributes, by guided decoding.
 
     Writes the solutions of each method, completions-<method>.jsonl; what a program says of them
@@ -76,8 +77,6 @@ class SteerOptions(SteerSettings):
     chat_template: Path | None = None
     """Jinja file with a chat template for the language model (default: its own, or, where it has
     none, one with the names of the roles)"""
-    reward_model_path: Source
-    """reward model: folder or hub id"""
     goal_state_path: Path
     """folder with goal_state-<attribute>.npy, as `represent --attributes` writes it; without
     attributes: folder with goal_state.npy, or a .npy file"""
@@ -89,8 +88,6 @@ class SteerOptions(SteerSettings):
     """folder for the results"""
     seed: Seed = 0
     """seed of the draws"""
-    trust_remote_code: bool = False
-    """run code that comes with a model from the hub"""
 
     @property
     def sources(self) -> list[str | Path]:

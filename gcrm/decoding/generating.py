@@ -108,11 +108,7 @@ def _models(options: GenerateOptions) -> tuple[Generator, RewardModel]:
     tokenizer = load_tokenizer(options.model, options.trust_remote_code)
     use_chat_template(tokenizer, options.chat_template)
     reward_model = RewardModel.from_pretrained(
-        options.reward_model_path,
-        options.goal_state_path,
-        max_len=options.max_len,
-        bf16=options.bf16 or None,
-        trust_remote_code=options.trust_remote_code,
+        **options.loading, goal_state=options.goal_state_path
     )
     model = load_language_model(options.model, options.trust_remote_code)
     module: torch.nn.Module = model  # whose `to` is typed

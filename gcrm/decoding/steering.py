@@ -128,12 +128,7 @@ class Steering:
         use_chat_template(self.tokenizer, options.chat_template)
         self.model: PreTrainedModel = load_language_model(options.model, options.trust_remote_code)
         check_vocabulary(self.model, self.tokenizer.vocab_size, options.model)
-        self.reward_model = RewardModel.from_pretrained(
-            options.reward_model_path,
-            max_len=options.max_len,
-            bf16=options.bf16 or None,
-            trust_remote_code=options.trust_remote_code,
-        )
+        self.reward_model = RewardModel.from_pretrained(**options.loading)
         module: nn.Module = self.model  # whose `to` is typed
         module.to(self.reward_model.model.device)
         width, device = self.reward_model.hidden_size, self.reward_model.model.device

@@ -80,11 +80,7 @@ def evaluate(options: EvaluateOptions) -> None:
     check_goal_state(options)
     processes = join()
     reward_model = RewardModel.from_pretrained(
-        options.reward_model_path,
-        options.goal_state_file,
-        max_len=options.max_len,
-        bf16=options.bf16 or None,
-        trust_remote_code=options.trust_remote_code,
+        **options.loading, goal_state=options.goal_state_file
     )
     begun = []
     with ExitStack() as claims:

@@ -53,12 +53,7 @@ def extract_goal_state(options: RepresentOptions) -> None:
         options.dataset_path, options.attributes, options.attribute_share, options.max_pairs
     )
     processes = join()
-    reward_model = RewardModel.from_pretrained(
-        options.reward_model_path,
-        max_len=options.max_len,
-        bf16=options.bf16 or None,
-        trust_remote_code=options.trust_remote_code,
-    )
+    reward_model = RewardModel.from_pretrained(**options.loading)
     check_writable(options.save_dir)
     unfinished = Unfinished(
         options.save_dir / "goal_state.npy",

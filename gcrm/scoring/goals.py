@@ -47,12 +47,7 @@ def measure_goal_states(options: GoalsOptions) -> None:
     folder, names = options.completions_data_path, options.benchmarks
     given = [*solutions(folder, names, ["all"], options.max_problems, all_needed=True)]
     processes = join()
-    reward_model = RewardModel.from_pretrained(
-        options.reward_model_path,
-        max_len=options.max_len,
-        bf16=options.bf16 or None,
-        trust_remote_code=options.trust_remote_code,
-    )
+    reward_model = RewardModel.from_pretrained(**options.loading)
     check_writable(options.output.parent)
     found = [encode(table, reward_model.encoder) for table in given]
     tables, samples = [table for table, _ in found], [one for _, each in found for one in each]

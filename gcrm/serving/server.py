@@ -37,13 +37,7 @@ def serve(options: ServeOptions) -> None:
     token = read_token(options)
     listener = _listen(options.host, options.port)
     with listener:
-        model = RewardModel.from_pretrained(
-            options.reward_model_path,
-            options.goal_state_path,
-            max_len=options.max_len,
-            bf16=options.bf16 or None,
-            trust_remote_code=options.trust_remote_code,
-        )
+        model = RewardModel.from_pretrained(**options.loading, goal_state=options.goal_state_path)
         model.score_encoded(
             [Encoded([0, 1], 1)]
         )  # what is measured or compiled at first use is there before requests
