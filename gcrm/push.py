@@ -6,6 +6,7 @@ from pathlib import Path
 from pandas import concat
 
 from gcrm.cli import run_stage, show
+from gcrm.config.layout import FACTS
 from gcrm.config.push import PushOptions
 from gcrm.lineage.provenance import beside, read_provenance, sha256
 from gcrm.modeling.model_card import public_name, with_results
@@ -14,7 +15,7 @@ from gcrm.utils.errors import UserError
 from gcrm.utils.io import read_json
 from gcrm.utils.logging import say
 
-CARD, FACTS = "README.md", "reward_model.json"
+CARD = "README.md"
 NEEDED = (CARD, FACTS, "config.json", "model.safetensors", "tokenizer.json")
 KEPT = (*NEEDED, "tokenizer_config.json", "chat_template.jinja", "training_log.jsonl")
 """what is uploaded: provenance holds paths of this machine, and checkpoints are of no use"""

@@ -55,6 +55,8 @@ CHECKPOINT = (
     "chat_template.jinja",
 )
 """files of a model that transformers needs to load it"""
+FACTS = "reward_model.json"
+"""what `train` says of a reward model, beside its weights"""
 
 
 def place(folder: Path, what: str, wildcards: Mapping[str, object] | None = None) -> Path:

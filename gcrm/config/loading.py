@@ -19,7 +19,8 @@ from gcrm.config.download import PREFIX, download_name
 from gcrm.config.jobs import PARALLEL
 from gcrm.config.policy import RLOO_ONLY
 from gcrm.config.prepare import FAMILIES
-from gcrm.config.run import MAKING, PATHS, WITH_VARIABLES, Config, as_list
+from gcrm.config.run import Config
+from gcrm.config.sections import MAKING, PATHS, WITH_VARIABLES, as_list
 from gcrm.config.train import CONTRASTIVE_ONLY, check_shares
 from gcrm.utils.errors import UserError
 

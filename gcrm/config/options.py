@@ -14,7 +14,6 @@ from gcrm.config import policy, train
 from gcrm.config.base import Settings
 from gcrm.config.jobs import COMPUTING
 from gcrm.config.layout import PAIRS, RESULTS, wildcards_of
-from gcrm.config.policy_files import PolicyFiles
 from gcrm.config.run import Config
 from gcrm.config.types import Role, role_of
 from gcrm.utils.errors import UserError
@@ -235,15 +234,14 @@ def _goals(config: Config, wildcards: Wildcards, result: Path) -> Given:
 
 
 def _policy(config: Config, wildcards: Wildcards, result: Path) -> Given:
-    files = PolicyFiles(config)
-    reward_model = files.reward_model(wildcards)
-    return _set(files.named(wildcards["policy"]), leave_out={"reward_model"}) | {
+    reward_model = config.policy_reward_model(wildcards)
+    return _set(config.named_policy(wildcards["policy"]), leave_out={"reward_model"}) | {
         "pretrain": config.base_model_source(),
         "chat_template": config.chat_template,
         "dataset": config.preference_sources(),
         "reward_model_path": None if reward_model is None else str(reward_model),
-        "eval_problems": files.problems(dev=True),
-        "problems": files.problems(dev=False),
+        "eval_problems": config.policy_problems(dev=True),
+        "problems": config.policy_problems(dev=False),
         "save_path": result,
         "ckpt_path": config.path("policy_checkpoints", wildcards),
         "seed": int(wildcards["seed"]),
@@ -251,10 +249,9 @@ def _policy(config: Config, wildcards: Wildcards, result: Path) -> Given:
 
 
 def _policies(config: Config, wildcards: Wildcards, result: Path) -> Given:
-    files = PolicyFiles(config)
     return {
-        "policies": [config.path("policy", one) for one in files.jobs()],
-        "base_solutions": files.base_solutions(),
+        "policies": [config.path("policy", one) for one in config.policy_jobs()],
+        "base_solutions": config.base_solutions(),
         "in_distribution": config.report.in_distribution,
         "synthetic": config.report.synthetic,
         "bootstrap_resamples": config.metrics.bootstrap_resamples,

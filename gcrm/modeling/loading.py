@@ -24,6 +24,7 @@ from transformers import (
 )
 from transformers.utils.hub import cached_file
 
+from gcrm.config.layout import FACTS
 from gcrm.modeling.heads import HEAD, MLP_KEY, MLPHead, class_with_mlp_head, first_values
 from gcrm.modeling.onednn import use_onednn
 from gcrm.utils.errors import UserError
@@ -50,8 +51,6 @@ REPLACED_HEAD: dict[str, Any] = {
 takes no weights of other names"""
 NOT_NEEDED = ("lm_head.", "embed_out.", OLD_HEAD)
 """weights of a base model that everyone expects to be dropped"""
-FACTS = "reward_model.json"
-"""what `train` says of a reward model, beside its weights"""
 REASONS = {
     "ignore_mismatched_sizes": "the shapes of its weights are not those of its config.json",
     "AutoModel: AutoModelForSequenceClassification": "transformers has no sequence classifier for "

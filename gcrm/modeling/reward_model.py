@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from gcrm.config.layout import FACTS
 from gcrm.data.layouts import checked_prompt
 from gcrm.data.messages import Prompt, checked_completion
 from gcrm.data.scores import Ragged
@@ -20,7 +21,6 @@ from gcrm.modeling.batching import Batch
 from gcrm.modeling.growing import Growing, choose_growing
 from gcrm.modeling.hardware import choose_hardware
 from gcrm.modeling.loading import (
-    FACTS,
     check_head,
     context_length,
     load_reward_model,

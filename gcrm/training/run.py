@@ -13,13 +13,14 @@ import numpy as np
 from transformers import PreTrainedModel
 
 from gcrm.config.deepspeed import zero_file
+from gcrm.config.layout import FACTS
 from gcrm.config.train import CONTRASTIVE_ONLY, SET_BY_PARITY, TrainOptions
 from gcrm.data.preferences import Preference, load_preferences
 from gcrm.data.questions import question_hash, question_key
 from gcrm.lineage.provenance import write_provenance
 from gcrm.modeling.adapters import choose_trained_weights, merged
 from gcrm.modeling.hardware import choose_hardware
-from gcrm.modeling.loading import FACTS, context_length, new_reward_model, use_chat_template
+from gcrm.modeling.loading import context_length, new_reward_model, use_chat_template
 from gcrm.modeling.model_card import front_matter, public_name
 from gcrm.modeling.reward_model import encoder_for
 from gcrm.modeling.saving import save_checkpoint

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from gcrm.config.layout import RESULTS
-from gcrm.config.policy_files import PolicyFiles
 from gcrm.config.run import Config
 from gcrm.lineage.rules import Rules
 
@@ -19,7 +18,7 @@ def jobs_of(config: Config) -> Iterator[Job]:
     if config.prepare is not None:
         yield from (("sample", {"problem_set": name}) for name in config.problem_sets())
     yield from (("prepare", {}), ("report", {}), ("track", {}))
-    for job in PolicyFiles(config).jobs():
+    for job in config.policy_jobs():
         yield "policy", {name: str(value) for name, value in job.items()}
     if config.policies:
         yield "policies", {}

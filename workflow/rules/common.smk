@@ -23,7 +23,6 @@ os.environ.pop("PYTHONOPTIMIZE", None)  # transformers needs its docstrings
 from gcrm.config.layout import CHECKPOINT
 from gcrm.config.loading import check_keys, check_launchers, load
 from gcrm.config.options import check_target
-from gcrm.config.policy_files import PolicyFiles
 from gcrm.cost import estimate_line
 from gcrm.data.checks import check_inputs
 from gcrm.lineage.provenance import FILE, beside

@@ -5,16 +5,15 @@
 if settings.policies:
 
     POLICY = settings.path("policy")
-    policy_files = PolicyFiles(settings)
 
     # Train a policy, and let it solve the benchmarks. An interrupted training resumes as in `train`.
     rule policy:
         input:
             base_model=lambda wildcards: settings.base_model_files(),
             preferences=lambda wildcards: settings.preference_files(),
-            reward_model=lambda wildcards: policy_files.reward_model_files(wildcards),
-            dev_problems=policy_files.problems(dev=True),
-            problems=policy_files.problems(dev=False),
+            reward_model=lambda wildcards: settings.policy_reward_model_files(wildcards),
+            dev_problems=settings.policy_problems(dev=True),
+            problems=settings.policy_problems(dev=False),
         output:
             checkpoint=[f"{POLICY}/{name}" for name in CHECKPOINT],
             training_log=f"{POLICY}/training_log.jsonl",
@@ -37,8 +36,8 @@ if settings.policies:
     # Compare the policies with each other and with the base model.
     rule policies:
         input:
-            policies=policy_files.made("solutions.jsonl", "training_log.jsonl"),
-            base=policy_files.base_solutions(),
+            policies=settings.policy_files("solutions.jsonl", "training_log.jsonl"),
+            base=settings.base_solutions(),
         output:
             report=settings.path("policies") / "report.md",
             accuracy=settings.path("policies") / "accuracy.csv",
