@@ -171,12 +171,13 @@ def solution(number: int, sample: int) -> Row:
 
 def draw(rows: list[Row], path: Path) -> None:
     """Seconds and memory of each stage against the size of its work, both axes logarithmic."""
-    from gcrm.reporting.figures.style import looks, name_axes, panels
+    from gcrm.reporting.figures.style import looks, panels
 
     stages = list(dict.fromkeys(row["stage"] for row in rows))
     names = [f"{stage}: {UNITS[stage]}" for stage in stages]
     heading = "Processor time and memory of the stages against the size of their work"
-    with panels(path.with_suffix(""), heading, names, columns=5, same_x=False) as (_, cells):
+    labels = "", "seconds, GiB"
+    with panels(path.with_suffix(""), heading, names, 5, "y", labels=labels) as cells:
         for axes, stage in zip(cells, stages, strict=True):
             own = [row for row in rows if row["stage"] == stage]
             for look, (name, label) in zip(
@@ -192,8 +193,6 @@ def draw(rows: list[Row], path: Path) -> None:
                     marker=look.marker,
                     label=label,
                 )
-        cells[0].legend()
-        name_axes(cells, 5, "", "seconds, GiB")
     path.with_suffix(".svg").unlink()
 
 

@@ -21,10 +21,10 @@ from gcrm.reporting.contents import (
 from gcrm.reporting.figure_data import FigureData, read_figure_data, scores_file
 from gcrm.reporting.figures import FIGURES, can_be_drawn
 from gcrm.reporting.formats import html, latex, markdown
+from gcrm.reporting.kinds import TABLES
 from gcrm.reporting.published import read_published
 from gcrm.reporting.results import Results, read_results
 from gcrm.reporting.solutions import Filter, Model, solutions_page
-from gcrm.reporting.tables import TABLES
 from gcrm.reporting.text import Content, report_text, summary
 from gcrm.utils.io import atomic_path
 from gcrm.utils.logging import Progress

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from pandas import DataFrame
 
-from gcrm.reporting.figures.style import legend, looks, name_axes, note, panels
+from gcrm.reporting.figures.style import looks, note, panels
 from gcrm.reporting.formats import NONE, markdown, number, p_value
 from gcrm.reporting.templates import render
 from gcrm.stats.policies import GROUPS
@@ -68,13 +68,12 @@ def training_figure(logs: Logs, stem: Path, synthetic: bool) -> None:
     names = [name for name in MEASURES if name in curves["measure"].unique()] or ["accuracy"]
     heading = "Policies over training" + (" (synthetic stand-in)" if synthetic else "")
     titles = [MEASURES[name] for name in names]
-    with panels(stem, heading, titles, 3, same_y=False, panel=(2.6, 2.1)) as (figure, cells):
+    labels = "optimiser step", ""
+    with panels(stem, heading, titles, 3, "x", (2.6, 2.1), labels, list(logs)) as cells:
         for axes, name in zip(cells, names, strict=True):
             _draw(axes, curves[curves["measure"] == name], list(logs))
             if not axes.lines:
                 note(axes, "not measured")
-        name_axes(cells, 3, "optimiser step", "")
-        legend(figure, list(logs))
 
 
 def _draw(axes: Any, curves: DataFrame, policies: Sequence[str]) -> None:

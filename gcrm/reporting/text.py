@@ -13,10 +13,9 @@ from gcrm.reporting.contents import SOLUTIONS, Item, figure_files, labels, table
 from gcrm.reporting.formats import fixed_width, markdown
 from gcrm.reporting.generation import verdicts
 from gcrm.reporting.goals import goals_table
+from gcrm.reporting.kinds import ABOVE_LENGTH, TABLES
 from gcrm.reporting.means import variants_table
 from gcrm.reporting.tables import (
-    ABOVE_LENGTH,
-    TABLES,
     by_variant,
     compact,
     details_table,

@@ -13,8 +13,7 @@ from matplotlib.text import Text
 from pandas import DataFrame, concat
 
 from gcrm.reporting.figures.generation import generation_figure
-from gcrm.reporting.figures.goals import goals_figure
-from gcrm.reporting.figures.lines import Line, Panel, line_figure
+from gcrm.reporting.figures.lines import Line, Panel, goals_figure, line_figure
 from gcrm.reporting.figures.points import Points, draw_points
 from gcrm.reporting.figures.rewards import reward_figure
 from gcrm.reporting.figures.style import CORRECT, INCORRECT, looks

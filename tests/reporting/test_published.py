@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from gcrm.reporting.columns import Numbers
+from gcrm.reporting.kinds import TABLES
 from gcrm.reporting.published import Published, read_published
 from gcrm.reporting.results import Results
-from gcrm.reporting.tables import TABLES
 from gcrm.stats.estimates import estimates_frame
 from gcrm.utils.errors import UserError
 from helpers.estimates import estimates

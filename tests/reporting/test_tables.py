@@ -8,11 +8,11 @@ import pytest
 from pandas import DataFrame
 
 from gcrm.reporting.columns import OFFICIAL_VOTES, Numbers
+from gcrm.reporting.kinds import TABLES
 from gcrm.reporting.means import means_table, variants_table
 from gcrm.reporting.published import Published, PublishedNumber
 from gcrm.reporting.results import Results, with_holm
 from gcrm.reporting.tables import (
-    TABLES,
     by_variant,
     compact,
     details_table,

@@ -23,8 +23,8 @@ from gcrm.reporting.columns import Numbers
 from gcrm.reporting.contents import FOR_TOKENS
 from gcrm.reporting.figures import FIGURES
 from gcrm.reporting.formats import number
+from gcrm.reporting.kinds import TABLES
 from gcrm.reporting.results import read_results
-from gcrm.reporting.tables import TABLES
 from gcrm.reporting.text import Content, report_text, summary
 from gcrm.stats.estimates import estimates_frame, read_estimates, write_estimates
 from gcrm.stats.goals import KINDS

@@ -6,8 +6,14 @@ from pathlib import Path
 from gcrm.reporting.contents import Item
 from gcrm.reporting.figure_data import FigureData
 from gcrm.reporting.figures.generation import generation
-from gcrm.reporting.figures.goals import goals
-from gcrm.reporting.figures.lines import partial_auroc, q_values, sample_auroc, top_k, training
+from gcrm.reporting.figures.lines import (
+    goals,
+    partial_auroc,
+    q_values,
+    sample_auroc,
+    top_k,
+    training,
+)
 from gcrm.reporting.figures.points import auroc, preferences
 from gcrm.reporting.figures.rewards import rewards
 from gcrm.reporting.figures.votes import votes

@@ -11,16 +11,13 @@ from gcrm.reporting.figures.style import (
     GREY,
     Look,
     ends,
-    legend,
     looks,
-    name_axes,
     note,
     panels,
 )
 from gcrm.reporting.generation import METHODS, VOTE_TITLES, split_metrics
 from gcrm.stats.generation import VOTES
 
-COLUMNS = 2
 PLAIN = Look(GREY, "-", ".")
 UNITS = ((1e15, "PFLOPs"), (1e12, "TFLOPs"), (1e9, "GFLOPs"), (1e6, "MFLOPs"), (1.0, "FLOPs"))
 
@@ -43,11 +40,9 @@ def generation_figure(stem: Path, heading: str, rows: DataFrame) -> None:
     cells = [(benchmark, vote) for benchmark in rows["benchmark"].unique() for vote in VOTES]
     titles = [f"{benchmark}: {VOTE_TITLES[vote]}" for benchmark, vote in cells]
     methods = [method for method in METHODS if method in set(rows["method"]) - {"plain"}]
-    size = 3.3, 2.2
-    with panels(stem, heading, titles, COLUMNS, same_y=False, same_x=False, panel=size) as (
-        figure,
-        axes_of,
-    ):
+    labels = f"{name} a problem, of both models", "accuracy, %"
+    first = ["plain samples", *(METHODS[method] for method in methods)]
+    with panels(stem, heading, titles, 2, "", (3.3, 2.2), labels, first) as axes_of:
         for axes, (benchmark, vote) in zip(axes_of, cells, strict=True):
             here = rows[(rows["benchmark"] == benchmark) & (rows["vote"] == vote)]
             if here.empty:
@@ -59,8 +54,6 @@ def generation_figure(stem: Path, heading: str, rows: DataFrame) -> None:
                 for _, seed in of_method.groupby("seed"):
                     _spot(axes, seed, look, unit)
         axes_of[0].plot([], [], **_marker(PLAIN), label="really run, 95 % intervals")
-        name_axes(axes_of, COLUMNS, f"{name} a problem, of both models", "accuracy, %")
-        legend(figure, ["plain samples", *(METHODS[method] for method in methods)])
 
 
 def unit_of(largest: float) -> tuple[float, str]:

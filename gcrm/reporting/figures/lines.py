@@ -1,4 +1,4 @@
-"""Figures with panels of lines: partial AUROC, the course of Q-values, training curves."""
+"""Figures with panels of lines: AUROC, top K, Q-values, training curves, goal states."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pandas import DataFrame
 
 from gcrm.reporting.contents import Item
 from gcrm.reporting.figure_data import SHARES, TRAINING, FigureData, Floats, mean_of_seeds
@@ -16,18 +17,24 @@ from gcrm.reporting.figures.style import (
     INCORRECT,
     MOST_INTERVALS,
     Look,
-    legend,
+    Shared,
     looks,
-    name_axes,
     note,
     panels,
 )
+from gcrm.stats.goals import KINDS, over_draws
 
 ENDS = ["value", "low", "high"]
 MARKS = 6
 """markers on a line with many points"""
 GUESSED = {"preference_loss": 0.6931, "accuracy": 0.5, "eval_accuracy": 0.5}
 """values of random guessing in training curves"""
+OF_GOALS = {
+    "correct_kept": "correct among the kept, %",
+    "dropped": "samples dropped, %",
+    "auroc": "AUROC, last Q-value",
+}
+"""measures of goal states, and their titles"""
 
 
 @dataclass(frozen=True)
@@ -106,7 +113,7 @@ def top_k(data: FigureData, item: Item, stem: Path) -> None:
         "K",
         level_label="all samples",
         columns=len(content) // 2,
-        same_y=False,
+        same="x",
         ticks=data.results.shares("top_k."),
     )
 
@@ -178,7 +185,7 @@ def training(data: FigureData, item: Item, stem: Path) -> None:
         "optimiser step",
         level_label="guessing",
         columns=3,
-        same_y=False,
+        same="x",
     )
 
 
@@ -190,7 +197,7 @@ def line_figure(
     y_label: str = "",
     level_label: str = "",
     columns: int = 4,
-    same_y: bool = True,
+    same: Shared = "xy",
     intervals: str = "",
     ticks: Sequence[float] | None = None,
 ) -> None:
@@ -202,7 +209,9 @@ def line_figure(
     banded = max(sum(_has_band(line) for line in panel.lines) for panel in content)
     bands = 0 < banded <= MOST_INTERVALS
     heading += f", 95 % intervals {intervals}".rstrip() * bands
-    with panels(stem, heading, titles, columns, same_y) as (figure, cells):
+    first = [line.label for panel in content for line in panel.lines]
+    labels = x_label, y_label
+    with panels(stem, heading, titles, columns, same, labels=labels, first=first) as cells:
         for axes, panel in zip(cells, content, strict=True):
             if panel.level is not None:
                 axes.axhline(panel.level, **CHANCE, label=level_label)
@@ -215,8 +224,6 @@ def line_figure(
                 note(axes, "no values")
             if ticks is not None:
                 axes.set_xticks(ticks)
-        name_axes(cells, columns, x_label, y_label)
-        legend(figure, [line.label for panel in content for line in panel.lines])
 
 
 def _has_band(line: Line) -> bool:
@@ -244,3 +251,44 @@ def draw_line(axes: Any, line: Line, bands: bool) -> None:
         zorder=3,
         **style,
     )
+
+
+def goals(data: FigureData, item: Item, stem: Path) -> None:
+    """The filter by the number of examples, for each kind of goal state of one variant."""
+    what = "the filter with goal states of few examples, mean and range of the draws"
+    heading = data.heading(f"{item.subject}: {what}")
+    goals_figure(stem, heading, data.goals[data.goals["variant"] == item.subject])
+
+
+def goals_figure(stem: Path, heading: str, goals: DataFrame) -> None:
+    """Draw `<stem>.svg` and `<stem>.png` with a row of panels per benchmark.
+
+    Args:
+        goals: measurements of one variant; see `gcrm.stats.goals`.
+    """
+    found = over_draws(goals, ["benchmark", "kind", "examples"])
+    cells = [(name, measure) for name in goals["benchmark"].unique() for measure in OF_GOALS]
+    titles = [f"{benchmark}: {OF_GOALS[measure]}" for benchmark, measure in cells]
+    labels = "examples", ""
+    with panels(stem, heading, titles, len(OF_GOALS), "x", (2.3, 1.7), labels, KINDS) as axes_of:
+        for axes, (benchmark, measure) in zip(axes_of, cells, strict=True):
+            here = found[(found["benchmark"] == benchmark) & (found["measure"] == measure)]
+            correct = goals.loc[goals["benchmark"] == benchmark, "correct"].iloc[0]
+            _draw_goals(axes, here, measure, correct)
+
+
+def _draw_goals(axes: Any, found: DataFrame, measure: str, correct: float) -> None:
+    axes.set_xscale("log")
+    if measure == "auroc":
+        axes.axhline(0.5, **CHANCE, label="chance")
+    elif measure == "correct_kept":
+        axes.axhline(100 * correct, **CHANCE, label="all samples")
+    scale = 1 if measure == "auroc" else 100
+    for kind, look in looks(KINDS).items():
+        rows = found[found["kind"] == kind].sort_values("examples")
+        if len(rows):
+            x, value, low, high = rows[["examples", "value", "low", "high"]].to_numpy(np.float64).T
+            line = Line(kind, look, x, scale * value, scale * low, scale * high)
+            draw_line(axes, line, bands=True)
+    if found.empty:
+        note(axes, "no values")

@@ -20,12 +20,10 @@ from gcrm.reporting.figures.style import (
     ends,
     legend,
     looks,
-    name_axes,
     note,
     panels,
 )
 
-COLUMNS = 4
 SIDE_BY_SIDE = 4
 """largest number of variants in one panel; with more, each benchmark has its own panel"""
 
@@ -114,7 +112,7 @@ def _in_panels(stem: Path, heading: str, points: Points) -> None:
     variants, benchmarks = (list(points.means[name].unique()) for name in ("variant", "benchmark"))
     look = looks(variants)
     size = 1.95, 0.5 + 0.17 * len(variants)
-    with panels(stem, heading, benchmarks, COLUMNS, panel=size) as (figure, cells):
+    with panels(stem, heading, benchmarks, panel=size, labels=(points.measure, "")) as cells:
         for axes, benchmark in zip(cells, benchmarks, strict=True):
             axes.axvline(0.5, **CHANCE, label="chance")
             if benchmark in points.lengths:
@@ -129,8 +127,6 @@ def _in_panels(stem: Path, heading: str, points: Points) -> None:
             axes.set_yticks(range(len(variants)), variants)
             axes.set_ylim(len(variants) - 0.4, -0.6)
             axes.grid(visible=False, axis="y")
-        name_axes(cells, COLUMNS, points.measure, "")
-        legend(figure)
 
 
 def _point(axes: Any, place: float, row: Any, look: Look, seeds: DataFrame, upright: bool) -> None:

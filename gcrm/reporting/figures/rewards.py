@@ -8,9 +8,8 @@ import numpy as np
 
 from gcrm.reporting.contents import Item
 from gcrm.reporting.figure_data import FigureData, Floats, centred
-from gcrm.reporting.figures.style import CORRECT, INCORRECT, legend, name_axes, note, panels
+from gcrm.reporting.figures.style import CORRECT, INCORRECT, note, panels
 
-COLUMNS = 4
 BINS = 18
 OUTSIDE = 0.5
 """percent of the rewards at either end that are clipped into the first and last bin"""
@@ -39,7 +38,9 @@ def reward_figure(stem: Path, heading: str, content: Mapping[str, tuple[Floats, 
     if low == high:
         low, high = low - 0.5, high + 0.5
     edges = np.linspace(low, high, BINS + 1)
-    with panels(stem, heading, list(content), COLUMNS, same_y=False) as (figure, cells):
+    labels = "reward − model's mean", "density"
+    first = ["correct solutions", "incorrect solutions"]
+    with panels(stem, heading, list(content), same="x", labels=labels, first=first) as cells:
         for axes, (correct, incorrect) in zip(cells, content.values(), strict=True):
             _histogram(axes, correct, edges, correct=True)
             _histogram(axes, incorrect, edges, correct=False)
@@ -49,8 +50,6 @@ def reward_figure(stem: Path, heading: str, content: Mapping[str, tuple[Floats, 
             axes.set_ylim(bottom=0)
             axes.spines["left"].set_visible(False)
             axes.grid(visible=False)
-        name_axes(cells, COLUMNS, "reward − model's mean", "density")
-        legend(figure, ["correct solutions", "incorrect solutions"])
 
 
 def _histogram(axes: Any, values: Floats, edges: Floats, correct: bool) -> None:

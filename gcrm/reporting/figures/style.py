@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from gcrm.utils.io import atomic_path
 
@@ -44,6 +44,9 @@ STYLE: Any = {
     # Element ids would be random without a fixed salt.
     "svg.hashsalt": "gcrm",
 }
+
+Shared = Literal["xy", "x", "y", ""]
+"""the axes whose scales all panels of a figure share"""
 
 
 @dataclass(frozen=True)
@@ -91,17 +94,20 @@ def panels(
     heading: str,
     titles: Sequence[str],
     columns: int = 4,
-    same_y: bool = True,
-    same_x: bool = True,
+    same: Shared = "xy",
     panel: tuple[float, float] = (1.95, 1.62),
-) -> Iterator[tuple[Any, list[Any]]]:
-    """A figure with a panel for each title; yields the figure and the axes of the panels.
+    labels: tuple[str, str] = ("", ""),
+    first: Sequence[str] = (),
+) -> Iterator[list[Any]]:
+    """A figure with a panel for each title, named axes, and one legend; yields the panels' axes.
 
     Args:
         titles: titles of the panels, at least one.
         columns: largest number of panels in a row.
-        same_y, same_x: whether the panels share their scales.
+        same: the axes whose scales the panels share.
         panel: width and height of a panel in inches.
+        labels: of the x axes of the lowest panels, and of the y axes of the leftmost ones.
+        first: labels that come first in the legend.
     """
     columns = min(columns, len(titles))
     rows = -(-len(titles) // columns)
@@ -109,26 +115,21 @@ def panels(
     width = max(4.6, LETTER * widest, panel[0] * columns + 0.4)
     size = width, panel[1] * rows + 1.2
     with drawing(stem, heading, size) as figure:
-        grid = figure.subplots(rows, columns, sharex=same_x, sharey=same_y, squeeze=False)
+        grid = figure.subplots(rows, columns, sharex="x" in same, sharey="y" in same, squeeze=False)
         cells = list(grid.flat)
         for axes, title in zip(cells, titles, strict=False):
             axes.set_title(title)
         for axes in cells[len(titles) :]:
             axes.remove()
-        yield figure, cells[: len(titles)]
-
-
-def name_axes(cells: Sequence[Any], columns: int, x_label: str, y_label: str) -> None:
-    """Label the x axes of the lowest panel of each column, and the y axes of the leftmost panels.
-
-    Labels of the whole figure would overlap a legend below it.
-    """
-    columns = min(columns, len(cells))
-    for axes in cells[-columns:]:
-        axes.tick_params(labelbottom=True)  # shared axes hide it where the grid has a row below
-        axes.set_xlabel(x_label)
-    for axes in cells[::columns]:
-        axes.set_ylabel(y_label)
+        shown = cells[: len(titles)]
+        yield shown
+        # Labels of the whole figure would overlap the legend below it.
+        for axes in shown[-columns:]:
+            axes.tick_params(labelbottom=True)  # shared axes hide it where the grid has a row below
+            axes.set_xlabel(labels[0])
+        for axes in shown[::columns]:
+            axes.set_ylabel(labels[1])
+        legend(figure, first)
 
 
 def legend(figure: Any, first: Sequence[str] = ()) -> None:

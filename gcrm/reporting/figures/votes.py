@@ -14,14 +14,11 @@ from gcrm.reporting.figures.style import (
     MOST_INTERVALS,
     Look,
     ends,
-    legend,
     looks,
-    name_axes,
     note,
     panels,
 )
 
-COLUMNS = 2
 SPOTS = {"filtered": False, "chosen_filter": True}
 """marked thresholds, and whether they were chosen on other problems"""
 
@@ -57,11 +54,8 @@ def vote_figure(
     curves = curves.assign(value=scale * curves["value"])
     titles = list(means["benchmark"].unique())
     bars = len(variants) <= MOST_INTERVALS
-    size = 3.5, 2.4
-    with panels(stem, heading, titles, COLUMNS, same_y=False, same_x=False, panel=size) as (
-        figure,
-        cells,
-    ):
+    labels = "tokens saved, %", "accuracy of the vote, %"
+    with panels(stem, heading, titles, 2, "", (3.5, 2.4), labels, variants) as cells:
         for axes, benchmark in zip(cells, titles, strict=True):
             here = means[means["benchmark"] == benchmark]
             level = here.loc[here["metric"] == "majority@n", "value"].iloc[0]
@@ -76,8 +70,6 @@ def vote_figure(
         cells[0].plot([], [], **_spot(GREY, "o", False), label=f"threshold {threshold}")
         label = "chosen on other problems" + ", 95 % intervals" * bars
         cells[0].plot([], [], **_spot(GREY, "o", True), label=label)
-        name_axes(cells, COLUMNS, "tokens saved, %", "accuracy of the vote, %")
-        legend(figure, variants)
 
 
 def _filter(
