@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gcrm.data.scores import Ragged, ScoreTable, write_scores
+from gcrm.data.ragged import Ragged
+from gcrm.data.scores import ScoreTable, write_scores
 
 TOKENS = 300
 

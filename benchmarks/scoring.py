@@ -26,7 +26,7 @@ from benchmarks.setting import (
     texts,
 )
 from gcrm.modeling.hardware import has_bf16
-from gcrm.modeling.onednn import _product, use_onednn
+from gcrm.modeling.onednn import product, use_onednn
 from gcrm.modeling.passes import Passes
 from gcrm.modeling.tokenization import Encoded
 
@@ -34,7 +34,7 @@ from gcrm.modeling.tokenization import Encoded
 def main() -> None:
     """Measure and print."""
     print_machine()
-    rates = {"MKL": product_rate(torch.nn.functional.linear), "oneDNN": product_rate(_product)}
+    rates = {"MKL": product_rate(torch.nn.functional.linear), "oneDNN": product_rate(product)}
     print("fp32 products: " + ", ".join(f"{n} {r / 1e9:.0f} GFLOP/s" for n, r in rates.items()))
     print(f"\n{'':44}{'tokens/s':>10}{'ratio':>8}{'of floor':>10}{'error':>10}")
     rate = max(rates.values())

@@ -61,13 +61,10 @@ def run_stage(
         _check_docstrings()
         options, wanted = parse(options_model, stage, sys.argv[1:] if argv is None else argv)
         check_folders(options, stage)
-        for secret in (value for _, value in options if isinstance(value, SecretStr)):
-            hide_secret(secret.get_secret_value())
+        _hide_secrets(options)
         set_up_logging(wanted)
         log_file = wanted
-        drop_harmful_variables()
-        if getattr(options, "reproducible", False):
-            use_same_kernels(stage)
+        _set_environment(options, stage)
         if before is not None:
             before(stage)
         log.info("%s: options %s", stage, options.model_dump_json())
@@ -85,8 +82,24 @@ def run_stage(
         if log_file is None:
             raise
         log.exception("%s failed", stage)
-        reason = f"{type(error).__name__}: {str(error).strip()}".partition("\n")[0]
-        return fail(f"failed: {reason} (see {log_file})")
+        return fail(f"failed: {_first_line(error)} (see {log_file})")
+
+
+def _hide_secrets(options: Settings) -> None:
+    for _, value in options:
+        if isinstance(value, SecretStr):
+            hide_secret(value.get_secret_value())
+
+
+def _set_environment(options: Settings, stage: str) -> None:
+    """Set what libraries read when they are loaded."""
+    drop_harmful_variables()
+    if getattr(options, "reproducible", False):
+        use_same_kernels(stage)
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip()}".partition("\n")[0]
 
 
 def _check_docstrings() -> None:

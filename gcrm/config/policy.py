@@ -7,10 +7,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from gcrm.config.base import Settings, split_commas
 from gcrm.config.compute import ComputeOptions
-from gcrm.config.types import Name, OutputFolder, OutputParent, Seed, Source
-
-Share = Annotated[float, Field(ge=0, lt=1)]
-Steps = Annotated[int, Field(ge=-1)]
+from gcrm.config.types import Name, OutputFolder, OutputParent, Seed, Share, Source, Steps
 
 RLOO_ONLY = (
     "samples_per_prompt",

@@ -8,12 +8,9 @@ from pydantic import BeforeValidator, Field, SecretStr, model_validator
 from gcrm.config.base import Settings, split_commas
 from gcrm.config.compute import ComputeOptions
 from gcrm.config.track import TrackSettings
-from gcrm.config.types import OutputFile, OutputFolder, OutputParent, Seed, Source
+from gcrm.config.types import OutputFile, OutputFolder, OutputParent, Seed, Share, Source, Steps
 
-Share = Annotated[float, Field(ge=0, lt=1)]
 LateShare = Annotated[float, Field(gt=0, le=1)]
-Decay = Annotated[float, Field(ge=0, lt=1)]
-Steps = Annotated[int, Field(ge=-1)]
 
 CONTRASTIVE_ONLY = (
     "contrastive_strategy",
@@ -139,7 +136,7 @@ class TrainSettings(Settings):
     """peak learning rate of AdamW; it falls to 0 as a cosine after the warm-up"""
     warmup_ratio: Share = 0.03
     """share of the steps used for a linear warm-up"""
-    adam_betas: tuple[Decay, Decay] = (0.9, 0.95)
+    adam_betas: tuple[Share, Share] = (0.9, 0.95)
     """decay rates of AdamW's moments"""
     weight_decay: float = Field(0.0, ge=0)
     """weight decay of AdamW"""

@@ -76,6 +76,10 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=
 """name of a run, a variant or a benchmark; it is a part of paths and cannot leave their folder"""
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1), BeforeValidator(_no_bool)]
 """seed of random numbers; numpy takes no larger ones"""
+Share = Annotated[float, Field(ge=0, lt=1)]
+"""a part of a whole, 0 to 1"""
+Steps = Annotated[int, Field(ge=-1)]
+"""steps between two events; -1: never"""
 Source = Annotated[str, Role.SOURCE, AfterValidator(_given)]
 """a model or data: a path, or a name on the hub"""
 Unique = AfterValidator(_unique)

@@ -48,14 +48,14 @@ def _forward(layer: nn.Linear, inputs: Tensor) -> Tensor:
     if not (on_cpu and inputs.dtype == weight.dtype == torch.float32):
         return F.linear(inputs, weight, layer.bias)
     multiply: Any = _Linear.apply  # which torch does not type
-    product: Tensor = multiply(inputs, weight)
-    return product if layer.bias is None else product + layer.bias
+    found: Tensor = multiply(inputs, weight)
+    return found if layer.bias is None else found + layer.bias
 
 
-def _product(left: Tensor, right: Tensor) -> Tensor:
-    """left @ right.T, of (…, k) and (n, k)."""
-    product: Tensor = torch.ops.mkldnn._linear_pointwise(left, right, None, "none", [], "")
-    return product
+def product(left: Tensor, right: Tensor) -> Tensor:
+    """left @ right.T, of (…, k) and (n, k), by oneDNN."""
+    found: Tensor = torch.ops.mkldnn._linear_pointwise(left, right, None, "none", [], "")
+    return found
 
 
 class _Linear(torch.autograd.Function):
@@ -64,15 +64,15 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(inputs, weight)
-        return _product(inputs, weight)
+        return product(inputs, weight)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
         inputs, weight = ctx.saved_tensors
         of_inputs = of_weight = None
         if ctx.needs_input_grad[0]:
-            of_inputs = _product(gradients[0], weight.t())
+            of_inputs = product(gradients[0], weight.t())
         if ctx.needs_input_grad[1]:
             of_output = gradients[0].reshape(-1, weight.shape[0])
-            of_weight = _product(of_output.t(), inputs.reshape(-1, weight.shape[1]).t())
+            of_weight = product(of_output.t(), inputs.reshape(-1, weight.shape[1]).t())
         return of_inputs, of_weight

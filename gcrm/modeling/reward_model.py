@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from gcrm.config.layout import FACTS
 from gcrm.data.layouts import checked_prompt
 from gcrm.data.messages import Prompt, checked_completion
-from gcrm.data.scores import Ragged
+from gcrm.data.ragged import Ragged
 from gcrm.modeling.batching import Batch
 from gcrm.modeling.growing import Growing, choose_growing
 from gcrm.modeling.hardware import choose_hardware

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pandas import DataFrame
 
-from gcrm.data.scores import Ragged, read_scores
+from gcrm.data.ragged import Ragged
+from gcrm.data.scores import read_scores
 from gcrm.reporting.contents import Item
 from gcrm.reporting.results import NORMAL, Results
 from gcrm.stats.bootstrap import sum_by

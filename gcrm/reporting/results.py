@@ -146,11 +146,15 @@ def over_benchmarks(
     below, above = (side.pow(0.5) / total for side in sides)
     if count > 1 or not differences:
         found["p"] = _p(found["value"].abs(), (below + above) / 2) if differences else np.nan
-    negative = found["metric"].str.contains(CAN_BE_NEGATIVE) | differences
-    least = Series(np.where(negative, -1.0, 0.0), found.index)
-    found["low"] = (found["value"] - below).clip(lower=least)
+    found["low"] = (found["value"] - below).clip(lower=_least(found["metric"], differences))
     found["high"] = (found["value"] + above).clip(upper=1)
     return found.assign(n=count).drop(columns=["below", "above"])
+
+
+def _least(metrics: Series, differences: bool) -> Series:
+    """The smallest value that each metric, or a difference of it, can have."""
+    negative = metrics.str.contains(CAN_BE_NEGATIVE) | differences
+    return Series(np.where(negative, -1.0, 0.0), metrics.index)
 
 
 def _p(distance: Series, reach: Series) -> Series:

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from transformers import TrainerCallback, TrainerState
 
+from gcrm.training.callbacks import ProgressLine
 from gcrm.utils.errors import UserError
-from gcrm.utils.logging import Progress
 
 
 class Accuracy(TrainerCallback):
@@ -53,16 +53,11 @@ def same_random_numbers() -> Iterator[None]:
     np.random.set_state(states[1])
 
 
-class Watch(TrainerCallback):
+class Watch(ProgressLine):
     """Reports progress with the last reward, and refuses a loss that is not finite."""
 
-    def __init__(self, name: str) -> None:
-        self._name, self._note = name, ""
-        self._progress: Progress | None = None
-
-    def on_train_begin(self, args: Any, state: TrainerState, control: Any, **_: Any) -> None:
-        """Count the remaining steps."""
-        self._progress = Progress(self._name, state.max_steps - state.global_step)
+    def __init__(self) -> None:
+        super().__init__("policy", {"reward": 3, "kl": 3, "loss": 3})
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         """Keep reward and loss for the progress line.
@@ -70,16 +65,9 @@ class Watch(TrainerCallback):
         Raises:
             UserError: the loss is NaN or infinite.
         """
-        logs = logs or {}
-        shown = [name for name in ("reward", "kl", "loss") if logs.get(name) is not None]
-        self._note = ", ".join(f"{name} {logs[name]:.3f}" for name in shown)
-        if "loss" in logs and not math.isfinite(logs["loss"]):
+        super().on_log(args, state, control, logs)
+        if logs and not math.isfinite(logs.get("loss", 0)):
             raise UserError(
                 f"the loss is {logs['loss']} at step {state.global_step}: lower learning_rate, or "
                 "check the base model's weights"
             )
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Count the step."""
-        if self._progress is not None:
-            self._progress.advance(note=self._note)

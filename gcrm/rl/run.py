@@ -3,7 +3,6 @@
 The steps, in order: read the data, load the base model, train with TRL, solve problems, save.
 """
 
-import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -32,13 +31,12 @@ from gcrm.rl.callbacks import Accuracy, Watch
 from gcrm.rl.rewards import RewardFunction, reward_function
 from gcrm.rl.trainers import dpo_trainer, rloo_trainer, shared_arguments
 from gcrm.synthetic.labels import labelled
-from gcrm.training.callbacks import Checkpoints, StopOnSignal, last_checkpoint
+from gcrm.training.callbacks import train_to_the_end
 from gcrm.training.tracking import without_timings
 from gcrm.utils.disk import check_writable
 from gcrm.utils.errors import UserError
 from gcrm.utils.io import Row, atomic_folder, read_jsonl, write_jsonl
 from gcrm.utils.logging import say
-from gcrm.utils.paths import short_name
 
 PAIRS_OF_SCALE = 256
 """pairs, chosen by hash of the prompt, on which rewards are standardised"""
@@ -182,27 +180,13 @@ def read_problems(files: Sequence[Path], most: int | None = None) -> dict[str, l
 
 
 def _train(trainer: Trainer, options: PolicyOptions) -> None:
-    """Train to the end, from the last checkpoint if any."""
     trainer.remove_callback(PrinterCallback)
-    stop = StopOnSignal("policy")
-    watch = Watch(f"policy {short_name(options.save_path)}")
-    for callback in (watch, stop, Checkpoints(options.max_checkpoints)):
-        trainer.add_callback(callback)
-    last = last_checkpoint(Path(str(trainer.args.output_dir)))
-    if last:
-        say(f"policy: resuming from {last}")
-    with stop.listening():
-        try:
-            trainer.train(resume_from_checkpoint=last)
-        except RuntimeError as error:
-            if NOT_FINITE not in str(error):
-                raise
-            raise UserError(DIVERGED.format(trainer.state.global_step)) from None
-    if stop.stopped:
-        step, steps = trainer.state.global_step, trainer.state.max_steps
-        name = signal.Signals(stop.stopped).name
-        say(f"policy: stopped by {name}, saved at step {step} of {steps}; run again to resume")
-        raise SystemExit(stop.status)
+    try:
+        train_to_the_end(trainer, "policy", options.max_checkpoints, Watch())
+    except RuntimeError as error:
+        if NOT_FINITE not in str(error):
+            raise
+        raise UserError(DIVERGED.format(trainer.state.global_step)) from None
 
 
 def _save(trainer: Trainer, solutions: list[Row], options: PolicyOptions) -> None:

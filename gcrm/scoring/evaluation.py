@@ -18,7 +18,8 @@ from gcrm.data.authors_format import write_authors_jsonl
 from gcrm.data.completions import STEPS, read_completions
 from gcrm.data.messages import Prompt
 from gcrm.data.preferences import load_preferences
-from gcrm.data.scores import Ragged, ScoreTable, Split, groups_of, write_scores
+from gcrm.data.ragged import Ragged
+from gcrm.data.scores import ScoreTable, Split, groups_of, write_scores
 from gcrm.lineage.provenance import FILE, beside, read_provenance, sha256, write_provenance
 from gcrm.lineage.resume import Unfinished
 from gcrm.modeling.reward_model import RewardModel, Scores

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from gcrm.config.goals import GoalsOptions
 from gcrm.data.preferences import Preference, load_preferences
-from gcrm.data.scores import Ragged
+from gcrm.data.ragged import Ragged
 from gcrm.lineage.provenance import beside, write_provenance
 from gcrm.lineage.resume import Unfinished
 from gcrm.modeling.batching import Batch

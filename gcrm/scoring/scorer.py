@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gcrm.data.scores import Ragged
+from gcrm.data.ragged import Ragged
 from gcrm.lineage.resume import Unfinished
 from gcrm.modeling.batching import Batch
 from gcrm.modeling.passes import unique

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gcrm.data.questions import question_hash
-from gcrm.data.scores import Ragged
+from gcrm.data.ragged import Ragged
 from gcrm.stats.bootstrap import Bools, Floats, Ints
 from gcrm.stats.samples import Samples
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gcrm.data.scores import Ragged
+from gcrm.data.ragged import Ragged
 from gcrm.stats.bootstrap import Bools, Floats, Ints, ratio_replicates
 from gcrm.stats.filters import Filter, cross_fitted, in_second_half, q_filter
 from gcrm.stats.ranking import correlation

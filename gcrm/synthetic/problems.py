@@ -291,12 +291,8 @@ def make_sets(options: PrepareOptions) -> dict[str, list[Row]]:
     Raises:
         UserError: a benchmark or family is unknown, or has too few problems.
     """
-    for key, names in (
-        ("benchmarks", options.benchmarks),
-        ("preference_families", options.preference_families),
-        ("pretrain_families", options.pretrain_families),
-    ):
-        if unknown := [name for name in names if name not in FAMILIES]:
+    for key in ("benchmarks", "preference_families", "pretrain_families"):
+        if unknown := [name for name in getattr(options, key) if name not in FAMILIES]:
             raise UserError(
                 f"{key}: no problems can be made for {', '.join(unknown)}; known are "
                 f"{', '.join(FAMILIES)}"

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from transformers import TrainerCallback, TrainerControl, TrainerState
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from gcrm.config.train import TrainOptions
@@ -32,10 +32,12 @@ from gcrm.training.tracking import (
 )
 from gcrm.utils.disk import explain_write_errors
 from gcrm.utils.io import write_jsonl
-from gcrm.utils.logging import Progress
+from gcrm.utils.logging import Progress, say
 from gcrm.utils.paths import short_name
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+LOSS_AND_ACCURACY = {"loss": 3, "accuracy": 2}
+"""digits in the progress line"""
 
 
 class StopOnSignal(TrainerCallback):
@@ -48,7 +50,7 @@ class StopOnSignal(TrainerCallback):
         stopped: the signal that ended training; 0 for none, or if it arrived in the last step.
     """
 
-    def __init__(self, stage: str = "train") -> None:
+    def __init__(self, stage: str) -> None:
         self.stage = stage
         self.stopped = 0
         self._received = 0
@@ -141,6 +143,31 @@ def _complete(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
 
 
+def train_to_the_end(
+    trainer: Trainer, stage: str, max_checkpoints: int, *callbacks: TrainerCallback
+) -> None:
+    """Train to the end, from the last checkpoint if there is one.
+
+    Raises:
+        SystemExit: a signal ended the training, after saving a checkpoint.
+    """
+    stop = StopOnSignal(stage)
+    for callback in (*callbacks, stop, Checkpoints(max_checkpoints)):
+        trainer.add_callback(callback)
+    last = last_checkpoint(Path(str(trainer.args.output_dir)))
+    if last:
+        say(f"{stage}: resuming from {last}")
+    with stop.listening():
+        trainer.train(resume_from_checkpoint=last)
+        if stop.stopped:  # torchrun kills the other processes when one exits
+            trainer.accelerator.wait_for_everyone()
+    if stop.stopped:
+        step, steps = trainer.state.global_step, trainer.state.max_steps
+        name = signal.Signals(stop.stopped).name
+        say(f"{stage}: stopped by {name}, saved at step {step} of {steps}; run again to resume")
+        raise SystemExit(stop.status)
+
+
 class TrainingCurve(TrainerCallback):
     """Writes each line of the log to a local file and, on request, to wandb.
 
@@ -198,21 +225,29 @@ class TrainingCurve(TrainerCallback):
 
 
 class ProgressLine(TrainerCallback):
-    """Reports progress with the last logged loss and accuracy."""
+    """Reports progress with the last logged numbers.
 
-    def __init__(self) -> None:
+    Args:
+        shown: names of the numbers, and their digits.
+    """
+
+    def __init__(self, stage: str = "train", shown: Mapping[str, int] = LOSS_AND_ACCURACY) -> None:
+        self.stage, self.shown = stage, shown
         self.progress: Progress | None = None
         self.note = ""
 
     def on_train_begin(self, args: Any, state: TrainerState, control: Any, **_: Any) -> None:
         """Count the remaining steps."""
         name = args.run_name or "model"
-        self.progress = Progress(f"train {name}", state.max_steps - state.global_step)
+        self.progress = Progress(f"{self.stage} {name}", state.max_steps - state.global_step)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-        """Keep the loss and the accuracy for the progress line."""
+        """Keep the numbers for the progress line."""
         if logs and "loss" in logs:
-            self.note = f"loss {logs['loss']:.3f}, accuracy {logs['accuracy']:.2f}"
+            known = {name: logs[name] for name in self.shown if logs.get(name) is not None}
+            self.note = ", ".join(
+                f"{name} {value:.{self.shown[name]}f}" for name, value in known.items()
+            )
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Count the step."""

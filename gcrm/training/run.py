@@ -5,8 +5,6 @@ rewards, save.
 """
 
 import hashlib
-import signal
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,7 +29,7 @@ from gcrm.training.arguments import (
     training_arguments,
     unfinished_training,
 )
-from gcrm.training.callbacks import Checkpoints, StopOnSignal, TrainingCurve, last_checkpoint
+from gcrm.training.callbacks import TrainingCurve, train_to_the_end
 from gcrm.training.collation import EncodedPair, encode_pairs
 from gcrm.training.tracking import without_timings
 from gcrm.training.trainer import RewardTrainer
@@ -144,26 +142,12 @@ def _check_pairs(
 
 
 def _train(trainer: RewardTrainer, curve: TrainingCurve, max_checkpoints: int) -> None:
-    """Train to the end, from the last checkpoint if any."""
-    stop = StopOnSignal()
-    for callback in (curve, stop, Checkpoints(max_checkpoints)):
-        trainer.add_callback(callback)
-    last = last_checkpoint(Path(str(trainer.args.output_dir)))
-    if last:
-        say(f"train: resuming from {last}")
-    with stop.listening():
-        try:
-            trainer.train(resume_from_checkpoint=last)
-        except Exception:
-            curve.finish(completed=False)
-            raise
-        if stop.stopped:  # torchrun kills the other processes when one exits
-            trainer.accelerator.wait_for_everyone()
-    if stop.stopped:
-        step, steps = trainer.state.global_step, trainer.state.max_steps
-        name = signal.Signals(stop.stopped).name
-        say(f"train: stopped by {name}, saved at step {step} of {steps}; run again to resume")
-        raise SystemExit(stop.status)
+    """Train; if that fails, the training curve says so."""
+    try:
+        train_to_the_end(trainer, "train", max_checkpoints, curve)
+    except Exception:
+        curve.finish(completed=False)
+        raise
 
 
 def _facts(

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gcrm.data.scores import COLUMNS, Ragged, ScoreTable, Split, read_scores, write_scores
+from gcrm.data.ragged import Ragged
+from gcrm.data.scores import COLUMNS, ScoreTable, Split, read_scores, write_scores
 from gcrm.utils.errors import UserError
 from helpers.score_rows import (
     assert_same_table,

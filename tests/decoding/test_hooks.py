@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from gcrm import RewardModel
-from gcrm.data.scores import Ragged
+from gcrm.data.ragged import Ragged
 from gcrm.decoding.hooks import LiveFilter
 from gcrm.decoding.rules import Rule
 from gcrm.modeling.loading import load_language_model, load_tokenizer

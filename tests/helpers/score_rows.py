@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from gcrm.config.metrics import MetricsOptions
-from gcrm.data.scores import Ragged, ScoreTable, Split, write_scores
+from gcrm.data.ragged import Ragged
+from gcrm.data.scores import ScoreTable, Split, write_scores
 from gcrm.metrics import run as run_metrics
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gcrm.data.scores import Ragged
+from gcrm.data.ragged import Ragged
 from gcrm.reporting.figure_data import (
     SHARES,
     ScoreSummary,

@@ -14,7 +14,8 @@ from sklearn.metrics import roc_auc_score
 import gcrm
 from gcrm.config.metrics import MetricsSettings
 from gcrm.data.questions import question_key
-from gcrm.data.scores import Ragged, ScoreTable
+from gcrm.data.ragged import Ragged
+from gcrm.data.scores import ScoreTable
 from gcrm.stats.bootstrap import Bootstrap
 from gcrm.stats.compute import Model, compare_models, compute_metrics, read_tables
 from gcrm.stats.estimates import read_estimates, write_estimates

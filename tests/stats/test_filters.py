@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gcrm.data.questions import question_hash
-from gcrm.data.scores import Ragged
+from gcrm.data.ragged import Ragged
 from gcrm.stats.bootstrap import codes
 from gcrm.stats.filters import Filter, Filtered, choose, cross_fitted, length_filter, q_filter
 from gcrm.stats.samples import Samples
