@@ -4,12 +4,12 @@ The comparisons are a table of estimates (see `gcrm.stats.compute`). Their p are
 benchmark: the report corrects them for their number.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from gcrm.cli import run_stage
 from gcrm.config.compare import CompareOptions
+from gcrm.config.layout import model_of
 from gcrm.lineage.provenance import beside, write_provenance
 from gcrm.stats.compute import Model, compare_models
 from gcrm.stats.estimates import write_estimates
@@ -51,18 +51,18 @@ def _by_model(paths: Sequence[Path], option: str) -> tuple[str, dict[Model, Path
     found: dict[Model, Path] = {}
     benchmarks: list[str] = []
     for path in paths:
-        *_, variant, seed, benchmark, _, _ = ("", "", "", "", "", *path.parts)
-        match = re.fullmatch(r"seed(\d+)", seed)
-        if not match:
+        folder = path.parent.parent  # of the benchmark
+        variant, seed = model_of(folder.parent).values()
+        if seed is None:
             raise UserError(
                 f"{option}: {path}: does not name its model; expected "
                 ".../<variant>/seed<k>/<benchmark>/<split>/scores.parquet"
             )
-        model = variant, int(match[1])
+        model = variant, seed
         if model in found:
             raise UserError(f"{option}: {path}: a second file of {_names([model])}")
         found[model] = path
-        benchmarks.append(benchmark)
+        benchmarks.append(folder.name)
     if len(set(benchmarks)) > 1:
         names = ", ".join(sorted(set(benchmarks)))
         raise UserError(f"{option}: files of several benchmarks ({names}); compare one at a time")

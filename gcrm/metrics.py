@@ -5,13 +5,13 @@ of estimates (see `gcrm.stats.estimates`) with 95 % intervals of a bootstrap ove
 """
 
 import filecmp
-import re
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from gcrm.cli import run_stage, show
+from gcrm.config.layout import model_of
 from gcrm.config.metrics import MetricsOptions
 from gcrm.data.authors_format import authors_files, read_authors_jsonl
 from gcrm.data.scores import ScoreTable
@@ -30,7 +30,7 @@ def run(options: MetricsOptions) -> None:
         return
     inputs = [path for path in (options.scores, options.sample_scores) if path is not None]
     tables = read_tables(inputs, options)
-    names = model_of(options.output)
+    names = model_of(options.output.parent) | {"benchmark": options.output.stem}
     write_estimates(options.output, _metrics(tables, options, **names))
     write_provenance(beside(options.output), options, inputs, [options.output])
 
@@ -39,16 +39,6 @@ def _metrics(tables: list[ScoreTable], options: MetricsOptions, **names: Any) ->
     if options.vanilla:
         tables = [table.without_q_values() for table in tables]
     return compute_metrics(*tables, settings=options, **names)
-
-
-def model_of(path: Path) -> dict[str, Any]:
-    """Variant, seed and benchmark of `.../<variant>/seed<k>/<benchmark>.json`; else null."""
-    match = re.fullmatch(r"seed(\d+)", path.parent.name)
-    return {
-        "variant": path.parent.parent.name if match else None,
-        "seed": int(match[1]) if match else None,
-        "benchmark": path.stem,
-    }
 
 
 def _print_folder(options: MetricsOptions) -> None:

@@ -1,6 +1,5 @@
 """Options of `generate`: samples that a reward model filters while they are generated."""
 
-import re
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -8,6 +7,7 @@ from pydantic import Field, model_validator
 
 from gcrm.config.base import Settings
 from gcrm.config.compute import ComputeOptions, RewardModelOptions
+from gcrm.config.layout import model_of
 from gcrm.config.metrics import MetricsSettings
 from gcrm.config.types import Name, OutputFolder, Seed, Source, Unique
 
@@ -114,12 +114,7 @@ class GenerateOptions(_Generating, RewardModelOptions, ComputeOptions):
     @property
     def place(self) -> dict[str, str | int | None]:
         """Variant, seed and benchmark of the path .../<variant>/seed<k>/<benchmark>; else null."""
-        match = re.fullmatch(r"seed(\d+)", self.save_dir.parent.name)
-        return {
-            "variant": self.save_dir.parents[1].name if match else None,
-            "seed": int(match[1]) if match else None,
-            "benchmark": self.save_dir.name,
-        }
+        return model_of(self.save_dir.parent) | {"benchmark": self.save_dir.name}
 
     @model_validator(mode="after")
     def _has_what_methods_need(self) -> "GenerateOptions":

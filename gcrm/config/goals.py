@@ -1,6 +1,5 @@
 """Options of `goals`: goal states of few examples, and what the filter keeps with each."""
 
-import re
 from pathlib import Path
 from typing import Annotated
 
@@ -59,12 +58,3 @@ class GoalsOptions(GoalsSettings, RewardModelOptions, ComputeOptions):
     output: OutputFile
     """JSON lines file for the measurements, by whose path the report knows the model:
     .../<variant>/seed<k>.jsonl"""
-
-    @property
-    def model(self) -> dict[str, str | int | None]:
-        """Variant and seed of the path; else null."""
-        match = re.fullmatch(r"seed(\d+)\.jsonl", self.output.name)
-        return {
-            "variant": self.output.parent.name if match else None,
-            "seed": int(match[1]) if match else None,
-        }

@@ -7,7 +7,7 @@ the file, and of which variant, seed, benchmark and split it is.
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 Split = Literal["greedy", "all"]
 """of solutions: greedy decoding (output-greedy.jsonl), or all samples (output-rs<k>.jsonl)"""
@@ -89,6 +89,14 @@ def wildcards_of(path: Path, folder: Path, stage: str) -> dict[str, str]:
             raise ValueError(f"{path}: no result of {stage}")
         found |= match.groupdict()
     return found
+
+
+def model_of(folder: Path) -> dict[str, Any]:
+    """Variant and seed of a folder .../<variant>/seed<k>; both null for any other."""
+    match = re.fullmatch(r"seed(\d+)", folder.name)
+    if match is None:
+        return {"variant": None, "seed": None}
+    return {"variant": folder.parent.name, "seed": int(match[1])}
 
 
 def completion_files(folder: Path, benchmark: str, split: Split) -> list[Path]:

@@ -1,12 +1,12 @@
 """Options of `policies`: trained policies beside each other."""
 
-import re
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, model_validator
 
 from gcrm.config.base import Settings
+from gcrm.config.layout import model_of
 from gcrm.config.types import OutputFolder, Seed, Unique
 
 
@@ -32,7 +32,7 @@ class PoliciesOptions(Settings):
     @model_validator(mode="after")
     def _names_and_seeds(self) -> "PoliciesOptions":
         for folder in self.policies:
-            if not re.fullmatch(r"seed\d+", folder.name):
+            if model_of(folder)["seed"] is None:
                 raise ValueError(f"policies: {folder}: expected a folder .../<name>/seed<k>")
         return self
 
@@ -40,6 +40,6 @@ class PoliciesOptions(Settings):
         """The file of this name of each policy, by the policy's name and seed."""
         found: dict[str, dict[int, Path]] = {}
         for folder in self.policies:
-            seed = int(folder.name.removeprefix("seed"))
-            found.setdefault(folder.parent.name, {})[seed] = folder / name
+            policy, seed = model_of(folder).values()
+            found.setdefault(policy, {})[seed] = folder / name
         return found

@@ -4,7 +4,7 @@ The solutions are not picked by appearance: they are the first of each benchmark
 question, the same for all variants.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gcrm.data.questions import question_hash, question_key
 from gcrm.data.scores import ScoreTable, read_scores
 from gcrm.reporting.templates import render
-from gcrm.reporting.token_texts import Finder, Spans, token_spans
+from gcrm.utils.errors import UserError
 
 END = "■"
 """shown for the end token"""
@@ -26,6 +26,9 @@ LOW = (0xD5, 0x5E, 0x00)
 VISIBLE = {mark: chr(0x2400 + mark) for mark in range(32) if chr(mark) not in "\n\t"}
 VISIBLE |= {0x7F: "\u2421"}
 """visible symbols of control characters"""
+Spans = list[tuple[int, int]]
+Finder = Callable[[str, str, int], Spans | str]
+"""maps question, solution and its number of tokens to the tokens' spans, or a reason for none"""
 
 
 @dataclass(frozen=True)
@@ -172,3 +175,36 @@ def _tokens(
 def _shown(text: str) -> str:
     """Make control characters visible, except line ends and tabs."""
     return text.translate(VISIBLE)
+
+
+def token_spans(model: Path) -> Finder:
+    """A function that finds the tokens of solutions, as the reward model in `model` sees them.
+
+    The function returns the characters [begin, end) of the solution for each token of the
+    completion except EOS.
+
+    Raises:
+        UserError: the folder has no tokenizer.
+    """
+    # AutoTokenizer would import torch; checkpoints always have a tokenizer.json.
+    from transformers import PreTrainedTokenizerFast
+
+    from gcrm.modeling.tokenization import Encoder
+
+    try:
+        tokenizer: Any = PreTrainedTokenizerFast.from_pretrained(str(model))
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{model}: has no readable tokenizer ({reason})") from None
+    encoder = Encoder(tokenizer, max_len=1 << 30)
+
+    def find(question: str, solution: str, num_tokens: int) -> Spans | str:
+        try:
+            spans = encoder.spans(question, solution)
+        except UserError as error:
+            return str(error)
+        if len(spans) + 1 != num_tokens:
+            return f"it has {len(spans) + 1} tokens, but {num_tokens} scores"
+        return spans
+
+    return find

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gcrm.config.goals import GoalsOptions
+from gcrm.config.layout import model_of
 from gcrm.data.preferences import Preference, load_preferences
 from gcrm.data.ragged import Ragged
 from gcrm.lineage.provenance import beside, write_provenance
@@ -67,7 +68,8 @@ def measure_goal_states(options: GoalsOptions) -> None:
     if not processes.first:
         return
     rows = _measurements(tables, q_values, design.goals, options.filter_threshold)
-    write_jsonl(options.output, (options.model | row for row in rows))
+    model = model_of(options.output.with_suffix(""))
+    write_jsonl(options.output, (model | row for row in rows))
     inputs = [options.reward_model_path, *options.dataset_path, *files]
     facts = {"goal_states": len(design.goals), "samples": len(samples)}
     write_provenance(beside(options.output), options, inputs, [options.output], **facts)

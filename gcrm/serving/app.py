@@ -1,11 +1,16 @@
 """The endpoints."""
 
 import asyncio
+import base64
+import hashlib
 import math
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
+from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
@@ -18,16 +23,18 @@ from starlette.types import ASGIApp
 
 from gcrm.config.serve import Limits
 from gcrm.modeling.reward_model import RewardModel
+from gcrm.modeling.stream import TokenScores
 from gcrm.modeling.tokenization import Encoded
 from gcrm.serving import schemas
-from gcrm.serving.batching import Batcher, TokenScores
+from gcrm.serving.batching import Batcher
 from gcrm.serving.errors import Refused, error_response, of_validation
 from gcrm.serving.guard import Guard
 from gcrm.serving.metrics import Metrics
-from gcrm.serving.page import page, policy
 from gcrm.serving.reading import Reader, costs_of
 
 Result = TypeVar("Result")
+PAGE = Path(__file__).with_name("page.html")
+"""the page at /: one file, which loads nothing"""
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": schemas.ErrorAnswer, "description": text}
     for status, text in {
@@ -133,7 +140,7 @@ def create_app(service: Service, token: str | None = None) -> ASGIApp:
     async def defect(_: Request, error: Exception) -> Response:
         return error_response(Refused(500, "the server has a defect here; its log says where"))
 
-    return Guard(app, service.limits, service.metrics, token, {"/": policy()})
+    return Guard(app, service.limits, service.metrics, token, {"/": _policy()})
 
 
 def _json(answer: BaseModel, leave_out_none: bool = False) -> Response:
@@ -248,4 +255,25 @@ def _add_pages(app: FastAPI, service: Service) -> None:
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def root() -> HTMLResponse:
-        return HTMLResponse(page())
+        return HTMLResponse(_page())
+
+
+@cache
+def _page() -> str:
+    return PAGE.read_text(encoding="utf-8")
+
+
+def _policy() -> str:
+    """The content security policy of the page: the server, and its own script and style, by hash."""
+    hashes = {
+        tag: " ".join(
+            f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
+            for content in re.findall(rf"<{tag}>(.*?)</{tag}>", _page(), re.DOTALL)
+        )
+        for tag in ("script", "style")
+    }
+    return (
+        f"default-src 'none'; script-src {hashes['script']}; style-src {hashes['style']}; "
+        "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    )

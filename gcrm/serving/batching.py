@@ -12,11 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 
-import numpy as np
-from numpy.typing import NDArray
-
 from gcrm.config.serve import Limits
 from gcrm.modeling.reward_model import RewardModel
+from gcrm.modeling.stream import TokenScores
 from gcrm.modeling.tokenization import Encoded
 from gcrm.serving.errors import Refused
 from gcrm.serving.metrics import Metrics
@@ -27,14 +25,6 @@ SPEED_SMOOTHING = 0.8
 """share of the former speed in the mean of tokens a second"""
 LONGEST_WAIT = 60
 """seconds; no Retry-After is longer"""
-
-
-@dataclass(frozen=True)
-class TokenScores:
-    """Of one text: the reward after each of its k tokens, (k,), and Q-values, (k,) or None."""
-
-    rewards: NDArray[np.float32]
-    q_values: NDArray[np.float32] | None
 
 
 @dataclass(eq=False)

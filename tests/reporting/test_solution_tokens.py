@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gcrm.modeling.tokenization import Encoder
-from gcrm.reporting.token_texts import token_spans
+from gcrm.reporting.solutions import token_spans
 from gcrm.utils.errors import UserError
 from helpers.models import make_byte_tokenizer, make_sentencepiece_tokenizer, make_tokenizer
 
