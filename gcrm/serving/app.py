@@ -264,7 +264,7 @@ def _page() -> str:
 
 
 def _policy() -> str:
-    """The content security policy of the page: the server, and its own script and style, by hash."""
+    """The content security policy of the page: the server; its own script and style, by hash."""
     hashes = {
         tag: " ".join(
             f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
