@@ -3,19 +3,23 @@
 import json
 from pathlib import Path
 
-from pandas import concat
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from pandas import DataFrame, concat
 
 from gcrm.cli import run_stage, show
 from gcrm.config.layout import FACTS
 from gcrm.config.push import PushOptions
 from gcrm.lineage.provenance import beside, read_provenance, sha256
-from gcrm.modeling.model_card import public_name, with_results
+from gcrm.reporting.formats import markdown
 from gcrm.stats.estimates import read_estimates
+from gcrm.training.model_card import public_name
 from gcrm.utils.errors import UserError
 from gcrm.utils.io import read_json
 from gcrm.utils.logging import say
 
 CARD = "README.md"
+NO_RESULTS = r"_minus_|\.length$|\.longer$"
+"""metrics that say nothing of the model alone: differences, and the baselines"""
 NEEDED = (CARD, FACTS, "config.json", "model.safetensors", "tokenizer.json")
 KEPT = (*NEEDED, "tokenizer_config.json", "chat_template.jinja", "training_log.jsonl")
 """what is uploaded: provenance holds paths of this machine, and checkpoints are of no use"""
@@ -58,7 +62,50 @@ def _card(options: PushOptions) -> str:
     for path in options.metrics:
         _check_model(path, options.reward_model_path)
     estimates = concat(map(read_estimates, options.metrics), ignore_index=True)
-    return with_results(card, options.repo.rpartition("/")[2], estimates)
+    return _with_results(card, options.repo.rpartition("/")[2], estimates)
+
+
+def _with_results(card: str, name: str, estimates: DataFrame) -> str:
+    """A card with results: in its front matter, and as a table at its end.
+
+    Args:
+        name: of the model on the hub.
+        estimates: rows of metrics files. Points of curves, differences and baselines are left out.
+
+    Raises:
+        UserError: none is left.
+    """
+    shown = estimates[
+        estimates["at"].isna()
+        & estimates["low"].notna()
+        & ~estimates["metric"].str.contains(NO_RESULTS)
+    ]
+    if shown.empty:
+        raise UserError("the files of metrics have no estimate with an interval to show")
+    rows = [{str(key): value for key, value in row.items()} for row in shown.to_dict("records")]
+    full = ModelCard(card)
+    results = [
+        EvalResult(
+            task_type="text-classification",
+            task_name="reward modeling",
+            dataset_type=row["benchmark"],
+            dataset_name=row["benchmark"],
+            dataset_split=row["split"],
+            metric_type=row["metric"],
+            metric_name=f"{row['metric']} (95 % interval {row['low']:.3f} to {row['high']:.3f})",
+            metric_value=round(row["value"], 4),
+        )
+        for row in rows
+    ]
+    known = vars(full.data) | {"model_name": name, "eval_results": results}
+    full.data = ModelCardData(**known)
+    columns = {
+        **{name: shown[name] for name in ("benchmark", "split", "metric")},
+        "value": shown["value"].map("{:.3f}".format),
+        "95 % interval": [f"{row['low']:.3f} to {row['high']:.3f}" for row in rows],
+        "n": shown["n"].astype(str),
+    }
+    return f"{full}\n## Results\n\n{markdown(DataFrame(columns), texts=3)}\n"
 
 
 def _check_model(metrics: Path, model: Path) -> None:

@@ -19,7 +19,6 @@ from gcrm.lineage.provenance import write_provenance
 from gcrm.modeling.adapters import choose_trained_weights, merged
 from gcrm.modeling.hardware import choose_hardware
 from gcrm.modeling.loading import context_length, new_reward_model, use_chat_template
-from gcrm.modeling.model_card import front_matter, public_name
 from gcrm.modeling.reward_model import encoder_for
 from gcrm.modeling.saving import save_checkpoint
 from gcrm.modeling.templates import PLAIN_TEMPLATE
@@ -31,6 +30,7 @@ from gcrm.training.arguments import (
 )
 from gcrm.training.callbacks import TrainingCurve, train_to_the_end
 from gcrm.training.collation import EncodedPair, encode_pairs
+from gcrm.training.model_card import model_card
 from gcrm.training.tracking import without_timings
 from gcrm.training.trainer import RewardTrainer
 from gcrm.training.verify import check_saved, rewards_of_first
@@ -38,7 +38,6 @@ from gcrm.utils.disk import check_writable
 from gcrm.utils.errors import UserError
 from gcrm.utils.io import atomic_folder, write_json, write_jsonl
 from gcrm.utils.logging import say
-from gcrm.utils.templates import render_template
 
 
 def train_reward_model(options: TrainOptions) -> None:
@@ -209,7 +208,7 @@ def _save(
         )
         write_json(folder / FACTS, facts)
         write_jsonl(folder / "training_log.jsonl", without_timings(trainer.state.log_history))
-        (folder / "README.md").write_text(_model_card(options, facts), encoding="utf-8")
+        (folder / "README.md").write_text(model_card(options, facts), encoding="utf-8")
         attention = trainer.reward_model.config._attn_implementation
         check_saved(folder, encoded, rewards, attention, trainer.args.bf16)
         write_provenance(
@@ -220,18 +219,3 @@ def _save(
             **facts,
             tracking_id=tracking_id,
         )
-
-
-def _model_card(options: TrainOptions, facts: dict[str, Any]) -> str:
-    mlp = options.value_head_strategy != "linear"
-    return render_template(
-        "gcrm.training",
-        "model_card.md.j2",
-        facts=facts,
-        options=options,
-        front_matter=front_matter(options.pretrain, options.dataset, standard=not mlp),
-        base_model=public_name(options.pretrain),
-        datasets=[public_name(one) for one in options.dataset],
-        mlp=mlp,
-        official=options.parity == "official",
-    )
