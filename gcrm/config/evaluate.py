@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from gcrm.config.base import split_commas
 from gcrm.config.compute import ComputeOptions, PassSettings, RewardModelOptions
+from gcrm.config.layout import goal_state_file
 from gcrm.config.types import Name, OutputFile, OutputParent, Source, Unique
 from gcrm.utils.io import duplicates
 from gcrm.utils.paths import set_name
@@ -110,5 +111,4 @@ class EvaluateOptions(EvaluateSettings, RewardModelOptions, ComputeOptions):
         path = self.goal_state_path
         if path is None or path.suffix == ".npy" or path.is_file():
             return path
-        name = "goal_state" if self.goal_attribute is None else f"goal_state-{self.goal_attribute}"
-        return path / f"{name}.npy"
+        return path / goal_state_file(self.goal_attribute)

@@ -99,6 +99,11 @@ def model_of(folder: Path) -> dict[str, Any]:
     return {"variant": folder.parent.name, "seed": int(match[1])}
 
 
+def goal_state_file(attribute: str | None = None) -> str:
+    """Name of the file of a goal state: of an attribute, or the joint one."""
+    return f"goal_state-{attribute}.npy" if attribute else "goal_state.npy"
+
+
 def completion_files(folder: Path, benchmark: str, split: Split) -> list[Path]:
     """The files of a split, samples in the order of their numbers; empty where there are none."""
     home = Path(folder) / benchmark

@@ -11,7 +11,15 @@ from typing import Any, TypeVar
 from gcrm.config.base import Settings
 from gcrm.config.download import Download, download_name
 from gcrm.config.jobs import PARALLEL, Job
-from gcrm.config.layout import CHECKPOINT, FACTS, PAIRS, Split, completion_files, place
+from gcrm.config.layout import (
+    CHECKPOINT,
+    FACTS,
+    PAIRS,
+    Split,
+    completion_files,
+    goal_state_file,
+    place,
+)
 from gcrm.config.policy import RLOO_ONLY, NamedPolicy
 from gcrm.config.sections import PATHS, Sections
 from gcrm.config.track import TrackSettings
@@ -295,8 +303,7 @@ class Config(Sections):
 
     def goal_state_name(self) -> str:
         """The file among a model's goal states that gives the Q-values."""
-        name = self.evaluate.goal_attribute
-        return "goal_state.npy" if name is None else f"goal_state-{name}.npy"
+        return goal_state_file(self.evaluate.goal_attribute)
 
     @property
     def compares(self) -> bool:

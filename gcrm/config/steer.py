@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from gcrm.config.base import Settings, split_commas
 from gcrm.config.compute import RewardModelOptions
+from gcrm.config.layout import goal_state_file
 from gcrm.config.metrics import MetricsSettings
 from gcrm.config.represent import Attributes
 from gcrm.config.types import OutputFolder, Seed, Source, Unique
@@ -103,10 +104,10 @@ class SteerOptions(SteerSettings, RewardModelOptions):
 
     def goal_states(self) -> dict[str, Path]:
         """The file of each attribute's goal state; "" is the one of all."""
-        folder = self.goal_state_path
-        if not self.attribute:
-            return {"": folder if folder.suffix == ".npy" else folder / "goal_state.npy"}
-        return {name: folder / f"goal_state-{name}.npy" for name in self.attribute}
+        path = self.goal_state_path
+        if path.suffix == ".npy":
+            return {"": path}
+        return {name: path / goal_state_file(name) for name in self.attribute or [""]}
 
     @model_validator(mode="after")
     def _attributes_in_a_folder(self) -> "SteerOptions":

@@ -14,11 +14,11 @@ from gcrm.config.download import Download
 from gcrm.config.layout import discard_samples
 from gcrm.config.prepare import PrepareOptions
 from gcrm.data.completions import iter_solutions
-from gcrm.data.download import archive_files, fetch, open_archive, sha256_of, unpack
+from gcrm.data.download import archive_files, fetch, open_archive, unpack
 from gcrm.data.pairing import disjoint_pairs
 from gcrm.data.sources import iter_rows
 from gcrm.utils.errors import UserError
-from gcrm.utils.io import Row, write_jsonl
+from gcrm.utils.io import Row, file_sha256, write_jsonl
 from gcrm.utils.logging import Progress, say
 
 ROWS_BETWEEN_REPORTS = 1_000_000
@@ -40,7 +40,7 @@ def fetch_data(options: PrepareOptions) -> dict[str, Any]:
         assert options.download_dir is not None  # the options model has checked the folders
         files = [fetch(file, options.download_dir) for file in download.files]
         sources = [
-            {"url": remote.url, "bytes": path.stat().st_size, "sha256": sha256_of(path)}
+            {"url": remote.url, "bytes": path.stat().st_size, "sha256": file_sha256(path)}
             for remote, path in zip(download.files, files, strict=True)
         ]
         facts[name] = {"files": sources}

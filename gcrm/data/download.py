@@ -26,7 +26,7 @@ import urllib3
 
 from gcrm.config.download import RemoteFile
 from gcrm.utils.errors import UserError
-from gcrm.utils.io import write_json
+from gcrm.utils.io import file_sha256, write_json
 from gcrm.utils.logging import Progress, say
 
 CHUNK = 1 << 20
@@ -92,12 +92,6 @@ def local_name(url: str) -> str:
     return f"{path.stem[:80]}-{digest}{(path.suffix + packed)[:20]}"
 
 
-def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def check_room(folder: Path, needed: int, what: str) -> None:
     """Check the free disk space of `folder`.
 
@@ -149,7 +143,7 @@ class _Transfer:
             raise UserError(
                 f"{path} (from {file.url}): has {size} bytes, not the {file.size} {expected}"
             )
-        if file.sha256 is not None and (found := sha256_of(path)) != file.sha256:
+        if file.sha256 is not None and (found := file_sha256(path)) != file.sha256:
             raise UserError(
                 f"{path} (from {file.url}): has SHA-256 {found}, not the {file.sha256} {expected}"
             )

@@ -22,7 +22,7 @@ from gcrm.config.base import Settings
 from gcrm.config.types import Role
 from gcrm.lineage.fingerprint import code_version
 from gcrm.utils.errors import UserError
-from gcrm.utils.io import write_json
+from gcrm.utils.io import file_sha256, write_json
 from gcrm.utils.paths import path_of
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "deepspeed", "datasets", "numpy")
@@ -127,8 +127,7 @@ def sha256(path: Path) -> str | None:
     """
     if path.is_file():
         try:
-            with path.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
+            return file_sha256(path)
         except OSError:  # it was removed just now, or is not readable
             return None
     if path.is_dir():

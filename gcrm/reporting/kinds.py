@@ -15,13 +15,13 @@ from gcrm.reporting.columns import (
     correlation_columns,
 )
 from gcrm.reporting.generation import generation_table
-from gcrm.reporting.goals import goals_table
 from gcrm.reporting.means import all_means, means_table, variant_means, variants_table
 from gcrm.reporting.tables import (
     COUPLES,
     by_variant,
     differences_table,
     filter_table,
+    goals_table,
     partial_table,
     sample_auroc_table,
     side_by_side,

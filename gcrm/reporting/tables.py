@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from pandas import DataFrame, concat
 
@@ -17,9 +18,10 @@ from gcrm.reporting.columns import (
     titles_of,
     with_differences,
 )
-from gcrm.reporting.formats import NONE
+from gcrm.reporting.formats import NONE, number
 from gcrm.reporting.published import Published
 from gcrm.reporting.results import Results
+from gcrm.stats.goals import MEASURES, over_draws
 
 FILTERED = [
     Column("correct votes: change", "change", percent=True, signed=True),
@@ -69,6 +71,13 @@ DIFFERENCES = {
     ],
 }
 """columns of the tables of differences by split; columns without estimates are left out"""
+OF_GOALS = ["benchmark", "variant", "kind", "examples"]
+GOAL_TITLES = {
+    "correct_kept": "correct among the kept",
+    "dropped": "dropped",
+    "auroc": "AUROC, last Q-value",
+    "auroc_lowest": "AUROC, smallest Q-value",
+}
 
 
 def side_by_side(results: Results, split: str, published: Published = NOTHING) -> DataFrame:
@@ -254,3 +263,28 @@ def _of_pairs(results: Results, found: DataFrame, split: str) -> DataFrame:
     titles = list(found["title"].unique())
     table = _compared(results, found, titles, benchmark=results.benchmarks(split))
     return table.rename(columns={"benchmark": "held-out set"} if split == "pairs" else {})
+
+
+def goals_table(goals: DataFrame, most: bool = False) -> DataFrame:
+    """Benchmark, variant, kind and number of examples: each measure, over draws and seeds.
+
+    Args:
+        goals: measurements; see `gcrm.stats.goals`.
+        most: show the largest number of examples of each kind alone.
+    """
+    if most:
+        largest = goals.groupby(["variant", "kind"])["examples"].transform("max")
+        goals = goals[goals["examples"] == largest]
+    found = over_draws(goals, OF_GOALS)
+    texts = found.assign(text=[*map(_goal_text, found.itertuples())])
+    table = texts.set_index([*OF_GOALS, "measure"])["text"].astype(object).unstack()
+    order = goals[OF_GOALS].drop_duplicates().itertuples(index=False, name=None)
+    table = table.reindex(index=[*order], columns=[*MEASURES]).fillna(NONE)
+    table = table.rename_axis(index=OF_GOALS, columns=None)
+    named = table.reset_index().astype({"examples": str})
+    return named.rename(columns={**GOAL_TITLES, "kind": "goal state"})
+
+
+def _goal_text(row: Any) -> str:
+    low, high = (row.low, row.high) if row.n > 1 else (None, None)
+    return number(row.value, low, high, percent=not row.measure.startswith("auroc"))

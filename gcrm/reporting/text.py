@@ -12,7 +12,6 @@ from gcrm.reporting.columns import MAIN_VOTES, Numbers
 from gcrm.reporting.contents import SOLUTIONS, Item, figure_files, labels, table_files, tables
 from gcrm.reporting.formats import fixed_width, markdown
 from gcrm.reporting.generation import verdicts
-from gcrm.reporting.goals import goals_table
 from gcrm.reporting.kinds import ABOVE_LENGTH, TABLES
 from gcrm.reporting.means import variants_table
 from gcrm.reporting.tables import (
@@ -21,6 +20,7 @@ from gcrm.reporting.tables import (
     details_table,
     differences_table,
     every_seed,
+    goals_table,
     half_table,
     seed_differences_table,
     side_by_side,

@@ -25,6 +25,7 @@ from gcrm.modeling.loading import (
     load_tokenizer,
     use_chat_template,
 )
+from gcrm.modeling.saving import save_checkpoint
 from gcrm.modeling.templates import PLAIN_TEMPLATE
 from gcrm.modeling.tokenization import Encoder
 from gcrm.rl.callbacks import Accuracy, Watch
@@ -194,8 +195,7 @@ def _save(trainer: Trainer, solutions: list[Row], options: PolicyOptions) -> Non
     model: Any = trainer.accelerator.unwrap_model(trainer.model)
     tokenizer: Any = trainer.processing_class
     with atomic_folder(options.save_path, last="config.json") as folder:
-        model.save_pretrained(folder, max_shard_size="1TB")
-        tokenizer.save_pretrained(folder)
+        save_checkpoint(model, tokenizer, folder, max_shard_size="1TB")
         write_jsonl(folder / "training_log.jsonl", _log(trainer))
         write_jsonl(folder / "solutions.jsonl", solutions)
         write_provenance(

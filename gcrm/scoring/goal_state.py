@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gcrm.config.layout import goal_state_file
 from gcrm.config.represent import RepresentOptions
 from gcrm.data.attributes import Selection, select
 from gcrm.data.layouts import checked_prompt
@@ -234,10 +235,7 @@ def _check_counts(
 
 
 def _write(options: RepresentOptions, selection: Selection, sums: Sums) -> None:
-    files = [
-        options.save_dir / (f"goal_state-{name}.npy" if name else "goal_state.npy")
-        for name in selection.counts
-    ]
+    files = [options.save_dir / goal_state_file(name) for name in selection.counts]
     goal_states = sums.states / sums.counts[:, None]
     for file, goal_state in zip(files, goal_states, strict=True):
         with atomic_path(file) as path:

@@ -38,9 +38,8 @@ def serve(options: ServeOptions) -> None:
     listener = _listen(options.host, options.port)
     with listener:
         model = RewardModel.from_pretrained(**options.loading, goal_state=options.goal_state_path)
-        model.score_encoded(
-            [Encoded([0, 1], 1)]
-        )  # what is measured or compiled at first use is there before requests
+        # What is measured or compiled at first use is there before requests.
+        model.score_encoded([Encoded([0, 1], 1)])
         name = options.model_name or set_name(options.reward_model_path)
         service = Service(model, name, options, options.tokens_per_batch)
         # uvicorn sends itself the signal again, once it has finished what was accepted.

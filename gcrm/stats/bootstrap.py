@@ -116,10 +116,8 @@ def auroc_replicates(
 
     columns, labels = np.asarray(scores), np.asarray(labels, bool)
     if 2 * labels.sum() > len(labels):
-        columns, labels = (
-            -columns,
-            ~labels,
-        )  # the same AUROC; fewer rows are correct, so it is faster
+        # The same AUROC; it is faster with fewer correct rows.
+        columns, labels = -columns, ~labels
     among = np.ones(len(labels), bool) if among is None else among
     positive_rows, negative_rows = np.flatnonzero(among & labels), np.flatnonzero(among & ~labels)
     positives, negatives = (bootstrap.problem[rows] for rows in (positive_rows, negative_rows))

@@ -5,10 +5,13 @@ rewards, save.
 """
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from transformers import PreTrainedModel
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from gcrm.config.deepspeed import zero_file
 from gcrm.config.layout import FACTS
@@ -18,26 +21,34 @@ from gcrm.data.questions import question_hash, question_key
 from gcrm.lineage.provenance import write_provenance
 from gcrm.modeling.adapters import choose_trained_weights, merged
 from gcrm.modeling.hardware import choose_hardware
-from gcrm.modeling.loading import context_length, new_reward_model, use_chat_template
+from gcrm.modeling.loading import (
+    context_length,
+    load_reward_model,
+    new_reward_model,
+    use_chat_template,
+)
+from gcrm.modeling.passes import pad
 from gcrm.modeling.reward_model import encoder_for
 from gcrm.modeling.saving import save_checkpoint
 from gcrm.modeling.templates import PLAIN_TEMPLATE
-from gcrm.modeling.tokenization import Encoder
+from gcrm.modeling.tokenization import Encoded, Encoder
 from gcrm.training.arguments import (
     start_deepspeed,
     training_arguments,
     unfinished_training,
 )
 from gcrm.training.callbacks import TrainingCurve, train_to_the_end
-from gcrm.training.collation import EncodedPair, encode_pairs
+from gcrm.training.collation import EncodedPair, collate, encode_pairs
 from gcrm.training.model_card import model_card
 from gcrm.training.tracking import without_timings
 from gcrm.training.trainer import RewardTrainer
-from gcrm.training.verify import check_saved, rewards_of_first
 from gcrm.utils.disk import check_writable
 from gcrm.utils.errors import UserError
 from gcrm.utils.io import atomic_folder, write_json, write_jsonl
 from gcrm.utils.logging import say
+
+PAIRS_TO_CHECK = 8
+"""training pairs for the check; the mean of their rewards is stored with the model"""
 
 
 def train_reward_model(options: TrainOptions) -> None:
@@ -79,7 +90,7 @@ def train_reward_model(options: TrainOptions) -> None:
     curve = TrainingCurve(options, training=unfinished.folder.name)
     _train(trainer, curve, options.max_checkpoints)
 
-    rewards = rewards_of_first(trainer, encoded)
+    rewards = _rewards_of_first(trainer, encoded)
     weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     if trainer.is_world_process_zero():
         facts = _facts(options, pairs, heldout, encoded, encoder, rewards)
@@ -186,6 +197,9 @@ def _effective_settings(options: TrainOptions) -> set[str]:
     return names - set(SET_BY_PARITY) if options.parity == "official" else names
 
 
+# --- Saving, and the check that what was saved gives the same rewards.
+
+
 def _save(
     trainer: RewardTrainer,
     weights: dict[str, Any],
@@ -210,7 +224,7 @@ def _save(
         write_jsonl(folder / "training_log.jsonl", without_timings(trainer.state.log_history))
         (folder / "README.md").write_text(model_card(options, facts), encoding="utf-8")
         attention = trainer.reward_model.config._attn_implementation
-        check_saved(folder, encoded, rewards, attention, trainer.args.bf16)
+        _check_saved(folder, encoded, rewards, attention, trainer.args.bf16)
         write_provenance(
             folder / "provenance.json",
             options,
@@ -219,3 +233,53 @@ def _save(
             **facts,
             tracking_id=tracking_id,
         )
+
+
+def _sides(encoded: list[EncodedPair]) -> list[Encoded]:
+    """Both sides of the first pairs."""
+    return [side for pair in encoded[:PAIRS_TO_CHECK] for side in (pair.chosen, pair.rejected)]
+
+
+def _rewards_of_first(trainer: RewardTrainer, encoded: list[EncodedPair]) -> np.ndarray:
+    """Rewards of both sides of the first pairs from the model in memory, (2 * pairs,).
+
+    Raises:
+        UserError: a reward is NaN or infinite.
+    """
+    trainer.model_wrapped.eval()
+    rewards = []
+    for side in _sides(encoded):  # one at a time, without padding
+        batch = collate([EncodedPair(side, side)], pad_id=0)
+        inputs = {key: value.to(trainer.args.device) for key, value in batch.items()}
+        with torch.no_grad():
+            (of_tokens, _), _, (span, _) = trainer.forward(trainer.model_wrapped, inputs)
+        rewards.append(span.last(of_tokens).cpu().numpy())
+    found = np.concatenate(rewards)
+    if not np.isfinite(found).all():
+        raise UserError(
+            "training ended with rewards that are not finite: lower learning_rate, or check the "
+            "base model's weights"
+        )
+    return found
+
+
+def _check_saved(
+    folder: Path, encoded: list[EncodedPair], rewards: np.ndarray, attention: str, bf16: bool
+) -> None:
+    """Load the checkpoint as a user would, and compare its rewards with those in memory.
+
+    Args:
+        attention: the kind that the trained model has.
+        bf16: the rewards were computed in bfloat16; these are not.
+    """
+    unset_hf_deepspeed_config()  # otherwise ZeRO-3 would split the loaded model, too
+    attention = "eager" if attention == "eager" else "sdpa"  # flash attention has no fp32
+    model, tokenizer = load_reward_model(str(folder), torch.float32, attention)
+    with torch.no_grad():
+        again = np.concatenate(
+            [model(**pad([side], tokenizer.pad_token_id)).logits[:, 0] for side in _sides(encoded)]
+        )
+    tolerance = 5e-2 if bf16 else 1e-4
+    worst = float(np.abs(again - rewards).max())
+    if not worst <= tolerance * max(1.0, float(np.abs(rewards).max())):
+        raise RuntimeError(f"the saved model's rewards differ from the trained one's by {worst}")

@@ -1,5 +1,6 @@
 """Rows and JSON: read with errors that name the line, written so that no partial file is seen."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -129,6 +130,12 @@ def read_json(path: Path, stage: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected a JSON object; `{stage}` makes it anew")
     return content
+
+
+def file_sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def duplicates(values: Iterable[Value]) -> list[Value]:

@@ -20,7 +20,7 @@ for variable, folder in first.items():
     os.environ[variable] = os.pathsep.join(filter(None, [folder, os.environ.get(variable)]))
 os.environ.pop("PYTHONOPTIMIZE", None)  # transformers needs its docstrings
 
-from gcrm.config.layout import CHECKPOINT
+from gcrm.config.layout import CHECKPOINT, goal_state_file
 from gcrm.config.loading import check_keys, check_launchers, load
 from gcrm.config.options import check_target
 from gcrm.cost import estimate_line

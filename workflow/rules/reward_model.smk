@@ -38,7 +38,7 @@ rule represent:
         preferences=lambda wildcards: settings.preference_files(),
     output:
         goal_state=f"{GOAL_STATE}/goal_state.npy",
-        attributes=[f"{GOAL_STATE}/goal_state-{name}.npy" for name in settings.represent.attributes],
+        attributes=[GOAL_STATE / goal_state_file(name) for name in settings.represent.attributes],
         provenance=f"{GOAL_STATE}/{FILE}",
     log:
         jobs.log("represent", "{variant}-seed{seed}"),
