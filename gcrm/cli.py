@@ -200,7 +200,7 @@ def _add_option(parser: argparse.ArgumentParser, name: str, field: FieldInfo) ->
 
 
 def show(text: str) -> None:
-    """Print a result to standard output; a reader that stops early, like `head`, is no error.
+    """Print a result to standard output; a reader may stop early, as `head` does.
 
     Raises:
         UserError: standard output cannot be written.

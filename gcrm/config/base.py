@@ -34,7 +34,7 @@ class Settings(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _can_be_a_path(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuse texts that are no paths; pydantic takes an empty one for the current folder."""
+        """Refuse texts that cannot be paths; pydantic takes an empty one for the current folder."""
         for text in value if isinstance(value, list | tuple) else [value]:
             if isinstance(text, str | Path) and "\0" in str(text):
                 raise ValueError("must not hold the character NUL")

@@ -355,7 +355,7 @@ OF_STAGE: dict[str, Callable[[Config, Wildcards, Path], Given]] = {
 
 
 def _set(settings: Settings | None, leave_out: set[str] | None = None) -> Given:
-    """The settings that differ from their defaults; what is left out is given otherwise."""
+    """The settings that differ from their defaults, without those in `leave_out`."""
     if settings is None:
         return {}
     return settings.model_dump(exclude_defaults=True, exclude=leave_out)

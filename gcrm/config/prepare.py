@@ -11,7 +11,7 @@ from gcrm.config.download import Download
 from gcrm.config.types import Name, OutputFile, OutputFolder, OutputParent, Seed, Source, Unique
 
 BENCHMARKS = ("gsm8k", "math", "gsm-hard", "mawps", "asdiv", "algebra222", "svamp")
-"""families of made word problems that stand for the paper's benchmarks"""
+"""families of made word problems that stand in for the paper's benchmarks"""
 FAMILIES = (*BENCHMARKS, "chain")
 """families of made word problems; `gcrm.synthetic` has a generator for each"""
 LONGEST_CHAIN = 12

@@ -29,16 +29,16 @@ from gcrm.config.types import Name, Seed, Source, Unique
 Sources = Annotated[list[Source], Field(min_length=1), Unique]
 
 PATHS = ("base_model", "preferences", "completions")
-"""keys that name what a run brings; what is not given is made"""
+"""keys of data that a run may bring; the run makes what is not given"""
 WITH_VARIABLES = (*PATHS, "heldout", "chat_template")
-"""keys in whose paths ${VAR} is the environment's"""
+"""keys whose paths may contain ${VAR}, a variable of the environment"""
 MAKING = {
     "prepare": PATHS,
     "pretrain": ("base_model",),
     "sample": ("preferences", "completions"),
     "pair": ("preferences",),
 }
-"""section that makes something: what it is for; it is needed where one of these is not given"""
+"""each section that makes data, and the keys it makes them for; needed if one of these is absent"""
 
 
 def as_list(value: Any) -> Any:

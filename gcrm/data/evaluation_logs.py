@@ -58,7 +58,7 @@ class Logged:
 
 
 def read_log(path: Path, options: ConvertOptions) -> list[Logged]:
-    """Read a log of lm-eval or lighteval, which are told apart by their columns.
+    """Read a log of lm-eval or lighteval, recognised by its columns.
 
     Raises:
         UserError: the file cannot be read, is no such log or not one of generated text, or a choice

@@ -1,4 +1,4 @@
-"""Values of a row or message: checks of text and numbers, and what is mere metadata."""
+"""Values of a row or message: checks of text and numbers, and what counts as metadata."""
 
 import math
 import re
@@ -57,7 +57,7 @@ def check_text(value: Any, column: str, where: str) -> str:
 
 
 def check_not_rendered(texts: Sequence[str], column: str, where: str) -> None:
-    """Check that texts are no dialogues: no messages as code, and nothing that a template made.
+    """Check that texts are not dialogues: messages as code, or the output of a chat template.
 
     Raises:
         UserError: all of them are; only one may be what a model has said.
@@ -84,9 +84,9 @@ def holds_text(value: Any) -> bool:
 
 
 def is_metadata(name: str, value: Any) -> bool:
-    """Whether a field beside those that are read can be left out without a word.
+    """Whether a field that is not read can be left out silently.
 
-    That are values without text, and names such as `id`, `prompt_id` or `chosen_model`.
+    These are values without text, and names such as `id`, `prompt_id` or `chosen_model`.
     """
     return not holds_text(value) or _names_metadata(name)
 

@@ -1,4 +1,4 @@
-"""The answer that a solution ends with, for votes over samples that nobody has labelled."""
+"""The answer that a solution ends with, for votes over unlabelled samples."""
 
 import re
 

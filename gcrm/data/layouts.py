@@ -328,7 +328,7 @@ def _repeat_the_prompt(row: Row, column: str | None, names: Sequence[str], where
 
 
 def begin_with(prompt: Any, sides: Sequence[Any]) -> list[bool]:
-    """Which sides are texts that begin with the text of the prompt; none if that is no text."""
+    """Which sides are texts that begin with the prompt; none if the prompt is not a text."""
     return [
         isinstance(prompt, str) and isinstance(side, str) and _rest(prompt, side) is not None
         for side in sides

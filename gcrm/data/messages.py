@@ -7,7 +7,7 @@ from gcrm.utils.errors import UserError
 
 Message = dict[str, Any]
 """One turn: `role` (a value of ROLES), `content` (text or None), and the fields beside them
-that hold text and are no metadata, such as `tool_calls`: a chat template may show them."""
+that hold text and are not metadata, such as `tool_calls`: a chat template may show them."""
 Prompt = str | list[Message]
 """A question, or the turns of a dialogue before the completion."""
 

@@ -62,7 +62,7 @@ def turns_of_prompt(text: str) -> list[Turn]:
 
 
 def is_whole(turns: Sequence[Turn], beside_a_prompt: bool) -> bool:
-    """Whether these turns are a dialogue with its prompt, and no mere answer about dialogues."""
+    """Whether these turns are a dialogue with its prompt, not an answer about dialogues."""
     if not turns or not beside_a_prompt:
         return bool(turns)
     return turns[0].begin > 0 and turns[0].role != "assistant"

@@ -121,7 +121,7 @@ def read_provenance(path: Path) -> dict[str, Any] | None:
 
 
 def sha256(path: Path) -> str | None:
-    """Digest of a file, or of a folder's files with their names; None for what is no local path.
+    """Digest of a file, or of a folder's files and their names; None for anything but a local path.
 
     Provenance files in a folder are left out, since they contain the date.
     """

@@ -303,7 +303,7 @@ def _whole(weight: Tensor) -> AbstractContextManager[Any]:
 
 
 def _give_pad_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Set a pad token other than EOS and BOS: transformers pools the last token that is no pad."""
+    """Set a pad token other than EOS and BOS: transformers pools the last token that is not it."""
     taken = (tokenizer.eos_token_id, tokenizer.bos_token_id)
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id in taken:
         if tokenizer.unk_token_id is not None and tokenizer.unk_token_id not in taken:
@@ -361,7 +361,7 @@ def _load_model(
 
 
 def _load(auto_class: Any, source: str, **options: Any) -> Any:
-    # Or transformers asks the hub, in the user's name, to convert weights that are no safetensors.
+    # Otherwise transformers asks the hub, in the user's name, to convert weights to safetensors.
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
     path, folder = Path(source), source
     if path.suffix == ".gguf":

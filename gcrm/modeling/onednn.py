@@ -31,9 +31,9 @@ def use_onednn(model: nn.Module) -> None:
 
 @cache
 def _mkl_is_faster() -> bool:
-    """Whether the processor is Intel's, and oneDNN was not told which instructions to use.
+    """Whether the processor is Intel's, and nothing tells oneDNN which instructions to use.
 
-    Who tells it wants the same products on all processors; see `gcrm.utils.environment`.
+    A run that tells it wants the same products on all processors; see `gcrm.utils.environment`.
     """
     try:
         processor = Path("/proc/cpuinfo").read_text(encoding="utf-8")

@@ -37,7 +37,7 @@ REASONING = ("reasoning_content", "reasoning", "thinking")
 MARK = "58209749{}44592307"
 """Stands for a content, by its index, to be found in the text. Digits have no case, no escapes."""
 ANSWER = MARK.format("")
-"""stands for the assistant's answer, likewise"""
+"""stands for the assistant's answer in the same way"""
 THINKING = re.compile(r"<([\w:]*think\w*)>(\s*)(</\1>\s*)?\Z")
 """A thinking block, open or empty, at the end of what stands before a completion."""
 

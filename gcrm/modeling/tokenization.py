@@ -267,7 +267,7 @@ class Encoder:
         return id != unknown or self.tokenizer.unk_token in text[begin:end]
 
     def _all_but_special_as_text(self, special: list[Token], text: str) -> list[Token]:
-        """These special tokens of the template, and what lies between them as mere text."""
+        """These special tokens of the template, and what lies between them as plain text."""
         tokens: list[Token] = []
         done = 0
         for id, begin, end in special:

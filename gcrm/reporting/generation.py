@@ -1,4 +1,4 @@
-"""The table of samples that were filtered while they were generated, and what it says in words."""
+"""The table of samples that were filtered while they were generated, and its summary in words."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -169,7 +169,7 @@ def sample_auroc_table(results: Results) -> DataFrame:
 
 
 def top_k_table(results: Results) -> DataFrame:
-    """Benchmark, measure, variant and baseline × K: votes of the K best, and who is right."""
+    """Benchmark, measure, variant and baseline × K: vote and correct share of the K best."""
     sizes, found = results.shares("top_k."), []
     for measure, metric in TOP_K.items():
         columns = [Column(f"K = {k:g}", metric, k, percent=True) for k in sizes]

@@ -42,7 +42,7 @@ class Refused(Exception):
 
 
 def error_body(status: int, message: str, param: str | None = None) -> bytes:
-    """The JSON of a refused request; what is no text in the message is escaped."""
+    """The JSON of a refused request; invalid characters in the message are escaped."""
     texts = [
         None if text is None else text.encode("utf-8", "backslashreplace").decode()
         for text in (message[:LONGEST_MESSAGE], param)

@@ -1,4 +1,4 @@
-"""What every request passes before it is read: who asks, how large it is, how long it takes.
+"""Checks that every request passes before it is read: its sender, its size, its duration.
 
 Outside of the application, so that no error of it reaches a client or a log with a user's text.
 """
@@ -17,7 +17,7 @@ from gcrm.serving.errors import Refused, error_response
 from gcrm.serving.metrics import Metrics
 
 OPEN = ("/", "/health", "/docs", "/openapi.json", "/static-offline-docs/")
-"""what needs no token: pages without data. A path that ends with / stands for all below it"""
+"""paths that need no token: pages without data. One that ends with / covers all below it"""
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 SWAGGER = "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'"
 POLICIES = {"/docs": f"{SWAGGER}; img-src 'self' data:; frame-ancestors 'none'"}

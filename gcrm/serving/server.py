@@ -152,7 +152,7 @@ class Protocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP."""
+        """Refuse what is not HTTP."""
         body = error_body(400, msg)
         head = f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
         self.transport.write(

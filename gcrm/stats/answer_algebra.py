@@ -46,7 +46,7 @@ _NO_PRODUCT = re.compile(
     r"|\d(?:st|nd|rd|th)\b|[a-z]\d|!!",  # 3rd, H2O, 7!!
     re.I,
 )
-_NUMBERED = re.compile(r"(?<=\d)[eE](?=[-+]?\d)")  # 1e5 is no name like H2
+_NUMBERED = re.compile(r"(?<=\d)[eE](?=[-+]?\d)")  # 1e5 is a number, H2 a name
 _SHORT_FRACTION = re.compile(r"\\[dtc]?frac *(\\pi|[\da-z]) *(\\pi|[\da-z])(?![a-z])", re.I)
 # What math-verify misreads: 2(3) as a mixed number, \pi(3) as a function, 2^\frac{1}{2} as 1/2;
 # and it cannot read 10^-3.
@@ -99,7 +99,7 @@ def spell_set(items: Iterable[str]) -> str:
 
 
 def evaluate(text: str) -> Number:
-    """The number that an expression without symbols stands for.
+    """The value of an expression without symbols.
 
     Raises:
         Unreadable: it is something else, or infinite.
@@ -173,7 +173,7 @@ def _depth(text: str) -> int:
 
 
 def _value(expression: Any) -> Number:
-    """The number that a sympy expression stands for, without sympy's unbounded evaluation.
+    """The value of a sympy expression, without sympy's unbounded evaluation.
 
     Raises:
         Unreadable: it has symbols, functions that are not elementary, or is too large.

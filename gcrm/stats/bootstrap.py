@@ -24,7 +24,7 @@ LEVEL = 0.95
 CONSTANT = 1e-9
 """scores that vary less in a resample, as a share of their variance, have no correlation in it"""
 CHUNK = 1 << 20
-"""entries of the resampling matrix that are worked on at once: they fit into a cache"""
+"""entries of the resampling matrix that are processed at once: they fit into a cache"""
 SIGN_FLIPS = 9_999
 SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
 

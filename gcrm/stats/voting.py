@@ -58,7 +58,7 @@ def votes(scored: Scored) -> Iterator[Estimate]:
 
 @metric("all", compared=_of("top_k", "majority correct"))
 def top_by_reward(scored: Scored) -> Iterator[Estimate]:
-    """The K samples of each problem with the highest rewards: their vote, and who of them is right.
+    """The K samples of each problem with the highest rewards: their vote, and how many are right.
 
     As in the paper's Table 11 (appendix E). A problem with fewer samples has all of them in it.
     """
@@ -105,7 +105,7 @@ def chosen_filter(scored: Scored) -> Iterator[Estimate]:
 
 @metric("all")
 def chosen_length_filter(scored: Scored) -> Iterator[Estimate]:
-    """The control, which drops the longest samples, likewise."""
+    """The control, which drops the longest samples, at chosen thresholds."""
     lengths = scored.table.num_tokens.astype(np.int64)
     by = length_filter(scored.votes, lengths, scored.settings.skip_tokens)
     yield from _chosen("length_filter", scored, by, by.curve())

@@ -36,7 +36,7 @@ def front_matter(base_model: str, datasets: Sequence[str], standard: bool) -> st
     """The YAML between two lines of dashes at the beginning of the card.
 
     Args:
-        base_model, datasets: only those on the hub are named; paths are nobody else's business.
+        base_model, datasets: only those on the hub are named, since paths are private.
         standard: whether transformers can load the model.
     """
     data = ModelCardData(

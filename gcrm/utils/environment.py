@@ -23,7 +23,7 @@ what was measured"""
 def use_same_kernels(stage: str) -> None:
     """Let torch, when it is loaded, compute with the same instructions on every x86-64 CPU.
 
-    It computes on the CPU, unless the environment names GPUs. A CPU without AVX2 is told of, and
+    It computes on the CPU, unless the environment names GPUs. A CPU without AVX2 is reported, and
     computes as usual.
     """
     if not has_avx2():
