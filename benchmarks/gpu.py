@@ -81,7 +81,8 @@ def in_order(
     @torch.inference_mode()
     def work() -> int:
         for begin in range(0, len(encoded), 16):
-            inputs = to_device(pad(encoded[begin : begin + 16], 0), model)
+            rows = [one.input_ids for one in encoded[begin : begin + 16]]
+            inputs = to_device(pad(rows, 0), model)
             model(**inputs, use_cache=False).logits.cpu()
         return sum(len(one) for one in encoded)
 

@@ -12,8 +12,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from gcrm.decoding.sampling import check_prompts, end_ids, left_padded
+from gcrm.decoding.sampling import check_prompts, end_ids
 from gcrm.decoding.search import Beam, Step
+from gcrm.modeling.passes import pad
 from gcrm.modeling.tokenization import Encoder
 
 
@@ -56,12 +57,11 @@ class Policy:
     def __call__(self, beams: Sequence[Beam], most: int) -> list[Step]:
         """One step of at most `most` tokens behind each beam, all drawn independently."""
         texts = [[*self._prompts[beam.problem], *beam.tokens] for beam in beams]
-        ids, mask = left_padded(texts, self._ends[0])
+        inputs = pad(texts, self._ends[0], "left")
         watch = _LogProbs()
         generate: Any = self._model.generate  # its declared type does not match the model's
         drawn = generate(
-            input_ids=ids.to(self._model.device),
-            attention_mask=mask.to(self._model.device),
+            **{name: values.to(self._model.device) for name, values in inputs.items()},
             max_new_tokens=most,
             eos_token_id=self._ends,
             pad_token_id=self._ends[0],
@@ -71,11 +71,10 @@ class Policy:
             top_p=1.0,
             top_k=0,
         )
-        log_probs = watch.of(drawn)
+        log_probs = watch.of(drawn).tolist()
+        new = drawn[:, inputs["input_ids"].shape[1] :].tolist()
         steps = []
-        for beam, text, row, each in zip(
-            beams, texts, drawn[:, ids.shape[1] :].tolist(), log_probs.tolist(), strict=True
-        ):
+        for beam, text, row, each in zip(beams, texts, new, log_probs, strict=True):
             end = next((n for n, token in enumerate(row) if token in self._ends), None)
             length = len(row) if end is None else end + 1
             self.tokens_read[beam.problem] += len(text) + length

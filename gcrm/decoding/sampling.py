@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from gcrm.modeling.loading import context_length
+from gcrm.modeling.passes import pad
 from gcrm.modeling.tokenization import Encoder
 from gcrm.utils.errors import UserError
 
@@ -78,31 +78,18 @@ def _decode(
     sampling: dict[str, Any],
 ) -> list[list[int]]:
     """The token ids generated after each prompt of a batch."""
-    ids, mask = left_padded(prompts, ends[0])
+    # Any token pads, since it is masked; one that ends texts always has an embedding.
+    inputs = pad(prompts, ends[0], "left")
     generate: Any = model.generate  # its declared type does not match the model's
     generated = generate(
-        input_ids=ids.to(model.device),
-        attention_mask=mask.to(model.device),
+        **{name: values.to(model.device) for name, values in inputs.items()},
         max_new_tokens=max_new_tokens,
         eos_token_id=ends,
         pad_token_id=ends[0],
         **sampling,
     )
-    continuations: list[list[int]] = generated[:, ids.shape[1] :].tolist()
+    continuations: list[list[int]] = generated[:, inputs["input_ids"].shape[1] :].tolist()
     return continuations
-
-
-def left_padded(rows: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:
-    """Ids and mask of texts that all end in the last column, (rows, longest), int64.
-
-    Args:
-        pad: any token, since it is masked; one that ends texts always has an embedding, unlike the
-            tokenizer's pad token.
-    """
-    missing = [max(map(len, rows)) - len(row) for row in rows]
-    ids = [[pad] * count + list(row) for count, row in zip(missing, rows, strict=True)]
-    mask = [[0] * count + [1] * len(row) for count, row in zip(missing, rows, strict=True)]
-    return torch.tensor(ids), torch.tensor(mask)
 
 
 def check_prompts(

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import Cache, DynamicCache, PreTrainedModel
 
 from gcrm.modeling.batching import Batch, Sharing, batches, prompt_key
@@ -248,18 +249,14 @@ def _to(value: Any, device: torch.device) -> Any:
 
 
 def pad(
-    encoded: Sequence[Encoded], pad_id: int, side: Literal["left", "right"] = "right"
+    rows: Sequence[Sequence[int]], pad_id: int, side: Literal["left", "right"] = "right"
 ) -> dict[str, Tensor]:
-    """Padded `input_ids` and `attention_mask`, (batch, longest), int64."""
-    longest = max(map(len, encoded))
-    ids = torch.full((len(encoded), longest), pad_id)
-    mask = torch.zeros_like(ids)
-    for row, one in enumerate(encoded):
-        length = len(one)
-        span = slice(0, length) if side == "right" else slice(longest - length, longest)
-        ids[row, span] = torch.tensor(one.input_ids)
-        mask[row, span] = 1
-    return {"input_ids": ids, "attention_mask": mask}
+    """Padded `input_ids` and `attention_mask`, (rows, longest), int64."""
+    ids = [torch.tensor(row, dtype=torch.int64) for row in rows]
+    return {
+        "input_ids": pad_sequence(ids, True, pad_id, side),
+        "attention_mask": pad_sequence([torch.ones_like(row) for row in ids], True, 0, side),
+    }
 
 
 def fetch(found: Mapping[str, Tensor]) -> Fetched:

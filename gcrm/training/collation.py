@@ -101,7 +101,7 @@ def collate(
         labels (pairs,), 1 or -100 for a filler, with which the Trainer counts the pairs of a step.
     """
     sides = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
-    batch = pad(sides, pad_id, side)
+    batch = pad([one.input_ids for one in sides], pad_id, side)
     if side == "right":  # no token attends to the padding
         del batch["attention_mask"]
     width = batch["input_ids"].shape[1]

@@ -277,7 +277,10 @@ def _check_saved(
     model, tokenizer = load_reward_model(str(folder), torch.float32, attention)
     with torch.no_grad():
         again = np.concatenate(
-            [model(**pad([side], tokenizer.pad_token_id)).logits[:, 0] for side in _sides(encoded)]
+            [
+                model(**pad([side.input_ids], tokenizer.pad_token_id)).logits[:, 0]
+                for side in _sides(encoded)
+            ]
         )
     tolerance = 5e-2 if bf16 else 1e-4
     worst = float(np.abs(again - rewards).max())
