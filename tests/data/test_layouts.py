@@ -9,41 +9,21 @@ from hypothesis import strategies as st
 from gcrm.data.attributes import select
 from gcrm.data.preferences import Preference, load_preferences
 from gcrm.utils.errors import UserError
-from helpers.rows import write_rows
-
-SYSTEM, USER, ANSWER, OTHER = (
-    {"role": "system", "content": "Be brief."},
-    {"role": "user", "content": "How many?"},
-    {"role": "assistant", "content": "It is 7."},
-    {"role": "assistant", "content": "It is 8."},
+from helpers.preference_rows import (
+    ANSWER,
+    DIALOGUES,
+    OTHER,
+    READ,
+    READ_AS_DIALOGUE,
+    READ_WITH_SYSTEM,
+    SIDES,
+    SYSTEM,
+    USER,
+    read,
+    refusal,
+    said,
+    write,
 )
-SIDES = {"chosen": "It is 7.", "rejected": "It is 8."}
-DIALOGUES = {"chosen": [USER, ANSWER], "rejected": [USER, OTHER]}
-READ = Preference("How many?", "It is 7.", "It is 8.")
-READ_AS_DIALOGUE = Preference([USER], "It is 7.", "It is 8.")
-READ_WITH_SYSTEM = Preference([SYSTEM, USER], "It is 7.", "It is 8.")
-
-
-def write(path, *rows):
-    return str(write_rows(path, *rows))
-
-
-def read(tmp_path, *rows):
-    return load_preferences([write(tmp_path / "pairs.jsonl", *rows)])
-
-
-def refusal(source):
-    with pytest.raises(UserError) as error:
-        load_preferences([source])
-    assert "\n" not in str(error.value)
-    return str(error.value)
-
-
-def said(from_, value):
-    return {"from": from_, "value": value}
-
-
-# The columns.
 
 
 @pytest.mark.parametrize(
@@ -247,22 +227,6 @@ def test_columns_that_are_not_read_are_said_once(tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_what_only_looks_like_a_dialogue_is_text(tmp_path):
-    """What one of two models has said, and what users ask about dialogues and messages."""
-    for text in ("[INST] Go on.", json.dumps([USER]), "User: a\n\nAssistant: b"):
-        row = {"prompt": "How many?", "chosen": "It is 7.", "rejected": text}
-        assert read(tmp_path, row) == [Preference(*row.values())]
-    asked = (
-        "Go on:\n\nHuman: a\n\nAssistant: b",
-        "User: a\nAssistant: b\nUser: c",
-        '[{"value": 1, "from": "here"}]',
-        json.dumps([USER]) + " What is wrong?",
-        "<s> is a tag",
-    )
-    for prompt in asked:
-        assert read(tmp_path, {"prompt": prompt} | SIDES) == [Preference(prompt, *SIDES.values())]
-
-
 PROMPT = "How many are there?"
 
 
@@ -289,69 +253,6 @@ def test_prompts_that_later_rows_repeat_are_counted(tmp_path, capsys):
     rows = [repeated("Hi", "a", "b"), repeated(PROMPT, PROMPT + " 7", PROMPT + " 8")]
     assert read(tmp_path, *rows) == [Preference(*row.values()) for row in rows]
     assert ": 1 pairs whose completions both begin with" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("end", ["", "\n\nAssistant:", "\n\nAssistant: "])
-@pytest.mark.parametrize("begin", ["", "\n\nAssistant: "])
-@pytest.mark.parametrize("as_messages", [False, True])
-def test_the_answers_marker_stands_anywhere(tmp_path, end, begin, as_messages):
-    row = {"prompt": f"\n\nHuman: a\n\nAssistant: b\n\nHuman: c{end}"}
-    if as_messages:
-        sides = {"chosen": [ANSWER], "rejected": OTHER}
-    else:
-        sides = {key: begin + text for key, text in SIDES.items()}
-    [pair] = read(tmp_path, row | sides)
-    assert [message["content"] for message in pair.prompt] == ["a", "b", "c"]
-    assert (pair.chosen, pair.rejected) == tuple(SIDES.values())
-
-
-def test_whole_transcripts_beside_their_prompt(tmp_path):
-    lead = "\n\nHuman: How many?\n\nAssistant:"
-    sides = {key: f"{lead} {text}" for key, text in SIDES.items()}
-    for prompt in ("How many?", lead):
-        assert read(tmp_path, {"prompt": prompt} | sides) == [READ_AS_DIALOGUE]
-    path = write(tmp_path / "pairs.jsonl", {"prompt": "Other?"} | sides)
-    assert "prompt can belong to the prompt" in refusal(path)
-
-
-TURNS = {
-    "system": "Be\n\nbrief.",
-    "user": "How many?",
-    "assistant": "Which?\nUser: none",
-    "": "The pears.",
-}
-
-
-@pytest.mark.parametrize(
-    ("text", "roles"),
-    [
-        ("{user}\n<extra_id_1>Assistant\n{assistant}\n<extra_id_1>User\n{}", "user assistant user"),
-        (
-            "<extra_id_0>System\n{system}\n<extra_id_1>User\n{user}\n<extra_id_1>Assistant\n",
-            "system user",
-        ),
-        ("<extra_id_0>System\n<extra_id_1>User\n{user}\n<extra_id_1>Assistant", "user"),
-        ("\n\nUser: {user}\n\nAssistant:", "user"),
-        ("\r\n\r\nHuman: {user}\r\n\r\nAssistant: ", "user"),
-        ("{system}\n\nHuman: {user}\n\nAssistant:", "system user"),
-        ("Human: {user}\nAssistant:", "user"),
-    ],
-)
-def test_marks_of_speakers(tmp_path, text, roles):
-    """Those of HelpSteer2 first; the same in both sides, where the text ends before an answer."""
-    lead = text.format(TURNS[""], **TURNS)
-    expected = [TURNS[role] for role in roles.split()]
-    expected[-1] = TURNS[""] if "{}" in text else expected[-1]
-    rows = [{"prompt": lead} | SIDES]
-    if "{}" not in text:
-        space = "\n" if lead.endswith("Assistant") else ""
-        rows.append({key: lead + space + side for key, side in SIDES.items()})
-    for row in rows:
-        [pair] = read(tmp_path, row)
-        assert [(turn["role"], turn["content"]) for turn in pair.prompt] == [
-            *zip(roles.split(), expected, strict=True)
-        ]
-        assert (pair.chosen, pair.rejected) == tuple(SIDES.values())
 
 
 @pytest.mark.parametrize(
@@ -391,59 +292,6 @@ def test_responses_are_read_like_pairs(tmp_path):
     path = write(tmp_path / "r.jsonl", row | {"context": "There are 3 and 4."})
     with pytest.raises(UserError, match="row 1: context can belong to the prompt"):
         select([path], ["quality"])
-
-
-# Messages.
-
-
-CALL = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "count"}}]}
-
-
-@pytest.mark.parametrize(
-    ("messages", "expected"),
-    [
-        ([said("human", "a"), said("gpt", "b"), said("human", "c")], "user assistant user"),
-        ([{"role": "MODEL", "content": "b"}, {"role": "User", "content": "a"}], "assistant user"),
-        ([{"role": "prompter", "content": "a"}], "user"),
-    ],
-)
-def test_role_names_of_data_sets(tmp_path, messages, expected):
-    [pair] = read(tmp_path, {"prompt": messages} | SIDES)
-    assert " ".join(message["role"] for message in pair.prompt) == expected
-
-
-def test_parts_of_content_are_joined(tmp_path):
-    parts = [{"type": "input_text", "text": "How"}, {"type": "text", "text": "many?", "n": None}]
-    [pair] = read(tmp_path, {"prompt": [USER | {"content": parts}]} | SIDES)
-    assert pair.prompt == [{"role": "user", "content": "How\nmany?"}]
-
-
-def test_other_fields_of_messages_are_kept_for_the_template(tmp_path):
-    called = {"role": "tool", "content": "7", "tool_call_id": "x"}
-    turns = [USER, CALL | {"id": "x", "name": None}, called]
-    [pair] = read(tmp_path, {"prompt": turns} | SIDES)
-    assert pair.prompt == [USER, CALL, called]
-    assert pair.question == "How many?\n\n7"
-    assert pair.where == f"{tmp_path / 'pairs.jsonl'}, row 1"
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"content": ""}, "chosen: the answer is empty; leave out the row"),
-        ({"content": None}, "chosen, message 2: the content must be text, not missing or null"),
-        (CALL, "chosen: the answer has the field tool_calls beside its text"),
-        ({"reasoning_content": "3 + 4"}, "chosen: the answer has the field reasoning_content"),
-        ({"role": "critic"}, "chosen, message 2: the role 'critic' is unknown; known are system"),
-        ({"content": [{"type": "image"}]}, "message 2: the content has a part of type 'image'"),
-        ({"content": [{"type": "text", "text": None}]}, "message 2: the content has a part of"),
-        ({"content": ["a"]}, "message 2: the content has a part of type 'str'"),
-    ],
-)
-def test_messages_that_cannot_be_read_are_named(tmp_path, change, message):
-    path = write(tmp_path / "pairs.jsonl", DIALOGUES | {"chosen": [USER, ANSWER | change]})
-    assert refusal(path).startswith(f"{path}, row 1: ")
-    assert message in refusal(path)
 
 
 text = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=8)
@@ -499,136 +347,6 @@ def test_a_dialogue_is_read_alike_from_every_layout(tmp_path_factory, turns, sys
         if isinstance(prompt, str):
             prompt = [{"role": "user", "content": prompt}]
         assert (prompt, pair.chosen, pair.rejected) == (lead + messages, *answers), row
-
-
-@pytest.mark.parametrize(
-    "row",
-    [
-        {"chosen": [USER, ANSWER], "rejected": [USER, OTHER]},
-        {"prompt": "How many?", "chosen": [USER, ANSWER], "rejected": [USER, OTHER]},
-        {"prompt": [USER], "chosen": [USER, ANSWER], "rejected": [USER, OTHER]},
-        {"prompt": [USER], "chosen": [ANSWER], "rejected": [OTHER]},
-        {"prompt": "How many?", "chosen": [ANSWER], "rejected": [OTHER]},
-        {"prompt": [USER], "chosen": "It is 7.", "rejected": "It is 8."},
-        {"prompt": [USER | {"id": 1}], "chosen": [ANSWER | {"score": 9}], "rejected": [OTHER]},
-    ],
-)
-def test_lists_of_messages(tmp_path, row):
-    """As on the hub: with or without the prompt in both sides, or in a column of its own."""
-    assert read(tmp_path, row) == [READ_AS_DIALOGUE]
-
-
-@pytest.mark.parametrize(
-    ("row", "message"),
-    [
-        ({"chosen": [USER, ANSWER], "rejected": [ANSWER]}, "equal except for the last message"),
-        ({"chosen": [ANSWER], "rejected": [OTHER]}, "equal except for the last message"),
-        ({"chosen": [], "rejected": []}, "equal except for the last message"),
-        (
-            {"prompt": "Other?", "chosen": [USER, ANSWER], "rejected": [USER, OTHER]},
-            "prompt can belong to the prompt",
-        ),
-        (
-            {
-                "prompt": [{"role": "system", "content": "Be brief."}, USER],
-                "chosen": [USER, ANSWER],
-                "rejected": [USER, OTHER],
-            },
-            "prompt can belong to the prompt",
-        ),
-        (
-            {"chosen": [USER, ANSWER, USER], "rejected": [USER, ANSWER, USER | {"content": "?"}]},
-            "the last message has the role user, not assistant",
-        ),
-        ({"chosen": [USER, {"role": "assistant"}], "rejected": [USER, OTHER]}, "missing or null"),
-        ({"chosen": ["a", "b"], "rejected": ["a", "c"]}, "role and content"),
-        ({"chosen": [USER, ANSWER | {"content": 7}], "rejected": [USER, OTHER]}, "must be text"),
-        ({"chosen": [USER, ANSWER | {"role": None}], "rejected": [USER, OTHER]}, "role 'None' is"),
-        ({"chosen": [USER, ANSWER], "rejected": "a"}, "chosen must be text, not list"),
-        ({"prompt": [], "chosen": "a", "rejected": "b"}, "prompt must be text, not list"),
-        ({"prompt": "a", "chosen": "a", "rejected": [OTHER]}, "rejected must be text, not list"),
-        ({"prompt": 5, "chosen": [ANSWER], "rejected": [OTHER]}, "prompt must be text, not int"),
-    ],
-)
-def test_invalid_messages_are_named(tmp_path, row, message):
-    path = write(tmp_path / "pairs.jsonl", row)
-    assert refusal(path).startswith(f"{path}, row 1: ")
-    assert message in refusal(path)
-
-
-def test_transcripts_by_hand(tmp_path):
-    lead = "\n\nHuman: Who are you?\n\nAssistant: A model:\n\nreally.\n\nHuman: And I?"
-    row = {
-        "chosen": lead + "\n\nAssistant: You are Tom.",
-        "rejected": lead + "\n\nAssistant: You are Ann.\n\nHuman: No.\n\nAssistant: Oh.",
-    }
-    assert read(tmp_path, row) == [
-        Preference(
-            [
-                {"role": "user", "content": "Who are you?"},
-                {"role": "assistant", "content": "A model:\n\nreally."},
-                {"role": "user", "content": "And I?"},
-            ],
-            "You are Tom.",
-            "You are Ann.\n\nHuman: No.\n\nAssistant: Oh.",
-        )
-    ]
-
-
-@pytest.mark.parametrize(
-    ("lead", "turns"),
-    [
-        ("Human: a", [("user", "a")]),  # without the empty lines in front
-        ("Be brief: please.\n\nHuman: a", [("system", "Be brief: please."), ("user", "a")]),
-        ("\n\nHuman: a\n\nHuman: b", [("user", "a\n\nb")]),
-        (
-            "\n\nHuman: a\n\nAssistant: b\n\nAssistant: c\n\nHuman: d",
-            [("user", "a"), ("assistant", "b\n\nc"), ("user", "d")],
-        ),
-        ("\n\nHuman: Human: a", [("user", "Human: a")]),
-        ("\n\nHuman:", [("user", "")]),
-    ],
-)
-def test_irregular_transcripts_have_alternating_roles(tmp_path, lead, turns):
-    """Most chat templates require it; no text is lost."""
-    row = {"chosen": lead + "\n\nAssistant: yes", "rejected": lead + "\n\nAssistant:"}
-    prompt = [{"role": role, "content": content} for role, content in turns]
-    assert read(tmp_path, row) == [Preference(prompt, "yes", "")]
-
-
-turn = st.text("ab: ", max_size=6)
-
-
-@given(turns=st.lists(st.tuples(turn, turn), min_size=1, max_size=3), answers=st.tuples(turn, turn))
-def test_transcripts_are_split_into_their_turns(tmp_path_factory, turns, answers):
-    lead = "".join(f"\n\nHuman: {a}\n\nAssistant: {b}" for a, b in turns[:-1])
-    lead += f"\n\nHuman: {turns[-1][0]}\n\nAssistant: "
-    row = {"chosen": lead + answers[0] + "!", "rejected": lead + answers[1] + "?"}
-    [one] = read(tmp_path_factory.mktemp("pairs"), row)
-    contents = [text.strip() for pair in turns for text in pair][:-1]
-    assert [message["content"] for message in one.prompt] == contents
-    assert [message["role"] for message in one.prompt] == (["user", "assistant"] * len(turns))[:-1]
-    assert (one.chosen, one.rejected) == ((answers[0] + "!").strip(), (answers[1] + "?").strip())
-
-
-@given(
-    turns=st.lists(st.text(max_size=6), min_size=1, max_size=5).filter(lambda all: len(all) % 2),
-    answers=st.tuples(st.text(max_size=6), st.text(max_size=6)),
-    form=st.sampled_from(["whole", "prompt beside", "prompt in both"]),
-)
-def test_lists_of_messages_are_split_into_prompt_and_answers(
-    tmp_path_factory, turns, answers, form
-):
-    prompt = [
-        {"role": ("user", "assistant")[i % 2], "content": turn} for i, turn in enumerate(turns)
-    ]
-    lead = [] if form == "prompt beside" else prompt
-    texts = (answers[0] + "!", answers[1] + "?")
-    chosen, rejected = ([*lead, {"role": "assistant", "content": text}] for text in texts)
-    row = {"chosen": chosen, "rejected": rejected}
-    row |= {"prompt": prompt} if form != "whole" else {}
-    [one] = read(tmp_path_factory.mktemp("pairs"), row)
-    assert one == Preference(prompt, *texts)
 
 
 def test_shared_prompt_of_two_texts(tmp_path):
