@@ -24,6 +24,9 @@ from gcrm.config.sections import MAKING, PATHS, WITH_VARIABLES, as_list
 from gcrm.config.train import CONTRASTIVE_ONLY, check_shares
 from gcrm.utils.errors import UserError
 
+NO_YAML = (ValueError, RecursionError, yaml.YAMLError)
+"""what reading a file as YAML may raise"""
+
 
 def load(given: Mapping[str, Any], where: str, environ: Mapping[str, str] = os.environ) -> Config:
     """Check a whole config.
@@ -62,7 +65,9 @@ def read_config(file: Path) -> dict[str, Any]:
     """
     try:
         given = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read: {error.strerror}") from None
+    except (*NO_YAML, AttributeError) as error:  # AttributeError: of an unreadable timestamp
         reason = " ".join(str(error).split())
         raise UserError(f"{file}: cannot be read as a config: {reason}") from None
     if not isinstance(given, dict):
@@ -81,25 +86,30 @@ def check_keys(file: Path) -> None:
     """
     try:
         root = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    except (OSError, ValueError, yaml.YAMLError):
+    except (OSError, *NO_YAML):
         return
     if repeated := list(_repeated(root)):
         raise UserError("\n".join(f"{file}: {problem}" for problem in repeated))
 
 
-def _repeated(node: yaml.Node | None, above: str = "") -> Iterable[str]:
-    children = node.value if isinstance(node, yaml.CollectionNode) else []
+def _repeated(
+    node: yaml.Node | None, above: str = "", seen: set[int] | None = None
+) -> Iterable[str]:
+    seen = set() if seen is None else seen
+    if not isinstance(node, yaml.CollectionNode) or id(node) in seen:
+        return  # an alias (*name) may stand for a node that it is part of
+    seen.add(id(node))
     if not isinstance(node, yaml.MappingNode):
-        for child in children:
-            yield from _repeated(child, above)
+        for child in node.value:
+            yield from _repeated(child, above, seen)
         return
     lines: dict[str, int] = {}
-    for key, value in children:
+    for key, value in node.value:
         name, line = str(key.value), key.start_mark.line + 1
         if name in lines:
             yield f"{above}{name}: is there twice, in lines {lines[name]} and {line}; keep one"
         lines[name] = line
-        yield from _repeated(value, f"{above}{name}.")
+        yield from _repeated(value, f"{above}{name}.", seen)
 
 
 def check_launchers(config: Config, where: str) -> None:
