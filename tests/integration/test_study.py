@@ -11,7 +11,8 @@ from scipy.stats import spearmanr
 from benchmarks.study import __main__ as study
 from benchmarks.study import figure, summary, tables
 from benchmarks.study.plan import CELLS, PRIMARY, SETTINGS, Comparison, Side, comparisons
-from gcrm.data.scores import Ragged, ScoreTable, read_scores, write_scores
+from gcrm.data.ragged import Ragged
+from gcrm.data.scores import ScoreTable, read_scores, write_scores
 from helpers.score_rows import columns
 
 PROBLEMS, SAMPLES, SEEDS = 30, 4, (1, 2, 3, 4, 5)
