@@ -82,6 +82,8 @@ for number in sorted({settings.samples(name) for name in settings.problem_sets()
             ),
         conda:
             "../envs/gcrm.yaml"
+        # The longest chain of jobs goes through the pairs.
+        priority: 1 if number == settings.samples("preference-") else 0
         threads: settings.job("sample").cores
         resources:
             **jobs.resources("sample", mem_mb=4000, runtime=120),
@@ -106,6 +108,7 @@ if "preferences" in settings.made:
             jobs.log("pair", "pair"),
         conda:
             "../envs/gcrm.yaml"
+        priority: 1
         resources:
             **jobs.resources("pair", mem_mb=2000, runtime=30),
         params:

@@ -18,6 +18,7 @@ rule train:
         jobs.log("train", "{variant}-seed{seed}"),
     conda:
         "../envs/gcrm.yaml"
+    priority: 1
     threads: settings.job("train").cores
     resources:
         **jobs.resources("train", mem_mb=8000, runtime=1440),
