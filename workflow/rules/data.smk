@@ -80,10 +80,10 @@ for number in sorted({settings.samples(name) for name in settings.problem_sets()
             problem_set=one_of(
                 name for name in settings.problem_sets() if settings.samples(name) == number
             ),
-        conda:
-            "../envs/gcrm.yaml"
         # The longest chain of jobs goes through the pairs.
         priority: 1 if number == settings.samples("preference-") else 0
+        conda:
+            "../envs/gcrm.yaml"
         threads: settings.job("sample").cores
         resources:
             **jobs.resources("sample", mem_mb=4000, runtime=120),
@@ -106,9 +106,9 @@ if "preferences" in settings.made:
             provenance=beside(settings.path("pair")),
         log:
             jobs.log("pair", "pair"),
+        priority: 1
         conda:
             "../envs/gcrm.yaml"
-        priority: 1
         resources:
             **jobs.resources("pair", mem_mb=2000, runtime=30),
         params:

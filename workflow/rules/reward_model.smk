@@ -16,9 +16,9 @@ rule train:
         provenance=f"{MODEL}/{FILE}",
     log:
         jobs.log("train", "{variant}-seed{seed}"),
+    priority: 1
     conda:
         "../envs/gcrm.yaml"
-    priority: 1
     threads: settings.job("train").cores
     resources:
         **jobs.resources("train", mem_mb=8000, runtime=1440),
