@@ -9,7 +9,7 @@ from gcrm.config.base import Settings
 from gcrm.config.compute import ComputeOptions, RewardModelOptions
 from gcrm.config.layout import model_of
 from gcrm.config.metrics import MetricsSettings
-from gcrm.config.types import Name, OutputFolder, Seed, Source, Unique
+from gcrm.config.types import Name, OutputFolder, Seed, ServerAddress, Source, Unique
 
 Method = Literal["plain", "q_threshold", "q_worst", "reward_worst"]
 """plain: all samples to their end; q_threshold: drops a sample when its Q-value falls below a
@@ -80,14 +80,24 @@ class GenerateSettings(_Generating):
 class GenerateOptions(_Generating, RewardModelOptions, ComputeOptions):
     """Sample solutions, and end bad ones while they are generated.
 
-    Writes, for each method, the samples that were kept as output-rs<k>.jsonl, the vote on each
-    problem as votes.jsonl, and what was dropped as dropped.jsonl; and for all, estimates.json: the
-    tokens, FLOPs and accuracy of each, compared with plain sampling. The time that both models took
-    is in provenance.json.
+    Writes, for each method, the samples that were kept as output-rs<k>.jsonl, and the vote on each
+    problem as votes.jsonl; and for all, estimates.json: the tokens, FLOPs and accuracy of each,
+    compared with plain sampling. The time that both models took is in provenance.json.
     """
 
     model: Source
-    """language model that generates: folder or hub id"""
+    """language model that generates: folder or hub id. With server_url, the one that the server
+    has: its tokenizer, chat template and config are read here, and no weights"""
+    server_url: ServerAddress | None = None
+    """address of a server with OpenAI's /v1/completions that generates (vLLM, SGLang, `transformers
+    serve`), such as http://127.0.0.1:8000; a key, where it wants one, is read from the environment
+    variable OPENAI_API_KEY (default: the model is run here)"""
+    server_model: str | None = None
+    """name by which the server knows the model (default: model, as it is given)"""
+    server_parallel: int = Field(32, gt=0)
+    """requests to the server at once"""
+    server_timeout: float = Field(120, gt=0)
+    """seconds to wait for an answer of the server; a request is tried six times"""
     chat_template: Path | None = None
     """Jinja file with a chat template for the language model (default: its own, or, where it has
     none, one with the names of the roles)"""
@@ -115,6 +125,13 @@ class GenerateOptions(_Generating, RewardModelOptions, ComputeOptions):
     def place(self) -> dict[str, str | int | None]:
         """Variant, seed and benchmark of the path .../<variant>/seed<k>/<benchmark>; else null."""
         return model_of(self.save_dir.parent) | {"benchmark": self.save_dir.name}
+
+    @model_validator(mode="after")
+    def _has_a_server(self) -> "GenerateOptions":
+        given = {name for name in self.model_fields_set if name.startswith("server_")}
+        if given and self.server_url is None:
+            raise ValueError(f"{min(given)} needs server_url, the address of the server")
+        return self
 
     @model_validator(mode="after")
     def _has_what_methods_need(self) -> "GenerateOptions":

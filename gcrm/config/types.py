@@ -4,6 +4,7 @@ import os
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, get_args
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic.fields import FieldInfo
@@ -60,6 +61,27 @@ def _named(path: Path) -> Path:
     return path
 
 
+def server_address(url: str) -> str:
+    """The address of a web server, if it is one and holds no key.
+
+    Raises:
+        ValueError: it is none; the text does not show it, since it may hold a key.
+    """
+    try:
+        parts = urlsplit(url)
+        is_one = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # the port is no number, say
+        is_one = None
+    if not is_one:
+        raise ValueError("expected an address such as http://127.0.0.1:8000")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError(
+            "expected an address without user, password, ? and #, since it is logged; a key is "
+            "read from the environment variable OPENAI_API_KEY"
+        )
+    return url
+
+
 def _no_bool(value: Any) -> Any:
     if isinstance(value, bool):
         raise ValueError("must be a whole number")
@@ -84,6 +106,8 @@ Source = Annotated[str, Role.SOURCE, AfterValidator(_given)]
 """a model or data: a path, or a name on the hub"""
 Unique = AfterValidator(_unique)
 """marks a list without duplicates"""
+ServerAddress = Annotated[str, AfterValidator(server_address)]
+"""address of a web server"""
 OutputFile = Annotated[Path, Role.FILE, AfterValidator(_file)]
 OutputFolder = Annotated[Path, Role.FOLDER, AfterValidator(_folder)]
 OutputParent = Annotated[Path, Role.PARENT, AfterValidator(_folder)]

@@ -19,7 +19,7 @@ from gcrm.decoding.rules import By, Rule
 from gcrm.stats.answers import canonical
 from gcrm.stats.bootstrap import Bootstrap, Floats
 from gcrm.stats.filters import Filtered, choose
-from gcrm.stats.generation import VOTES, Compared, Drawn, Sizes, Vote, mean_row
+from gcrm.stats.generation import VOTES, Compared, Drawn, Sizes, Vote, mean_row, number
 from gcrm.stats.samples import Samples
 from gcrm.utils.errors import UserError
 from gcrm.utils.io import Row
@@ -108,12 +108,14 @@ class Comparison:
         if second.all() or not second.any():
             raise UserError(f"{file}: too few problems to choose a threshold on half of them")
         unfiltered = self._drawn(plain).spent(CHOSEN_BY)
-        spent = self._sizes.flops(unfiltered)
+        # Where the size of the language model is unknown, its tokens alone are the cost.
+        sizes = Sizes(1, 0) if np.isnan(self._sizes.policy) else self._sizes
+        spent = sizes.flops(unfiltered)
         curve = []
         for threshold, drawn in self._replays("q_threshold", plain):
             found = drawn.spent(CHOSEN_BY)
             dropped = drawn.votes.sum_by_problem(~drawn.kept)
-            saved = spent - self._sizes.flops(found)
+            saved = spent - sizes.flops(found)
             curve.append(Filtered(threshold, drawn.kept, found.accuracy, dropped, saved))
         if not curve:
             raise UserError(
@@ -211,7 +213,7 @@ class Comparison:
         return mean_row(metric, values, self._bootstrap, at)
 
     def _count(self, metric: str, value: float) -> dict[str, Any]:
-        return {"metric": metric, "value": float(value), "n": len(self._problems)}
+        return {"metric": metric, "n": len(self._problems)} | number(float(value))
 
 
 def unlike(found: Sequence[Solved], plain: Sequence[Solved]) -> int:

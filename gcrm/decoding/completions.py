@@ -12,6 +12,7 @@ from typing import Any
 
 import requests
 
+from gcrm.config.types import server_address
 from gcrm.utils.errors import UserError
 
 KEY = "OPENAI_API_KEY"
@@ -27,12 +28,13 @@ class Completion:
     """More text of a sample.
 
     Attributes:
-        finished: the model ended the sample here. tokens: of this text, with the one that ended it.
+        finished: the model ended the sample here.
+        tokens: of this text, with the one that ended it; None where the server does not say it.
     """
 
     text: str
     finished: bool
-    tokens: int
+    tokens: int | None
 
 
 class CompletionServer:
@@ -41,6 +43,7 @@ class CompletionServer:
     Args:
         url: of the server, such as `http://127.0.0.1:8000`, with or without `/v1`.
         model: name by which the server knows the model.
+        parallel: requests at once, for those who ask for several samples.
         timeout: seconds to wait for a connection, and for an answer.
         tries: how often a request is sent at most.
         first_wait: seconds before the second try; each later wait is twice as long.
@@ -54,14 +57,17 @@ class CompletionServer:
         url: str,
         model: str,
         *,
+        parallel: int = 32,
         timeout: float = 120,
         tries: int = 6,
         first_wait: float = 0.5,
     ):
-        if not url.startswith(("http://", "https://")):
-            raise UserError(f"server_url: {url} must begin with http:// or https://")
+        try:
+            server_address(url)
+        except ValueError as error:
+            raise UserError(f"server_url: {error}") from None
         self.url = url.rstrip("/").removesuffix("/v1") + "/v1/completions"
-        self.model = model
+        self.model, self.parallel = model, parallel
         self._timeout, self._tries, self._first_wait = timeout, tries, first_wait
 
     def complete(self, text: str, tokens: int, temperature: float, seed: int) -> Completion:
@@ -113,8 +119,8 @@ class CompletionServer:
             answer = response.json()
             choice = answer["choices"][0]
             text, reason = choice["text"], choice["finish_reason"]
-            tokens = (answer.get("usage") or {}).get("completion_tokens") or asked
-            if not isinstance(text, str):
+            tokens = (answer.get("usage") or {}).get("completion_tokens")
+            if not isinstance(text, str) or not isinstance(tokens, int | None):
                 raise TypeError
         except (ValueError, LookupError, TypeError, AttributeError):
             raise UserError(
@@ -122,7 +128,9 @@ class CompletionServer:
             ) from None
         if reason not in ("stop", "length"):
             raise UserError(f"{self.url}: a sample ended for the reason {reason!r}")
-        return Completion(text, reason == "stop", int(tokens))
+        if tokens is None and reason == "length":
+            tokens = asked
+        return Completion(text, reason == "stop", tokens)
 
 
 def _authorise(request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -159,5 +167,5 @@ def _advice(problem: str) -> str:
     if problem.startswith(("status 401", "status 403")):
         return f" (the key is read from the environment variable {KEY})"
     if problem.startswith("status 404"):
-        return " (is that the server's address, and its name of the model?)"
+        return " (is that the server's address, and the name by which it knows the model?)"
     return "; start the server, or correct the address" if "reached" in problem else ""

@@ -8,18 +8,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from transformers import PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
 from gcrm.config.generate import GenerateOptions, Method
 from gcrm.config.layout import discard_samples
 from gcrm.data.questions import first_by_hash, question_key
+from gcrm.decoding.client import ServedGenerator
 from gcrm.decoding.comparison import Comparison, label
+from gcrm.decoding.completions import CompletionServer
 from gcrm.decoding.live import Generator, Plan, Solved, parameters_per_token
 from gcrm.decoding.rules import Rule
 from gcrm.lineage.provenance import FILE, write_provenance
 from gcrm.lineage.resume import Unfinished
 from gcrm.modeling.loading import (
     check_vocabulary,
+    language_model_without_weights,
     load_language_model,
     load_tokenizer,
     use_chat_template,
@@ -34,6 +38,9 @@ from gcrm.utils.logging import Progress, say
 from gcrm.utils.paths import short_name
 
 ESTIMATES = "estimates.json"
+NOT_OF_SAMPLES = {"save_dir", "server_url", "server_parallel", "server_timeout"}
+"""options on which no sample depends"""
+Generates = Generator | ServedGenerator
 
 
 def generate(options: GenerateOptions) -> None:
@@ -45,10 +52,10 @@ def generate(options: GenerateOptions) -> None:
     problems = read_problems(options.problems, options.max_problems)
     check_writable(options.save_dir)
     disable_progress_bar()  # one progress line is enough
-    generator, reward_model = _models(options)
     questions = [problem["question"] for problem in problems]
+    generator, reward_model = _models(options, questions[0])
     runs = Runs(options, generator, reward_model, questions)
-    sizes = Sizes(*map(parameters_per_token, (generator.model, reward_model.model)))
+    sizes = Sizes(generator.parameters, parameters_per_token(reward_model.model))
     comparison = Comparison(options, problems, sizes)
     found: dict[Method, list[Solved]] = {}
     for method in sorted(options.methods, key=lambda name: name != "plain"):
@@ -104,16 +111,14 @@ def read_problems(path: Path, most: int | None) -> list[Row]:
     return [row for key, row in reversed(first.items()) if key in kept]
 
 
-def _models(options: GenerateOptions) -> tuple[Generator, RewardModel]:
+def _models(options: GenerateOptions, first: str) -> tuple[Generates, RewardModel]:
+    """What generates, and the reward model.
+
+    Args:
+        first: a question; a server shows by it that it generates, before models are loaded here.
+    """
     tokenizer = load_tokenizer(options.model, options.trust_remote_code)
     use_chat_template(tokenizer, options.chat_template)
-    reward_model = RewardModel.from_pretrained(
-        **options.loading, goal_state=options.goal_state_path
-    )
-    model = load_language_model(options.model, options.trust_remote_code)
-    module: torch.nn.Module = model  # whose `to` is typed
-    module.to(reward_model.model.device)
-    check_vocabulary(model, tokenizer.vocab_size, options.model)
     plan = Plan(
         samples=options.num_samples,
         temperature=options.temperature,
@@ -123,7 +128,39 @@ def _models(options: GenerateOptions) -> tuple[Generator, RewardModel]:
         seed=options.seed,
         batch_size=options.batch_size,
     )
+    served = None if options.server_url is None else _served(options, tokenizer, plan, first)
+    reward_model = RewardModel.from_pretrained(
+        **options.loading, goal_state=options.goal_state_path
+    )
+    if served is not None:
+        return served, reward_model
+    model = load_language_model(options.model, options.trust_remote_code)
+    module: torch.nn.Module = model  # whose `to` is typed
+    module.to(reward_model.model.device)
+    check_vocabulary(model, tokenizer.vocab_size, options.model)
     return Generator(model, tokenizer, plan), reward_model
+
+
+def _served(
+    options: GenerateOptions, tokenizer: PreTrainedTokenizerBase, plan: Plan, first: str
+) -> ServedGenerator:
+    """A server's language model, which has answered."""
+    assert options.server_url is not None
+    server = CompletionServer(
+        options.server_url,
+        options.server_model or options.model,
+        parallel=options.server_parallel,
+        timeout=options.server_timeout,
+    )
+    generator = ServedGenerator(server, tokenizer, plan)
+    generator.try_out(first)
+    try:
+        model = language_model_without_weights(options.model, options.trust_remote_code)
+    except UserError as error:
+        say(f"generate: {error}; so the FLOPs of the server's model are unknown, and left out")
+    else:
+        generator.parameters = parameters_per_token(model)
+    return generator
 
 
 class Runs:
@@ -132,7 +169,7 @@ class Runs:
     def __init__(
         self,
         options: GenerateOptions,
-        generator: Generator,
+        generator: Generates,
         reward_model: RewardModel,
         questions: Sequence[str],
     ):
@@ -145,7 +182,7 @@ class Runs:
         self._unfinished = Unfinished(
             options.save_dir,
             "generate",
-            options.model_dump(mode="json", exclude={"save_dir"}),
+            options.model_dump(mode="json", exclude=NOT_OF_SAMPLES),
             options.sources,
             *reward_model.numerics,
         )
@@ -159,20 +196,22 @@ class Runs:
         progress = Progress(f"{self._name}: {method}", len(self._questions) - len(found), "problem")
         reads = method != "plain" or self._reads_plain
         pending: list[int] = []
-        for batch in self._batches:
-            if left := [row for row in batch if row not in found]:
-                solved = self._generator.solve(
-                    [self._questions[row] for row in left],
-                    self._reward_model if reads else None,
-                    [rules[row] for row in left],
-                )
-                found |= dict(zip(left, solved, strict=True))
-                pending += left
-                progress.advance(len(left))
-            if self._unfinished.is_due:
-                self._save(method, pending, found)
-                pending = []
-        self._save(method, pending, found)
+        try:
+            for batch in self._batches:
+                if left := [row for row in batch if row not in found]:
+                    solved = self._generator.solve(
+                        [self._questions[row] for row in left],
+                        self._reward_model if reads else None,
+                        [rules[row] for row in left],
+                    )
+                    found |= dict(zip(left, solved, strict=True))
+                    pending += left
+                    progress.advance(len(left))
+                if self._unfinished.is_due:
+                    self._save(method, pending, found)
+                    pending = []
+        finally:  # a server may fail in the middle
+            self._save(method, pending, found)
         return [found[row] for row in range(len(self._questions))]
 
     def _save(self, method: Method, rows: Sequence[int], found: Mapping[int, Solved]) -> None:

@@ -24,7 +24,6 @@ from transformers import (
 )
 
 from gcrm.data.messages import Prompt
-from gcrm.decoding.judge import same_tokens
 from gcrm.decoding.rules import Rule
 from gcrm.decoding.sampling import end_ids
 from gcrm.decoding.watch import Watch
@@ -32,9 +31,6 @@ from gcrm.modeling.reward_model import RewardModel
 from gcrm.modeling.stream import TokenScores
 from gcrm.stats.bootstrap import Floats
 from gcrm.utils.errors import UserError
-
-UNFINISHED = "\ufffd"
-"""what a tokenizer writes for a letter whose last bytes are not there yet"""
 
 
 class LiveFilter:
@@ -73,11 +69,9 @@ class LiveFilter:
         self._skip, self._every = skip, every
         self._tokenizer = tokenizer
         self.ends = end_ids(model, tokenizer)
-        self._as_text = not same_tokens(tokenizer, reward_model.tokenizer)
         self._width: int | None = None  # of the prompts
         self._watch: Watch | None = None
         self._given: list[list[int]] = []  # tokens of each row that were looked at
-        self._texts: list[str] = []  # of each row, as far as it was pushed
         self.dropped: dict[int, int] = {}
 
     @property
@@ -146,17 +140,20 @@ class LiveFilter:
                     f"LiveFilter: generate has {rows} rows for {questions} questions; expected "
                     "equally many of each, and its hooks in the call"
                 )
-            samples = rows // questions
             self._watch = Watch(
-                self._reward_model, self._questions, samples, self._rule, self._skip, self._as_text
+                self._reward_model,
+                self._tokenizer,
+                self._questions,
+                rows // questions,
+                [self._rule] * questions,
+                self._skip,
             )
             self._given = [[] for _ in range(rows)]
-            self._texts = [""] * rows
         return self._watch
 
     def _check(self, input_ids: Tensor, last: bool) -> None:
         assert self._watch is not None
-        new: dict[int, Sequence[int] | str] = {}
+        found: dict[int, list[int]] = {}
         ended = []
         for row, tokens in zip(
             range(len(self._given)), input_ids[:, self._width :].tolist(), strict=True
@@ -171,20 +168,10 @@ class LiveFilter:
                 )
             if end is not None or last:
                 ended.append(row)
-            new[row] = self._new(row, known, row in ended)
-            self._given[row] = known
-        for row in self._watch.check(new, ended):
-            self.dropped[row] = len(self._given[row])
-
-    def _new(self, row: int, tokens: list[int], ended: bool) -> Sequence[int] | str:
-        """What the reward model has not read of a row: tokens, or text up to a whole letter."""
-        if not self._as_text:
-            return tokens[len(self._given[row]) :]
-        text = str(self._tokenizer.decode(tokens, skip_special_tokens=True))
-        text = text if ended else text.rstrip(UNFINISHED)
-        piece = text[len(self._texts[row]) :]
-        self._texts[row] += piece
-        return piece
+            self._given[row] = found[row] = known
+        lengths = {row: len(known) for row, known in found.items()}
+        for row in self._watch.check_tokens(found, lengths, ended):
+            self.dropped[row] = lengths[row]
 
 
 class _Stop(StoppingCriteria):

@@ -6,10 +6,10 @@ token once. What they read is counted: it is the cost of the samples.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,29 +18,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from gcrm.decoding.rules import Rule
 from gcrm.decoding.sampler import Sampler, random_numbers
 from gcrm.decoding.sampling import check_prompts, end_ids
+from gcrm.decoding.watch import Check, Watch
 from gcrm.modeling.reward_model import RewardModel
 from gcrm.modeling.tokenization import Encoder
 from gcrm.stats.bootstrap import Floats, Ints
-
-UNFINISHED = "\ufffd"
-"""what a tokenizer writes for a letter whose last bytes are not there yet"""
-
-
-@dataclass(frozen=True)
-class Check:
-    """What was known of a sample when it was looked at.
-
-    Attributes:
-        generated: its tokens so far, with the one that ended it.
-        read: tokens that the reward model read for this check.
-        q_value: smallest Q-value so far behind the skipped tokens; None where there is none.
-        reward: of the sample so far; None before the first token that the reward model can read.
-    """
-
-    generated: int
-    read: int
-    q_value: float | None
-    reward: float | None
 
 
 @dataclass(frozen=True)
@@ -103,15 +84,28 @@ class Solved:
 
 @dataclass(frozen=True)
 class Plan:
-    """How samples are generated; see `gcrm.config.generate`."""
+    """How samples are generated.
 
-    samples: int
-    temperature: float
-    max_new_tokens: int
-    check_every: int
-    skip: int
-    seed: int
-    batch_size: int
+    Attributes:
+        samples: of each question. max_new_tokens: longest sample, in tokens.
+        temperature: of the softmax.
+        check_every: tokens that are generated between two checks by the rules.
+        skip: first tokens whose Q-values the rules do not look at.
+        batch_size: samples that are generated together.
+    """
+
+    samples: int = 8
+    temperature: float = 1.0
+    max_new_tokens: int = 512
+    check_every: int = 16
+    skip: int = 5
+    seed: int = 0
+    batch_size: int = 256
+
+    @property
+    def questions_at_once(self) -> int:
+        """Questions whose samples are generated together."""
+        return max(1, self.batch_size // self.samples)
 
 
 class Clock:
@@ -135,11 +129,117 @@ def _wait_for_device() -> None:
         torch.cuda.synchronize()
 
 
+class Samples(Protocol):
+    """Samples of a language model that grow together, equally many of each question."""
+
+    @property
+    def finished(self) -> Sequence[bool]:
+        """Which samples the model has ended."""
+
+    @property
+    def generated(self) -> Sequence[int]:
+        """Tokens of each sample so far, with the one that ended it."""
+
+    @property
+    def running(self) -> list[int]:
+        """The samples that go on."""
+
+    def grow(self, most: int) -> None:
+        """Generate up to `most` more tokens of each running sample."""
+
+    def drop(self, rows: Collection[int]) -> None:
+        """End samples."""
+
+    def show(self, watch: Watch, rows: Sequence[int]) -> list[int]:
+        """Let a reward model read what is new of some samples; returns those that a rule ends."""
+
+    def text(self, row: int) -> str:
+        """The text of a sample."""
+
+
+def follow(
+    samples: Samples, watch: Watch | None, plan: Plan, prompts: Sequence[int], clock: Clock
+) -> list[Solved]:
+    """Let samples grow to their end, by the model's choice or by a rule.
+
+    Args:
+        watch: the reward model that reads them; None for samples that nobody reads.
+        prompts: tokens of each question for the language model.
+    """
+    while rows := samples.running:
+        with clock.of(0):
+            samples.grow(plan.check_every)
+        with clock.of(1):
+            dropped = samples.show(watch, rows) if watch else []
+        with clock.of(0):
+            samples.drop(dropped)
+    finished, generated = samples.finished, samples.generated
+    found = [
+        Sample(
+            samples.text(row),
+            bool(finished[row]),
+            watch is not None and row in watch.dropped,
+            int(generated[row]),
+            watch.checks[row] if watch else [],
+        )
+        for row in range(len(generated))
+    ]
+    return [
+        Solved(
+            found[place * plan.samples :][: plan.samples],
+            (prompt, watch.prompt_tokens[place] if watch else 0),
+            (clock.seconds[0] / len(prompts), clock.seconds[1] / len(prompts)),
+        )
+        for place, prompt in enumerate(prompts)
+    ]
+
+
+class TokenSamples:
+    """`Samples` of a language model here."""
+
+    def __init__(self, sampler: Sampler, tokenizer: PreTrainedTokenizerBase):
+        self._sampler, self._tokenizer = sampler, tokenizer
+        self.grow, self.drop = sampler.grow, sampler.drop
+
+    @property
+    def finished(self) -> list[bool]:
+        """See `Samples`."""
+        return [*self._sampler.finished.tolist()]
+
+    @property
+    def generated(self) -> list[int]:
+        """See `Samples`."""
+        return [*self._sampler.generated.tolist()]
+
+    @property
+    def running(self) -> list[int]:
+        """See `Samples`."""
+        return [*self._sampler.running.tolist()]
+
+    def show(self, watch: Watch, rows: Sequence[int]) -> list[int]:
+        """See `Samples`."""
+        running, generated = {*self.running}, self.generated
+        return watch.check_tokens(
+            {row: self._sampler.tokens[row] for row in rows},
+            {row: generated[row] for row in rows},
+            [row for row in rows if row not in running],
+        )
+
+    def text(self, row: int) -> str:
+        """See `Samples`."""
+        return str(self._tokenizer.decode(self._sampler.tokens[row], skip_special_tokens=True))
+
+
 class Generator:
-    """A language model that generates the samples of problems by a plan."""
+    """A language model here that generates the samples of problems by a plan.
+
+    Attributes:
+        parameters: that multiply each token.
+    """
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, plan: Plan):
         self.model, self.tokenizer, self.plan = model, tokenizer, plan
+        self.parameters: float = parameters_per_token(model)
         self._encoder = Encoder(tokenizer, max_len=1)  # max_len does not apply to prompts
 
     def batches(self, questions: Sequence[str]) -> list[list[int]]:
@@ -150,7 +250,7 @@ class Generator:
         """
         prompts = [self._encoder.prompt_ids(question) for question in questions]
         check_prompts(self.model, prompts, self.plan.max_new_tokens)
-        at_once = max(1, self.plan.batch_size // self.plan.samples)
+        at_once = self.plan.questions_at_once
         found: list[list[int]] = []
         for length in sorted(set(map(len, prompts))):
             rows = [row for row, prompt in enumerate(prompts) if len(prompt) == length]
@@ -176,149 +276,14 @@ class Generator:
         ends = end_ids(self.model, self.tokenizer)
         with clock.of(0):
             sampler = Sampler(self.model, prompts, numbers, ends, plan.temperature)
-        reader = None
+        watch = None
         with clock.of(1):
             if reward_model is not None:
-                reader = Reader(self, reward_model, questions, rules or [None] * len(questions))
-        while sampler.running.size:
-            with clock.of(0):
-                sampler.grow(plan.check_every)
-            with clock.of(1):
-                dropped = reader.check(sampler) if reader else []
-            with clock.of(0):
-                sampler.drop(dropped)
-        spent = clock.seconds[0] / len(questions), clock.seconds[1] / len(questions)
-        return [
-            Solved(
-                [
-                    self._sample(sampler, row, reader)
-                    for row in range(place * plan.samples, (place + 1) * plan.samples)
-                ],
-                (len(prompts[place]), reader.prompt_tokens[place] if reader else 0),
-                spent,
-            )
-            for place in range(len(questions))
-        ]
-
-    def _sample(self, sampler: Sampler, row: int, reader: "Reader | None") -> Sample:
-        return Sample(
-            self.text(sampler.tokens[row]),
-            bool(sampler.finished[row]),
-            reader is not None and row in reader.dropped,
-            len(sampler.tokens[row]) + bool(sampler.finished[row]),
-            reader.checks[row] if reader else [],
+                watched = plan.samples, rules or [None] * len(questions), plan.skip
+                watch = Watch(reward_model, self.tokenizer, questions, *watched)
+        return follow(
+            TokenSamples(sampler, self.tokenizer), watch, plan, [*map(len, prompts)], clock
         )
-
-    def text(self, tokens: Sequence[int]) -> str:
-        """The text of a sample."""
-        return str(self.tokenizer.decode([*tokens], skip_special_tokens=True))
-
-
-class Reader:
-    """A reward model that reads the samples of a batch, and the rules by which these end.
-
-    Attributes:
-        checks: of each sample. dropped: the samples that a rule has ended.
-        prompt_tokens: of each question, as the reward model reads it.
-    """
-
-    def __init__(
-        self,
-        generator: Generator,
-        reward_model: RewardModel,
-        questions: Sequence[str],
-        rules: Sequence[Rule | None],
-    ) -> None:
-        self._generator, self._rules = generator, rules
-        self._stream = reward_model.stream(questions[0])
-        self._handles: list[int] = []
-        self.prompt_tokens: list[int] = []
-        for question in questions:
-            self._handles += self._stream.add(generator.plan.samples, question)
-            self.prompt_tokens.append(self._stream.tokens_read - sum(self.prompt_tokens))
-        self._same_tokens = same_tokens(generator.tokenizer, reward_model)
-        count = len(self._handles)
-        self._running: list[int] = list(range(count))
-        self._given = [0] * count  # tokens, or letters, of each sample that were pushed
-        self._kept = [0] * len(questions)  # samples that have ended by themselves
-        self.checks: list[list[Check]] = [[] for _ in range(count)]
-        self.dropped: set[int] = set()
-
-    def check(self, sampler: Sampler) -> list[int]:
-        """Read what is new of each sample; returns the samples that end here by a rule."""
-        goes_on = set(sampler.running.tolist())
-        ended = [row for row in self._running if row not in goes_on]
-        self._read(sampler, ended)
-        dropped = [
-            row
-            for place, rule in enumerate(self._rules)
-            if rule is not None
-            for row in self._dropped(place, rule, goes_on)
-        ]
-        self.dropped.update(dropped)
-        for row in ended:
-            self._kept[row // self._generator.plan.samples] += row not in self.dropped
-        gone = {*dropped, *ended}
-        self._stream.drop([self._handles[row] for row in gone])
-        self._running = [row for row in self._running if row not in gone]
-        return [row for row in dropped if row in goes_on]
-
-    def _dropped(self, place: int, rule: Rule, goes_on: set[int]) -> list[int]:
-        """The samples of a question that its rule ends."""
-        samples = self._generator.plan.samples
-        rows = [row for row in self._running if row // samples == place]
-        found = rule.dropped(
-            [self.checks[row][-1] for row in rows],
-            [row in goes_on for row in rows],
-            self._kept[place],
-        )
-        return [rows[one] for one in found]
-
-    def _read(self, sampler: Sampler, ended: Sequence[int]) -> None:
-        """Read the new tokens of all samples, and the ends of those that have ended."""
-        push = self._stream.push if self._same_tokens else self._stream.push_text
-        new: dict[int, Any] = {
-            self._handles[row]: piece
-            for row in self._running
-            if (piece := self._new(row, sampler.tokens[row], row in ended))
-        }
-        before = self._stream.tokens_read
-        found = push(new), self._stream.finish([self._handles[row] for row in ended])
-        read = {
-            row: sum(len(one[handle].rewards) for one in found if handle in one)
-            for row, handle in ((row, self._handles[row]) for row in self._running)
-        }
-        # More than the new tokens are read where an architecture has no cache.
-        for_each = (self._stream.tokens_read - before) / max(sum(read.values()), 1)
-        for row, new_tokens in read.items():
-            generated = len(sampler.tokens[row]) + bool(sampler.finished[row])
-            self.checks[row].append(self._summary(row, generated, round(for_each * new_tokens)))
-
-    def _new(self, row: int, tokens: Sequence[int], ended: bool) -> Sequence[int] | str:
-        """What the stream has not been given: tokens, or text up to the last whole letter."""
-        whole: Sequence[int] | str = tokens
-        if not self._same_tokens:
-            text = self._generator.text(tokens)
-            whole = text if ended else text.rstrip(UNFINISHED)
-        piece = whole[self._given[row] :]
-        self._given[row] = max(self._given[row], len(whole))
-        return piece
-
-    def _summary(self, row: int, generated: int, read: int) -> Check:
-        scores = self._stream.scores(self._handles[row])
-        later = [] if scores.q_values is None else [*scores.q_values[self._generator.plan.skip :]]
-        lowest = float(min(later)) if len(later) else None
-        reward = float(scores.rewards[-1]) if len(scores.rewards) else None
-        return Check(generated, read, lowest, reward)
-
-
-def same_tokens(tokenizer: PreTrainedTokenizerBase, reward_model: RewardModel) -> bool:
-    """Whether the tokens of a language model are those of the reward model's tokenizer."""
-    theirs = reward_model.tokenizer
-    return tokenizer.get_vocab() == theirs.get_vocab() and (
-        getattr(tokenizer.backend_tokenizer, "to_str", str)()
-        == getattr(theirs.backend_tokenizer, "to_str", str)()
-    )
 
 
 def parameters_per_token(model: PreTrainedModel) -> int:

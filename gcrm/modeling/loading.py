@@ -101,6 +101,23 @@ def load_language_model(source: str, trust_remote_code: bool = False) -> PreTrai
     return model
 
 
+def language_model_without_weights(source: str, trust_remote_code: bool = False) -> PreTrainedModel:
+    """A causal language model of which only the shapes of the weights are known, by its config.
+
+    Raises:
+        UserError: there is no config of a language model at `source`.
+    """
+    config = _load(AutoConfig, source, trust_remote_code=trust_remote_code)
+    with torch.device("meta"):
+        try:
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(
+                config, trust_remote_code=trust_remote_code
+            )
+        except ValueError:
+            raise UserError(f"{source}: its config is none of a causal language model") from None
+    return model
+
+
 def new_reward_model(
     source: str,
     attention: str,
@@ -364,13 +381,14 @@ def _load(auto_class: Any, source: str, **options: Any) -> Any:
     # Otherwise transformers asks the hub, in the user's name, to convert weights to safetensors.
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
     path, folder = Path(source), source
+    needed = ["config.json", *(["tokenizer.json"] if auto_class is AutoTokenizer else [])]
     if path.suffix == ".gguf":
         if not path.is_file():
             raise UserError(f"{source}: no such file")
         folder, options["gguf_file"] = str(path.parent), path.name
     elif not path.is_dir() and is_local(source):
         raise UserError(f"{source}: no such folder; give a hub id, a folder or a .gguf file")
-    elif path.is_dir() and not (path / "config.json").is_file():
+    elif path.is_dir() and not any((path / name).is_file() for name in needed):
         raise UserError(
             f"{source}: cannot be loaded as a model: it has no config.json, so that it is not whole"
         )

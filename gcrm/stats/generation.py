@@ -32,6 +32,7 @@ VOTES: tuple[Vote, ...] = ("majority", "best")
 ORDERS = 20
 """random orders of the samples over which k of them are averaged"""
 NEVER = "it would not pay at any ratio of the sizes"
+UNKNOWN = "the number of parameters of the language model is unknown"
 ALWAYS = 0.0
 
 
@@ -50,7 +51,11 @@ class Spent:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Parameters of both models that multiply each token."""
+    """Parameters of both models that multiply each token.
+
+    Attributes:
+        policy: of the language model; NaN where that is unknown, and so are all FLOPs.
+    """
 
     policy: float
     reward_model: float
@@ -125,8 +130,17 @@ def mean_row(
 ) -> dict[str, Any]:
     """A mean over problems with its interval, as a row of a table of estimates."""
     low, high = interval(mean_replicates(values, bootstrap))
-    value = float(values.mean())
-    return {"metric": metric, "at": at, "value": value, "low": low, "high": high, "n": len(values)}
+    row = {"metric": metric, "at": at, "low": low, "high": high, "n": len(values)}
+    return row | number(float(values.mean()))
+
+
+def number(value: float) -> dict[str, Any]:
+    """The value of a row, and the reason where there is none."""
+    if np.isnan(value):
+        return {"value": None, "reason": UNKNOWN}
+    if np.isinf(value):
+        return {"value": None, "reason": NEVER}
+    return {"value": value, "reason": None}
 
 
 @dataclass(frozen=True)
@@ -168,14 +182,8 @@ class Compared:
         value = float(of(lambda values: values.mean(axis=-1, keepdims=True))[..., 0])
         replicates = of(lambda values: mean_replicates(values, self.bootstrap))
         low, high = interval_with_infinity(replicates)
-        return {
-            "metric": name,
-            "value": value if np.isfinite(value) else None,
-            "low": low,
-            "high": high,
-            "n": self.bootstrap.problems,
-            "reason": None if np.isfinite(value) else NEVER,
-        }
+        row = {"metric": name, "low": low, "high": high, "n": self.bootstrap.problems}
+        return row | number(value)
 
     def _equal_samples(self, means: Callable[[Floats], Floats]) -> Floats:
         curve = np.maximum.accumulate(means(np.stack([one.accuracy for one in self.plain])), axis=0)

@@ -1,5 +1,6 @@
 """Samples from a real server on 127.0.0.1, scored here and ended on the way."""
 
+import json
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,15 +10,16 @@ import numpy as np
 import pytest
 
 from gcrm import RewardModel
-from gcrm.decoding.client import ServerPlan, prompt_renderer, sample_from_server
+from gcrm.decoding.client import ServedGenerator, sample_from_server
 from gcrm.decoding.completions import Completion, CompletionServer
+from gcrm.decoding.live import Plan
 from gcrm.decoding.rules import Rule
 from gcrm.utils.errors import UserError
 from helpers.completion_server import Served, completion_server
 from helpers.models import make_byte_tokenizer, save_base_model, save_reward_model
 
 QUESTIONS = ["tom has 3 apples", "how many pears does ann have ?"]
-PLAN = ServerPlan(samples=4, max_new_tokens=12, chunk=4, temperature=2.0, skip=2, parallel=3)
+PLAN = Plan(samples=4, max_new_tokens=12, check_every=4, temperature=2.0, skip=2)
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +46,15 @@ def served(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
 
 
 def client(served: Served, **options: Any) -> CompletionServer:
-    return CompletionServer(served.url, "words", **{"first_wait": 0.01, "timeout": 60} | options)
+    return CompletionServer(
+        served.url, "words", **{"parallel": 3, "first_wait": 0.01, "timeout": 60} | options
+    )
 
 
 def test_all_samples_are_continued_to_their_end_and_scored(rm: RewardModel, served: Served) -> None:
-    render = prompt_renderer(served.tokenizer)
+    render = ServedGenerator(client(served), served.tokenizer, PLAN).prompt
     assert render(QUESTIONS[0]) == "tom has 3 apples <sep> "
-    found = sample_from_server(client(served), rm, QUESTIONS, render, plan=PLAN)
+    found = sample_from_server(client(served), rm, QUESTIONS, served.tokenizer, plan=PLAN)
     for question, samples in zip(QUESTIONS, found, strict=True):
         assert len({sample.text for sample in samples}) > 1
         scores = rm.score(question, [sample.text for sample in samples])
@@ -66,16 +70,15 @@ def test_all_samples_are_continued_to_their_end_and_scored(rm: RewardModel, serv
     for prompt in prompts:
         if prompt not in map(render, QUESTIONS):
             assert any(prompt.startswith(other) and prompt != other for other in prompts)
-    again = sample_from_server(client(served), rm, QUESTIONS, render, plan=PLAN)
+    again = sample_from_server(client(served), rm, QUESTIONS, served.tokenizer, plan=PLAN)
     assert [[s.text for s in each] for each in again] == [[s.text for s in each] for each in found]
 
 
 def test_the_worst_are_dropped_and_cost_no_more(rm: RewardModel, served: Served) -> None:
-    render = prompt_renderer(served.tokenizer)
-    plain = sample_from_server(client(served), rm, QUESTIONS, render, plan=PLAN)
+    plain = sample_from_server(client(served), rm, QUESTIONS, served.tokenizer, plan=PLAN)
     before = len(served.asked)
     rule = Rule("reward", keep=1, share=0.5)
-    found = sample_from_server(client(served), rm, QUESTIONS, render, rule, PLAN)
+    found = sample_from_server(client(served), rm, QUESTIONS, served.tokenizer, rule, PLAN)
     assert len(served.asked) - before < before
     for all_of_it, samples in zip(plain, found, strict=True):
         dropped = [sample for sample in samples if sample.dropped]
@@ -88,12 +91,11 @@ def test_the_worst_are_dropped_and_cost_no_more(rm: RewardModel, served: Served)
 
 def test_a_threshold_for_q_values(rm: RewardModel, served: Served) -> None:
     """Dropped are those whose Q-values fell below it; at least one sample of a question stays."""
-    render = prompt_renderer(served.tokenizer)
-    plain = sample_from_server(client(served), rm, QUESTIONS, render, plan=PLAN)
+    plain = sample_from_server(client(served), rm, QUESTIONS, served.tokenizer, plan=PLAN)
     lowest = [sample.scores.q_values[2:].min() for each in plain for sample in each]
     threshold = float(np.median(lowest))
     rule = Rule("q_value", keep=1, threshold=threshold)
-    found = sample_from_server(client(served), rm, QUESTIONS, render, rule, PLAN)
+    found = sample_from_server(client(served), rm, QUESTIONS, served.tokenizer, rule, PLAN)
     for each in found:
         assert any(not sample.dropped for sample in each)
         for sample in each:
@@ -155,16 +157,42 @@ def test_servers_that_are_not_there() -> None:
         silent = CompletionServer(url, "words", tries=2, first_wait=0.01, timeout=0.1)
         with pytest.raises(UserError, match="no answer in time"):
             silent.complete("tom", 3, 0, 1)
-    with pytest.raises(UserError, match="must begin with http"):
+    with pytest.raises(UserError, match="server_url: expected an address"):
         CompletionServer("127.0.0.1:8000", "words")
 
 
 def test_an_error_within_the_run_ends_it(rm: RewardModel, served: Served) -> None:
     served.failures = [(200, {}, "{}")] * 3
     with pytest.raises(UserError, match="something else than completions"):
-        sample_from_server(
-            client(served), rm, QUESTIONS, prompt_renderer(served.tokenizer), plan=PLAN
-        )
+        sample_from_server(client(served), rm, QUESTIONS, served.tokenizer, plan=PLAN)
+
+
+@pytest.mark.parametrize(
+    ("usage", "reason", "tokens"),
+    [
+        ({"completion_tokens": 2}, "stop", 2),
+        (None, "length", 3),
+        (None, "stop", None),
+    ],
+)
+def test_tokens_are_those_that_the_server_counts(
+    served: Served, usage: dict[str, int] | None, reason: str, tokens: int | None
+) -> None:
+    answer = {"choices": [{"text": "a b", "finish_reason": reason}], "usage": usage}
+    served.failures = [(200, {}, json.dumps(answer))]
+    found = client(served).complete("tom", 3, 0, 1)
+    assert found == Completion("a b", reason == "stop", tokens)
+
+
+def test_tokens_that_no_server_counts_are_those_of_the_tokenizer(
+    rm: RewardModel, served: Served
+) -> None:
+    answer = {"choices": [{"text": " tom has 3", "finish_reason": "stop"}]}
+    served.failures = [(200, {}, json.dumps(answer))]
+    [[sample]] = sample_from_server(
+        client(served), rm, QUESTIONS[:1], served.tokenizer, plan=Plan(samples=1)
+    )
+    assert sample.generated == 3 + 1
 
 
 def test_half_letters_are_asked_for_again(rm: RewardModel) -> None:
@@ -178,11 +206,10 @@ def test_half_letters_are_asked_for_again(rm: RewardModel) -> None:
             return Completion("é", True, 1)
 
     asked: list[str] = []
-    plan = ServerPlan(samples=1, chunk=4, max_new_tokens=20)
-    [[sample]] = sample_from_server(
-        Halves("http://127.0.0.1:1", ""), rm, ["tom"], lambda question: f"{question}:", plan=plan
-    )
-    assert asked == ["tom:", "tom: an "]
+    plan = Plan(samples=1, check_every=4, max_new_tokens=20)
+    server = Halves("http://127.0.0.1:1", "")
+    [[sample]] = sample_from_server(server, rm, ["tom"], make_byte_tokenizer(), plan=plan)
+    assert asked[1] == asked[0] + " an "
     assert sample.text == " an é" and sample.generated == 5
     whole = rm.score("tom", [" an é"])
     np.testing.assert_allclose(sample.scores.rewards, whole.partial_rewards[0], atol=1e-5)

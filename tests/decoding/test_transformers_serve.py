@@ -13,8 +13,9 @@ import requests
 import torch
 
 from gcrm import RewardModel
-from gcrm.decoding.client import ServerPlan, prompt_renderer, sample_from_server
+from gcrm.decoding.client import ServedGenerator, sample_from_server
 from gcrm.decoding.completions import CompletionServer
+from gcrm.decoding.live import Plan
 from gcrm.modeling.loading import load_language_model, load_tokenizer
 from helpers.models import make_byte_tokenizer, save_base_model, save_reward_model
 
@@ -52,17 +53,17 @@ def url(base: Path) -> Iterator[str]:
 def test_greedy_samples_are_those_of_the_model(base: Path, url: str, tmp_path: Path) -> None:
     save_reward_model(tmp_path / "rm", base)
     rm, tokenizer = RewardModel.from_pretrained(tmp_path / "rm"), load_tokenizer(str(base))
-    render = prompt_renderer(tokenizer)
     server, question = CompletionServer(url, str(base)), "Tom has 3 apples"
     for chunk in (9, 3):
-        plan = ServerPlan(samples=2, max_new_tokens=9, chunk=chunk, temperature=0)
-        [[one, other]] = sample_from_server(server, rm, [question], render, plan=plan)
+        plan = Plan(samples=2, max_new_tokens=9, check_every=chunk, temperature=0)
+        [[one, other]] = sample_from_server(server, rm, [question], tokenizer, plan=plan)
         assert one.text == other.text and one.generated == 9
         scores = rm.score(question, [one.text])
         np.testing.assert_allclose(one.scores.rewards, scores.partial_rewards[0], atol=1e-5)
         if chunk == 9:
             whole = one.text
-    ids = tokenizer(render(question), return_tensors="pt").input_ids
+    prompt = ServedGenerator(server, tokenizer, plan).prompt(question)
+    ids = tokenizer(prompt, return_tensors="pt").input_ids
     generated = load_language_model(str(base)).generate(
         input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=9, do_sample=False
     )

@@ -20,13 +20,17 @@ class Served:
 
     Attributes:
         failures: answers (status, headers, body) that come first, one for each request.
+        limit: requests after which none is answered any more.
         asked: the bodies of requests. keys: their headers `Authorization`.
+        generated: tokens so far.
     """
 
     model: Any
     tokenizer: Any
     url: str = ""
     failures: list[tuple[int, dict[str, str], str]] = field(default_factory=list)
+    limit: int | None = None
+    generated: int = 0
     asked: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
     lock: Lock = field(default_factory=Lock)
@@ -46,7 +50,8 @@ class Served:
                 pad_token_id=0,
                 **sampling,
             )
-        new = output[0, ids.shape[1] :].tolist()
+            new = output[0, ids.shape[1] :].tolist()
+            self.generated += len(new)
         ended = new[-1] == self.tokenizer.eos_token_id
         text = self.tokenizer.decode(new, skip_special_tokens=True)
         # A server tells only what follows its prompt, here with the space between two words.
@@ -68,6 +73,8 @@ def completion_server(model: Path) -> Iterator[Served]:
                 served.asked.append(body)
                 served.keys.append(self.headers["Authorization"])
                 failure = served.failures.pop(0) if served.failures else None
+                if served.limit is not None and len(served.asked) > served.limit:
+                    failure = 503, {}, "at its limit"
             if failure is None:
                 if self.path != "/v1/completions" or body["model"] != "words":
                     failure = 404, {}, json.dumps({"error": {"message": "no such model"}})
