@@ -130,7 +130,9 @@ def test_flops_of_an_unknown_model_are_not_made_up(
     table = read_estimates(tmp_path / "out" / "estimates.json")
     costs = table[table["metric"].str.contains(r"cost$|parameters\.policy")]
     assert costs["value"].isna().all() and {*costs["reason"]} == {UNKNOWN}
-    known = table[table["metric"].str.contains("tokens|accuracy|threshold|samples")]
+    known = table[
+        table["metric"].str.contains(r"(?:tokens|accuracy|samples|samples_kept|\.threshold)$")
+    ]
     assert known["value"].notna().all()
     pays = table[table["metric"].str.endswith("break_even")]
     assert len(pays) and UNKNOWN not in {*pays["reason"]}
