@@ -9,7 +9,7 @@ from gcrm.config.base import Settings
 from gcrm.config.compute import ComputeOptions, RewardModelOptions
 from gcrm.config.layout import model_of
 from gcrm.config.metrics import MetricsSettings
-from gcrm.config.types import Name, OutputFolder, Seed, ServerAddress, Source, Unique
+from gcrm.config.types import Name, OutputFolder, Seed, Source, Unique, server_address
 
 Method = Literal["plain", "q_threshold", "q_worst", "reward_worst"]
 """plain: all samples to their end; q_threshold: drops a sample when its Q-value falls below a
@@ -88,7 +88,7 @@ class GenerateOptions(_Generating, RewardModelOptions, ComputeOptions):
     model: Source
     """language model that generates: folder or hub id. With server_url, the one that the server
     has: its tokenizer, chat template and config are read here, and no weights"""
-    server_url: ServerAddress | None = None
+    server_url: str | None = None
     """address of a server with OpenAI's /v1/completions that generates (vLLM, SGLang, `transformers
     serve`), such as http://127.0.0.1:8000; a key, where it wants one, is read from the environment
     variable OPENAI_API_KEY (default: the model is run here)"""
@@ -131,6 +131,11 @@ class GenerateOptions(_Generating, RewardModelOptions, ComputeOptions):
         given = {name for name in self.model_fields_set if name.startswith("server_")}
         if given and self.server_url is None:
             raise ValueError(f"{min(given)} needs server_url, the address of the server")
+        if self.server_url is not None:  # here, since errors of single fields show their values
+            try:
+                server_address(self.server_url)
+            except ValueError as error:
+                raise ValueError(f"server_url: {error}") from None
         return self
 
     @model_validator(mode="after")

@@ -106,8 +106,6 @@ Source = Annotated[str, Role.SOURCE, AfterValidator(_given)]
 """a model or data: a path, or a name on the hub"""
 Unique = AfterValidator(_unique)
 """marks a list without duplicates"""
-ServerAddress = Annotated[str, AfterValidator(server_address)]
-"""address of a web server"""
 OutputFile = Annotated[Path, Role.FILE, AfterValidator(_file)]
 OutputFolder = Annotated[Path, Role.FOLDER, AfterValidator(_folder)]
 OutputParent = Annotated[Path, Role.PARENT, AfterValidator(_folder)]
