@@ -109,6 +109,8 @@ def _by_filter(rows: Numbered, wanted: str | None, path: Path) -> Numbered:
 
 
 def _of_lm_eval(row: Row, options: ConvertOptions, where: str) -> Logged:
+    if absent := [name for name in LM_EVAL if name not in row]:
+        raise UserError(f"{where}: has no {', '.join(absent)}, unlike the first row")
     prompt, decoding = _request(row, where)
     responses = row["resps"]
     solutions = _texts(responses[0]) if isinstance(responses, list) and responses else None

@@ -92,10 +92,21 @@ def use_chat_template(tokenizer: PreTrainedTokenizerBase, file: Path | None) -> 
 
 
 def load_language_model(source: str, trust_remote_code: bool = False) -> PreTrainedModel:
-    """A causal language model in fp32, ready to generate."""
-    model: PreTrainedModel = _load(
-        AutoModelForCausalLM, source, dtype=torch.float32, trust_remote_code=trust_remote_code
+    """A causal language model in fp32, ready to generate.
+
+    Raises:
+        UserError: no whole model at `source`.
+    """
+    model: PreTrainedModel
+    model, info = _load(
+        AutoModelForCausalLM,
+        source,
+        dtype=torch.float32,
+        trust_remote_code=trust_remote_code,
+        output_loading_info=True,
     )
+    if missing := _some(info["missing_keys"]):  # they would be random numbers
+        raise UserError(f"{source}: is not a whole model (missing weights: {missing})")
     use_onednn(model)
     model.eval()
     return model
