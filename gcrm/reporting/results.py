@@ -133,8 +133,7 @@ def over_benchmarks(
         value=weight * rows["value"],
     )
     name = ["variant", *(["baseline"] if differences else []), "metric", "at"]
-    groups = rows.groupby([*name, "benchmark"], dropna=False)
-    several = groups["seed"].transform("count") > 1
+    several = rows.groupby([*name, "benchmark"], dropna=False)["seed"].transform("count") > 1
     whole = rows[rows["seed"].isna() | ~several]  # averages over seeds, or the only seed
     count = len(benchmarks)
     sums = whole.groupby(name, dropna=False, sort=False)[["value", "below", "above", "p"]]
