@@ -53,8 +53,19 @@ WORK = {
     for model_type in LISTED[f"works, {kind} attention"]
 }
 
+OFTEN = {
+    *("bloom", "falcon", "gemma2", "gemma3_text", "gpt2", "gpt_neo", "gpt_neox", "gptj", "llama"),
+    *("mistral", "mixtral", "opt", "phi3", "qwen2", "qwen3", "qwen3_moe", "smollm3"),
+}
+"""the families that people train, and one of each kind of positions and attention: the others are
+tried in the slow suite, before a release"""
+WORKING = [
+    pytest.param(name, marks=[] if name in OFTEN else pytest.mark.slow) for name in sorted(WORK)
+]
+
 
 def test_all_are_listed_once() -> None:
+    assert set(WORK) >= OFTEN
     classifiers = set(MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES)
     none = sorted(set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) - classifiers)
     assert LISTED["refused: no sequence classifier"] == none
@@ -68,7 +79,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("model_type", WORK)
+@pytest.mark.parametrize("model_type", WORKING)
 def test_it_is_trained_and_scores(
     model_type: str, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -149,7 +160,7 @@ def states(model: Any, batch: collation.Batch) -> torch.Tensor:
     return torch.cat([watch.hidden[row, start:end] for row, start, end in places])
 
 
-@pytest.mark.parametrize("model_type", WORK)
+@pytest.mark.parametrize("model_type", WORKING)
 def test_one_row_a_pair_has_the_states_of_two(
     model_type: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
