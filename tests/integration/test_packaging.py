@@ -28,7 +28,6 @@ README = (ROOT / "README.md").read_text()
 USED_WITHOUT_IMPORT = {
     "accelerate": "transformers.Trainer cannot run without it",
     "httptools": "uvicorn reads requests with it",
-    "snakemake": "a command: make reproduce",
     "tabulate": "pandas writes Markdown tables with it",
 }
 
