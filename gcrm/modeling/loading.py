@@ -392,14 +392,14 @@ def _load(auto_class: Any, source: str, **options: Any) -> Any:
     # Otherwise transformers asks the hub, in the user's name, to convert weights to safetensors.
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
     path, folder = Path(source), source
-    needed = ["config.json", *(["tokenizer.json"] if auto_class is AutoTokenizer else [])]
+    one_of = ["config.json", *(["tokenizer.json"] if auto_class is AutoTokenizer else [])]
     if path.suffix == ".gguf":
         if not path.is_file():
             raise UserError(f"{source}: no such file")
         folder, options["gguf_file"] = str(path.parent), path.name
     elif not path.is_dir() and is_local(source):
         raise UserError(f"{source}: no such folder; give a hub id, a folder or a .gguf file")
-    elif path.is_dir() and not any((path / name).is_file() for name in needed):
+    elif path.is_dir() and not any((path / name).is_file() for name in one_of):
         raise UserError(
             f"{source}: cannot be loaded as a model: it has no config.json, so that it is not whole"
         )

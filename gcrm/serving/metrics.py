@@ -21,7 +21,7 @@ class Metrics:
 
     def __init__(self) -> None:
         # Or each has the time of its creation beside it.
-        disable_created_metrics()  # type: ignore[no-untyped-call]
+        disable_created_metrics()
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)

@@ -4,7 +4,7 @@ import os
 import re
 import signal
 import socket
-from asyncio import TimerHandle, Transport
+from asyncio import TimerHandle
 from typing import Any
 
 import uvicorn
@@ -131,7 +131,7 @@ class Protocol(HttpToolsProtocol):
 
     _deadline: TimerHandle | None = None
 
-    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: Any) -> None:  # uvicorn narrows asyncio's type
         """A header must follow in time."""
         super().connection_made(transport)
         self._set_deadline()

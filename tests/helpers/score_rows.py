@@ -48,6 +48,21 @@ def columns(
     return result | {"q_values": q_values} if with_q_values else result
 
 
+def steps_of(right: bool, rng: np.random.Generator) -> tuple[list[float], np.ndarray]:
+    """A solution of 2 to 5 steps of three tokens, then EOS.
+
+    Returns:
+        The true value at the last token of each step, and NaN at all others; and the true value of
+        the step that each token is in.
+    """
+    steps = int(rng.integers(2, 6))
+    fails = steps if right else int(rng.integers(0, steps))
+    values = [0.0 if step >= fails else 0.8 ** (steps - step - 1) for step in range(steps)]
+    tokens = [float("nan")] * (3 * steps + 1)
+    tokens[2:-1:3] = values
+    return tokens, np.repeat([*values, values[-1]], [3] * steps + [1])
+
+
 def write_columns(path: Path, made: Mapping[str, Any], split: Split | None = None) -> Path:
     """A score table in a file; its split is `all` where there are several samples."""
     split = split or ("all" if any(made["sample"]) else "greedy")

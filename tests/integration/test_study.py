@@ -13,7 +13,7 @@ from benchmarks.study import figure, summary, tables
 from benchmarks.study.plan import CELLS, PRIMARY, SETTINGS, Comparison, Side, comparisons
 from gcrm.data.ragged import Ragged
 from gcrm.data.scores import ScoreTable, read_scores, write_scores
-from helpers.score_rows import columns
+from helpers.score_rows import columns, steps_of
 
 PROBLEMS, SAMPLES, SEEDS = 30, 4, (1, 2, 3, 4, 5)
 NAN = float("nan")
@@ -31,13 +31,8 @@ def write_model(path: Path, variant: str, seed: int) -> None:
     truth, noise = np.random.default_rng(0), np.random.default_rng([len(variant), seed])
     rows: dict[str, list[Any]] = {"true_values": [], "partial_rewards": [], "q_values": []}
     for right in table["label"]:
-        steps = int(truth.integers(2, 6))
-        fails = steps if right else int(truth.integers(0, steps))
-        values = [0.0 if step >= fails else 0.8 ** (steps - step - 1) for step in range(steps)]
-        tokens = [NAN] * (3 * steps + 1)
-        tokens[2:-1:3] = values
+        tokens, known = steps_of(right, truth)
         rows["true_values"].append(tokens)
-        known = np.repeat([*values, values[-1]], [3] * steps + [1])
         for name, score in (("partial_rewards", "reward"), ("q_values", "q_value")):
             knows = KNOWS.get((variant, score), 0.0)
             rows[name].append(np.tanh(knows * known + noise.normal(0, 1, len(tokens))))

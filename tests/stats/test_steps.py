@@ -11,7 +11,7 @@ from gcrm.config.metrics import MetricsSettings
 from gcrm.data.questions import question_hash, question_key
 from gcrm.data.scores import ScoreTable, read_scores, write_scores
 from gcrm.stats.compute import compute_metrics
-from helpers.score_rows import columns
+from helpers.score_rows import columns, steps_of
 
 FAST = MetricsSettings(bootstrap_resamples=50)
 NAN = float("nan")
@@ -27,14 +27,9 @@ def made(seed: int, knows: float) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     rows: dict[str, list[Any]] = {"true_values": [], "partial_rewards": [], "q_values": []}
     for right in table["label"]:
-        steps = int(rng.integers(2, 6))
-        fails = steps if right else int(rng.integers(0, steps))
-        values = [0.0 if step >= fails else 0.8 ** (steps - step - 1) for step in range(steps)]
-        tokens = [NAN] * (3 * steps + 1)
-        tokens[2:-1:3] = values
+        tokens, known = steps_of(right, rng)
         rows["true_values"].append(tokens)
         noise = rng.normal(0, 1, (2, len(tokens)))
-        known = np.repeat([*values, values[-1]], [3] * steps + [1])
         rows["partial_rewards"].append(knows * known + noise[0])
         rows["q_values"].append(np.tanh(knows * known + noise[1] - 0.5))
     table |= rows | {"num_tokens": [len(row) for row in rows["true_values"]]}
