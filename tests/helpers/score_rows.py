@@ -48,6 +48,15 @@ def columns(
     return result | {"q_values": q_values} if with_q_values else result
 
 
+def plain_auroc(label: np.ndarray, score: np.ndarray) -> float:
+    """By its definition: how often a positive row lies above a negative one; ties count half.
+
+    For small tables that are resampled often: scikit-learn checks its input with each call.
+    """
+    above = score[label][:, None] - score[~label]
+    return float(((above > 0) + 0.5 * (above == 0)).mean())
+
+
 def steps_of(right: bool, rng: np.random.Generator) -> tuple[list[float], np.ndarray]:
     """A solution of 2 to 5 steps of three tokens, then EOS.
 

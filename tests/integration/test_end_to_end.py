@@ -44,7 +44,8 @@ def test_the_report_shows_solutions_token_by_token(small_run: tuple[Path, str]) 
     assert page.count('<div class="tokens">') == 2 * page.count('<div class="solution ') > 2
 
 
-@pytest.mark.parametrize("kind", ["zip", pytest.param("html", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["zip", "html"])
 def test_snakemakes_own_report_shows_everything(
     small_run: tuple[Path, str], tmp_path: Path, kind: str
 ) -> None:

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from helpers.models import save_base_model
 from helpers.rows import write_rows
 from helpers.workflow_runs import ROOT
@@ -99,6 +101,7 @@ def made_in(folder: Path, environment: dict[str, str]) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 def test_no_variable_of_the_environment_changes_a_result(tmp_path: Path) -> None:
     found = made_in(tmp_path / "it's a “ü”", HOSTILE)
     # With the same number of threads: others change the last digits.

@@ -43,6 +43,7 @@ def unlock(project: Path) -> None:
     assert snakemake(project, "--unlock").returncode == 0
 
 
+@pytest.mark.slow
 def test_interrupted_in_all_stages_up_to_the_goal_state(
     small_run: tuple[Path, str], tmp_path: Path
 ) -> None:

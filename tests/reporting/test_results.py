@@ -17,7 +17,7 @@ from gcrm.stats.compute import compare_models
 from gcrm.stats.estimates import estimates_frame
 from gcrm.utils.errors import UserError
 from helpers.estimates import comparisons_file, estimates, metrics_file
-from helpers.score_rows import columns
+from helpers.score_rows import columns, plain_auroc
 
 AUROC = "auroc.reward"
 
@@ -264,11 +264,12 @@ def test_weighted_means_and_differences_are_those_of_all_problems_resampled_at_o
 
     def aurocs(weights: dict[str, float], resampled: bool = True) -> list[float]:
         found = dict.fromkeys(("old", "new"), 0.0)
+        of = plain_auroc if resampled else roc_auc_score
         for benchmark, problems in names.items():
             drawn = generator.integers(0, problems, problems) if resampled else slice(None)
             for variant in found:
                 label, score = reward[benchmark, variant]
-                found[variant] += weights[benchmark] * roc_auc_score(label[drawn], score[drawn])
+                found[variant] += weights[benchmark] * of(label[drawn], score[drawn])
         return [found["new"], found["new"] - found["old"]]
 
     for weighted, weights in ((False, {"a": 0.5, "b": 0.5}), (True, {"a": 8 / 11, "b": 3 / 11})):

@@ -16,7 +16,7 @@ from gcrm.data.scores import ScoreTable
 from gcrm.stats.bootstrap import Bootstrap, interval
 from gcrm.stats.compute import compute_metrics
 from gcrm.stats.ranking import correlation
-from helpers.score_rows import columns, pair_table, pick
+from helpers.score_rows import columns, pair_table, pick, plain_auroc
 
 FAST = MetricsSettings(bootstrap_resamples=50)
 
@@ -314,9 +314,9 @@ def test_the_auroc_over_samples_is_the_mean_of_scikit_learns_with_both_intervals
     found = compute_metrics(ScoreTable.of("all", made), settings=SHARES)
     label = made["label"].reshape(problems, samples)
 
-    def aurocs(scores: Any, rows: Any = slice(None)) -> list[Any]:
+    def aurocs(scores: Any, rows: Any = slice(None), of: Any = plain_auroc) -> list[Any]:
         columns = [(label[rows, k], np.reshape(scores, label.shape)[rows, k]) for k in range(1, 6)]
-        return [roc_auc_score(*one) for one in columns if 0 < one[0].mean() < 1]
+        return [of(*one) for one in columns if 0 < one[0].mean() < 1]
 
     by_share = [[row[max(int(len(row) * 0.4) - 1, 0)] for row in made["q_values"]]]
     generator = np.random.default_rng(1)
@@ -326,7 +326,8 @@ def test_the_auroc_over_samples_is_the_mean_of_scikit_learns_with_both_intervals
         ("partial_auroc{}.reward", 1.0, made["reward"]),
         ("partial_auroc{}.q_value", 0.4, by_share),
     ):
-        each = aurocs(scores)
+        each = aurocs(scores, of=roc_auc_score)
+        assert each == pytest.approx(aurocs(scores))
         problem, sample = (
             pick(found, name.format(f"_over_{o}"), at) for o in ("problems", "samples")
         )
