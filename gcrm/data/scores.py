@@ -43,6 +43,8 @@ ANSWERS = ("expected_answer", "predicted_answer")
 """columns of solutions only; a row may be null"""
 OPTIONAL = ("completion", *ANSWERS, "partial_rewards", "q_values", "true_values")
 """columns that need not be read"""
+UNREADABLE = (pa.ArrowException, OSError, ValueError, OverflowError)
+"""what reading a damaged Parquet file raises; names that are no UTF-8 are a ValueError"""
 BATCH = 10_000
 """rows whose tokens are in memory at once where only a few of them are kept"""
 
@@ -168,7 +170,7 @@ def has_true_values(path: Path) -> bool:
     """Whether a score table knows the values of prefixes; false for no readable table."""
     try:
         return "true_values" in pq.read_schema(path).names
-    except (pa.ArrowException, OSError):
+    except UNREADABLE:
         return False
 
 
@@ -204,9 +206,11 @@ def read_scores(
             else _read_column(path, name)
             for name in wanted
         }
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        facts = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
+    except UNREADABLE as error:
         raise UserError(f"{path}: not a readable Parquet file ({error})") from None
-    facts = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
+    if len({len(values) for values in found.values()}) > 1:
+        raise UserError(f"{path}: its columns differ in length; score it again with `evaluate`")
     split: Any = facts.get("split")
     if split is None:  # written by another program
         solutions = "all" if found["sample"].any() else "greedy"

@@ -15,6 +15,7 @@ from gcrm.config.layout import OTHERS, RESULTS
 from gcrm.config.run import Config
 from gcrm.lineage.fingerprint import code_version
 from gcrm.lineage.provenance import FILE, versions_now
+from gcrm.utils.errors import UserError
 
 Digests = dict[str, Any]
 NO_NUMBERS = ("export", "report", "track")
@@ -101,7 +102,12 @@ def _of_stage(folder: Path, stage: str) -> dict[str, str]:
             files = [] if path.name.endswith(FILE) else [path]
         for file in files:
             name = str(file.relative_to(folder))
-            found |= {f"{name}{part}": digest for part, digest in _digests(file)}
+            try:
+                found |= {f"{name}{part}": digest for part, digest in _digests(file)}
+            except Exception as error:  # each library raises kinds of its own
+                raise UserError(
+                    f"{file}: cannot be read ({error}); delete it, and make it again"
+                ) from None
     return found
 
 

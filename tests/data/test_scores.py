@@ -13,7 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gcrm.data.ragged import Ragged
-from gcrm.data.scores import COLUMNS, ScoreTable, Split, read_scores, write_scores
+from gcrm.data.scores import (
+    COLUMNS,
+    ScoreTable,
+    Split,
+    has_true_values,
+    read_scores,
+    write_scores,
+)
 from gcrm.utils.errors import UserError
 from helpers.score_rows import (
     assert_same_table,
@@ -205,6 +212,25 @@ def test_what_a_column_cannot_hold(tmp_path: Path, name: str, values: Any, messa
     with pytest.raises(UserError, match=message):
         read_scores(path, shares=[0.5])
     assert str(told.value).startswith(str(path))
+
+
+@pytest.mark.parametrize("noise", [b"\x80", b"\xff" * 8])
+def test_a_damaged_file_is_refused_or_read_wherever_the_damage_lies(
+    tmp_path: Path, noise: bytes
+) -> None:
+    path = tmp_path / "scores.parquet"
+    score_file(path)
+    whole = path.read_bytes()
+    refused = 0
+    for start in range(0, len(whole), 17):
+        path.write_bytes(whole[:start] + noise + whole[start + len(noise) :])
+        has_true_values(path)  # never raises
+        try:
+            read_scores(path)
+        except UserError as error:
+            assert str(error).startswith(str(path))
+            refused += 1
+    assert refused > 50
 
 
 def test_files_that_are_no_score_tables_are_refused(tmp_path: Path) -> None:

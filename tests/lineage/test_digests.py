@@ -102,6 +102,16 @@ def test_a_result_that_is_not_there_differs_and_one_more_does_not(results: Path)
     assert told(digests(), before).endswith("it is not there")
 
 
+@pytest.mark.parametrize(
+    "name", ["base_model/model.safetensors", "scores/vanilla/seed0/gsm8k/greedy/scores.parquet"]
+)
+def test_a_file_that_cannot_be_read_is_named(results: Path, name: str) -> None:
+    content = (results / name).read_bytes()
+    (results / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match=rf"{name}: cannot be read \(.*delete it"):
+        digests()
+
+
 def test_the_command_writes_and_compares(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_config(Path("my.yaml"), SMALL)
     options = VerifyOptions(config=Path("my.yaml"))
