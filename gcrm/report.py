@@ -66,7 +66,7 @@ def _tables(label: str, numbers: Numbers) -> Iterator[tuple[str, str]]:
     """The name and text of all files of tables."""
     for item in tables(numbers.scope):
         kind = TABLES[item.kind]
-        cells, rows = kind.cells(numbers), kind.rows(numbers)
+        cells, rows = kind.cells(numbers), kind.rows(numbers).copy()
         rows.insert(0, "run", label)
         caption = f"{label}: {kind.caption}"
         texts = {

@@ -17,7 +17,7 @@ NOTHING = Published()
 LENGTH = "length alone"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # so it can be the key of a cache
 class Numbers:
     """All numbers of a report.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import replace
+from functools import lru_cache
 from itertools import product
 
 from pandas import DataFrame, Series, concat
@@ -32,6 +33,7 @@ MEANS = [
 SHOWN = {column.metric for column in [AUROC, *MEANS, *VOTES]} | {"correlation.pearson"}
 
 
+@lru_cache(maxsize=1)  # several tables show parts of it; do not change what it returns
 def all_means(numbers: Numbers) -> DataFrame:
     """Means over groups of benchmarks (`benchmarks`) with `weights`, of variants and differences.
 

@@ -84,6 +84,7 @@ def drawing(stem: Path, heading: str, size: tuple[float, float]) -> Iterator[Any
         # Without dates and versions, equal figures are equal files.
         with atomic_path(stem.with_name(f"{stem.name}.svg")) as path:
             figure.savefig(path, metadata={"Date": None, "Creator": None})
+        figure.set_layout_engine("none")  # the layout is done, and takes longer than drawing
         with atomic_path(stem.with_name(f"{stem.name}.png")) as path:
             figure.savefig(path, dpi=180, metadata={"Software": None})
 
