@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from helpers.dialogues import write_dialogues
+from helpers.snakemake_process import run_snakemake
 
 ROOT = Path(__file__).parents[2]
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
@@ -121,14 +122,7 @@ def clean_environment(project: Path, **more: str) -> dict[str, str]:
 
 def snakemake(project: Path, *args: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run Snakemake in `project`, without an activated environment."""
-    return subprocess.run(
-        [str(SNAKEMAKE), *args],
-        cwd=project,
-        env=clean_environment(project, **environment),
-        capture_output=True,
-        text=True,
-        timeout=1800,
-    )
+    return run_snakemake(args, project, clean_environment(project, **environment))
 
 
 def would_run(project: Path, *args: str, **environment: str) -> Jobs:
