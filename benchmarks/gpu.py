@@ -37,17 +37,22 @@ def main() -> None:
         model.set_attn_implementation("flash_attention_2")
     print(f"attention: {model.config._attn_implementation}")
     print(f"{'':46}{'tokens/s':>10}{'ratio':>8}{'of peak':>9}{'GiB':>7}")
-    lengths = [(150 + 4 * number) // divisor for number in range(50)]
+    samples, problems = (10, 1) if small else (50, 4)
+    lengths = [(150 + 4 * number) // divisor for number in range(samples)]
     for prompt in (100, 700):
         encoded = [
-            one for seed in range(4) for one in texts(prompt // divisor, *lengths, seed=seed)
+            one for seed in range(problems) for one in texts(prompt // divisor, *lengths, seed=seed)
         ]
-        needed = sum(one.num_tokens for one in encoded) + 4 * encoded[0].start
+        needed = sum(one.num_tokens for one in encoded) + problems * encoded[0].start
         works = {"16 at a time": in_order(model, encoded), "gcrm": score(model, encoded)}
-        show(f"score 50 samples of {encoded[0].start} tokens", works, flops(model, needed) / rate)
+        show(
+            f"score {samples} samples of {encoded[0].start} tokens",
+            works,
+            flops(model, needed) / rate,
+        )
     for prompt, chosen, rejected in ((100, 300, 350), (700, 300, 350)):
         pairs = []
-        for seed in range(4):
+        for seed in range(problems):
             numbers = (number // divisor for number in (prompt, chosen, rejected))
             left, right = texts(*numbers, seed=seed)
             pairs.append(EncodedPair(left, right))
@@ -57,7 +62,7 @@ def main() -> None:
             "gcrm": train(model, [collator_for(model, 0)([pair]) for pair in pairs]),
         }
         floor = 4 * flops(model, needed) / rate  # with recomputed activations
-        show(f"train 4 pairs of a prompt of {pairs[0].chosen.start} tokens", works, floor)
+        show(f"train {problems} pairs of a prompt of {pairs[0].chosen.start} tokens", works, floor)
 
 
 def show(name: str, works: dict[str, Callable[[], int]], floor: float) -> None:

@@ -87,6 +87,7 @@ def test_interrupted_in_all_stages_up_to_the_goal_state(
     assert_same(project, small_run[0], made)
 
 
+@pytest.mark.slow
 def test_deleted_results_are_rebuilt_alone_though_a_job_of_each_stage_is_killed(
     small_run: tuple[Path, str], tmp_path: Path
 ) -> None:

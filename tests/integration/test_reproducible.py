@@ -37,6 +37,7 @@ def train(folder: Path, name: str, *flags: str, **environment: str) -> bytes:
     return (folder / name / "model.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_other_instructions_give_other_bits_only_without_it(tmp_path: Path) -> None:
     training_folder(tmp_path)
     expected = train(tmp_path, "expected", "--reproducible")

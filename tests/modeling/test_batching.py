@@ -6,7 +6,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gcrm import RewardModel
@@ -75,6 +75,7 @@ def rm(reward_model) -> RewardModel:
 @pytest.mark.gpu
 @pytest.mark.parametrize("sharing", ["same length", "any length"])
 @pytest.mark.parametrize("overhead", [0, 1e9])
+@settings(max_examples=25)  # of each of the four
 @given(encoded=completions(), budget=st.integers(1, 100))
 def test_scores_are_those_of_a_completion_alone(rm, sharing, overhead, encoded, budget):
     assert rm.passes.reads_behind(8, 8) and rm.passes.reads_behind(8, 5)
