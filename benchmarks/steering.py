@@ -3,9 +3,10 @@
     python benchmarks/steering.py --folder results/steer          # on the test problems
     python benchmarks/steering.py --folder results/steer --dev    # the settings that were tried
 
-makes word problems with solutions in several styles, a language model that writes all of them, a
-reward model and goal states of 20 examples an attribute, and steers. What lies in the folder is not
-made again. results/published/steer tells what came out.
+makes for each seed word problems with solutions in several styles, a language model that writes all
+of them, a contrastive and, as a control, a vanilla reward model, goal states of 20 examples an
+attribute by both, and steers. What lies in the folder is not made again. results/published/steer
+tells what came out.
 
 The attributes are correctness, the number of words, and the number of checks (`check 21 - 9 = 12`).
 A pair of the preference data is two solutions of one problem, of which one has more of an
@@ -13,21 +14,23 @@ attribute; each attribute makes at most one pair of a problem.
 """
 
 import argparse
+import itertools
 import random
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from gcrm.config.steer import METHODS, Method, SteerOptions
+from gcrm.config.steer import METHODS, SteerOptions
 from gcrm.data.completions import read_file
-from gcrm.reporting.figures.style import CHANCE, COLOURS, drawing
+from gcrm.reporting.figures.style import CHANCE, COLOURS, MARKERS, drawing
 from gcrm.steer import run
 from gcrm.synthetic.problems import Problem, make_problems
 from gcrm.synthetic.styles import restyle
-from gcrm.utils.io import Row, write_jsonl
+from gcrm.utils.io import Row, read_jsonl, write_jsonl
 
 FAMILY = "gsm8k"
 PROBLEMS = {"pretrain": 30_000, "preference": 800, "dev": 100, "test": 200}
@@ -44,7 +47,7 @@ ATTRIBUTES: dict[str, Callable[[Row], float]] = {
 MEASURES = {"correctness": "correctness", "words": "words", "checks": "count:check"}
 """what `gcrm steer` measures of each attribute"""
 CHOSEN: Row = {"temperature": 1.0, "step_tokens": 12, "rho": 2.0}
-"""the best of TRIED on the development problems"""
+"""the best of TRIED on the development problems of seed 0, by the contrastive reward model"""
 TRIED: list[Row] = [
     *({"temperature": value} for value in (0.2, 0.6)),
     *({"step_tokens": value} for value in (6, 24)),
@@ -56,10 +59,14 @@ LONGEST = 90
 """most tokens of a solution"""
 PRETRAIN = ["--steps", "1600", "--batch_size", "20", "--learning_rate", "0.002"]
 TRAIN = [
-    *("--reward_model_strategy", "contrastive", "--contrastive_loss_beta", "0.5"),
     *("--train_batch_size", "32", "--micro_train_batch_size", "32", "--learning_rate", "0.001"),
     *("--max_epochs", "2", "--max_len", "256", "--logging_steps", "10"),
 ]
+CONTRASTIVE, VANILLA = "contrastive", "vanilla"
+REWARD_MODELS = {
+    CONTRASTIVE: ["--reward_model_strategy", "contrastive", "--contrastive_loss_beta", "0.5"],
+    VANILLA: ["--reward_model_strategy", "vanilla"],
+}
 
 
 def stage(name: str, *words: object) -> None:
@@ -127,54 +134,51 @@ def make_examples(samples: list[Row], seed: int) -> list[Row]:
 
 
 def make_world(folder: Path, seed: int) -> None:
-    """Make what is not there yet: problems, language model, pairs, reward model, goal states."""
+    """Make what is not there yet: problems, language model, pairs, reward models, goal states."""
     problems, model = folder / "problems", folder / "model"
     if not (problems / "test.jsonl").exists():
         make_problem_sets(problems, seed)
     if not model.exists():
-        stage(
-            "pretrain", "--problems", problems / "pretrain.jsonl", "--save_path", model, *PRETRAIN
-        )
+        words = ["--problems", problems / "pretrain.jsonl", "--data_seed", seed]
+        stage("pretrain", *words, "--save_path", model, *PRETRAIN)
     drawn = folder / "samples"
     if not drawn.exists():
         words = ["--model", model, "--problems", problems / "preference.jsonl"]
-        words += ["--num_samples", SAMPLES, "--max_new_tokens", LONGEST, "--save_dir", drawn]
-        stage("sample", *words)
-    samples = [row for k in range(SAMPLES) for row in read_file(drawn / f"output-rs{k}.jsonl")]
-    reward_model = folder / "reward_model"
-    if not reward_model.exists():
-        pairs = make_pairs(samples, seed)
-        write_jsonl(folder / "pairs.jsonl", pairs)
-        words = ["--pretrain", model, "--dataset", folder / "pairs.jsonl"]
-        stage("train", *words, "--save_path", reward_model, *TRAIN)
-    if not (folder / "goal_states").exists():
-        write_jsonl(folder / "examples.jsonl", make_examples(samples, seed))
-        words = ["--dataset_path", folder / "examples.jsonl", "--attributes", *ATTRIBUTES]
-        words += ["--reward_model_path", reward_model, "--save_dir", folder / "goal_states"]
-        stage("represent", *words)
+        words += ["--num_samples", SAMPLES, "--max_new_tokens", LONGEST, "--data_seed", seed]
+        stage("sample", *words, "--save_dir", drawn)
+    rows = [row for k in range(SAMPLES) for row in read_file(drawn / f"output-rs{k}.jsonl")]
+    samples = [row for row in rows if row["generated_solution"]]  # `train` refuses empty ones
+    for name, strategy in REWARD_MODELS.items():
+        reward_model, goal_states = folder / "reward_models" / name, folder / "goal_states" / name
+        if not reward_model.exists():
+            write_jsonl(folder / "pairs.jsonl", make_pairs(samples, seed))
+            words = ["--pretrain", model, "--dataset", folder / "pairs.jsonl", "--seed", seed]
+            stage("train", *words, "--save_path", reward_model, *TRAIN, *strategy)
+        if not goal_states.exists():
+            write_jsonl(folder / "examples.jsonl", make_examples(samples, seed))
+            words = ["--dataset_path", folder / "examples.jsonl", "--attributes", *ATTRIBUTES]
+            words += ["--reward_model_path", reward_model, "--save_dir", goal_states]
+            stage("represent", *words)
 
 
-def steer(
-    folder: Path, problems: str, name: str, setting: Row, methods: Sequence[Method] = METHODS
-) -> pd.DataFrame:
-    """What `gcrm steer` does on a set of problems; its table of results."""
+def steer(folder: Path, problems: str, name: str, reward_model: str, setting: Row) -> Path:
+    """What `gcrm steer` does on a set of problems; the folder with its tables."""
     save_dir = folder / problems / name
     if not save_dir.exists():
         options = SteerOptions(
             model=str(folder / "model"),
-            reward_model_path=str(folder / "reward_model"),
-            goal_state_path=folder / "goal_states",
+            reward_model_path=str(folder / "reward_models" / reward_model),
+            goal_state_path=folder / "goal_states" / reward_model,
             attribute=list(ATTRIBUTES),
             problems=folder / "problems" / f"{problems}.jsonl",
             save_dir=save_dir,
-            methods=list(methods),
             measures=list(MEASURES.values()),
             max_new_tokens=LONGEST,
             batch_size=256,
             **setting,
         )
         run(options)
-    return pd.read_csv(save_dir / "results.csv")
+    return save_dir
 
 
 def try_settings(folder: Path) -> None:
@@ -188,7 +192,8 @@ def try_settings(folder: Path) -> None:
     for change in changes:
         setting: Row = FIRST | change
         name = "-".join(f"{key}{value}" for key, value in setting.items())
-        records = steer(folder, "dev", name, setting, ["guided"]).to_dict("records")
+        made = steer(folder, "dev", name, CONTRASTIVE, setting | {"methods": ["guided"]})
+        records = pd.read_csv(made / "results.csv").to_dict("records")
         found = {(row["method"], row["measure"]): row for row in records}
         row = setting.copy()
         for attribute, measure in MEASURES.items():
@@ -203,32 +208,117 @@ def try_settings(folder: Path) -> None:
     print(table.to_string(index=False))
 
 
+def results_of(folder: Path, seed: int) -> dict[str, pd.DataFrame]:
+    """The tables of a seed: results and costs of both reward models, and what these are like.
+
+    Methods without a reward model are searched once, beside the contrastive one.
+    """
+    tables: dict[str, list[pd.DataFrame]] = {"results": [], "costs": [], "models": []}
+    for name in REWARD_MODELS:
+        methods = [one for one in METHODS if name == CONTRASTIVE or one != "likelihood-beam"]
+        made = steer(folder, "test", name, name, CHOSEN | {"methods": methods, "seed": seed})
+        for kind in ("results", "costs"):
+            table = pd.read_csv(made / f"{kind}.csv").assign(seed=seed, reward_model=name)
+            if name != CONTRASTIVE:  # its plain samples are the same
+                table = table[table.method != "sampling"]
+            tables[kind].append(table)
+        tables["models"].append(pd.DataFrame([facts(folder, name)]).assign(seed=seed))
+    found = {kind: pd.concat(each) for kind, each in tables.items()}
+    for table in (found["results"], found["costs"]):
+        table.loc[table.method.isin(["sampling", "likelihood-beam"]), "reward_model"] = ""
+    return found
+
+
+def facts(folder: Path, name: str) -> Row:
+    """What a reward model is like: pairs, its last training loss, cosines of its goal states."""
+    log = read_jsonl(folder / "reward_models" / name / "training_log.jsonl")
+    states = {
+        one: np.load(folder / "goal_states" / name / f"goal_state-{one}.npy").ravel()
+        for one in ATTRIBUTES
+    }
+    unit = {one: state / np.linalg.norm(state) for one, state in states.items()}
+    cosines = {
+        f"cosine {one} {other}": float(unit[one] @ unit[other])
+        for one, other in itertools.combinations(ATTRIBUTES, 2)
+    }
+    losses = {key: value for key, value in log[-1].items() if "loss" in key}
+    pairs = len(read_jsonl(folder / "pairs.jsonl"))
+    return {"reward_model": name, "pairs": pairs} | losses | cosines
+
+
+def over_seeds(found: pd.DataFrame) -> pd.DataFrame:
+    """Of each reward model, method and measure the mean over seeds, and the range of the seeds."""
+    keys = ["reward_model", "method", "attribute", "measure"]
+    groups = found.fillna({"attribute": ""}).groupby(keys, sort=False)
+    table = groups.agg(
+        seeds=("seed", "nunique"),
+        value=("value", "mean"),
+        win_rate=("win_rate", "mean"),
+        lowest=("win_rate", "min"),
+        highest=("win_rate", "max"),
+    )
+    return table.reset_index()
+
+
 def draw(found: pd.DataFrame, stem: Path) -> None:
-    """The win rates by the measure of each attribute, of the methods that are not for another."""
-    with drawing(stem, "Win rate over plain sampling, 95 % intervals", (6.5, 2.0)) as figure:
+    """The win rates by the measure of each attribute, of the methods that are not for another.
+
+    A symbol is the mean over seeds, a line goes from the lowest to the highest of them.
+    """
+    heading = "Win rate over plain sampling: mean, lowest and highest of the seeds"
+    with drawing(stem, heading, (6.5, 2.4)) as figure:
         panels = figure.subplots(1, len(ATTRIBUTES), sharex=True, sharey=True)
         for axes, attribute in zip(panels, ATTRIBUTES, strict=True):
             own = found[(found.measure == MEASURES[attribute]) & found.win_rate.notna()]
-            own = own[own.attribute.isna() | (own.attribute == attribute)][::-1]
+            own = own[own.attribute.isin(["", attribute])]
             names = [name.removesuffix(f"-{attribute}") for name in own.method]
-            errors = (own.win_rate - own.win_rate_low, own.win_rate_high - own.win_rate)
-            axes.errorbar(own.win_rate, names, xerr=errors, fmt="o", color=COLOURS[0])
+            places = {name: -place for place, name in enumerate(dict.fromkeys(names))}
+            for look, (name, rows) in enumerate(own.groupby("reward_model", sort=False)):
+                offset = {VANILLA: -0.18, CONTRASTIVE: 0.18}.get(str(name), 0)
+                axes.errorbar(
+                    rows.win_rate,
+                    [places[one.removesuffix(f"-{attribute}")] + offset for one in rows.method],
+                    xerr=(rows.win_rate - rows.lowest, rows.highest - rows.win_rate),
+                    fmt=MARKERS[look],
+                    color=COLOURS[look],
+                    label=name or "none",
+                )
+            axes.set_yticks([*places.values()], [*places])
             axes.axvline(0.5, **CHANCE)
             axes.set_title(attribute)
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(
+            handles, labels, title="reward model", loc="outside right center", alignment="left"
+        )
 
 
 def main() -> None:
-    """Make the world, and steer in it."""
+    """Make the worlds, and steer in them."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--folder", type=Path, required=True, help="for all that is made")
-    parser.add_argument("--seed", type=int, default=0, help="of problems and pairs")
-    parser.add_argument("--dev", action="store_true", help="try settings on the dev problems")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[0, 1, 2], help="each makes a world of its own"
+    )
+    parser.add_argument(
+        "--dev", action="store_true", help="try settings on the dev problems of the first seed"
+    )
     given = parser.parse_args()
-    make_world(given.folder, given.seed)
-    if given.dev:
-        try_settings(given.folder)
-    else:
-        draw(steer(given.folder, "test", "chosen", CHOSEN), given.folder / "win_rates")
+    tables: dict[str, list[pd.DataFrame]] = {"results": [], "costs": [], "models": []}
+    for seed in given.seeds:
+        folder = given.folder / f"seed{seed}"
+        make_world(folder, seed)
+        if given.dev:
+            try_settings(folder)
+            return
+        for kind, table in results_of(folder, seed).items():
+            tables[kind].append(table)
+            whole = pd.concat(tables[kind])
+            first = [key for key in ("seed", "reward_model", "method") if key in whole]
+            whole = whole[[*first, *whole.columns.drop(first)]].round(4)
+            whole.to_csv(given.folder / f"{kind}.csv", index=False)
+    summary = over_seeds(pd.concat(tables["results"]))
+    summary.round(4).to_csv(given.folder / "win_rates.csv", index=False)
+    draw(summary, given.folder / "win_rates")
 
 
 if __name__ == "__main__":
