@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallba
 from gcrm.config.policy import NO_MATTER, PolicyOptions
 from gcrm.data.preferences import Preference, cap_pairs, load_preferences
 from gcrm.data.questions import first_by_hash, question_key
-from gcrm.decoding.sampling import generate
+from gcrm.decoding.sampling import check_prompts, generate
 from gcrm.lineage.provenance import write_provenance
 from gcrm.lineage.resume import Unfinished
 from gcrm.modeling.hardware import choose_hardware
@@ -67,6 +67,8 @@ def train_policy(options: PolicyOptions) -> None:
     tokenizer.chat_template = tokenizer.chat_template or PLAIN_TEMPLATE
     model = load_language_model(options.pretrain, options.trust_remote_code)
     check_vocabulary(model, tokenizer.vocab_size, options.pretrain)
+    policy = Policy(model, tokenizer, options.max_new_tokens)
+    policy.check(watched, solved)
     context = context_length(model.config) or options.max_len
     encoder = Encoder(tokenizer, min(options.max_len, context))
     rewards = _rewards(options, model, tokenizer, pairs)
@@ -84,7 +86,6 @@ def train_policy(options: PolicyOptions) -> None:
         trainer = dpo_trainer(model, tokenizer, encoder, pairs, options, arguments)
     else:
         trainer = rloo_trainer(model, tokenizer, encoder, pairs, rewards, options, arguments)
-    policy = Policy(model, tokenizer, options.max_new_tokens)
     if watched:
         trainer.add_callback(Accuracy(lambda: policy.measure(watched, rewards), options.eval_steps))
     _train(trainer, options)
@@ -126,6 +127,18 @@ class Policy:
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_new_tokens: int
     ):
         self._model, self._tokenizer, self._most = model, tokenizer, max_new_tokens
+
+    def check(self, *sets: Sets) -> None:
+        """Refuse problems that do not fit into the context, before the training and not behind it.
+
+        Raises:
+            UserError: a prompt with max_new_tokens exceeds the model's context.
+        """
+        encoder = Encoder(self._tokenizer, max_len=1)  # max_len does not apply to prompts
+        rows = [row for each in sets for problems in each.values() for row in problems]
+        check_prompts(
+            self._model, [encoder.prompt_ids(row["question"]) for row in rows], self._most
+        )
 
     def solve(self, sets: Sets) -> list[Row]:
         """Labelled solutions to all problems, each with `benchmark`, the name of its set."""

@@ -223,6 +223,15 @@ def test_mistakes_are_told_in_one_line(
     assert not (folder / "wrong" / "config.json").exists()
 
 
+def test_problems_that_do_not_fit_are_refused_before_the_training(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gcrm.rl.run._train", lambda *given: pytest.fail("it was trained"))
+    given: dict[str, Any] = DPO | {"problems": folder / "dev.jsonl", "max_new_tokens": 120}
+    assert train(folder, "wrong", **given)[0] == 1
+    assert "is longer than the context of" in capsys.readouterr().err
+
+
 def test_files_of_problems_have_names_of_their_own(
     folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
