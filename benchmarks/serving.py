@@ -1,11 +1,11 @@
 """The server under load: 64 clients on this machine, each with scores of its own to check.
 
-    python -m benchmarks.serving                                  # throughput and latency
-    python -m benchmarks.serving --model micro --solutions 1 --requests 50000    # memory
+    python -m benchmarks.serving                                                  # speed
+    python -m benchmarks.serving --model micro --solutions 1 --requests 50000 --rounds 1  # memory
 
-Clients ask as fast as they are answered. The offline scorer gets the same texts in one call, in the
-same run. Model and texts are made: random weights, by default in the shape of the default run, and
-words that are tokens.
+Clients ask as fast as they are answered. The offline scorer gets the same texts in one call. Both
+take turns, since the load of a machine changes. Model and texts are made: random weights, by
+default in the shape of the default run, and words that are tokens.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -70,29 +71,64 @@ class Seen:
     largest_error: float = 0.0
 
 
+@dataclass
+class Round:
+    """What the server and the offline scorer did in turn, in solutions a second."""
+
+    seen: Seen
+    server: float
+    offline: float
+
+    @property
+    def milliseconds(self) -> tuple[float, float]:
+        """p50 and p99 of the requests."""
+        p50, p99 = np.percentile(self.seen.seconds, [50, 99]) * 1000
+        return float(p50), float(p99)
+
+    def __str__(self) -> str:
+        seen = self.seen
+        statuses = ", ".join(f"{count} with {status}" for status, count in seen.statuses.items())
+        p50, p99 = self.milliseconds
+        return (
+            f"offline {self.offline:.0f} solutions/s; server {self.server:.0f} solutions/s "
+            f"({self.server / self.offline:.0%}), p50 {p50:.0f} ms, p99 {p99:.0f} ms\n"
+            f"requests: {statuses}; wrong rewards: {seen.wrong} "
+            f"(largest difference {seen.largest_error:.0e})"
+        )
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", choices=SHAPES, default="tiny")
     parser.add_argument("--solutions", type=int, default=4, help="of each request")
     parser.add_argument("--requests", type=int, default=0, help="0: as many as fit into --seconds")
-    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--seconds", type=float, default=20, help="of the server in each round")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="of the offline scorer and the server"
+    )
     given = parser.parse_args()
     print_machine()
     with tempfile.TemporaryDirectory() as folder:
         path = save_model(Path(folder) / given.model, SHAPES[given.model])
         groups = make_groups(given.solutions, *LENGTHS[given.model])
-        solutions, tokens, seconds = score_offline(RewardModel.from_pretrained(path), groups)
-        print(f"offline: {solutions / seconds:.0f} solutions/s, {tokens / seconds:.0f} tokens/s")
+        model = RewardModel.from_pretrained(path)
+        score_offline(model, groups)  # kernels are made at the first shapes
         server, address = start(path)
+        rounds = []
         try:
-            seen, spent = asyncio.run(load(address, groups, server.pid, given))
-            report(seen, spent, given.solutions, solutions / seconds)
+            for _ in range(given.rounds):
+                offline = score_offline(model, groups)
+                seen, spent = asyncio.run(load(address, groups, server.pid, given))
+                rounds.append(Round(seen, given.solutions * len(seen.seconds) / spent, offline))
+                print(rounds[-1])
         finally:
             server.send_signal(signal.SIGTERM)
             status = server.wait(60)
+    summarise(rounds)
     print(f"the server ended with status {status}")
-    raise SystemExit(bool(seen.wrong or status or set(seen.statuses) - {200}))
+    failed = any(one.seen.wrong or set(one.seen.statuses) - {200} for one in rounds)
+    raise SystemExit(bool(failed or status))
 
 
 def save_model(folder: Path, shape: Shape) -> Path:
@@ -125,8 +161,8 @@ def make_groups(solutions: int, *lengths: int) -> list[Group]:
     ]
 
 
-def score_offline(model: RewardModel, groups: Sequence[Group]) -> tuple[int, int, float]:
-    """Score all groups in one call; solutions, tokens with each prompt once, and seconds."""
+def score_offline(model: RewardModel, groups: Sequence[Group]) -> float:
+    """Score all groups in one call; solutions a second."""
     started = time.perf_counter()
     encoded = model.encoder.encode_many(
         (group.question, text) for group in groups for text in group.solutions
@@ -135,9 +171,7 @@ def score_offline(model: RewardModel, groups: Sequence[Group]) -> tuple[int, int
     seconds = time.perf_counter() - started
     for group in groups:
         group.rewards = [next(rewards) for _ in group.solutions]
-    prompts = encoded[:: len(groups[0].solutions)]
-    tokens = sum(one.num_tokens for one in encoded) + sum(one.start for one in prompts)
-    return len(encoded), tokens, seconds
+    return len(encoded) / seconds
 
 
 def start(model: Path) -> tuple["subprocess.Popen[str]", str]:
@@ -204,17 +238,17 @@ def resident_mib(process: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def report(seen: Seen, spent: float, solutions: int, offline: float) -> None:
-    """Print what was seen, beside the solutions a second of the offline scorer."""
-    p50, p99 = np.percentile(seen.seconds, [50, 99])
-    rate = solutions * len(seen.seconds) / spent
-    statuses = ", ".join(f"{count} with {status}" for status, count in seen.statuses.items())
+def summarise(rounds: Sequence[Round]) -> None:
+    """Print the medians over the rounds."""
+    shares = [one.server / one.offline for one in rounds]
+    offline, server = (
+        median(getattr(one, name) for one in rounds) for name in ("offline", "server")
+    )
+    p50, p99 = (median(one.milliseconds[k] for one in rounds) for k in range(2))
     print(
-        f"server:  {rate:.0f} solutions/s ({rate / offline:.0%} of offline), "
-        f"{len(seen.seconds) / spent:.0f} requests/s of {CLIENTS} clients, "
-        f"p50 {p50 * 1000:.0f} ms, p99 {p99 * 1000:.0f} ms\n"
-        f"requests: {statuses}; wrong rewards: {seen.wrong} "
-        f"(largest difference {seen.largest_error:.0e})"
+        f"medians of {len(rounds)} rounds of {CLIENTS} clients: offline {offline:.0f} solutions/s, "
+        f"server {server:.0f}, p50 {p50:.0f} ms, p99 {p99:.0f} ms; "
+        f"{median(shares):.0%} of offline ({min(shares):.0%} to {max(shares):.0%})"
     )
 
 
