@@ -247,15 +247,22 @@ def facts(folder: Path, name: str) -> Row:
 
 
 def over_seeds(found: pd.DataFrame) -> pd.DataFrame:
-    """Of each reward model, method and measure the mean over seeds, and the range of the seeds."""
+    """Of each reward model, method and measure the mean over seeds, and the range of the seeds.
+
+    The range of one seed is its 95 % interval over problems.
+    """
+    if found.seed.nunique() == 1:
+        low, high = "win_rate_low", "win_rate_high"
+    else:
+        low = high = "win_rate"
     keys = ["reward_model", "method", "attribute", "measure"]
     groups = found.fillna({"attribute": ""}).groupby(keys, sort=False)
     table = groups.agg(
         seeds=("seed", "nunique"),
         value=("value", "mean"),
         win_rate=("win_rate", "mean"),
-        lowest=("win_rate", "min"),
-        highest=("win_rate", "max"),
+        lowest=(low, "min"),
+        highest=(high, "max"),
     )
     return table.reset_index()
 
@@ -265,7 +272,9 @@ def draw(found: pd.DataFrame, stem: Path) -> None:
 
     A symbol is the mean over seeds, a line goes from the lowest to the highest of them.
     """
-    heading = "Win rate over plain sampling: mean, lowest and highest of the seeds"
+    several = "mean, lowest and highest of the seeds"
+    shown = several if found.seeds.max() > 1 else "one seed, 95 % intervals over problems"
+    heading = f"Win rate over plain sampling: {shown}"
     with drawing(stem, heading, (6.5, 2.4)) as figure:
         panels = figure.subplots(1, len(ATTRIBUTES), sharex=True, sharey=True)
         for axes, attribute in zip(panels, ATTRIBUTES, strict=True):
