@@ -8,7 +8,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -47,7 +47,8 @@ def claim(path: Path) -> Iterator[None]:
         yield
     finally:
         if lock.is_locked:
-            file.unlink(missing_ok=True)
+            with suppress(OSError):  # in a folder that is read-only now; it does no harm there
+                file.unlink(missing_ok=True)
             lock.release()
 
 

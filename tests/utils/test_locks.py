@@ -65,6 +65,22 @@ def test_a_claim_ends_with_an_error(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_an_error_is_told_where_the_lock_cannot_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder was made read-only in the meantime: that is what the user has to know."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with pytest.raises(UserError, match="no permission"), claim(tmp_path / "model"):
+        monkeypatch.setattr(Path, "unlink", refuse)
+        raise UserError("no permission to write there")
+    monkeypatch.undo()
+    with claim(tmp_path / "model"):
+        pass
+
+
 def test_only_the_first_process_of_a_job_claims(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
