@@ -150,14 +150,16 @@ def train_to_the_end(
 
     Raises:
         SystemExit: a signal ended the training, after saving a checkpoint.
+        UserError: a checkpoint cannot be written.
     """
     stop = StopOnSignal(stage)
     for callback in (*callbacks, stop, Checkpoints(max_checkpoints)):
         trainer.add_callback(callback)
-    last = last_checkpoint(Path(str(trainer.args.output_dir)))
+    checkpoints = Path(str(trainer.args.output_dir))
+    last = last_checkpoint(checkpoints)
     if last:
         say(f"{stage}: resuming from {last}")
-    with stop.listening():
+    with stop.listening(), explain_write_errors(checkpoints):
         trainer.train(resume_from_checkpoint=last)
         if stop.stopped:  # torchrun kills the other processes when one exits
             trainer.accelerator.wait_for_everyone()

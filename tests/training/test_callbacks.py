@@ -1,11 +1,13 @@
 """Interrupted trainings resume and give the same model; progress and checkpoints."""
 
+import errno
 import os
 import signal
 from types import SimpleNamespace
 
 import pytest
 import torch
+from transformers import Trainer
 
 from gcrm.lineage import resume as resumption
 from gcrm.lineage.resume import seal
@@ -224,3 +226,15 @@ def test_second_training_of_the_same_model_is_refused(folder, capsys):
     said = capsys.readouterr().err
     assert f"{model}: is being written by another process ({os.getpid()} on " in said
     assert said.count("\n") == 1 and not model.exists()
+
+
+def test_a_checkpoint_folder_without_permission_is_told_in_one_line(folder, monkeypatch, capsys):
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Trainer, "_save_checkpoint", refuse)
+    status, model = train(folder, "refused", *FLAGS, "--save_steps", "1")
+    assert status == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith(f"train: error: {model}.checkpoints/")
+    assert "cannot be written: no permission to write there" in last
