@@ -13,7 +13,10 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 TEMPLATE = Path(__file__).parent / "slurm.conf"
 OF_A_CLUSTER = ("etc/slurm/slurm.conf", "etc/slurm-llnl/slurm.conf", "etc/munge/munge.key")
@@ -61,6 +64,7 @@ class Cluster:
             "PATH": f"{self.folder / 'bin'}:{PATH}",
         }
         self._daemons: list[subprocess.Popen[bytes]] = []
+        self._nodes: dict[str, subprocess.Popen[bytes]] = {}
         self._users: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> None:
@@ -73,8 +77,8 @@ class Cluster:
         self._daemon("munged", "--foreground", "--force", *options)
         self._wait(socket_file.exists, "munged")
         self._daemon("slurmctld", "-D", "-i")
-        self._daemon("slurmd", "-D", "-N", "n1")
-        self._daemon("slurmd", "-D", "-N", "n2")
+        for node in ("n1", "n2"):
+            self._start_node(node)
         self._wait(lambda: self._states() == ["idle", "idle"], "the nodes")
 
     def stop(self) -> None:
@@ -88,6 +92,30 @@ class Cluster:
         for daemon in reversed(self._daemons):
             end([daemon])
         shutil.rmtree(self.folder)
+
+    def lose(self, node: str) -> list[int]:
+        """Let a node be gone at once, as one without power: its daemon and the jobs on it.
+
+        Returns:
+            The processes of jobs that were killed.
+        """
+        daemon = self._nodes.pop(node)
+        self._daemons.remove(daemon)
+        daemon.kill()
+        daemon.wait()
+        jobs = [process for process in psutil.process_iter() if _works_on(process, node, self)]
+        steps = [parent for job in jobs for parent in _above(job) if "slurmstepd" in parent.name()]
+        for process in [*jobs, *steps]:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.run("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=lost")
+        return [job.pid for job in jobs]
+
+    def bring_back(self, node: str) -> None:
+        """Start the daemon of a lost node again, and wait until both nodes take jobs."""
+        self._start_node(node)
+        self.run("scontrol", "update", f"NodeName={node}", "State=RESUME")
+        self._wait(lambda: not [s for s in self._states() if "down" in s], "the nodes")
 
     def use(self, command: list[str], folder: Path, screen: Path) -> subprocess.Popen[bytes]:
         """Start a program that submits jobs from a folder; it ends with the cluster at the latest.
@@ -145,6 +173,10 @@ class Cluster:
                 devices.append(f"NodeName={node} Name=gpu File={device}\n")
         (self.folder / "gres.conf").write_text("".join(devices))
 
+    def _start_node(self, node: str) -> None:
+        self._daemon("slurmd", "-D", "-N", node)
+        self._nodes[node] = self._daemons[-1]
+
     def _daemon(self, name: str, *options: str) -> None:
         log = self.folder / f"{name}-{len(self._daemons)}.out"
         command = [str(shutil.which(name, path=PATH)), *options]
@@ -180,6 +212,23 @@ class Cluster:
                 logs = [path.read_text()[-2000:] for path in self.folder.glob("*.[lo][ou][gt]")]
                 raise RuntimeError("\n".join([f"{what} did not come up:", *logs]))
             time.sleep(0.2)
+
+
+def _works_on(process: psutil.Process, node: str, cluster: Cluster) -> bool:
+    """Whether a process is of a job on this node of this cluster."""
+    try:
+        found = process.environ()
+    except psutil.Error:
+        return False
+    ours = found.get("SLURM_CONF") in (None, cluster.environment["SLURM_CONF"])
+    return ours and found.get("SLURMD_NODENAME") == node
+
+
+def _above(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.parents()
+    except psutil.NoSuchProcess:
+        return []
 
 
 def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
