@@ -15,7 +15,7 @@ from gcrm.config.track import TrackOptions, TrackSettings
 from gcrm.lineage.provenance import beside, write_provenance
 from gcrm.stats.estimates import read_all_estimates
 from gcrm.training.tracking import WandbRun, connection, init_of, run_id
-from gcrm.utils.io import Row, read_json, read_jsonl, write_jsonl
+from gcrm.utils.io import Row, read_json, read_log, write_jsonl
 
 
 def run(options: TrackOptions) -> None:
@@ -82,7 +82,7 @@ def _training(options: TrackOptions, name: str) -> tuple[dict[str, Any], list[Ro
         folder = options.models_dir / name
         made = read_json(folder / "provenance.json", "train")
         id, config = made.get("tracking_id") or id, made.get("options", {})
-        curve = read_jsonl(folder / "training_log.jsonl")
+        curve = read_log(folder / "training_log.jsonl")
     return init_of(_named(options, name), id, "train", config), curve
 
 

@@ -20,7 +20,7 @@ from gcrm.stats.bootstrap import sum_by
 from gcrm.stats.estimates import read_all_estimates
 from gcrm.stats.goals import read_measurements
 from gcrm.utils.errors import UserError
-from gcrm.utils.io import read_jsonl
+from gcrm.utils.io import read_log
 
 Floats = NDArray[np.float64]
 Course = tuple[Floats, Floats]
@@ -213,10 +213,7 @@ def training_curves(path: Path) -> Curves:
     Raises:
         UserError: the log is missing, or a line is invalid.
     """
-    if Path(path).is_file() and not Path(path).stat().st_size:
-        return {}  # fewer steps than logging_steps
-    rows = read_jsonl(path)
-    curves = {}
+    rows, curves = read_log(path), {}
     for key in TRAINING:
         points = [(row.get("step"), row[key]) for row in rows if row.get(key) is not None]
         if not points:

@@ -11,7 +11,7 @@ from gcrm.reporting.figures.style import looks, note, panels
 from gcrm.reporting.formats import NONE, markdown, number, p_value
 from gcrm.reporting.templates import render
 from gcrm.stats.policies import GROUPS
-from gcrm.utils.io import read_jsonl
+from gcrm.utils.io import read_log
 
 FIGURE = "figures/training"
 MEASURES = {
@@ -100,7 +100,7 @@ def read_curves(logs: Logs) -> DataFrame:
         {"policy": policy, "seed": seed, "step": row["step"], "measure": name, "value": row[name]}
         for policy, seeds in logs.items()
         for seed, file in seeds.items()
-        for row in read_jsonl(file)
+        for row in read_log(file)
         for name in MEASURES
         if row.get(name) is not None
     ]

@@ -48,6 +48,16 @@ def read_jsonl(path: Path, texts: Sequence[str] = ()) -> list[Row]:
     return rows
 
 
+def read_log(path: Path) -> list[Row]:
+    """All rows of a training log; none where it has fewer steps than `logging_steps`.
+
+    Raises:
+        UserError: as `read_jsonl`, but that the file may be empty.
+    """
+    nothing = path.is_file() and not path.stat().st_size
+    return [] if nothing else read_jsonl(path)
+
+
 def numbered_rows(path: Path) -> Iterator[tuple[int, Row]]:
     """The rows of a JSON-lines file one by one, each with its line number; blank lines are skipped.
 

@@ -93,6 +93,14 @@ def test_differences_are_of_all_pairs_and_corrected(folder: Path) -> None:
     assert (folder / "out" / "figures" / "training.png").stat().st_size > 10_000
 
 
+def test_trainings_with_fewer_steps_than_are_logged_have_accuracies(folder: Path) -> None:
+    for log in folder.glob("*/*/training_log.jsonl"):
+        log.write_text("")
+    assert compare(folder) == 0
+    assert set(pd.read_csv(folder / "out" / "accuracy.csv")["policy"]) == {"a", "b"}
+    assert (folder / "out" / "figures" / "training.png").is_file()
+
+
 def test_without_a_base_model_and_with_made_benchmarks(folder: Path) -> None:
     assert compare(folder, "--synthetic") == 0
     found = pd.read_csv(folder / "out" / "accuracy.csv")

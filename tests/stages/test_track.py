@@ -98,10 +98,14 @@ def test_other_files_are_refused_in_one_line(
 
 
 @pytest.mark.parametrize("wandb_works", [True, False])
+@pytest.mark.parametrize("curve", [[{"step": 1, "loss": 2}], []], ids=["curve", "few steps"])
 def test_wandb_gets_metrics_as_the_summary_of_the_training(
-    files: dict[str, Path], monkeypatch: pytest.MonkeyPatch, wandb_works: bool
+    files: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    wandb_works: bool,
+    curve: list[dict[str, Any]],
 ) -> None:
-    """After a failure of wandb, nothing more is reported."""
+    """After a failure of wandb, nothing more is reported. A short training has an empty log."""
     calls: list[tuple[Any, ...]] = []
 
     class Recorded:
@@ -115,12 +119,13 @@ def test_wandb_gets_metrics_as_the_summary_of_the_training(
             calls.append(("summary", summary))
             return wandb_works
 
-    (files["models_dir"] / "vanilla/seed3/training_log.jsonl").write_text('{"step": 1, "loss": 2}')
+    log = files["models_dir"] / "vanilla/seed3/training_log.jsonl"
+    log.write_text("".join(map(json.dumps, curve)))
     monkeypatch.setattr(track, "WandbRun", Recorded)
     assert run(files, "--wandb_project", "p", "--wandb_run_name", "tiny") == 0
     model = [
         ("abc", "tiny/vanilla/seed3", {"max_len": 5}),
-        ("log", [{"step": 1, "loss": 2}]),
+        ("log", curve),
         (
             "summary",
             {
