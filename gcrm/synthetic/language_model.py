@@ -33,8 +33,12 @@ from gcrm.utils.errors import UserError
 from gcrm.utils.logging import Progress, say
 
 PAD, EOS, UNKNOWN = "<pad>", "<eos>", "<unk>"
-# A newline separates question and solution; white space is not tokenised.
-CHAT_TEMPLATE = "{% for message in messages %}{{ message['content'] }}\n{% endfor %}"
+# A newline separates question and solution; white space is not tokenised. Programs that show whole
+# dialogues read the reward at the last token, which must be EOS.
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ message['content'] }}"
+    "{{ eos_token if message['role'] == 'assistant' else '\n' }}{% endfor %}"
+)
 MAX_LEN = 128
 """longest question with solution, in tokens"""
 BATCHES_SORTED_TOGETHER = 8

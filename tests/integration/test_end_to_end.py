@@ -143,7 +143,10 @@ def test_each_job_had_a_gpu_of_its_own_and_says_that_it_computes_on_the_cpu(
 def test_the_results_are_the_same_bits_on_every_cpu(
     small_run: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those of small_digests.json, which were made on an Intel Xeon with AVX-512."""
+    """Those of small_digests.json, made on an Intel Xeon with AVX-512 and on an AMD EPYC without.
+
+    The latter made those of `dialogues` only.
+    """
     if not has_avx2():
         pytest.skip("no x86-64 CPU with AVX2")
     project, _ = small_run

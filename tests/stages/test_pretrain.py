@@ -96,7 +96,9 @@ def test_checkpoint_is_standard_and_has_learnt(trained, problems):
     assert model.config.model_type == "llama"
     assert model.config.pad_token_id == tokenizer.pad_token_id != tokenizer.eos_token_id
     assert model.generation_config.eos_token_id == tokenizer.eos_token_id
-    assert tokenizer.chat_template
+    dialogue = [{"role": role, "content": role} for role in ("user", "assistant")]
+    shown = tokenizer.apply_chat_template(dialogue, tokenize=False)  # as RewardBench and vLLM do
+    assert shown == f"user\nassistant{tokenizer.eos_token}"
     rows = [json.loads(line) for line in problems.read_text().splitlines()[:20]]
     encoder = Encoder(tokenizer, 128)
     losses = []
