@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gcrm.utils.environment import FEWER_THREADS
+
 
 def use_onednn(model: nn.Module) -> None:
     """Let the linear layers of a model compute by oneDNN where they can.
@@ -22,7 +24,8 @@ def use_onednn(model: nn.Module) -> None:
     Their methods are replaced, not the modules, so that names of weights, and what ZeRO and LoRA do
     with the modules, stay as they are.
     """
-    if not torch.backends.mkldnn.is_available() or _mkl_is_faster():
+    available = torch.backends.mkldnn.is_available() and not set(FEWER_THREADS) & set(os.environ)
+    if not available or _mkl_is_faster():
         return
     for module in model.modules():
         if type(module) is nn.Linear:

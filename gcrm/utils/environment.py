@@ -41,15 +41,22 @@ def has_avx2() -> bool:
     return False
 
 
-def drop_harmful_variables() -> None:
-    """Unset, and name, what `accelerate` would do beside the options, and unusable cache folders.
+FEWER_THREADS = ("OMP_DYNAMIC", "OMP_THREAD_LIMIT")
+"""let OpenMP start fewer threads than asked for; oneDNN then leaves out parts of a product"""
 
-    With another precision or compiler, a training ends without a model that can be saved; torch
-    does not even load without its cache folder.
+
+def drop_harmful_variables() -> None:
+    """Unset, and name, variables that spoil results or end a stage, before torch is loaded.
+
+    They are what `accelerate` would do beside the options, `FEWER_THREADS`, and unusable cache
+    folders. With another precision or compiler, a training ends without a model that can be saved;
+    torch does not even load without its cache folder.
     """
     for name in sorted(os.environ):
         if name.startswith("ACCELERATE_"):
             _drop(name, "the options decide")
+        elif name in FEWER_THREADS:
+            _drop(name, "with fewer threads than it asked for, oneDNN multiplies wrongly")
         elif name == "TORCHINDUCTOR_CACHE_DIR":
             try:
                 os.makedirs(os.environ[name], exist_ok=True)

@@ -1,6 +1,7 @@
 """No variable of the user's environment ends a stage, or changes what it writes."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,8 @@ HOSTILE = {
     "PYTHONPATH": str(ROOT),
     "PYTHONSAFEPATH": "1",
     "OMP_NUM_THREADS": "abc",
+    "OMP_DYNAMIC": "TRUE",
+    "OMP_THREAD_LIMIT": "1",
     "COLUMNS": "1",
     "FORCE_COLOR": "1",
     "TZ": "odd/zone",
@@ -109,3 +112,46 @@ def test_no_variable_of_the_environment_changes_a_result(tmp_path: Path) -> None
     assert found.keys() == expected.keys()
     assert [name for name in found if found[name] != expected[name]] == []
     assert any(name.endswith("png") for name in found)
+
+
+PRODUCT = """
+import os, torch
+torch.set_num_threads(2)
+from gcrm.modeling.onednn import use_onednn
+layer = torch.nn.Linear(128, 256, bias=False)
+use_onednn(layer)
+inputs = torch.randn(1000, 128)
+found = layer(inputs)
+torch.testing.assert_close(found, inputs @ layer.weight.t(), atol=1e-4, rtol=0)
+found.sum().backward()
+torch.testing.assert_close(layer.weight.grad, inputs.sum(dim=0).expand(256, -1), atol=1e-3, rtol=0)
+"""
+FEWER_THREADS = {"OMP_DYNAMIC": "TRUE", "OMP_THREAD_LIMIT": "1"}
+
+
+@pytest.mark.parametrize("name", FEWER_THREADS)
+def test_fewer_threads_than_asked_for_make_no_product_wrong(name: str) -> None:
+    few = os.environ | {name: FEWER_THREADS[name], "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    subprocess.run([sys.executable, "-c", PRODUCT], env=few, check=True)
+
+
+def test_a_stage_unsets_and_names_them(tmp_path: Path) -> None:
+    problem = {"question": "2 + 3", "solution": "2 + 3 = 5 . answer 5"}
+    write_rows(tmp_path / "problems.jsonl", *20 * [problem])
+    words = "--reproducible --problems problems.jsonl --save_path model"
+    words += " --layers 1 --steps 5 --hidden_size 128 --heads 2"
+    models = []
+    for extra in ({}, FEWER_THREADS):
+        folder = tmp_path / "model"
+        ended = subprocess.run(
+            [sys.executable, "-m", "gcrm.pretrain", *words.split()],
+            cwd=tmp_path,
+            env=os.environ | {"OMP_NUM_THREADS": "2"} | extra,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert [name in ended.stderr for name in FEWER_THREADS] == 2 * [bool(extra)]
+        models.append((folder / "model.safetensors").read_bytes())
+        shutil.rmtree(folder)
+    assert models[0] == models[1]
