@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from gcrm.__main__ import main
+from gcrm.config.layout import RESULTS
+from gcrm.lineage.fingerprint import closure
 
 ROOT = Path(__file__).parents[2]
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -103,22 +106,34 @@ def oldest_python() -> str:
     return str(specifier.version)
 
 
+def test_the_conda_environment_of_jobs_has_what_rules_import_and_the_package() -> None:
+    environment = yaml.safe_load((ROOT / "workflow/envs/gcrm.yaml").read_text())
+    pins = environment["dependencies"][-1]["pip"]
+    assert set(pins) <= set((ROOT / "requirements.lock").read_text().splitlines())
+    files = {file for stage in [*RESULTS, "gpus"] for file in closure(f"gcrm.{stage}").values()}
+    assert distributions_of(files) - {Requirement(pin).name for pin in pins} == set()
+    released = f"{PROJECT['name']}=={PROJECT['version']}"
+    assert released in (ROOT / "workflow/envs/gcrm.post-deploy.sh").read_text()
+
+
 def test_imports_and_dependencies_agree() -> None:
-    distributions = importlib.metadata.packages_distributions()
-    imported = {
-        canonicalize_name(distribution)
-        for module in third_party_imports(ROOT / "gcrm")
-        for distribution in distributions[module]
-    }
+    imported = distributions_of((ROOT / "gcrm").rglob("*.py"))
     declared = {canonicalize_name(requirement.name) for requirement in requirements("rl", "serve")}
     assert imported - declared == set(), "imported, but not in pyproject.toml"
     assert declared - imported - set(USED_WITHOUT_IMPORT) == set(), "in pyproject.toml, but unused"
     assert set(USED_WITHOUT_IMPORT) & imported == set(), "imported: needs no reason"
 
 
-def third_party_imports(folder: Path) -> set[str]:
+def distributions_of(files: Iterable[Path]) -> set[str]:
+    """The distributions that files import."""
+    found = importlib.metadata.packages_distributions()
+    modules = third_party_imports(files)
+    return {canonicalize_name(name) for module in modules for name in found[module]}
+
+
+def third_party_imports(files: Iterable[Path]) -> set[str]:
     names = set()
-    for path in folder.rglob("*.py"):
+    for path in files:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
                 names |= {alias.name.partition(".")[0] for alias in node.names}
