@@ -68,18 +68,12 @@ def _solved_by_model(problems: Sequence[Row], options: SampleOptions) -> dict[st
     from transformers.utils.logging import disable_progress_bar
 
     from gcrm.decoding.sampling import generate
-    from gcrm.modeling.loading import (
-        check_vocabulary,
-        load_language_model,
-        load_tokenizer,
-        use_chat_template,
-    )
+    from gcrm.modeling.loading import load_generator
 
     disable_progress_bar()  # one progress line is enough
-    tokenizer = load_tokenizer(options.model, options.trust_remote_code)
-    use_chat_template(tokenizer, options.chat_template)
-    model = load_language_model(options.model, options.trust_remote_code)
-    check_vocabulary(model, tokenizer.vocab_size, options.model)
+    model, tokenizer = load_generator(
+        options.model, options.chat_template, options.trust_remote_code
+    )
     questions = [problem["question"] for problem in problems]
     drawn = questions * options.num_samples
     batches = sum(math.ceil(len(texts) / options.batch_size) for texts in (questions, drawn))

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
 from gcrm.config.generate import GenerateOptions, Method
@@ -22,9 +21,8 @@ from gcrm.decoding.rules import Rule
 from gcrm.lineage.provenance import FILE, write_provenance
 from gcrm.lineage.resume import Unfinished
 from gcrm.modeling.loading import (
-    check_vocabulary,
     language_model_without_weights,
-    load_language_model,
+    load_generator,
     load_tokenizer,
     use_chat_template,
 )
@@ -117,8 +115,6 @@ def _models(options: GenerateOptions, first: str) -> tuple[Generates, RewardMode
     Args:
         first: a question; a server shows by it that it generates, before models are loaded here.
     """
-    tokenizer = load_tokenizer(options.model, options.trust_remote_code)
-    use_chat_template(tokenizer, options.chat_template)
     plan = Plan(
         samples=options.num_samples,
         temperature=options.temperature,
@@ -128,26 +124,29 @@ def _models(options: GenerateOptions, first: str) -> tuple[Generates, RewardMode
         seed=options.seed,
         batch_size=options.batch_size,
     )
-    served = None if options.server_url is None else _served(options, tokenizer, plan, first)
+    generator: Generates
+    if options.server_url is None:
+        model, tokenizer = load_generator(
+            options.model, options.chat_template, options.trust_remote_code
+        )
+        generator = Generator(model, tokenizer, plan)
+    else:
+        generator = _served(options, options.server_url, plan, first)
     reward_model = RewardModel.from_pretrained(
         **options.loading, goal_state=options.goal_state_path
     )
-    if served is not None:
-        return served, reward_model
-    model = load_language_model(options.model, options.trust_remote_code)
-    module: torch.nn.Module = model  # whose `to` is typed
-    module.to(reward_model.model.device)
-    check_vocabulary(model, tokenizer.vocab_size, options.model)
-    return Generator(model, tokenizer, plan), reward_model
+    if isinstance(generator, Generator):
+        module: torch.nn.Module = generator.model  # whose `to` is typed
+        module.to(reward_model.model.device)
+    return generator, reward_model
 
 
-def _served(
-    options: GenerateOptions, tokenizer: PreTrainedTokenizerBase, plan: Plan, first: str
-) -> ServedGenerator:
+def _served(options: GenerateOptions, url: str, plan: Plan, first: str) -> ServedGenerator:
     """A server's language model, which has answered."""
-    assert options.server_url is not None
+    tokenizer = load_tokenizer(options.model, options.trust_remote_code)
+    use_chat_template(tokenizer, options.chat_template)
     server = CompletionServer(
-        options.server_url,
+        url,
         options.server_model or options.model,
         parallel=options.server_parallel,
         timeout=options.server_timeout,

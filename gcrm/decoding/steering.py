@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import set_seed
 
 from gcrm.config.steer import SteerOptions
 from gcrm.decoding.judge import Kind, StreamJudge
@@ -31,12 +31,7 @@ from gcrm.decoding.search import (
 )
 from gcrm.lineage.provenance import FILE, read_provenance, sha256
 from gcrm.lineage.resume import Unfinished
-from gcrm.modeling.loading import (
-    check_vocabulary,
-    load_language_model,
-    load_tokenizer,
-    use_chat_template,
-)
+from gcrm.modeling.loading import load_generator
 from gcrm.modeling.reward_model import RewardModel, read_goal_state
 from gcrm.utils.errors import UserError
 from gcrm.utils.logging import Progress, say
@@ -122,12 +117,9 @@ class Steering:
         goal_states = options.goal_states() if options.needs_goal_state else {}
         for name, file in goal_states.items():
             check_goal_state(file, name, options)
-        self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(
-            options.model, options.trust_remote_code
+        self.model, self.tokenizer = load_generator(
+            options.model, options.chat_template, options.trust_remote_code
         )
-        use_chat_template(self.tokenizer, options.chat_template)
-        self.model: PreTrainedModel = load_language_model(options.model, options.trust_remote_code)
-        check_vocabulary(self.model, self.tokenizer.vocab_size, options.model)
         self.reward_model = RewardModel.from_pretrained(**options.loading)
         module: nn.Module = self.model  # whose `to` is typed
         module.to(self.reward_model.model.device)

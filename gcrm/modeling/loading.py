@@ -112,6 +112,22 @@ def load_language_model(source: str, trust_remote_code: bool = False) -> PreTrai
     return model
 
 
+def load_generator(
+    source: str, chat_template: Path | None = None, trust_remote_code: bool = False
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A causal language model and its tokenizer, with the chat template of a file if there is one.
+
+    Raises:
+        UserError: see `load_tokenizer`, `use_chat_template`, `load_language_model` and
+            `check_vocabulary`.
+    """
+    tokenizer = load_tokenizer(source, trust_remote_code)
+    use_chat_template(tokenizer, chat_template)
+    model = load_language_model(source, trust_remote_code)
+    check_vocabulary(model, tokenizer.vocab_size, source)
+    return model, tokenizer
+
+
 def language_model_without_weights(source: str, trust_remote_code: bool = False) -> PreTrainedModel:
     """A causal language model of which only the shapes of the weights are known, by its config.
 

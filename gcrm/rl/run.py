@@ -18,13 +18,7 @@ from gcrm.decoding.sampling import check_prompts, generate
 from gcrm.lineage.provenance import write_provenance
 from gcrm.lineage.resume import Unfinished
 from gcrm.modeling.hardware import choose_hardware
-from gcrm.modeling.loading import (
-    check_vocabulary,
-    context_length,
-    load_language_model,
-    load_tokenizer,
-    use_chat_template,
-)
+from gcrm.modeling.loading import context_length, load_generator
 from gcrm.modeling.saving import save_checkpoint
 from gcrm.modeling.templates import PLAIN_TEMPLATE
 from gcrm.modeling.tokenization import Encoder
@@ -62,11 +56,10 @@ def train_policy(options: PolicyOptions) -> None:
     watched = read_problems(options.eval_problems, options.max_eval_problems)
     solved = read_problems(options.problems)
     check_writable(options.save_path)
-    tokenizer = load_tokenizer(options.pretrain, options.trust_remote_code)
-    use_chat_template(tokenizer, options.chat_template)
+    model, tokenizer = load_generator(
+        options.pretrain, options.chat_template, options.trust_remote_code
+    )
     tokenizer.chat_template = tokenizer.chat_template or PLAIN_TEMPLATE
-    model = load_language_model(options.pretrain, options.trust_remote_code)
-    check_vocabulary(model, tokenizer.vocab_size, options.pretrain)
     policy = Policy(model, tokenizer, options.max_new_tokens)
     policy.check(watched, solved)
     context = context_length(model.config) or options.max_len
