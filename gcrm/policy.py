@@ -18,11 +18,8 @@ def run(options: PolicyOptions) -> None:
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"  # TRL would report each training
     # TRL's configs name the setting by which it was known before transformers 5.
     warnings.filterwarnings("ignore", "`(is_)?gradient_checkpointing` is depr", FutureWarning)
-    from transformers.utils.logging import disable_progress_bar
-
     from gcrm.rl.run import train_policy
 
-    disable_progress_bar()  # one progress line is enough
     with claim(options.save_path):
         train_policy(options)
 

@@ -13,12 +13,9 @@ def run(options: PretrainOptions) -> None:
     problems = read_jsonl(options.problems, texts=("question", "solution"))
     examples = [(problem["question"], problem["solution"]) for problem in problems]
     say(f"pretrain: {len(examples)} problems, {options.steps} steps; loading transformers")
-    from transformers.utils.logging import disable_progress_bar
-
     from gcrm.modeling.saving import save_checkpoint
     from gcrm.synthetic.language_model import make_model, make_tokenizer, pretrain
 
-    disable_progress_bar()  # one progress line is enough
     tokenizer = make_tokenizer(f"{question} {solution}" for question, solution in examples)
     model = make_model(
         tokenizer, options.layers, options.hidden_size, options.heads, options.data_seed

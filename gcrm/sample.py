@@ -65,12 +65,9 @@ def _solved_by_program(
 def _solved_by_model(problems: Sequence[Row], options: SampleOptions) -> dict[str, list[Row]]:
     """The rows of each file."""
     assert options.model is not None  # the options model ensures it
-    from transformers.utils.logging import disable_progress_bar
-
     from gcrm.decoding.sampling import generate
     from gcrm.modeling.loading import load_generator
 
-    disable_progress_bar()  # one progress line is enough
     model, tokenizer = load_generator(
         options.model, options.chat_template, options.trust_remote_code
     )

@@ -23,11 +23,8 @@ NOT_OF_SOLUTIONS = {"save_dir", "methods", "measures", "bootstrap_resamples", "b
 def run(options: SteerOptions) -> None:
     """Answer the problems by each method, measure the solutions, and write both."""
     problems = _read(options)
-    from transformers.utils.logging import disable_progress_bar
-
     from gcrm.decoding.steering import Steering
 
-    disable_progress_bar()  # one progress line is enough
     with claim(options.save_dir):
         steering = Steering(options)
         unfinished = Unfinished(

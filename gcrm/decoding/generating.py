@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers.utils.logging import disable_progress_bar
 
 from gcrm.config.generate import GenerateOptions, Method
 from gcrm.config.layout import discard_samples
@@ -49,7 +48,6 @@ def generate(options: GenerateOptions) -> None:
     """
     problems = read_problems(options.problems, options.max_problems)
     check_writable(options.save_dir)
-    disable_progress_bar()  # one progress line is enough
     questions = [problem["question"] for problem in problems]
     generator, reward_model = _models(options, questions[0])
     runs = Runs(options, generator, reward_model, questions)
