@@ -1,6 +1,5 @@
 """Trainer callbacks of a policy's training: accuracy on dev problems, checks, the progress line."""
 
-import math
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,8 +9,7 @@ import numpy as np
 import torch
 from transformers import TrainerCallback, TrainerState
 
-from gcrm.training.callbacks import ProgressLine
-from gcrm.utils.errors import UserError
+from gcrm.training.callbacks import ProgressLine, check_loss
 
 
 class Accuracy(TrainerCallback):
@@ -53,7 +51,7 @@ def same_random_numbers() -> Iterator[None]:
     np.random.set_state(states[1])
 
 
-class Watch(ProgressLine):
+class PolicyProgress(ProgressLine):
     """Reports progress with the last reward, and refuses a loss that is not finite."""
 
     def __init__(self) -> None:
@@ -66,8 +64,5 @@ class Watch(ProgressLine):
             UserError: the loss is NaN or infinite.
         """
         super().on_log(args, state, control, logs)
-        if logs and not math.isfinite(logs.get("loss", 0)):
-            raise UserError(
-                f"the loss is {logs['loss']} at step {state.global_step}: lower learning_rate, or "
-                "check the base model's weights"
-            )
+        if logs and "loss" in logs:
+            check_loss(logs["loss"], state.global_step)

@@ -22,7 +22,7 @@ from gcrm.modeling.loading import context_length, load_generator
 from gcrm.modeling.saving import save_checkpoint
 from gcrm.modeling.templates import PLAIN_TEMPLATE
 from gcrm.modeling.tokenization import Encoder
-from gcrm.rl.callbacks import Accuracy, Watch
+from gcrm.rl.callbacks import Accuracy, PolicyProgress
 from gcrm.rl.rewards import RewardFunction, reward_function
 from gcrm.rl.trainers import dpo_trainer, rloo_trainer, shared_arguments
 from gcrm.synthetic.labels import labelled
@@ -189,7 +189,7 @@ def read_problems(files: Sequence[Path], most: int | None = None) -> dict[str, l
 def _train(trainer: Trainer, options: PolicyOptions) -> None:
     trainer.remove_callback(PrinterCallback)
     try:
-        train_to_the_end(trainer, "policy", options.max_checkpoints, Watch())
+        train_to_the_end(trainer, "policy", options.max_checkpoints, PolicyProgress())
     except RuntimeError as error:
         if NOT_FINITE not in str(error):
             raise

@@ -6,6 +6,7 @@ the next attempt resumes from the last complete checkpoint.
 """
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -31,6 +32,7 @@ from gcrm.training.tracking import (
     without_timings,
 )
 from gcrm.utils.disk import explain_write_errors
+from gcrm.utils.errors import UserError
 from gcrm.utils.io import write_jsonl
 from gcrm.utils.logging import Progress, say
 from gcrm.utils.paths import short_name
@@ -224,6 +226,19 @@ class TrainingCurve(TrainerCallback):
         if self.wandb is not None:
             self.wandb.finish(exit_code=int(not completed))
             self.wandb = None
+
+
+def check_loss(loss: float, step: int) -> None:
+    """Refuse a loss that is not finite.
+
+    Raises:
+        UserError: it is NaN or infinite.
+    """
+    if not math.isfinite(loss):
+        raise UserError(
+            f"the loss is {loss} at step {step}: lower learning_rate, or check the base model's "
+            "weights"
+        )
 
 
 class ProgressLine(TrainerCallback):

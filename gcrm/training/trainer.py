@@ -1,6 +1,5 @@
 """The transformers Trainer with the reward-model loss, order of pairs, and log."""
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
@@ -21,7 +20,7 @@ from transformers import (
 
 from gcrm.config.train import TrainSettings
 from gcrm.modeling.passes import HeadWatch
-from gcrm.training.callbacks import ProgressLine
+from gcrm.training.callbacks import ProgressLine, check_loss
 from gcrm.training.collation import (
     Batch,
     EncodedPair,
@@ -232,11 +231,7 @@ class RewardTrainer(Trainer):
                 if count:
                     logs[name] = total / count
             self._sums = {}
-            if not math.isfinite(logs["loss"]):
-                raise UserError(
-                    f"the loss is {logs['loss']} at step {self.state.global_step}: lower "
-                    "learning_rate, or check the base model's weights"
-                )
+            check_loss(logs["loss"], self.state.global_step)
         super().log(logs, start_time)
 
 
