@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from gcrm.config.base import Settings, split_commas
-from gcrm.config.compute import ComputeOptions
-from gcrm.config.types import Name, OutputFolder, OutputParent, Seed, Share, Source, Steps
+from gcrm.config.compute import TrainingOptions
+from gcrm.config.types import Name, Seed, Share, Source, Steps
 
 RLOO_ONLY = (
     "samples_per_prompt",
@@ -111,7 +111,7 @@ class NamedPolicy(PolicySettings):
         return self
 
 
-class PolicyOptions(PolicySettings, ComputeOptions):
+class PolicyOptions(PolicySettings, TrainingOptions):
     """Train a policy against a reward model, or on preference pairs by DPO, with TRL.
 
     Writes a standard causal language model with training_log.jsonl and, with --problems,
@@ -120,9 +120,6 @@ class PolicyOptions(PolicySettings, ComputeOptions):
 
     pretrain: Source
     """base model: hub id or folder"""
-    chat_template: Path | None = None
-    """Jinja file with a chat template for the base model (default: the base model's own, or, where
-    it has none, one with the names of the roles); the checkpoint stores it"""
     dataset: Annotated[list[Source], BeforeValidator(split_commas), Field(min_length=1)]
     """preference data: .jsonl or .parquet file, `datasets` folder or hub id; dpo trains on its
     pairs, rloo on its prompts"""
@@ -133,28 +130,15 @@ class PolicyOptions(PolicySettings, ComputeOptions):
     problems: list[Path] = []
     """JSON lines with question and expected_answer that the trained policy solves by greedy
     decoding"""
-    save_path: OutputFolder
-    """folder for the policy"""
-    ckpt_path: OutputParent | None = None
-    """folder for checkpoints to resume from (default: <save_path>.checkpoints)"""
     seed: Seed = 0
     """seed of the order of prompts or pairs, and of the samples"""
-    trust_remote_code: bool = False
-    """run code that comes with a model from the hub"""
 
     @property
     def sources(self) -> list[str | Path]:
         """All that is read: models, data and problems."""
-        template = [] if self.chat_template is None else [self.chat_template]
         reward_model = [] if self.reward_model_path is None else [self.reward_model_path]
-        return [
-            self.pretrain,
-            *template,
-            *reward_model,
-            *self.dataset,
-            *self.eval_problems,
-            *self.problems,
-        ]
+        problems = [*self.eval_problems, *self.problems]
+        return [*self.base_model, *reward_model, *self.dataset, *problems]
 
     @model_validator(mode="after")
     def _has_what_it_needs(self) -> "PolicyOptions":

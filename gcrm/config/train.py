@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
 from gcrm.config.base import Settings, split_commas
-from gcrm.config.compute import ComputeOptions
+from gcrm.config.compute import TrainingOptions
 from gcrm.config.track import TrackSettings
-from gcrm.config.types import OutputFile, OutputFolder, OutputParent, Seed, Share, Source, Steps
+from gcrm.config.types import OutputFile, Seed, Share, Source, Steps
 
 LateShare = Annotated[float, Field(gt=0, le=1)]
 
@@ -252,14 +252,9 @@ class TrainSettings(Settings):
         )
 
 
-class TrainOptions(TrainSettings, TrackSettings, ComputeOptions):
+class TrainOptions(TrainSettings, TrackSettings, TrainingOptions):
     """Train a reward model on preference pairs and save it as a standard checkpoint."""
 
-    pretrain: Source
-    """base model: hub id, folder or .gguf file"""
-    chat_template: Path | None = None
-    """Jinja file with a chat template for the base model (default: the base model's own, or, where
-    it has none, one with the names of the roles); the checkpoint stores it"""
     dataset: Annotated[list[Source], BeforeValidator(split_commas), Field(min_length=1)]
     """preference data: .jsonl or .parquet file, `datasets` folder or hub id (both also with
     :<split>); several are mixed; a number `margin` in every row is subtracted from the reward
@@ -268,10 +263,6 @@ class TrainOptions(TrainSettings, TrackSettings, ComputeOptions):
     """share of each dataset in the mixture; must add to 1 (default: use all rows)"""
     eval_dataset: Annotated[list[Source] | None, BeforeValidator(split_commas)] = None
     """held-out preference data for eval_steps (default: heldout_share of the dataset)"""
-    save_path: OutputFolder
-    """folder for the reward model"""
-    ckpt_path: OutputParent | None = None
-    """folder for checkpoints to resume from (default: <save_path>.checkpoints)"""
     curve_path: OutputFile | None = None
     """JSON lines file of the training log, written during training and kept if the job fails
     (default: <save_path>.curve.jsonl)"""
@@ -279,14 +270,11 @@ class TrainOptions(TrainSettings, TrackSettings, ComputeOptions):
     """seed of the head's initial weights, the order of pairs and the sampling of states"""
     use_wandb: SecretStr | None = None
     """wandb API key; never logged or saved"""
-    trust_remote_code: bool = False
-    """run code that comes with a model from the hub"""
 
     @property
     def sources(self) -> list[str | Path]:
         """The base model with its chat template, and the preference data."""
-        template = [] if self.chat_template is None else [self.chat_template]
-        return [self.pretrain, *template, *self.dataset]
+        return [*self.base_model, *self.dataset]
 
     @model_validator(mode="after")
     def _probs_match(self) -> "TrainOptions":

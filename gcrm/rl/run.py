@@ -71,8 +71,7 @@ def train_policy(options: PolicyOptions) -> None:
         options.model_dump(mode="json", exclude=NO_MATTER),
         options.sources,
         *(torch.get_num_threads(), hardware.device),
-        parent=options.ckpt_path
-        or options.save_path.with_name(f"{options.save_path.name}.checkpoints"),
+        parent=options.checkpoints,
     )
     arguments = shared_arguments(options, hardware, unfinished.folder)
     if rewards is None:

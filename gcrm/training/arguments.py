@@ -90,8 +90,7 @@ def unfinished_training(options: TrainOptions, hardware: Hardware, zero: Path | 
         options.model_dump(mode="json", exclude=NO_MATTER),
         sources,
         *(processes, torch.get_num_threads(), hardware.device == "cpu"),
-        parent=options.ckpt_path
-        or options.save_path.with_name(f"{options.save_path.name}.checkpoints"),
+        parent=options.checkpoints,
     )
 
 

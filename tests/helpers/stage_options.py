@@ -21,4 +21,8 @@ def all_models():
 
 
 MODELS = all_models()
-OPTIONS = {name: model for name, model in MODELS.items() if name.endswith("Options")}
+OPTIONS = {
+    name: model
+    for name, model in MODELS.items()
+    if name == f"{model.__module__.rpartition('.')[2].capitalize()}Options"  # of a stage
+}

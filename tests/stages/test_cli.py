@@ -195,7 +195,7 @@ def test_mistakes_are_refused_in_one_line(words, message):
 
 def test_all_missing_options_are_named():
     assert refusal(TrainOptions, "--pretrain", "m") == (
-        "--dataset: is missing; give it a value; --save_path: is missing; give it a value"
+        "--save_path: is missing; give it a value; --dataset: is missing; give it a value"
     )
     assert "--dataset: Value should have at least 1 item" in refusal(
         TrainOptions, *TRAIN[:2], *TRAIN[4:], "--dataset"
