@@ -1,5 +1,6 @@
 """Figure of samples that are filtered while they are generated: accuracy against total cost."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +9,20 @@ from pandas import DataFrame
 from gcrm.reporting.contents import Item
 from gcrm.reporting.figure_data import FigureData
 from gcrm.reporting.figures.style import (
-    GREY,
+    CROSS,
+    PLAIN,
     Look,
     ends,
     looks,
     note,
     panels,
+    spot,
 )
 from gcrm.reporting.generation import METHODS, VOTE_TITLES, split_metrics
 from gcrm.stats.generation import VOTES
 
-PLAIN = Look(GREY, "-", ".")
+SIZE = 7.0
+"""of the markers of what was really run"""
 UNITS = ((1e15, "PFLOPs"), (1e12, "TFLOPs"), (1e9, "GFLOPs"), (1e6, "MFLOPs"), (1.0, "FLOPs"))
 
 
@@ -47,13 +51,14 @@ def generation_figure(stem: Path, heading: str, rows: DataFrame) -> None:
             here = rows[(rows["benchmark"] == benchmark) & (rows["vote"] == vote)]
             if here.empty:
                 note(axes, "not measured")
-            _curves(axes, here[here["method"] == "plain"], "plain samples", PLAIN, unit, "")
+            plain = here[here["method"] == "plain"]
+            _curves(axes, plain, "plain samples", replace(PLAIN, marker="."), unit, "")
             for method, look in looks(methods).items():
                 of_method = here[here["method"] == method]
                 _curves(axes, of_method, METHODS[method], look, unit, "curve.")
                 for _, seed in of_method.groupby("seed"):
                     _spot(axes, seed, look, unit)
-        axes_of[0].plot([], [], **_marker(PLAIN), label="really run, 95 % intervals")
+        axes_of[0].plot([], [], **spot(PLAIN, SIZE), label="really run, 95 % intervals")
 
 
 def unit_of(largest: float) -> tuple[float, str]:
@@ -88,17 +93,5 @@ def _spot(axes: Any, rows: DataFrame, look: Look, unit: float) -> None:
         return
     x = [[one / unit for one in side] for side in ends(cost)]
     y = [[100 * one for one in side] for side in ends(accuracy)]
-    style: Any = {"color": look.colour, "elinewidth": 0.9, "capsize": 2}
-    axes.errorbar(cost.value / unit, 100 * accuracy.value, y, x, **style, **_marker(look))
-
-
-def _marker(look: Look) -> dict[str, Any]:
-    return {
-        "marker": "o" if look is PLAIN else look.marker,
-        "linestyle": "none",
-        "markersize": 7,
-        "markerfacecolor": look.colour,
-        "markeredgecolor": "black",
-        "markeredgewidth": 0.6,
-        "zorder": 4,
-    }
+    style = {"color": look.colour, **CROSS, **spot(look, SIZE)}
+    axes.errorbar(cost.value / unit, 100 * accuracy.value, y, x, **style)

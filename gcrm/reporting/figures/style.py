@@ -23,6 +23,8 @@ LETTER = 0.07
 """width of a letter of a heading in inches"""
 ROW = 0.17
 """height of a row of a legend in inches"""
+CROSS: Any = {"elinewidth": 0.9, "capsize": 2}
+"""style of the intervals of a point in both directions"""
 MOST_INTERVALS = 3
 """largest number of variants with intervals in one panel; tables have all intervals"""
 STYLE: Any = {
@@ -58,6 +60,8 @@ class Look:
     marker: str
 
 
+PLAIN = Look(GREY, "-", "o")
+"""of what all variants are compared with, or have in common"""
 CORRECT = Look("#0072B2", "-", "o")
 INCORRECT = Look("#D55E00", (0, (4, 1.5)), "^")
 
@@ -157,6 +161,19 @@ def legend(figure: Any, first: Sequence[str] = ()) -> None:
 def note(axes: Any, text: str) -> None:
     """Write into an empty panel why it is empty."""
     axes.text(0.5, 0.5, text, ha="center", va="center", color=GREY, transform=axes.transAxes)
+
+
+def spot(look: Look, size: float, hollow: bool = False) -> dict[str, Any]:
+    """The style of a marker that stands out from the curves; hollow ones are above the others."""
+    return {
+        "marker": look.marker,
+        "linestyle": "none",
+        "markersize": size,
+        "markerfacecolor": "white" if hollow else look.colour,
+        "markeredgecolor": look.colour if hollow else "black",
+        "markeredgewidth": 1.5 if hollow else 0.6,
+        "zorder": 5 if hollow else 4,
+    }
 
 
 def ends(row: Any) -> list[list[float]]:

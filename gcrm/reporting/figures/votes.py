@@ -10,13 +10,15 @@ from gcrm.reporting.contents import Item
 from gcrm.reporting.figure_data import FigureData
 from gcrm.reporting.figures.style import (
     CHANCE,
-    GREY,
+    CROSS,
     MOST_INTERVALS,
+    PLAIN,
     Look,
     ends,
     looks,
     note,
     panels,
+    spot,
 )
 
 SPOTS = {"filtered": False, "chosen_filter": True}
@@ -67,9 +69,9 @@ def vote_figure(
             ]
             if not any(drawn):
                 note(axes, "no Q-values")
-        cells[0].plot([], [], **_spot(GREY, "o", False), label=f"threshold {threshold}")
+        cells[0].plot([], [], **_spot(PLAIN, False), label=f"threshold {threshold}")
         label = "chosen on other problems" + ", 95 % intervals" * bars
-        cells[0].plot([], [], **_spot(GREY, "o", True), label=label)
+        cells[0].plot([], [], **_spot(PLAIN, True), label=label)
 
 
 def _filter(
@@ -93,23 +95,14 @@ def _filter(
         x, y = (rows.get(f"{kind}.{name}") for name in ("tokens_saved", "majority@n"))
         if x is None or y is None:
             continue
-        axes.plot(x.value, y.value, **_spot(look.colour, look.marker, chosen))
+        axes.plot(x.value, y.value, **_spot(look, chosen))
         if chosen and bars:
-            style: Any = {"color": look.colour, "elinewidth": 0.9, "capsize": 2}
-            axes.errorbar(x.value, y.value, ends(y), ends(x), **style)
+            axes.errorbar(x.value, y.value, ends(y), ends(x), color=look.colour, **CROSS)
     if len(curves):
         axes.plot([], [], **line, marker=look.marker, label=variant)
     return len(curves) > 0
 
 
-def _spot(colour: str, marker: str, chosen: bool) -> dict[str, Any]:
+def _spot(look: Look, chosen: bool) -> dict[str, Any]:
     """The marker of a threshold: large for a chosen one, small and hollow for a given one."""
-    return {
-        "marker": marker,
-        "linestyle": "none",
-        "markersize": 9 if chosen else 5.5,
-        "markerfacecolor": colour if chosen else "white",
-        "markeredgecolor": "black" if chosen else colour,
-        "markeredgewidth": 0.6 if chosen else 1.5,
-        "zorder": 4 if chosen else 5,
-    }
+    return spot(look, 9) if chosen else spot(look, 5.5, hollow=True)
