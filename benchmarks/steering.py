@@ -29,13 +29,14 @@ from gcrm.data.completions import read_file
 from gcrm.reporting.figures.style import CHANCE, COLOURS, MARKERS, drawing
 from gcrm.steer import run
 from gcrm.synthetic.problems import Problem, make_problems
-from gcrm.synthetic.styles import restyle
 from gcrm.utils.io import Row, read_jsonl, write_jsonl
 
 FAMILY = "gsm8k"
 PROBLEMS = {"pretrain": 30_000, "preference": 800, "dev": 100, "test": 200}
 RARE_WORDS = {"pretrain": 0.003}
 """share of rare words; elsewhere a half, so that the language model errs"""
+OPENINGS = ("now we work out", "next we see that", "so then we get")
+INVERSE = {"+": "-", "-": "+", "*": "/", "/": "*"}
 SAMPLES = 6
 EXAMPLES = 20
 """of an attribute, as in the paper"""
@@ -86,6 +87,35 @@ def make_problem_sets(folder: Path, seed: int) -> None:
 def styled(problem: Problem, rng: random.Random) -> Row:
     """The row of a problem, its solution in a style of its own."""
     return vars(problem) | {"solution": restyle(problem.solution, rng)}
+
+
+def restyle(solution: str, rng: random.Random, checked: float = 0.5, wordy: float = 0.5) -> str:
+    """A solution in a style drawn for each of its steps: what a program can tell apart.
+
+    A step may begin with some words that add nothing, and may be followed by a check with the
+    inverse operation:
+
+        now we work out 12 + 9 = 21 . check 21 - 9 = 12 . 21 * 2 = 42 . answer 42
+
+    A language model that has read such solutions writes all mixtures.
+
+    Args:
+        checked: share of the steps that are checked, 0 to 1.
+        wordy: share of the steps that begin with words, 0 to 1.
+    """
+    *steps, answer = solution.split(" . ")
+    words = []
+    for step in steps:
+        opening = [rng.choice(OPENINGS)] if rng.random() < wordy else []
+        checks = [check_of(step)] if rng.random() < checked else []
+        words += [*opening, f"{step} .", *checks]
+    return " ".join([*words, answer])
+
+
+def check_of(step: str) -> str:
+    """The check of a step `12 + 9 = 21`: `check 21 - 9 = 12 .`"""
+    left, operation, right, _, result = step.split()
+    return f"check {result} {INVERSE[operation]} {right} = {left} ."
 
 
 def make_pairs(samples: list[Row], seed: int) -> list[Row]:
