@@ -4,11 +4,11 @@
     python -m benchmarks.growth [folder] [largest]
 
 Each stage runs as a command of its own, with one thread; times are those of the processor, which
-other work on the machine lengthens little. Completions are 50 samples a problem; the model has the
-shape of the default run's and random weights, so that scoring is fast and other costs show. Score
-tables hold 300 tokens a completion. A dry run plans the jobs of a grid of variants, five seeds and
-seven benchmarks. Writes growth.jsonl and growth.png to the folder (default: docs). There are at
-most 100,000 completions, or `largest`.
+other work on the machine lengthens little. Completions are 50 samples a problem; the model has 4
+layers of 128 and random weights, so that scoring is fast and other costs show. Score tables hold
+300 tokens a completion. A dry run plans the jobs of a grid of variants, five seeds and seven
+benchmarks. Writes growth.jsonl and growth.png to the folder (default: docs). There are at most
+100,000 completions, or `largest`.
 """
 
 import os
@@ -127,7 +127,7 @@ def measured(stage: str, size: int | None, *words: object) -> Row:
 
 
 def make_models(base: Path, reward_model: Path) -> None:
-    """A base model of the default run's shape with random weights, and a reward model on it."""
+    """A small base model with random weights, and a reward model on it."""
     from gcrm.modeling.loading import new_reward_model
     from gcrm.synthetic.language_model import make_model, make_tokenizer
 

@@ -1,0 +1,85 @@
+"""What holds in the default run whatever its data: six runs of it, side by side.
+
+    make reproduce
+    for k in 1 2 3 4 5; do snakemake --cores 2 --config run=tiny-data$k data_seed=$k; done
+    python -m benchmarks.data_seeds
+
+Another data seed makes other problems, another base model, other solutions and other pairs. The
+table goes to results/published/tiny-data, as CSV and as Markdown.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+RUNS = ["tiny", *(f"tiny-data{k}" for k in range(1, 6))]
+FOLDER = Path("results/published/tiny-data")
+IN: dict[str, object] = {"benchmarks": "in distribution"}
+OUT: dict[str, object] = {"benchmarks": "out of distribution"}
+MEANS: dict[str, tuple[str, dict[str, object]]] = {
+    "AUROC, in distribution": ("auroc.reward", IN),
+    "AUROC, out of distribution": ("auroc.reward", OUT),
+    "AUROC, half of the tokens, all benchmarks": ("partial_auroc.reward", {"at": 0.5}),
+    "AUROC of the Q-value, half of the tokens": ("partial_auroc.q_value", {"at": 0.5}),
+    "right: a random sample": ("pass@1", IN),
+    "right: the best of 16 by reward": ("rm_best@n", IN),
+    "right: the majority of 16": ("majority@n", IN),
+    "right: the majority weighted by reward": ("rm_majority@n", IN),
+    "right: the majority of those with Q-value above 0": ("filtered.majority@n", IN | {"at": 0.0}),
+    "tokens saved by it": ("filtered.tokens_saved", IN | {"at": 0.0}),
+}
+"""what it is: metric, and its rows in the report's table of means (default: over all benchmarks)"""
+COSTS = {
+    "cost, majority, Q-value below t dropped": "majority.q_threshold.equal_cost",
+    "cost, majority, worst by reward dropped": "majority.reward_worst.equal_cost",
+    "cost, best by reward, Q-value below t dropped": "best.q_threshold.equal_cost",
+    "cost, best by reward, worst by reward dropped": "best.reward_worst.equal_cost",
+}
+"""of filters while generating: over that of plain samples that are as good"""
+
+
+def main() -> None:
+    """Write the table of all runs."""
+    rows = pd.concat([of_run(seed, run) for seed, run in enumerate(RUNS)], ignore_index=True)
+    (FOLDER / "tables").mkdir(parents=True, exist_ok=True)
+    rows.to_csv(FOLDER / "tables" / "data_seeds.csv", index=False)
+    rows["estimate"] = [
+        f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}]" for one in rows.itertuples()
+    ]
+    index = ["what", "variant"]
+    wide = rows.pivot_table(index, "data_seed", "estimate", aggfunc="first", sort=False)
+    wide["in how many"] = rows.groupby(index, sort=False)[["low", "high", "reference"]].apply(
+        beyond
+    )
+    (FOLDER / "table.md").write_text(wide.reset_index().to_markdown(index=False) + "\n")
+    print(wide.to_string())
+
+
+def beyond(rows: pd.DataFrame) -> str:
+    """In how many runs the interval lies above the reference, and in how many below it."""
+    if rows["reference"].isna().all():
+        return ""
+    above, below = rows["low"] > rows["reference"], rows["high"] < rows["reference"]
+    return f"{above.sum()} above, {below.sum()} below {rows['reference'].iloc[0]:g}"
+
+
+def of_run(seed: int, run: str) -> pd.DataFrame:
+    """Estimates of one run: data_seed, what, variant, value, low, high, and their reference."""
+    tables = Path("results") / run / "report" / "tables"
+    means, generate = pd.read_csv(tables / "means.csv"), pd.read_csv(tables / "generate.csv")
+    found = []
+    for what, (metric, where) in MEANS.items():
+        chosen = {"benchmarks": "all", "weights": "equal", "metric": metric} | where
+        rows = means[(means[list(chosen)] == pd.Series(chosen)).all(axis=1)]
+        compared = rows["baseline"].notna()
+        names = rows["variant"].where(~compared, "contrastive − vanilla")
+        reference = compared.map({True: 0.0, False: 0.5 if "auroc" in metric else None})
+        found.append(rows.assign(what=what, variant=names, reference=reference))
+    for what, metric in COSTS.items():
+        found.append(generate[generate["metric"] == metric].assign(what=what, reference=1.0))
+    columns = ["data_seed", "what", "variant", "value", "low", "high", "reference"]
+    return pd.concat(found, ignore_index=True).assign(data_seed=seed)[columns]
+
+
+if __name__ == "__main__":
+    main()
