@@ -12,6 +12,7 @@ from gcrm.data.fields import check_not_rendered, check_text, holds_text, is_meta
 from gcrm.data.messages import (
     Message,
     Prompt,
+    messages_of,
     read_answer,
     read_messages,
     text_of,
@@ -379,7 +380,7 @@ def _lead(row: Row, layout: Layout, where: str) -> list[Message]:
     if layout.prompt is None:
         return []
     prompt, _ = _split_prompt(_prompt(row, layout.prompt, where), [], where)
-    return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+    return messages_of(prompt)
 
 
 def _of_messages(

@@ -92,6 +92,11 @@ def read_answer(message: Message, column: str, where: str) -> str:
     return str(message["content"])
 
 
+def messages_of(prompt: Prompt) -> list[Message]:
+    """The messages of a prompt; a question is the user's."""
+    return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+
+
 def with_system(system: str | None, prompt: Prompt, where: str) -> Prompt:
     """The prompt with a system message before it, unless it begins with this one.
 
@@ -100,7 +105,7 @@ def with_system(system: str | None, prompt: Prompt, where: str) -> Prompt:
     """
     if system is None:
         return prompt
-    turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+    turns = messages_of(prompt)
     if turns[0]["role"] not in ("system", "developer"):
         return [{"role": "system", "content": system}, *turns]
     if turns[0]["content"].strip() != system.strip():

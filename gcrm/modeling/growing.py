@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gcrm.modeling.batching import by_length
 from gcrm.modeling.passes import Passes
@@ -197,9 +197,7 @@ class Recomputed(Growing):
 
 def choose_growing(passes: Passes) -> Callable[[], Growing]:
     """The best way in which a model gives growing samples the states of whole texts; measured."""
-    embeddings = passes.model.get_input_embeddings()
-    assert isinstance(embeddings, nn.Embedding)
-    numbers = [number % embeddings.num_embeddings for number in range(24)]
+    numbers = [number % passes.vocabulary for number in range(24)]
     whole = _states(Recomputed(passes), numbers)
     for mixed in (True, False):
         try:

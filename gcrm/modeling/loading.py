@@ -301,6 +301,11 @@ def context_length(config: PretrainedConfig) -> int | None:
     return min((int(limit) for limit in limits if limit), default=None)
 
 
+def fitting_length(config: PretrainedConfig, max_len: int) -> int:
+    """The longest text of at most `max_len` tokens that a model reads."""
+    return min(max_len, context_length(config) or max_len)
+
+
 def check_head(model: PreTrainedModel, source: str) -> nn.Linear:
     """The reward head: a linear layer `score` with one output (or an MLP), on a decoder.
 
@@ -324,14 +329,20 @@ def check_vocabulary(model: PreTrainedModel, tokens: int, source: str) -> None:
     Raises:
         UserError: it has fewer, as where the tokenizer is another model's.
     """
-    embeddings = model.get_input_embeddings()
-    assert isinstance(embeddings, nn.Embedding)
+    embeddings = embeddings_of(model)
     if tokens > embeddings.num_embeddings:
         raise UserError(
             f"{source}: its tokenizer has {tokens} tokens, but its model has embeddings of "
             f"{embeddings.num_embeddings}: they do not belong together; give the model's own "
             "tokenizer"
         )
+
+
+def embeddings_of(model: PreTrainedModel) -> nn.Embedding:
+    """The embeddings of a model's tokens."""
+    embeddings = model.get_input_embeddings()
+    assert isinstance(embeddings, nn.Embedding)
+    return embeddings
 
 
 def _whole(weight: Tensor) -> AbstractContextManager[Any]:
@@ -354,9 +365,7 @@ def _give_pad_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) 
             tokenizer.pad_token = tokenizer.unk_token
         else:
             tokenizer.add_special_tokens({"pad_token": "<|pad|>"})
-    embeddings = model.get_input_embeddings()
-    assert isinstance(embeddings, nn.Embedding)
-    known = embeddings.num_embeddings
+    known = embeddings_of(model).num_embeddings
     needed = max(tokenizer.get_vocab().values()) + 1
     if needed > known:  # tokens were added to the tokenizer, and not to the model
         # New rows are 0; the library would draw them at random.

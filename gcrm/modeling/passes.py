@@ -19,6 +19,7 @@ from transformers import Cache, DynamicCache, PreTrainedModel
 
 from gcrm.modeling.batching import Batch, Sharing, batches, prompt_key
 from gcrm.modeling.heads import compute_in_fp32
+from gcrm.modeling.loading import embeddings_of
 from gcrm.modeling.tokenization import Encoded
 from gcrm.utils.errors import UserError
 from gcrm.utils.logging import say
@@ -76,26 +77,36 @@ class Passes:
         return batches(encoded, tokens_per_pass or tokens, overhead, self.sharing)
 
     @cached_property
+    def vocabulary(self) -> int:
+        """The number of tokens that the model knows; their ids are below it."""
+        return embeddings_of(self.model).num_embeddings
+
+    @cached_property
+    def _linear(self) -> list[nn.Linear]:
+        """The linear layers, without the head."""
+        return [one for one in self.model.base_model.modules() if isinstance(one, nn.Linear)]
+
+    @cached_property
+    def _weights(self) -> int:
+        return sum(one.weight.numel() for one in self._linear)
+
+    @property
     def _reads_weights(self) -> bool:
         """Whether each pass reads the weights from the memory of a CPU, so that few are better."""
-        linear = [one for one in self.model.base_model.modules() if isinstance(one, nn.Linear)]
-        weights = sum(one.weight.numel() for one in linear)
-        return self.model.device.type == "cpu" and weights > CACHED_WEIGHTS
+        return self.model.device.type == "cpu" and self._weights > CACHED_WEIGHTS
 
     @cached_property
     def limits(self) -> tuple[int, float]:
         """Most tokens in a pass, and the cost of a pass in tokens; see `batching.batches`."""
-        linear = [one for one in self.model.base_model.modules() if isinstance(one, nn.Linear)]
-        weights = sum(one.weight.numel() for one in linear)
-        device = self.model.device.type
+        linear, device = self._linear, self.model.device.type
         tokens_per_pass = TOKENS_PER_PASS[device]
         if device == "cpu" and linear and not self._reads_weights:
             widest = max(one.out_features for one in linear)
             tokens_per_pass = min(tokens_per_pass, max(1, CACHED_NUMBERS // widest))
         flops = FLOPS_OF_A_LAYER[device] * len(linear)
         if self._reads_weights:
-            flops += FLOPS_OF_A_WEIGHT * weights
-        return tokens_per_pass, flops / (2 * weights) if linear else 0
+            flops += FLOPS_OF_A_WEIGHT * self._weights
+        return tokens_per_pass, flops / (2 * self._weights) if linear else 0
 
     @torch.inference_mode()
     def __call__(
@@ -206,9 +217,7 @@ class Passes:
         """Whether it does for completions of made prompts of these lengths, in one pass."""
         if len({*prompts}) > 1 and not sees_all(self.model):  # a window counts padding, too
             return False
-        embeddings = self.model.get_input_embeddings()
-        assert isinstance(embeddings, nn.Embedding)
-        numbers = [number % embeddings.num_embeddings for number in range(24)]
+        numbers = [number % self.vocabulary for number in range(24)]
         encoded = [Encoded(numbers[8 - start :], start) for start in prompts]
         whole = torch.cat([self._read([one], None, [])[0] for one in encoded])
         rows = [*range(len(encoded))]

@@ -22,7 +22,7 @@ from gcrm.modeling.growing import Growing, choose_growing
 from gcrm.modeling.hardware import choose_hardware
 from gcrm.modeling.loading import (
     check_head,
-    context_length,
+    fitting_length,
     load_reward_model,
     read_facts,
 )
@@ -101,10 +101,9 @@ class RewardModel:
         max_len: int,
         parity: str = "none",
     ):
-        context = context_length(model.config) or max_len
         self.model = model
         self.tokenizer = tokenizer
-        self.encoder = encoder_for(parity, tokenizer, min(max_len, context))
+        self.encoder = encoder_for(parity, tokenizer, fitting_length(model.config, max_len))
         self.goal_state = goal_state
         self.passes = Passes(model)
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from gcrm.data.layouts import checked_prompt
 from gcrm.data.messages import Prompt
@@ -110,9 +110,7 @@ class Stream:
         self._goal_state = goal_state
         self._samples: dict[int, _Sample] = {}
         self._next = 0
-        embeddings = growing.passes.model.get_input_embeddings()
-        assert isinstance(embeddings, nn.Embedding)
-        self._vocabulary = embeddings.num_embeddings
+        self._vocabulary = growing.passes.vocabulary
         self._first = self._read_prompt(question)
 
     @property

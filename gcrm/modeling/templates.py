@@ -18,7 +18,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from gcrm.data.fields import is_metadata
-from gcrm.data.messages import MEANT, Message, Prompt
+from gcrm.data.messages import MEANT, Message, Prompt, messages_of
 from gcrm.utils.errors import UserError
 from gcrm.utils.logging import say
 
@@ -97,7 +97,7 @@ class ChatTemplate:
             UserError: the template refuses the dialogue, or leaves a part of it out, or it is open
                 which of its special tokens users wrote.
         """
-        return self._frame(_messages(prompt))[0]
+        return self._frame(messages_of(prompt))[0]
 
     def layouts(self, texts: Sequence[Text], where: Sequence[str] = ()) -> Iterator[Layout]:
         """Lay out (prompt, completion) pairs.
@@ -110,7 +110,7 @@ class ChatTemplate:
         """
         # Completions of one prompt stand together.
         new = [i for i, text in enumerate(texts) if i == 0 or text[0] != texts[i - 1][0]]
-        dialogues = {i: _messages(texts[i][0]) for i in new}
+        dialogues = {i: messages_of(texts[i][0]) for i in new}
         try:
             rendered: Iterable[str | None] = self._apply(*dialogues.values())
         except UserError:
@@ -278,10 +278,6 @@ class ChatTemplate:
                 f"{self._name}: the chat template refuses roles {roles}: {error}"
             ) from None
         return list(texts)
-
-
-def _messages(prompt: Prompt) -> list[Message]:
-    return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
 
 
 def _lay_out(prompt: Rendered, answered: Rendered, completion: str) -> Layout:

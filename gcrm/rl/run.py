@@ -18,7 +18,7 @@ from gcrm.decoding.sampling import check_prompts, generate
 from gcrm.lineage.provenance import write_provenance
 from gcrm.lineage.resume import Unfinished
 from gcrm.modeling.hardware import choose_hardware
-from gcrm.modeling.loading import context_length, load_generator
+from gcrm.modeling.loading import fitting_length, load_generator
 from gcrm.modeling.saving import save_checkpoint
 from gcrm.modeling.templates import PLAIN_TEMPLATE
 from gcrm.modeling.tokenization import Encoder
@@ -62,8 +62,7 @@ def train_policy(options: PolicyOptions) -> None:
     tokenizer.chat_template = tokenizer.chat_template or PLAIN_TEMPLATE
     policy = Policy(model, tokenizer, options.max_new_tokens)
     policy.check(watched, solved)
-    context = context_length(model.config) or options.max_len
-    encoder = Encoder(tokenizer, min(options.max_len, context))
+    encoder = Encoder(tokenizer, fitting_length(model.config, options.max_len))
     rewards = _rewards(options, model, tokenizer, pairs)
     unfinished = Unfinished(
         options.save_path,

@@ -18,13 +18,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 from trl import DPOConfig, DPOTrainer, RLOOConfig, RLOOTrainer
 
 from gcrm.config.policy import PolicyOptions
-from gcrm.data.messages import Prompt
+from gcrm.data.messages import Prompt, messages_of
 from gcrm.data.preferences import Preference
 from gcrm.modeling.hardware import Hardware
 from gcrm.modeling.onednn import use_onednn
 from gcrm.modeling.tokenization import Encoder
 from gcrm.rl.rewards import RewardFunction
-from gcrm.training.collation import EncodedPair, encode_pairs
+from gcrm.training.collation import EncodedPair, encode_training_pairs
 from gcrm.utils.errors import UserError
 from gcrm.utils.logging import say
 from gcrm.utils.paths import short_name
@@ -102,13 +102,7 @@ def dpo_trainer(
     Raises:
         UserError: no pair fits into max_len.
     """
-    encoded = encode_pairs(pairs, encoder)
-    if not encoded:
-        raise UserError(
-            f"{', '.join(options.dataset)}: no pair fits into max_len = {encoder.max_len} tokens"
-        )
-    if too_long := len(pairs) - len(encoded):
-        say(f"policy: {too_long} of {len(pairs)} pairs dropped: longer than {encoder.max_len}")
+    encoded = encode_training_pairs(pairs, encoder, "policy", options.dataset)
     order = in_order_of_steps(len(encoded), options.steps * options.batch_size, options.seed)
     config = DPOConfig(
         **arguments,
@@ -186,7 +180,7 @@ def _fitting_prompts(
         say(f"policy: {too_long} of {len(prompts)} prompts left out: too long")
     if all(isinstance(prompt, str) for prompt in fitting):
         return fitting
-    return [[{"role": "user", "content": one}] if isinstance(one, str) else one for one in fitting]
+    return [messages_of(prompt) for prompt in fitting]
 
 
 def _columns(pair: EncodedPair) -> dict[str, list[int]]:

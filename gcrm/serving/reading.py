@@ -42,10 +42,9 @@ class Reader:
 
     def __init__(self, model: RewardModel, limits: Limits):
         self._most = limits.max_request_tokens
-        embeddings: Any = model.model.get_input_embeddings()
         self._encoder = model.encoder
         self._tokenizer: Any = model.tokenizer
-        self._vocabulary = int(embeddings.num_embeddings)
+        self._vocabulary = model.passes.vocabulary
 
     def solutions(self, request: ScoreRequest) -> Job:
         """The solutions of all groups.

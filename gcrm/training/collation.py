@@ -24,6 +24,8 @@ from gcrm.data.preferences import Preference
 from gcrm.data.questions import question_hash, question_key
 from gcrm.modeling.passes import pad, sees_all
 from gcrm.modeling.tokenization import Encoded, Encoder
+from gcrm.utils.errors import UserError
+from gcrm.utils.logging import say
 
 Batch = dict[str, Tensor]
 
@@ -80,6 +82,25 @@ def encode_pairs(pairs: Sequence[Preference], encoder: Encoder) -> list[EncodedP
         for pair, chosen, rejected in zip(pairs, sides[::2], sides[1::2], strict=True)
         if chosen is not None and rejected is not None
     ]
+
+
+def encode_training_pairs(
+    pairs: Sequence[Preference], encoder: Encoder, stage: str, sources: Sequence[str]
+) -> list[EncodedPair]:
+    """The pairs that fit; how many do not is reported.
+
+    Args:
+        stage, sources: names of the stage and of the data, for messages.
+
+    Raises:
+        UserError: none fits.
+    """
+    encoded, most = encode_pairs(pairs, encoder), encoder.max_len
+    if not encoded:
+        raise UserError(f"{', '.join(sources)}: no pair fits into max_len = {most} tokens")
+    if too_long := len(pairs) - len(encoded):
+        say(f"{stage}: {too_long} of {len(pairs)} pairs dropped: longer than {most} tokens")
+    return encoded
 
 
 def _prompt_id(pair: Preference) -> int:

@@ -22,7 +22,7 @@ from gcrm.lineage.provenance import write_provenance
 from gcrm.modeling.adapters import choose_trained_weights, merged
 from gcrm.modeling.hardware import choose_hardware
 from gcrm.modeling.loading import (
-    context_length,
+    fitting_length,
     load_reward_model,
     new_reward_model,
     use_chat_template,
@@ -38,7 +38,7 @@ from gcrm.training.arguments import (
     unfinished_training,
 )
 from gcrm.training.callbacks import TrainingCurve, train_to_the_end
-from gcrm.training.collation import EncodedPair, collate, encode_pairs
+from gcrm.training.collation import EncodedPair, collate, encode_pairs, encode_training_pairs
 from gcrm.training.model_card import model_card
 from gcrm.training.tracking import without_timings
 from gcrm.training.trainer import RewardTrainer
@@ -80,8 +80,8 @@ def train_reward_model(options: TrainOptions) -> None:
     use_chat_template(tokenizer, options.chat_template)
     tokenizer.chat_template = tokenizer.chat_template or PLAIN_TEMPLATE
     encoder = encoder_for(options.parity, tokenizer, _max_len(options, model))
-    encoded = encode_pairs(pairs, encoder)
-    _check_pairs(pairs, encoded, encoder, options)
+    encoded = encode_training_pairs(pairs, encoder, "train", options.dataset)
+    _check_pairs(pairs, encoded, options)
 
     check_writable(options.save_path)
     trainer = RewardTrainer(
@@ -121,28 +121,20 @@ def _hold_out(
 
 
 def _max_len(options: TrainOptions, model: PreTrainedModel) -> int:
-    context = context_length(model.config) or options.max_len
-    if context < options.max_len:
-        say(f"train: max_len {options.max_len} is lowered to {context}, the base model's context")
-    return min(options.max_len, context)
+    found = fitting_length(model.config, options.max_len)
+    if found < options.max_len:
+        say(f"train: max_len {options.max_len} is lowered to {found}, the base model's context")
+    return found
 
 
 def _check_pairs(
-    pairs: list[Preference], encoded: list[EncodedPair], encoder: Encoder, options: TrainOptions
+    pairs: list[Preference], encoded: list[EncodedPair], options: TrainOptions
 ) -> None:
-    """Check that there are enough pairs; report dropped pairs and margins."""
-    if not encoded:
-        raise UserError(
-            f"{', '.join(options.dataset)}: no pair fits into max_len = {encoder.max_len} tokens"
-        )
+    """Check that there are enough pairs; report margins."""
     if options.parity == "official" and len(encoded) < options.train_batch_size:
         raise UserError(
             f"parity: official drops the last incomplete batch, and {len(encoded)} pairs do not "
             f"fill one batch of train_batch_size = {options.train_batch_size}; lower it"
-        )
-    if too_long := len(pairs) - len(encoded):
-        say(
-            f"train: {too_long} of {len(pairs)} pairs dropped: longer than {encoder.max_len} tokens"
         )
     if margins := [pair.margin for pair in pairs if pair.margin is not None]:
         say(
