@@ -21,7 +21,7 @@ def check_command_line(argv: Sequence[str] | None = None) -> None:
     """End with one line where Snakemake could not read what its command line names.
 
     Args:
-        argv: the words behind `snakemake` (default: those of this process).
+        argv: the words after `snakemake` (default: those of this process).
 
     Raises:
         SystemExit: with that line.

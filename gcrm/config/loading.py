@@ -77,7 +77,7 @@ def read_config(file: Path) -> dict[str, Any]:
 
 
 def check_keys(file: Path) -> None:
-    """Refuse a config that gives a key twice; YAML would take the last one without a word.
+    """Refuse a config that gives a key twice; YAML would silently take the last one.
 
     A file that cannot be read passes: its reader reports it.
 
@@ -107,7 +107,7 @@ def _repeated(
     for key, value in node.value:
         name, line = str(key.value), key.start_mark.line + 1
         if name in lines:
-            yield f"{above}{name}: is there twice, in lines {lines[name]} and {line}; keep one"
+            yield f"{above}{name}: is given twice, in lines {lines[name]} and {line}; keep one"
         lines[name] = line
         yield from _repeated(value, f"{above}{name}.", seen)
 
@@ -212,7 +212,7 @@ def _of_evaluation(config: Config, given: Mapping[str, Any]) -> Iterable[str]:
         yield "represent.attributes: made pairs have none; give preferences with such columns"
     if wanted is not None and wanted not in attributes:
         yield (
-            f"evaluate.goal_attribute: {wanted!r} is none of represent.attributes "
+            f"evaluate.goal_attribute: {wanted!r} is not among represent.attributes "
             f"({', '.join(attributes) or 'which are none'})"
         )
 

@@ -47,7 +47,7 @@ def as_list(value: Any) -> Any:
 
 
 def _empty_if_none(value: Any) -> Any:
-    return {} if value is None else value  # YAML: a key with nothing behind it
+    return {} if value is None else value  # YAML: a key with nothing after it
 
 
 def _laid_over(given: Mapping[str, Any], shared_key: str, named_key: str) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class SteerSettings(Settings):
     step_tokens: int = Field(52, gt=0)
     """most tokens of a step"""
     samples: int = Field(2, gt=0)
-    """steps drawn behind each beam"""
+    """steps drawn after each beam"""
     beams: int = Field(2, gt=0)
     """solutions that are kept after each step; beams * samples steps are drawn in each round, and
     so many whole samples for the best of them"""

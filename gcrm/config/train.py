@@ -89,7 +89,7 @@ class TrainSettings(Settings):
     """draw positive and negative goal states from the first (1 - p) share of their completion; 0:
     anywhere"""
     source_late_share: LateShare = 1.0
-    """draw sources from the last part of the chosen completion, of this share; 0.1: behind the
+    """draw sources from the last part of the chosen completion, of this share; 0.1: after the
     90th percentile, the paper's late states; 1: anywhere"""
     goal_late_share: LateShare = 1.0
     """draw positive and negative goal states from the last part of their completion, of this

@@ -47,7 +47,7 @@ class Ragged:
         return Ragged(self.values[offsets[0] : offsets[-1]], offsets - offsets[0])
 
     def padded(self, filler: float) -> NDArray[np.float32]:
-        """All rows in one matrix (rows, longest), with `filler` behind their ends."""
+        """All rows in one matrix (rows, longest), with `filler` after their ends."""
         lengths = self.lengths
         matrix = np.full((len(self), lengths.max(initial=0)), filler, np.float32)
         matrix[np.arange(matrix.shape[1]) < lengths[:, None]] = self.values

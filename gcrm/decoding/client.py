@@ -14,9 +14,10 @@ from transformers import PreTrainedTokenizerBase
 
 from gcrm.data.messages import Prompt
 from gcrm.decoding.completions import CompletionServer
+from gcrm.decoding.judge import UNFINISHED
 from gcrm.decoding.live import Clock, Plan, Sample, Solved, follow
 from gcrm.decoding.rules import Rule
-from gcrm.decoding.watch import UNFINISHED, Watch
+from gcrm.decoding.watch import Watch
 from gcrm.modeling.reward_model import RewardModel
 from gcrm.modeling.stream import TokenScores
 from gcrm.modeling.tokenization import Encoder

@@ -49,7 +49,7 @@ class CompletionServer:
         first_wait: seconds before the second try; each later wait is twice as long.
 
     Raises:
-        UserError: the address is none of a web server.
+        UserError: the address is not that of a web server.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class CompletionServer:
         self._timeout, self._tries, self._first_wait = timeout, tries, first_wait
 
     def complete(self, text: str, tokens: int, temperature: float, seed: int) -> Completion:
-        """At most so many tokens more of a text; safe to call from several threads.
+        """At most `most` more tokens of a text; safe to call from several threads.
 
         Args:
             temperature: of the softmax, without top-k or top-p; 0 is greedy.

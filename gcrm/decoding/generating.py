@@ -232,7 +232,7 @@ def _write(
     for k in range(samples):
         both = zip(labelled, found, strict=True)
         rows = [row[k] for row, solved in both if not solved.samples[k].dropped]
-        if rows:  # an empty file is none that `evaluate` reads
+        if rows:  # `evaluate` refuses an empty file
             made.append(folder / f"output-rs{k}.jsonl")
             write_jsonl(made[-1], rows)
     made.append(folder / "votes.jsonl")

@@ -1,4 +1,4 @@
-"""A filter for `generate` of transformers: it ends samples that a reward model thinks little of.
+"""A filter for `generate` of transformers: it ends samples with low scores by a reward model.
 
     live = LiveFilter(rm, [question], model, tokenizer, Rule("q_value", keep=2, threshold=0.1))
     output = model.generate(**inputs, do_sample=True, num_return_sequences=8, **live.hooks)
@@ -132,7 +132,7 @@ class LiveFilter:
         return torch.tensor([row in self.dropped for row in range(len(self._given))], device=device)
 
     def _begin(self, input_ids: Tensor) -> Watch:
-        """The watch over the rows, which is made for the first tokens."""
+        """The watch over the rows, made when the first tokens come."""
         rows, questions = input_ids.shape[0], len(self._questions)
         if self._watch is None:
             if self._width is None or rows % questions:

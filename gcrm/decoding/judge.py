@@ -11,8 +11,10 @@ from gcrm.modeling.reward_model import RewardModel
 from gcrm.modeling.stream import TokenScores
 
 Kind = Literal["reward", "q_value"]
+UNFINISHED = "\ufffd"
+"""what tokenizers and servers write for a letter whose last bytes are not there yet"""
 NOTHING_YET = {"reward": 0.0, "q_value": 1.0}
-"""value of a solution none of whose text is a whole token yet: it tells no beams apart"""
+"""value of a solution none of whose text is a whole token yet: the same for all beams"""
 
 
 class StreamJudge:
@@ -22,7 +24,7 @@ class StreamJudge:
     continued in several ways is copied with its cache. A solution that ends is read to the EOS of
     the reward model.
 
-    Where the tokens of the language model are others, the reward model reads their text. The last
+    Where the language model has other tokens, the reward model reads their text. The last
     tokens of a text can still change with what follows; until then the value is that of the last
     token that cannot.
 
@@ -87,7 +89,7 @@ class StreamJudge:
             tokens = [*beam.tokens, *step.tokens][: -1 if step.ends else None]
             whole = str(self._tokenizer.decode(tokens, skip_special_tokens=True))
             if not step.ends:
-                whole = whole.rstrip("\ufffd")  # the first bytes of a character
+                whole = whole.rstrip(UNFINISHED)
             if len(whole) > len(sample.text):
                 texts[handle] = whole[len(sample.text) :]
                 sample.text = whole

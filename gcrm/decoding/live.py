@@ -1,4 +1,4 @@
-"""Sampling under the eyes of a reward model, which ends samples on the way.
+"""Sampling while a reward model reads along, so that bad samples end early.
 
 A language model generates a few tokens of each sample, the reward model reads them, a rule says
 which samples end, and so on. Both models keep what they have read in a cache, so that they read a
@@ -116,7 +116,7 @@ class Clock:
 
     @contextmanager
     def of(self, model: int) -> Iterator[None]:
-        """The time of this block is the model's."""
+        """Count the time of this block as the model's."""
         _wait_for_device()
         begun = time.perf_counter()
         yield
@@ -163,7 +163,7 @@ def follow(
     """Let samples grow to their end, by the model's choice or by a rule.
 
     Args:
-        watch: the reward model that reads them; None for samples that nobody reads.
+        watch: the reward model that reads them; None for samples that are not read.
         prompts: tokens of each question for the language model.
     """
     while rows := samples.running:
@@ -266,7 +266,7 @@ class Generator:
         """The samples of a batch of questions.
 
         Args:
-            reward_model: that reads them; None for samples that nobody reads.
+            reward_model: that reads them; None for samples that are not read.
             rules: by which samples of each question end (default: none end).
         """
         plan, clock = self.plan, Clock()

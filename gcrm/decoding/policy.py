@@ -19,9 +19,9 @@ from gcrm.modeling.tokenization import Encoder
 
 
 class Policy:
-    """Draws steps behind the beams of some problems: a `search.Generator`.
+    """Draws steps after the beams of some problems: a `search.Generator`.
 
-    Each step is drawn behind the whole text so far, which is read anew: all beams of a round are
+    Each step is drawn after the whole text so far, which is read anew: all beams of a round are
     one batch, and no cache is kept in between.
 
     Attributes:
@@ -55,7 +55,7 @@ class Policy:
 
     @torch.inference_mode()
     def __call__(self, beams: Sequence[Beam], most: int) -> list[Step]:
-        """One step of at most `most` tokens behind each beam, all drawn independently."""
+        """One step of at most `most` tokens after each beam, all drawn independently."""
         texts = [[*self._prompts[beam.problem], *beam.tokens] for beam in beams]
         inputs = pad(texts, self._ends[0], "left")
         watch = _LogProbs()

@@ -34,7 +34,7 @@ class Rule:
         by: the score that is compared; higher is better.
         keep: samples of a problem that are never dropped.
         threshold: of the score; None to drop a share.
-        share: of the samples that go on, 0 to 1; a part of a sample is none.
+        share: of the samples that go on, 0 to 1; their number is rounded down.
     """
 
     by: By

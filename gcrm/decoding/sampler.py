@@ -42,7 +42,7 @@ def draw(logits: Tensor, numbers: Tensor, temperature: float) -> Tensor:
 
 
 class Sampler:
-    """Samples of several prompts that grow together behind one cache of keys and values.
+    """Samples of several prompts that grow together with one cache of keys and values.
 
     All prompts have the same number of tokens, so that no padding is needed.
 

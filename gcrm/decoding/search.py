@@ -65,7 +65,7 @@ class Generator(Protocol):
     """Draws steps from a language model."""
 
     def __call__(self, beams: Sequence[Beam], most: int) -> list[Step]:
-        """One step of at most `most` tokens behind each beam, all drawn independently."""
+        """One step of at most `most` tokens after each beam, all drawn independently."""
 
 
 class Judge(Protocol):
@@ -96,8 +96,8 @@ Score = Callable[[Beam, Step, float], float]
 def guided(rho: float) -> Score:
     """The paper's score in logarithms: the sum over steps of log P_LM + log rho + log C.
 
-    rho is the same in every step, so it only tells beams apart that have different numbers of
-    steps: those that ended from those that go on.
+    rho is the same in every step, so it only matters between beams with different numbers of steps:
+    those that ended, and those that go on.
     """
 
     def score(beam: Beam, step: Step, cosine: float) -> float:
@@ -122,7 +122,7 @@ class Plan:
 
     Attributes:
         beams: solutions that are kept after each step.
-        samples: steps that are drawn behind each of them; behind the prompt, beams * samples.
+        samples: steps that are drawn after each of them; after the prompt, beams * samples.
         step_tokens: most tokens of a step.
         max_new_tokens: most tokens of a solution.
     """

@@ -6,14 +6,11 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from gcrm.data.messages import Prompt
-from gcrm.decoding.judge import same_tokens
+from gcrm.decoding.judge import UNFINISHED, same_tokens
 from gcrm.decoding.rules import Rule
 from gcrm.modeling.reward_model import RewardModel
 from gcrm.modeling.stream import TokenScores
 from gcrm.utils.errors import UserError
-
-UNFINISHED = "\ufffd"
-"""what tokenizers and servers write for a letter whose last bytes are not there yet"""
 
 
 @dataclass(frozen=True)
@@ -23,7 +20,7 @@ class Check:
     Attributes:
         generated: its tokens so far, with the one that ended it.
         read: tokens that the reward model read for this check.
-        q_value: smallest Q-value so far behind the skipped tokens; None where there is none.
+        q_value: smallest Q-value so far after the skipped tokens; None where there is none.
         reward: of the sample so far; None before the first token that the reward model can read.
     """
 
@@ -129,7 +126,7 @@ class Watch:
         return self._check(before, found, generated, ended)
 
     def _note(self, whole: Mapping[int, Sequence[int] | str]) -> None:
-        """Keep in mind how much of each sample has been pushed."""
+        """Remember how much of each sample has been pushed."""
         for row, given in whole.items():
             self._given[row] = max(self._given[row], len(given))
 

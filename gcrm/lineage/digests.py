@@ -77,14 +77,14 @@ def told(now: Digests, then: Digests) -> str:
 def _reason(now: Digests, then: Digests, stage: str, name: str) -> str:
     """Why a stage may have given another result."""
     if name not in now["results"].get(stage, {}):
-        return "it is not there"
+        return "it is missing"
     versions = [
         f"{name} {version}, then {then['versions'][name]}"
         for name, version in now["versions"].items()
         if name not in ("gcrm", "python") and then["versions"].get(name, version) != version
     ]
     if versions:
-        return f"the libraries are others ({'; '.join(versions)})"
+        return f"the libraries differ ({'; '.join(versions)})"
     if now["code"][stage] != then["code"].get(stage):
         return "its code has changed since; if the meaning has not, this is a matter of the CPU"
     return "the code and the libraries are the same, so this is a matter of the CPU"

@@ -68,7 +68,7 @@ def batches(
         groups = [[rows for tokens in in_order for rows in of_length[tokens]]]
     else:
         groups = list(of_length.values())
-    new = [one.num_tokens for one in encoded]  # behind the prompts
+    new = [one.num_tokens for one in encoded]  # after the prompts
     prompt = [one.start for one in encoded]
     found = []
     for same in groups:

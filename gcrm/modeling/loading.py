@@ -141,7 +141,9 @@ def language_model_without_weights(source: str, trust_remote_code: bool = False)
                 config, trust_remote_code=trust_remote_code
             )
         except ValueError:
-            raise UserError(f"{source}: its config is none of a causal language model") from None
+            raise UserError(
+                f"{source}: its config is not that of a causal language model"
+            ) from None
     return model
 
 

@@ -238,7 +238,7 @@ def sees_all(model: PreTrainedModel) -> bool:
 
 
 def _behind(starts: Sequence[int], prompt_tokens: int, width: int) -> dict[str, Tensor]:
-    """Positions and mask of completions behind prompts of different lengths.
+    """Positions and mask of completions after prompts of different lengths.
 
     Args:
         starts: the lengths; the longest prompt has `prompt_tokens`.

@@ -124,7 +124,7 @@ class Stream:
         return list(self._samples)
 
     def add(self, count: int = 1, question: Prompt | None = None) -> list[int]:
-        """New samples, which begin behind the prompt; returns their handles.
+        """New samples, which begin after the prompt; returns their handles.
 
         Args:
             question: of these samples; None for that of the stream. Samples of all questions share

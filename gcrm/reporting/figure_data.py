@@ -30,7 +30,7 @@ Curves = dict[str, tuple[Floats, Floats]]
 
 SHARES = np.linspace(0, 1, 21)
 """positions of Q-values within a solution, from the first token (0) to the last but one (1); the
-goal state is a mean of states of last tokens, so the Q-value of the last token has another level"""
+goal state is a mean of states of last tokens, whose Q-values differ from those before"""
 MOST_POINTS = 100
 """largest number of points of a training curve; longer logs are averaged in blocks"""
 TRAINING = {

@@ -95,7 +95,7 @@ class RewardFunction:
         if np.ptp(rewards) == 0:
             raise UserError(
                 f"all {len(texts)} completions have the reward {rewards[0]:g}, by which rewards "
-                "cannot be standardised; the reward model tells nothing apart"
+                "cannot be standardised; the reward model does not distinguish them"
             )
         self._mean, self._std = float(rewards.mean()), float(rewards.std())
 

@@ -120,7 +120,7 @@ class Policy:
         self._model, self._tokenizer, self._most = model, tokenizer, max_new_tokens
 
     def check(self, *sets: Sets) -> None:
-        """Refuse problems that do not fit into the context, before the training and not behind it.
+        """Refuse problems that do not fit into the context, before the training, not after it.
 
         Raises:
             UserError: a prompt with max_new_tokens exceeds the model's context.

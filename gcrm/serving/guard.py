@@ -126,7 +126,7 @@ class Guard:
                 )
         elif not (path in OPEN or path.startswith(OPEN[-1])):
             scheme, _, shown = headers.get("authorization", b"").partition(b" ")
-            # In constant time: how long it takes tells nothing of the token.
+            # In constant time: its duration says nothing about the token.
             if not hmac.compare_digest(shown.strip(), self._token) or scheme.lower() != b"bearer":
                 raise Refused(401, "expected the server's token: Authorization: Bearer <token>")
 

@@ -60,7 +60,7 @@ def read_measurements(paths: Iterable[Path]) -> pd.DataFrame:
     """The measurements of several files, with the columns COLUMNS.
 
     Raises:
-        UserError: a file is missing, or a row is none of `goals`.
+        UserError: a file is missing, or a row is not one that `goals` writes.
     """
     fields: dict[str, Any] = {name: (kind, ...) for name, kind in COLUMNS.items()}
     row_model: Any = create_model("Measurement", __config__=STRICT, **fields)

@@ -3,7 +3,7 @@
 A step goes wrong with a given probability: its result is another number, and all later steps
 compute rightly from it. At most one step goes wrong, and steps are sums and differences, so that an
 error never cancels. Therefore the value of a prefix, the probability of a right end, is known: 0
-behind the error, and before it the probability that no later step goes wrong. Up to the wrong
+after the error, and before it the probability that no later step goes wrong. Up to the wrong
 result, right and wrong solutions to a question have the same distribution.
 """
 

@@ -168,7 +168,7 @@ def collate_packed(pairs: Sequence[EncodedPair], pad_id: int) -> Batch:
 
 
 def collate_flat(pairs: Sequence[EncodedPair], pad_id: int) -> Batch:
-    """As `collate`, with all sides in one row, one behind the other, each with positions from 0.
+    """As `collate`, with all sides in one row, one after the other, each with positions from 0.
 
     Args:
         pad_id: not used, since there is no padding.

@@ -116,7 +116,7 @@ def _row(line: bytes, where: str) -> Row | None:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object without duplicate keys, of which Python would keep the last value."""
     if twice := duplicates(key for key, _ in pairs):
-        raise ValueError(f"the key {twice[0]!r} is there twice")
+        raise ValueError(f"the key {twice[0]!r} is given twice")
     return dict(pairs)
 
 

@@ -66,7 +66,7 @@ def files_of(source: str) -> list[Path]:
 def set_name(source: str) -> str:
     """The name of a data set in paths: its file without suffix, or the end of its hub id.
 
-    Subset and split stand behind it: `ultrafeedback-test_prefs`.
+    Subset and split follow it: `ultrafeedback-test_prefs`.
     """
     home, *named = source_parts(source)
     path = Path(home)

@@ -80,11 +80,11 @@ def test_batches_are_checked_as_they_will_be_used() -> None:
         ({"represent": {"attribute_share": 0.1}}, "attribute_share does nothing without attrib"),
         (
             {"represent": {"attributes": ["a"]}, "evaluate": {"goal_attribute": "b"}},
-            "evaluate.goal_attribute: 'b' is none of represent.attributes (a)",
+            "evaluate.goal_attribute: 'b' is not among represent.attributes (a)",
         ),
         (
             {"evaluate": {"goal_attribute": "b"}},
-            "evaluate.goal_attribute: 'b' is none of represent.attributes (which are none)",
+            "evaluate.goal_attribute: 'b' is not among represent.attributes (which are none)",
         ),
         ({"compare": {"baseline": "x"}}, "my.yaml: compare: there is no variant 'x'; there are v"),
         (
@@ -256,8 +256,8 @@ def test_keys_given_twice_are_named_with_their_lines(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         check_keys(file)
     assert str(error.value).splitlines() == [
-        f"{file}: variants.b: is there twice, in lines 3 and 5; keep one",
-        f"{file}: run: is there twice, in lines 1 and 7; keep one",
+        f"{file}: variants.b: is given twice, in lines 3 and 5; keep one",
+        f"{file}: run: is given twice, in lines 1 and 7; keep one",
     ]
 
 

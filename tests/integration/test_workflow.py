@@ -386,7 +386,7 @@ def test_a_mistake_is_one_line(tmp_path: Path) -> None:
     message = refusal(project, *own_yaml, "--config", "base_model=data/base")
     assert "data/pairs.jsonl, row 2: incorrect is missing" in message
     (project / "own.yaml").write_text((project / "own.yaml").read_text() + "run: again\n")
-    assert "own.yaml: run: is there twice, in lines 1 and " in refusal(project, *own_yaml)
+    assert "own.yaml: run: is given twice, in lines 1 and " in refusal(project, *own_yaml)
 
 
 # --- What is committed -----------------------------------------------------------------------

@@ -78,7 +78,7 @@ def test_one_bit_is_found_and_its_stage_and_tensor_are_named(results: Path) -> N
 @pytest.mark.parametrize(
     ("then", "reason"),
     [
-        ({"versions": {"torch": "2.0.0"}}, "the libraries are others (torch "),
+        ({"versions": {"torch": "2.0.0"}}, "the libraries differ (torch "),
         ({"code": {}}, "its code has changed since"),
         (
             {"config": "another"},
@@ -99,7 +99,7 @@ def test_a_result_that_is_not_there_differs_and_one_more_does_not(results: Path)
     assert first_difference(digests(), before) is None
     (results / "scores/vanilla/seed0/gsm8k/greedy/scores.parquet").unlink()
     assert "first in evaluate" in told(digests(), before)
-    assert told(digests(), before).endswith("it is not there")
+    assert told(digests(), before).endswith("it is missing")
 
 
 @pytest.mark.parametrize(

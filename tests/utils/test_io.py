@@ -76,7 +76,7 @@ def test_a_row_without_its_text_is_named_by_its_line(tmp_path):
         ('{"a": 1}\n'.encode("utf-16-le"), "line 1: not UTF-8"),
         (b'{"a": "\\ud83d"}\n', r"line 1: not valid JSON \(.* character '\\ud83d'"),
         (b'{"\\uDE00": 1}\n', "surrogates not allowed"),
-        (b'{"a": {"b": 1, "b": 2}}\n', "line 1: not valid JSON \\(the key 'b' is there twice"),
+        (b'{"a": {"b": 1, "b": 2}}\n', "line 1: not valid JSON \\(the key 'b' is given twice"),
         (b'{"a": ' + b"9" * 5000 + b"}\n", "line 1: not valid JSON"),
         (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}\n", "line 1: not valid JSON"),
     ],
