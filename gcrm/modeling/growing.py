@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gcrm.modeling.batching import by_length
 from gcrm.modeling.passes import Passes
-from gcrm.modeling.rows import RowCache
+from gcrm.modeling.row_cache import RowCache
 from gcrm.modeling.tokenization import Encoded
 from gcrm.utils.logging import say
 
