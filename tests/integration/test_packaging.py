@@ -142,6 +142,17 @@ def third_party_imports(files: Iterable[Path]) -> set[str]:
     return names - set(sys.stdlib_module_names) - {"gcrm"}
 
 
+def test_no_function_is_longer_than_fifty_lines() -> None:
+    long = [
+        f"{path.relative_to(ROOT)}: {node.name}"
+        for path in (ROOT / "gcrm").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (node.end_lineno or 0) - node.lineno >= 50
+    ]
+    assert long == []
+
+
 def test_the_console_script_is_the_command() -> None:
     script = importlib.metadata.EntryPoint("gcrm", PROJECT["scripts"]["gcrm"], "console_scripts")
     assert script.load() is main
