@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pandas import DataFrame, Index, MultiIndex, concat, isna
+from pandas import DataFrame, Index, MultiIndex, concat
 
 from gcrm.reporting.contents import Scope
-from gcrm.reporting.formats import NONE, number, p_value
+from gcrm.reporting.formats import NONE, difference, number
 from gcrm.reporting.published import Published
 from gcrm.reporting.results import Results
 from gcrm.stats.estimates import read_all_estimates
@@ -74,11 +74,8 @@ class Column:
         """The text of a cell for an estimate, a row of a data frame."""
         low, high = (row.low, row.high) if self.interval else (None, None)
         text = number(row.value, low, high, self.digits, self.percent)
-        if self.signed and row.value > 0:
-            text = f"+{text}"
-        if self.signed and not isna(row.p_holm):
-            p = p_value(row.p_holm)
-            text += f", p {p if p.startswith('<') else f'= {p}'}"
+        if self.signed:
+            text = difference(text, row.value, row.p_holm)
         return text + " *" * bool(self.star and row.above_length)
 
 
@@ -121,11 +118,9 @@ def cells(rows: DataFrame, columns: Iterable[Column]) -> DataFrame:
 
 def with_differences(results: Results, split: str, columns: Sequence[Column]) -> DataFrame:
     """The cells of variants, whose `baseline` is none, and of their differences from others."""
-    rows = results.differences
-    rows = rows[(rows["split"] == split) & rows["seed"].isna() & rows["value"].notna()]
     signed = [replace(column, signed=True, star=False) for column in columns]
     own = cells(results.rows(split), columns).assign(baseline=NONE)
-    return concat([own, cells(rows, signed)], ignore_index=True)
+    return concat([own, cells(results.mean_differences(split), signed)], ignore_index=True)
 
 
 def pivot(found: DataFrame, titles: Sequence[str], **by: Sequence[str]) -> DataFrame:

@@ -42,6 +42,14 @@ def p_value(p: float | None) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def difference(text: str, value: float, p: float | None) -> str:
+    """`+0.021 [0.003, 0.040], p = 0.034` of the text of a number; without p if there is none."""
+    sign = "+" if value > 0 else ""
+    if p is None or isnan(p):
+        return f"{sign}{text}"
+    return f"{sign}{text}, p {'<0.001' if p < 0.001 else f'= {p_value(p)}'}"
+
+
 def fixed_width(table: DataFrame, texts: int = 1, most: int = 40) -> str:
     """A table for the terminal; cells longer than `most` are cut off."""
     cut = _mapped(table, lambda cell: cell if len(cell) <= most else f"{cell[: most - 1]}…")

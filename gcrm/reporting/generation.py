@@ -6,7 +6,7 @@ from typing import Any
 from pandas import DataFrame, concat, isna
 
 from gcrm.reporting.columns import pivot
-from gcrm.reporting.formats import number, p_value
+from gcrm.reporting.formats import difference, number
 from gcrm.stats.generation import VOTES
 
 METHODS = {
@@ -57,10 +57,7 @@ def _text(row: Any) -> str:
     if row.what in ("accuracy", "relative_cost", "equal_cost"):
         return number(row.value, row.low, row.high, percent=True)
     if row.what == "change":
-        sign = "+" if row.value > 0 else ""
-        p = p_value(row.p)
-        p = p if p.startswith("<") else f"= {p}"
-        return f"{sign}{number(row.value, row.low, row.high, percent=True)}, p {p}"
+        return difference(number(row.value, row.low, row.high, percent=True), row.value, row.p)
     if row.what == "break_even":
         return ratio(row.value, row.low, row.high)
     return number(row.value, row.low, row.high, digits=1)

@@ -91,6 +91,11 @@ class Results:
         rows = self.estimates if seeds else self.means
         return rows[rows["split"] == split]
 
+    def mean_differences(self, split: str) -> DataFrame:
+        """The differences that have a value, averaged over seeds, of a split."""
+        rows = self.differences
+        return rows[(rows["split"] == split) & rows["seed"].isna() & rows["value"].notna()]
+
     def shares(self, prefix: str) -> list[float]:
         """The sorted values of `at` of the metrics with a prefix, where any has a value."""
         rows = self.estimates[self.estimates["metric"].str.startswith(prefix)]

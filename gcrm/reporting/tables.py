@@ -244,10 +244,8 @@ def differences_table(results: Results, split: str, only: Sequence[str] = ()) ->
     Args:
         only: titles of the columns (default: all).
     """
-    rows = results.differences
-    rows = rows[(rows["split"] == split) & rows["seed"].isna() & rows["value"].notna()]
     columns = [each for each in DIFFERENCES[split] if not only or each.title in only]
-    return _of_pairs(results, cells(rows, columns), split)
+    return _of_pairs(results, cells(results.mean_differences(split), columns), split)
 
 
 def seed_differences_table(results: Results) -> DataFrame:
