@@ -14,7 +14,7 @@ def _pattern(text: str) -> str:
     try:
         groups = re.compile(text).groups
     except re.error as error:
-        raise ValueError(f"is no regular expression ({error})") from None
+        raise ValueError(f"is not a regular expression ({error})") from None
     if groups > 1:
         raise ValueError("must have one group at most; write the others as (?:…)")
     return text

@@ -33,7 +33,7 @@ def read_zero_config(path: Path) -> dict[str, Any]:
     """What `TrainingArguments(deepspeed=…)` takes.
 
     Raises:
-        UserError: the file is no JSON object.
+        UserError: the file is not a JSON object.
     """
     try:
         config = json.loads(path.read_text(encoding="utf-8"))

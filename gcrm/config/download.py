@@ -19,7 +19,7 @@ def _reachable(url: str) -> str:
         host, _ = parts.hostname or "", parts.port
         host.encode("idna")
     except ValueError as error:
-        raise ValueError(f"is no address: {error}") from None
+        raise ValueError(f"is not an address: {error}") from None
     if not url.isascii():
         raise ValueError("has letters that an address cannot have; write them as %XX")
     return url

@@ -41,8 +41,8 @@ def load(given: Mapping[str, Any], where: str, environ: Mapping[str, str] = os.e
     """
     if odd := [key for key in given if not isinstance(key, str)]:
         raise UserError(
-            f"{where}: the key {odd[0]!r} is no text, as YAML reads it (on, off, yes, no, numbers, "
-            "dates); put it into quotes, or remove it"
+            f"{where}: the key {odd[0]!r} is not text, as YAML reads it (on, off, yes, no, "
+            "numbers, dates); put it into quotes, or remove it"
         )
     try:
         config = Config(**_expanded(given, where, environ))
@@ -61,7 +61,7 @@ def read_config(file: Path) -> dict[str, Any]:
     """The content of a config file, without keys that are given twice, otherwise unchecked.
 
     Raises:
-        UserError: it cannot be read, or is no mapping.
+        UserError: it cannot be read, or is not a mapping.
     """
     try:
         given = yaml.safe_load(file.read_text(encoding="utf-8"))

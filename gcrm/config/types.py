@@ -40,7 +40,9 @@ def _file(path: Path) -> Path:
     if os.path.isdir(path):
         raise ValueError("is a folder; expected a file")
     if os.path.exists(path) and not os.path.isfile(path):
-        raise ValueError("is no regular file, and results are never written into devices or pipes")
+        raise ValueError(
+            "is not a regular file, and results are never written into devices or pipes"
+        )
     return _named(path)
 
 
@@ -70,7 +72,7 @@ def server_address(url: str) -> str:
     try:
         parts = urlsplit(url)
         is_one = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:  # the port is no number, say
+    except ValueError:  # the port is not a number, say
         is_one = None
     if not is_one:
         raise ValueError("expected an address such as http://127.0.0.1:8000")

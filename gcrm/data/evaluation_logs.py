@@ -61,8 +61,8 @@ def read_log(path: Path, options: ConvertOptions) -> list[Logged]:
     """Read a log of lm-eval or lighteval, recognised by its columns.
 
     Raises:
-        UserError: the file cannot be read, is no such log or not one of generated text, or a choice
-            must be made among its filters, metrics or columns.
+        UserError: the file cannot be read, is not a log of generated text, or a choice must be made
+            among its filters, metrics or columns.
     """
     rows = [(f"{path}, row {number}", row) for number, row in iter_rows(str(path))]
     where, first = rows[0]

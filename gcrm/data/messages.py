@@ -37,7 +37,7 @@ def read_messages(messages: Any, column: str, where: str) -> list[Message]:
     beside another field, such as the `tool_calls` of an assistant.
 
     Raises:
-        UserError: a role is unknown, or content is no text; `where` names the row.
+        UserError: a role is unknown, or content is not text; `where` names the row.
     """
     if isinstance(messages, dict):
         messages = [messages]

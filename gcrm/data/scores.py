@@ -44,7 +44,7 @@ ANSWERS = ("expected_answer", "predicted_answer")
 OPTIONAL = ("completion", *ANSWERS, "partial_rewards", "q_values", "true_values")
 """columns that need not be read"""
 UNREADABLE = (pa.ArrowException, OSError, ValueError, OverflowError)
-"""what reading a damaged Parquet file raises; names that are no UTF-8 are a ValueError"""
+"""what reading a damaged Parquet file raises; names that are not UTF-8 are a ValueError"""
 BATCH = 10_000
 """rows whose tokens are in memory at once where only a few of them are kept"""
 

@@ -49,8 +49,8 @@ def sample_from_server(
         rule: says which samples of a question end; None to score them only.
 
     Raises:
-        UserError: the server fails, see `CompletionServer.complete`; or a question is no prompt of
-            the reward model, see `RewardModel.stream`.
+        UserError: the server fails, see `CompletionServer.complete`; or the reward model refuses a
+            question, see `RewardModel.stream`.
     """
     generator = ServedGenerator(server, tokenizer, plan or Plan())
     found: list[list[ServedSample]] = []

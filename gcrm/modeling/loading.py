@@ -57,8 +57,8 @@ REASONS = {
     "this architecture, so no standard checkpoint can be made; docs/models.md lists what works",
     "contains custom code": "it comes with code of its own, which runs only where it is asked for: "
     "read it and, where you trust it, give --trust_remote_code",
-    "couldn't find them in the cached files": "there is no such folder here, and it is not to be "
-    "had from the hub (no connection, and not in its cache)",
+    "couldn't find them in the cached files": "there is no such folder here, and it cannot be "
+    "fetched from the hub (no connection, and not in its cache)",
     "Couldn't instantiate the backend tokenizer": "it has no tokenizer that can be read; expected "
     "tokenizer.json in its folder",
 }

@@ -354,7 +354,7 @@ class Stream:
             text, used = codecs.utf_8_decode(sample.undecoded + piece, "strict", False)
         except UnicodeDecodeError as error:
             raise UserError(
-                f"stream: sample {handle} got bytes that are no UTF-8: {error}"
+                f"stream: sample {handle} got bytes that are not UTF-8: {error}"
             ) from None
         return sample.text + text, (sample.undecoded + piece)[used:]
 

@@ -197,7 +197,7 @@ def compute_score(
 ) -> dict[str, float]:
     """The score of a completion, for verl's reward.custom_reward_function.
 
-    verl removes special tokens before, so that a completion without EOS cannot be told.
+    verl removes special tokens beforehand, so a completion without EOS looks like any other.
 
     Args:
         solution_str: the completion.
@@ -209,7 +209,7 @@ def compute_score(
         `score`, and with a goal state `q_value`, which verl logs.
 
     Raises:
-        UserError: the row has no such column, or it is no prompt.
+        UserError: the row has no such column, or it is not a prompt.
     """
     prompt = (extra_info or {}).get(prompt_key)
     if prompt is None:

@@ -66,7 +66,7 @@ def of_validation(error: RequestValidationError) -> Refused:
     problem: dict[str, Any] = dict(error.errors()[0])
     path = ".".join(str(part) for part in problem["loc"] if part != "body")
     if problem["type"] == "json_invalid":
-        return Refused(400, f"the body is no JSON: {problem['ctx']['error']} (character {path})")
+        return Refused(400, f"the body is not JSON: {problem['ctx']['error']} (character {path})")
     message = str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
         message = "unknown field"

@@ -97,7 +97,7 @@ def read_all_estimates(paths: Sequence[Path], stage: Stage = "metrics") -> pd.Da
     """The tables of several files, one after the other.
 
     Raises:
-        UserError: a file is no such table, or does not name the variant and seed of its estimates.
+        UserError: a file is not such a table, or does not name the variant and seed of its rows.
     """
     frames = [estimates_frame([], stage)]
     for path in paths:

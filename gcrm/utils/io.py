@@ -179,7 +179,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     path = Path(os.path.realpath(path))
     if os.path.exists(path) and not (path.is_file() or path.is_dir()):
         # Renaming would replace it: as root, even /dev/null.
-        raise UserError(f"{path}: is no regular file; give another path")
+        raise UserError(f"{path}: is not a regular file; give another path")
     with explain_write_errors(path), _temporary_folder(path.parent, path.name) as folder:
         yield folder / path.name
         os.replace(folder / path.name, path)

@@ -71,8 +71,8 @@ def test_batches_are_checked_as_they_will_be_used() -> None:
             {"represent": {"attributes": ["a", "a"]}},
             "my.yaml: represent.attributes: a is there more than once",
         ),
-        ({False: 1}, "my.yaml: the key False is no text, as YAML reads it (on, off"),
-        ({7: 1}, "my.yaml: the key 7 is no text"),
+        ({False: 1}, "my.yaml: the key False is not text, as YAML reads it (on, off"),
+        ({7: 1}, "my.yaml: the key 7 is not text"),
         ({"train": {"adam_betas": [2, 3]}}, "my.yaml: train.adam_betas.0: Input should be less"),
         ({"base_model": "download:x"}, "my.yaml: base_model: is not of downloads"),
         ({"heldout": {"a": ""}}, "my.yaml: heldout.a: "),
@@ -235,9 +235,9 @@ def test_a_name_of_a_dev_set_is_taken_where_there_are_dev_sets() -> None:
             )
             for url, told in (
                 ("http://h/ü.jsonl", "has letters that an address cannot have"),
-                ("http://[x/y.jsonl", "is no address: Invalid IPv6 URL"),
-                ("http://h.org:port/y.jsonl", "is no address: Port could not be cast"),
-                (f"http://{'a' * 64}.org/y.jsonl", "is no address: "),
+                ("http://[x/y.jsonl", "is not an address: Invalid IPv6 URL"),
+                ("http://h.org:port/y.jsonl", "is not an address: Port could not be cast"),
+                (f"http://{'a' * 64}.org/y.jsonl", "is not an address: "),
             )
         ),
         ({"downloads": {"../p": {"format": "pairs", "files": FILES}}}, "downloads.../p"),

@@ -167,7 +167,7 @@ def test_results_have_places_of_their_own(tmp_path, monkeypatch, name, option):
     ):
         assert problem in message
     for path, problem in (
-        ("pipe", "is no regular file" if is_file else "is a file; expected a folder"),
+        ("pipe", "is not a regular file" if is_file else "is a file; expected a folder"),
         ("folder", "is a folder; expected a file" if is_file else None),
         ("file", None if is_file else "is a file; expected a folder"),
     ):

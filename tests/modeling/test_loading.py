@@ -412,7 +412,7 @@ def test_paths_that_lead_nowhere(tmp_path: Path) -> None:
         (tmp_path / "model", "no such folder"),
         (tmp_path / "bad.gguf", "cannot be loaded as a model"),
         (tmp_path / "empty", "has no config.json"),
-        ("no/body", "no such folder here, and it is not to be had from the hub"),
+        ("no/body", "no such folder here, and it cannot be fetched from the hub"),
     ]:
         assert message in refusal(new, path)
     with pytest.raises(UserError, match="cannot be loaded"):

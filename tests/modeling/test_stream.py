@@ -269,7 +269,7 @@ def test_only_some_of_the_samples(rm: RewardModel) -> None:
         (lambda stream, one: stream.push({one: 7}), "expected a list of token ids"),
         (lambda stream, one: stream.push({one: [7.5]}), "expected a list of token ids"),
         (lambda stream, one: stream.push_text({one: [7]}), "got list; expected text"),
-        (lambda stream, one: stream.push_text({one: b"\xff"}), "no UTF-8"),
+        (lambda stream, one: stream.push_text({one: b"\xff"}), "not UTF-8"),
         (lambda stream, one: stream.push_text({one: "\ud83d"}), "half a character"),
         (lambda stream, one: stream.add(1, "tom " * 60), "leaves no room"),
         (lambda stream, one: stream.add(1, 7), "prompt"),

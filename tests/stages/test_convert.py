@@ -200,7 +200,7 @@ MISTAKES = [
     (lm_eval("7", doc={"question": "?", "context": "It rains."}), [], "context can belong to"),
     (lm_eval("7"), ["--question_column", "Q"], "doc has no column 'Q'"),
     (lm_eval("7"), ["--question_pattern", "Q: (.*)"], "--question_pattern finds no question"),
-    (lm_eval("7"), ["--question_pattern", "("], "is no regular expression"),
+    (lm_eval("7"), ["--question_pattern", "("], "is not a regular expression"),
     (lm_eval("7"), ["--answer_pattern", "(a)(b)"], "must have one group at most"),
     (lm_eval("7", "8"), [], "its solutions are samples; give the log as --samples"),
     (sampled("7"), [], "its solutions are samples; give the log as --samples"),

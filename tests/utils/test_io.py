@@ -184,7 +184,7 @@ def test_what_is_no_regular_file_stays(tmp_path, at):
     """As root, renaming over /dev/null removes it from the machine."""
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to("pipe")
-    with pytest.raises(UserError, match=r"pipe: is no regular file; give another path"):
+    with pytest.raises(UserError, match=r"pipe: is not a regular file; give another path"):
         write_json(tmp_path / at, {})
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
 
