@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from gcrm.config.base import split_commas
 from gcrm.config.compute import ComputeOptions, PassSettings, RewardModelOptions
 from gcrm.config.layout import goal_state_file
-from gcrm.config.types import Name, OutputFile, OutputParent, Source, Unique
+from gcrm.config.types import Cosine, Name, OutputFile, OutputParent, Source, Unique
 from gcrm.utils.io import duplicates
 from gcrm.utils.paths import set_name
 
@@ -60,7 +60,7 @@ class EvaluateOptions(EvaluateSettings, RewardModelOptions, ComputeOptions):
     """folder for the scores"""
     output: OutputFile | None = None
     """Parquet file for the scores of one benchmark and split or one dataset, instead of save_dir"""
-    filter_threshold: float = Field(0.0, ge=-1, le=1)
+    filter_threshold: Cosine = 0.0
     """Q-value below which a sample would be dropped; the share dropped is said at the end"""
 
     @model_validator(mode="after")

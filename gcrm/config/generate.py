@@ -9,7 +9,17 @@ from gcrm.config.base import Settings
 from gcrm.config.compute import ComputeOptions, RewardModelOptions
 from gcrm.config.layout import model_of
 from gcrm.config.metrics import MetricsSettings
-from gcrm.config.types import Name, OutputFolder, Seed, Source, Unique, server_address
+from gcrm.config.types import (
+    Cosine,
+    Name,
+    OutputFolder,
+    Resamples,
+    Seed,
+    Source,
+    Tokens,
+    Unique,
+    server_address,
+)
 
 Method = Literal["plain", "q_threshold", "q_worst", "reward_worst"]
 """plain: all samples to their end; q_threshold: drops a sample when its Q-value falls below a
@@ -38,9 +48,9 @@ class _Generating(Settings):
     """longest sample, in tokens; an unfinished one has no answer and counts as wrong"""
     check_every: int = Field(16, gt=0)
     """tokens that are generated between two checks of the reward model"""
-    skip_tokens: int = MetricsSettings.model_fields["skip_tokens"].default
+    skip_tokens: Tokens = MetricsSettings.model_fields["skip_tokens"].default
     """first tokens of a sample whose Q-values the filter does not look at"""
-    threshold: float | None = Field(None, ge=-1, le=1)
+    threshold: Cosine | None = None
     """Q-value, a cosine, below which q_threshold drops (default: chosen on one half of the problems
     for the other half: the cheapest at which the vote is as accurate as that of all samples)"""
     drop_share: float = Field(0.5, gt=0, lt=1)
@@ -109,7 +119,7 @@ class GenerateOptions(_Generating, RewardModelOptions, ComputeOptions):
     """folder for estimates.json, and for <method>/output-rs<k>.jsonl and <method>/votes.jsonl"""
     seed: Seed = 0
     """seed of the samples; one sample is the same with every method"""
-    bootstrap_resamples: int = MetricsSettings.model_fields["bootstrap_resamples"].default
+    bootstrap_resamples: Resamples = MetricsSettings.model_fields["bootstrap_resamples"].default
     """resamples of the problems behind each 95 % interval"""
     bootstrap_seed: Seed = 0
     """seed of the resamples"""

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 from gcrm.config.base import split_commas
 from gcrm.config.compute import ComputeOptions, PassSettings, RewardModelOptions
 from gcrm.config.metrics import MetricsSettings
-from gcrm.config.types import Name, OutputFile, Source, Unique
+from gcrm.config.types import Cosine, Name, OutputFile, Source, Tokens, Unique
 
 Size = Annotated[int, Field(gt=0)]
 
@@ -51,9 +51,9 @@ class GoalsOptions(GoalsSettings, RewardModelOptions, ComputeOptions):
     """folder of samples: <benchmark>/output-rs<k>.jsonl"""
     benchmarks: Annotated[list[Name], Field(min_length=1), Unique]
     """benchmarks whose samples are filtered: names of folders in completions_data_path"""
-    filter_threshold: float = MetricsSettings.model_fields["filter_threshold"].default
+    filter_threshold: Cosine = MetricsSettings.model_fields["filter_threshold"].default
     """a sample is dropped when its smallest Q-value is below this cosine, -1 to 1"""
-    skip_tokens: int = MetricsSettings.model_fields["skip_tokens"].default
+    skip_tokens: Tokens = MetricsSettings.model_fields["skip_tokens"].default
     """first tokens of a completion that the filter does not look at"""
     output: OutputFile
     """JSON lines file for the measurements, by whose path the report knows the model:

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from gcrm.config.base import Settings
-from gcrm.config.types import Name, OutputFile, Seed, Unique
+from gcrm.config.types import Cosine, Name, OutputFile, Resamples, Seed, Tokens, Unique
 
 Percentile = Annotated[float, Field(ge=0, le=1)]
 
@@ -14,15 +14,15 @@ Percentile = Annotated[float, Field(ge=0, le=1)]
 class MetricsSettings(Settings):
     """How the numbers of `metrics` and `compare` are computed from the scores."""
 
-    filter_threshold: float = Field(0.0, ge=-1, le=1)
+    filter_threshold: Cosine = 0.0
     """a sample is dropped from the vote when its smallest Q-value is below this cosine"""
-    skip_tokens: int = Field(5, ge=0)
+    skip_tokens: Tokens = 5
     """first tokens of a completion that the filter does not look at"""
     percentiles: list[Percentile] = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
     """shares of a completion after which the partial AUROC is taken, 0 to 1"""
     top_k: Annotated[list[Annotated[int, Field(ge=1)]], Unique] = [1, 5, 10, 25]
     """numbers of samples with the highest rewards of a problem whose votes are counted"""
-    bootstrap_resamples: int = Field(2_000, gt=0)
+    bootstrap_resamples: Resamples = 2_000
     """resamples of the problems behind each 95 % interval"""
     bootstrap_seed: Seed = 0
     """seed of the resamples"""

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from gcrm.config.base import Settings
 from gcrm.config.layout import model_of
-from gcrm.config.types import OutputFolder, Seed, Unique
+from gcrm.config.types import OutputFolder, Resamples, Seed, Unique
 
 
 class PoliciesOptions(Settings):
@@ -22,7 +22,7 @@ class PoliciesOptions(Settings):
     """benchmarks whose problems are like those of the preference pairs"""
     synthetic: bool = False
     """mark page and figure "synthetic stand-in": the benchmarks are made, not real"""
-    bootstrap_resamples: int = Field(2_000, gt=0)
+    bootstrap_resamples: Resamples = 2_000
     """resamples of the problems behind each 95 % interval"""
     bootstrap_seed: Seed = 0
     """seed of the resamples"""

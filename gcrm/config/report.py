@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import Field
 
 from gcrm.config.base import Settings
-from gcrm.config.types import OutputFolder, Source
+from gcrm.config.types import Cosine, OutputFolder, Source, Tokens
 
 
 class ReportSettings(Settings):
@@ -37,9 +37,9 @@ class ReportOptions(ReportSettings):
     """measurements of goal states: .../<variant>/seed<k>.jsonl (default: none)"""
     generated: list[Path] = []
     """what `generate` measured: .../<variant>/seed<k>/<benchmark>/estimates.json (default: none)"""
-    filter_threshold: float = Field(0.0, ge=-1, le=1)
+    filter_threshold: Cosine = 0.0
     """the filter's threshold in `metrics`, for the page of solutions and the texts"""
-    skip_tokens: int = Field(5, ge=0)
+    skip_tokens: Tokens = 5
     """first tokens of a completion that the filter does not look at"""
     scores_dir: Path | None = None
     """folder of <variant>/seed<k>/<benchmark>/greedy/scores.parquet (default: fewer figures)"""

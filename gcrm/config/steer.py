@@ -1,7 +1,7 @@
 """Options of `steer`: guided decoding towards a goal state, and what it is compared with."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -10,19 +10,12 @@ from gcrm.config.compute import RewardModelOptions
 from gcrm.config.layout import goal_state_file
 from gcrm.config.metrics import MetricsSettings
 from gcrm.config.represent import Attributes
-from gcrm.config.types import OutputFolder, Seed, Source, Unique
+from gcrm.config.types import OutputFolder, Resamples, Seed, Source, Unique
 
 Method = Literal[
     "likelihood-beam", "reward-best", "reward-beam", "goal-best", "goal-beam", "guided"
 ]
-METHODS: tuple[Method, ...] = (
-    "likelihood-beam",
-    "reward-best",
-    "reward-beam",
-    "goal-best",
-    "goal-beam",
-    "guided",
-)
+METHODS: tuple[Method, ...] = get_args(Method)
 Measure = Annotated[str, Field(pattern=r"^(correctness|words|count:\S+)$")]
 
 
@@ -60,7 +53,7 @@ class SteerSettings(Settings):
     ] = ["correctness", "words"]
     """what a program says of a solution, and a win is to have more of: correctness: the answer is
     right; words: its length; count:<word>: how often it has this word"""
-    bootstrap_resamples: int = MetricsSettings.model_fields["bootstrap_resamples"].default
+    bootstrap_resamples: Resamples = MetricsSettings.model_fields["bootstrap_resamples"].default
     """resamples of the problems behind each 95 % interval"""
     bootstrap_seed: Seed = MetricsSettings.model_fields["bootstrap_seed"].default
     """seed of the resamples"""

@@ -104,6 +104,10 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 """a part of a whole, 0 to 1"""
 Steps = Annotated[int, Field(ge=-1)]
 """steps between two events; -1: never"""
+Cosine = Annotated[float, Field(ge=-1, le=1)]
+"""a Q-value"""
+Tokens = Annotated[int, Field(ge=0)]
+Resamples = Annotated[int, Field(gt=0)]
 Source = Annotated[str, Role.SOURCE, AfterValidator(_given)]
 """a model or data: a path, or a name on the hub"""
 Unique = AfterValidator(_unique)

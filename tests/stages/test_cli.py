@@ -193,6 +193,14 @@ def test_mistakes_are_refused_in_one_line(words, message):
     assert message in refusal(TrainOptions, *TRAIN, *words.split())
 
 
+@pytest.mark.parametrize("name", ["filter_threshold", "skip_tokens", "bootstrap_resamples"])
+def test_an_option_of_several_stages_has_the_same_bounds(name):
+    bounds = [
+        model.model_fields[name].metadata for model in MODELS.values() if name in model.model_fields
+    ]
+    assert len(bounds) > 2 and bounds[0] and all(one == bounds[0] for one in bounds)
+
+
 def test_all_missing_options_are_named():
     assert refusal(TrainOptions, "--pretrain", "m") == (
         "--save_path: is missing; give it a value; --dataset: is missing; give it a value"
