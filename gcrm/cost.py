@@ -1,4 +1,4 @@
-"""Estimate what a run will cost before it starts: pairs, tokens, FLOPs, disk space and hours.
+"""Command `cost`: estimates pairs, tokens, FLOPs, disk space and hours of a run before it starts.
 
 `python -m gcrm.cost` shows each stage with its formula; a run begins with the same in one line.
 """

@@ -1,4 +1,4 @@
-"""Score completions or held-out preferences with a reward model: `python -m gcrm.evaluate`."""
+"""Stage `evaluate`: scores completions or held-out preferences with a reward model."""
 
 from gcrm.cli import run_stage
 from gcrm.config.evaluate import EvaluateOptions

@@ -1,4 +1,4 @@
-"""A score table as the authors' output.jsonl, for scripts that read theirs."""
+"""Stage `export`: writes a score table as the authors' output.jsonl, for their scripts."""
 
 from gcrm.cli import run_stage
 from gcrm.config.export import ExportOptions

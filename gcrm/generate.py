@@ -1,4 +1,4 @@
-"""Sample solutions, and end bad ones while they are generated: `python -m gcrm.generate`."""
+"""Stage `generate`: samples solutions, and ends bad ones while they are generated."""
 
 from gcrm.cli import run_stage
 from gcrm.config.generate import GenerateOptions

@@ -1,4 +1,4 @@
-"""Filter samples by goal states of few, wrong or mixed examples: `python -m gcrm.goals`."""
+"""Stage `goals`: filters samples by goal states of few, wrong or mixed examples."""
 
 from gcrm.cli import run_stage
 from gcrm.config.goals import GoalsOptions

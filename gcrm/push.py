@@ -1,4 +1,4 @@
-"""A reward model on the Hugging Face hub: weights, tokenizer, and a model card with its results."""
+"""Command `push`: uploads a reward model to the hub, with a model card that has its results."""
 
 import json
 from pathlib import Path

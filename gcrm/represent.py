@@ -1,4 +1,4 @@
-"""Extract the goal state of a reward model: `python -m gcrm.represent`."""
+"""Stage `represent`: extracts the goal state of a reward model."""
 
 from gcrm.cli import run_stage
 from gcrm.config.represent import RepresentOptions

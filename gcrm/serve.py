@@ -1,4 +1,4 @@
-"""Score over HTTP with a reward model: `python -m gcrm.serve`."""
+"""Command `serve`: scores over HTTP with a reward model."""
 
 from gcrm.cli import run_stage
 from gcrm.config.serve import ServeOptions

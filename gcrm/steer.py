@@ -1,4 +1,4 @@
-"""Steer a language model by guided decoding: `python -m gcrm.steer`."""
+"""Stage `steer`: steers a language model by guided decoding."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""Compare a run with the published one, bit by bit: `python -m gcrm.verify`.
+"""Command `verify`: compares a run with the published one, bit by bit.
 
 The default run does so at its end. `--write` makes the file of digests for a run to be published.
 """
