@@ -94,6 +94,8 @@ def set_up_logging(log_file: Path | None) -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DS_LOG_LEVEL", "error")
+    if transformers := sys.modules.get("transformers"):  # it has read its variables already
+        transformers.utils.logging.disable_progress_bar()
 
 
 def say(message: str) -> None:
