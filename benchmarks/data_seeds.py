@@ -29,6 +29,8 @@ MEANS: dict[str, tuple[str, dict[str, object]]] = {
     "tokens saved by it": ("filtered.tokens_saved", IN | {"at": 0.0}),
 }
 """what it is: metric, and its rows in the report's table of means (default: over all benchmarks)"""
+OF_BASE_MODEL = ("pass@1", "majority@n")
+"""metrics in which no reward model takes part"""
 COSTS = {
     "cost, majority, Q-value below t dropped": "majority.q_threshold.equal_cost",
     "cost, majority, worst by reward dropped": "majority.reward_worst.equal_cost",
@@ -47,7 +49,9 @@ def main() -> None:
         f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}]" for one in rows.itertuples()
     ]
     index = ["what", "variant"]
-    wide = rows.pivot_table(index, "data_seed", "estimate", aggfunc="first", sort=False)
+    wide = rows.pivot_table(
+        index=index, columns="data_seed", values="estimate", aggfunc="first", sort=False
+    )
     wide["in how many"] = rows.groupby(index, sort=False)[["low", "high", "reference"]].apply(
         beyond
     )
@@ -73,6 +77,9 @@ def of_run(seed: int, run: str) -> pd.DataFrame:
         rows = means[(means[list(chosen)] == pd.Series(chosen)).all(axis=1)]
         compared = rows["baseline"].notna()
         names = rows["variant"].where(~compared, "contrastive − vanilla")
+        if metric in OF_BASE_MODEL:
+            rows = rows[rows["variant"] == "vanilla"]
+            names = pd.Series("base model", rows.index)
         reference = compared.map({True: 0.0, False: 0.5 if "auroc" in metric else None})
         found.append(rows.assign(what=what, variant=names, reference=reference))
     for what, metric in COSTS.items():
