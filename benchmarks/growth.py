@@ -31,6 +31,14 @@ VARIANTS = (1, 6, 12, 24)
 SAMPLES = 50
 ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 Row = dict[str, Any]
+# A small process between, since Linux counts the memory of a process that starts another as the
+# other's. It prints exit status, seconds and GiB.
+METER = """
+import resource, subprocess, sys
+status = subprocess.run(sys.argv[1:], stdout=sys.stderr).returncode
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(status, used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20)
+"""
 
 
 def main() -> None:
@@ -112,12 +120,13 @@ def measured(stage: str, size: int | None, *words: object) -> Row:
         size: of the work; of a dry run it is the number of jobs that it prints.
     """
     with tempfile.TemporaryFile("w+") as said:
-        command = [sys.executable, *map(str, words)]
-        process = subprocess.Popen(command, stdout=said, stderr=said, cwd=ROOT, env=ONE_THREAD)
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds, peak = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 2**20
+        command = [sys.executable, "-c", METER, sys.executable, *map(str, words)]
+        metered = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=said, cwd=ROOT, env=ONE_THREAD, text=True
+        )
         said.seek(0)
         text = said.read()
+    status, seconds, peak = map(float, metered.stdout.split())
     if status:
         raise SystemExit(f"{stage} failed:\n{text[-2000:]}")
     if size is None:
