@@ -180,6 +180,8 @@ def solution(number: int, sample: int) -> Row:
 
 def draw(rows: list[Row], path: Path) -> None:
     """Seconds and memory of each stage against the size of its work, both axes logarithmic."""
+    from matplotlib.ticker import NullFormatter
+
     from gcrm.reporting.figures.style import looks, panels
 
     stages = list(dict.fromkeys(row["stage"] for row in rows))
@@ -202,6 +204,7 @@ def draw(rows: list[Row], path: Path) -> None:
                     marker=look.marker,
                     label=label,
                 )
+            axes.xaxis.set_minor_formatter(NullFormatter())  # they overlap in a narrow panel
     path.with_suffix(".svg").unlink()
 
 
