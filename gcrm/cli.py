@@ -6,6 +6,7 @@ values, so a command and the config refuse the same values with the same message
 
 import argparse
 import difflib
+import gc
 import logging
 import os
 import re
@@ -30,6 +31,8 @@ from gcrm.utils.processes import end_with_snakemake
 
 Options = TypeVar("Options", bound=Settings)
 log = logging.getLogger("gcrm")
+COLLECT_AFTER = 50_000
+"""objects until Python looks for garbage: libraries make a million that stay while they load"""
 METAVARS = {dict: "TEXT", int: "N", float: "X", Path: "PATH"}
 
 
@@ -65,6 +68,7 @@ def run_stage(
         set_up_logging(wanted)
         log_file = wanted
         _set_environment(options, stage)
+        gc.set_threshold(COLLECT_AFTER)
         if before is not None:
             before(stage)
         log.info("%s: options %s", stage, options.model_dump_json())
