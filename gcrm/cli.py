@@ -68,7 +68,6 @@ def run_stage(
         set_up_logging(wanted)
         log_file = wanted
         _set_environment(options, stage)
-        gc.set_threshold(COLLECT_AFTER)
         if before is not None:
             before(stage)
         log.info("%s: options %s", stage, options.model_dump_json())
@@ -97,6 +96,7 @@ def _hide_secrets(options: Settings) -> None:
 
 def _set_environment(options: Settings, stage: str) -> None:
     """Set what libraries read when they are loaded."""
+    gc.set_threshold(COLLECT_AFTER)
     drop_harmful_variables()
     if getattr(options, "reproducible", False):
         use_same_kernels(stage)
