@@ -13,6 +13,8 @@ from pathlib import Path
 import pandas as pd
 from scipy.stats import ttest_1samp
 
+from gcrm.reporting.formats import number
+
 RUNS = ["tiny", *(f"tiny-data{k}" for k in range(1, 6))]
 FOLDER = Path("results/published/tiny-data")
 IN: dict[str, object] = {"benchmarks": "in distribution"}
@@ -46,9 +48,7 @@ def main() -> None:
     rows = pd.concat([of_run(seed, run) for seed, run in enumerate(RUNS)], ignore_index=True)
     (FOLDER / "tables").mkdir(parents=True, exist_ok=True)
     rows.to_csv(FOLDER / "tables" / "data_seeds.csv", index=False)
-    rows["estimate"] = [
-        f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}]" for one in rows.itertuples()
-    ]
+    rows["estimate"] = [*map(number, rows["value"], rows["low"], rows["high"])]
     index = ["what", "variant"]
     wide = rows.pivot_table(
         index=index, columns="data_seed", values="estimate", aggfunc="first", sort=False
@@ -71,7 +71,7 @@ def mean(rows: pd.DataFrame) -> str:
     if (rows["reference"] != 0).any():
         return ""
     low, high = ttest_1samp(rows["value"], 0).confidence_interval(0.95)
-    return f"{rows['value'].mean():.3f} [{low:.3f}, {high:.3f}]"
+    return number(rows["value"].mean(), low, high)
 
 
 def of_run(seed: int, run: str) -> pd.DataFrame:

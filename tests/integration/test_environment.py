@@ -39,6 +39,7 @@ for stage in sys.argv[1].replace("\\n    ", " ").split("\\n")[1:-1]:
             sys.exit(stage)
 """
 NOWHERE = str(ROOT / "pyproject.toml" / "below a file")
+FEWER_THREADS = {"OMP_DYNAMIC": "TRUE", "OMP_THREAD_LIMIT": "1"}
 HOSTILE = {
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",
     "LC_ALL": "C",
@@ -48,8 +49,7 @@ HOSTILE = {
     "PYTHONPATH": str(ROOT),
     "PYTHONSAFEPATH": "1",
     "OMP_NUM_THREADS": "abc",
-    "OMP_DYNAMIC": "TRUE",
-    "OMP_THREAD_LIMIT": "1",
+    **FEWER_THREADS,
     "COLUMNS": "1",
     "FORCE_COLOR": "1",
     "TZ": "odd/zone",
@@ -126,7 +126,6 @@ torch.testing.assert_close(found, inputs @ layer.weight.t(), atol=1e-4, rtol=0)
 found.sum().backward()
 torch.testing.assert_close(layer.weight.grad, inputs.sum(dim=0).expand(256, -1), atol=1e-3, rtol=0)
 """
-FEWER_THREADS = {"OMP_DYNAMIC": "TRUE", "OMP_THREAD_LIMIT": "1"}
 
 
 @pytest.mark.parametrize("name", FEWER_THREADS)

@@ -1,11 +1,11 @@
 """Who may ask, how much, and for how long; and that nothing leaks."""
 
 import logging
-import re
 import socket
 import time
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -23,8 +23,8 @@ JSON = {"Content-Type": "application/json"}
 
 def raw(address: str, *parts: bytes, pause: float = 0, wait: float = 20) -> bytes:
     """What the server answers to these bytes until it closes the connection."""
-    host, port = re.fullmatch(r"http://(.+):(\d+)", address).groups()  # type: ignore[union-attr]
-    with socket.create_connection((host, int(port)), timeout=wait) as connection:
+    server = urlsplit(address)
+    with socket.create_connection((server.hostname, server.port), timeout=wait) as connection:
         for part in parts:
             connection.sendall(part)
             time.sleep(pause)

@@ -103,7 +103,8 @@ def test_the_table_compares_the_files(done):
     assert row.problems == 3
     assert row.value == pytest.approx(np.mean(words[0]))
     assert row.difference == pytest.approx(np.mean(words[0]) - np.mean(words[1]))
-    won = [1 if mine > other else 0.5 if mine == other else 0 for mine, other in zip(*words)]  # noqa: B905
+    both = zip(*words, strict=True)
+    won = [1 if mine > other else 0.5 if mine == other else 0 for mine, other in both]
     assert row.win_rate == pytest.approx(np.mean(won))
     assert row.wins + row.ties + row.losses == pytest.approx(1)
     counted = table[(table.method == "sampling") & (table.measure == "count:tom")].iloc[0]
