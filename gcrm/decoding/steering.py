@@ -29,13 +29,12 @@ from gcrm.decoding.search import (
     likelihood,
     search,
 )
-from gcrm.lineage.provenance import FILE, read_provenance, sha256
 from gcrm.lineage.resume import Unfinished
 from gcrm.modeling.loading import load_generator
 from gcrm.modeling.reward_model import RewardModel, read_goal_state
 from gcrm.utils.errors import UserError
 from gcrm.utils.logging import Progress, say
-from gcrm.utils.paths import path_of, short_name
+from gcrm.utils.paths import short_name
 
 SAMPLING = "sampling"
 """the baseline: one sample"""
@@ -116,7 +115,7 @@ class Steering:
         self.options = options
         goal_states = options.goal_states() if options.needs_goal_state else {}
         for name, file in goal_states.items():
-            check_goal_state(file, name, options)
+            _check_there(file, name)
         self.model, self.tokenizer = load_generator(
             options.model, options.chat_template, options.trust_remote_code
         )
@@ -125,7 +124,8 @@ class Steering:
         module.to(self.reward_model.model.device)
         width, device = self.reward_model.hidden_size, self.reward_model.model.device
         self.goals = {
-            name: read_goal_state(file, width).to(device) for name, file in goal_states.items()
+            name: read_goal_state(file, width, options.reward_model_path).to(device)
+            for name, file in goal_states.items()
         }
 
     @property
@@ -209,8 +209,8 @@ def _seed(seed: int, method: str, begin: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed} {method} {begin}".encode()).digest()[:4])
 
 
-def check_goal_state(file: Path, attribute: str, options: SteerOptions) -> None:
-    """Check that a goal state is there, and is not that of another reward model.
+def _check_there(file: Path, attribute: str) -> None:
+    """Check that the goal state of an attribute is there.
 
     Raises:
         UserError: it is not.
@@ -221,13 +221,4 @@ def check_goal_state(file: Path, attribute: str, options: SteerOptions) -> None:
         raise UserError(
             f"{file}: no such file, so there is no goal state of {attribute}; known are "
             f"{', '.join(found) or 'none'} (`represent --attributes {attribute}` makes one)"
-        )
-    made = read_provenance(file.parent / FILE)
-    if made is None or made["command"] != "represent":
-        return
-    source = made["options"]["reward_model_path"]
-    if made["inputs"].get(source) not in (None, sha256(path_of(options.reward_model_path))):
-        raise UserError(
-            f"{file}: is the goal state of another reward model, {source}; make one of "
-            f"{options.reward_model_path} with `represent`"
         )

@@ -120,10 +120,37 @@ def read_provenance(path: Path) -> dict[str, Any] | None:
     return facts if find_spec(f"gcrm.config.{stage}") else None
 
 
+def check_goal_state(path: Path, model: str) -> None:
+    """Refuse the goal state of another reward model: cosines of two models' states mean nothing.
+
+    A goal state without provenance is accepted, and so is any where one of both models is on a hub.
+
+    Args:
+        path: the .npy file.
+        model: folder or hub id of the reward model that is to use it.
+
+    Raises:
+        UserError: by its provenance it was made with other weights.
+    """
+    made = read_provenance(path.parent / FILE)
+    if made is None or made["command"] != "represent":
+        return
+    source = str(made["options"].get("reward_model_path"))
+    then, now = made["inputs"].get(source), sha256(path_of(model))
+    if None not in (then, now) and then != now:
+        same = os.path.realpath(source) == os.path.realpath(model)
+        raise UserError(
+            f"{path}: is the goal state of another reward model, "
+            f"{'the earlier one at this path' if same else source}; make one of {model} with "
+            "`represent`"
+        )
+
+
 def sha256(path: Path) -> str | None:
     """Digest of a file, or of a folder's files and their names; None for anything but a local path.
 
-    Provenance files in a folder are left out, since they contain the date.
+    In a folder, provenance files are left out, since they contain the date, and the card of a
+    model, which people edit.
     """
     if path.is_file():
         try:
@@ -133,7 +160,7 @@ def sha256(path: Path) -> str | None:
     if path.is_dir():
         digest = hashlib.sha256()
         for file_path in sorted(p for p in path.rglob("*") if p.is_file()):
-            if file_path.name.endswith(FILE):
+            if file_path.name.endswith((FILE, "README.md")):
                 continue
             digest.update(f"{file_path.relative_to(path)} {sha256(file_path)}\n".encode())
         return digest.hexdigest()

@@ -1,8 +1,9 @@
 """fp32 matrix products of linear layers by oneDNN, where they run on a CPU.
 
 torch leaves these products to MKL, which uses AVX-512 on Intel's processors only: on a Zen 5 oneDNN
-does them 2.2 times as fast, in the same precision. Elsewhere MKL is faster, since most matrices here
-are small: it takes 15 % less time on an Intel, and 10 to 30 % less on a Zen 3, which has AVX2 alone.
+does them 2.2 times as fast, in the same precision. Elsewhere MKL is faster, since most matrices
+here are small: it takes 15 % less time on an Intel, and 10 to 30 % less on a Zen 3, which has AVX2
+alone.
 """
 
 import os

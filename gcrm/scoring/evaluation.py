@@ -20,7 +20,7 @@ from gcrm.data.messages import Prompt
 from gcrm.data.preferences import load_preferences
 from gcrm.data.ragged import Ragged
 from gcrm.data.scores import ScoreTable, Split, groups_of, write_scores
-from gcrm.lineage.provenance import FILE, beside, read_provenance, sha256, write_provenance
+from gcrm.lineage.provenance import FILE, beside, read_provenance, write_provenance
 from gcrm.lineage.resume import Unfinished
 from gcrm.modeling.reward_model import RewardModel, Scores
 from gcrm.modeling.tokenization import Encoded, Encoder, PromptTooLong
@@ -78,7 +78,6 @@ def evaluate(options: EvaluateOptions) -> None:
     tables = [*(_pairs(options) if options.dataset else _solutions(options))]
     for table in tables:
         _check_folder(options, scores_path(options, table))
-    check_goal_state(options)
     processes = join()
     reward_model = RewardModel.from_pretrained(
         **options.loading, goal_state=options.goal_state_file
@@ -262,28 +261,6 @@ def _check_folder(options: EvaluateOptions, path: Path) -> None:
                 f"{path.parent}: holds the scores of {other}; give another --save_dir for those of "
                 f"{options.reward_model_path}"
             )
-
-
-def check_goal_state(options: EvaluateOptions) -> None:
-    """Refuse the goal state of another model: cosines between two models' states mean nothing.
-
-    A goal state without provenance is accepted.
-
-    Raises:
-        UserError: the provenance names another model.
-    """
-    path, model = options.goal_state_file, options.reward_model_path
-    facts = None if path is None else read_provenance(path.parent / FILE)
-    if facts is None or facts["command"] != "represent":
-        return
-    other = str(facts["options"].get("reward_model_path"))
-    then = facts["inputs"].get(other)
-    same = os.path.realpath(other) == os.path.realpath(model)
-    if not same and then is not None and then != sha256(Path(model)):  # it may have been moved
-        raise UserError(
-            f"{path}: is the goal state of another model, {other}; make that of {model} with "
-            "`represent`"
-        )
 
 
 def _write(options: EvaluateOptions, rows: Unscored, scores: Scores, path: Path) -> None:

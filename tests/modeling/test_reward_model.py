@@ -4,13 +4,17 @@ import gzip
 import io
 import math
 import pickle
+import shutil
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from gcrm import RewardModel
+from gcrm.config.represent import RepresentOptions
+from gcrm.lineage.provenance import write_provenance
 from gcrm.modeling.reward_model import read_goal_state
 from gcrm.utils.errors import UserError
 from helpers.models import save_reward_model
@@ -206,3 +210,22 @@ def test_files_that_hold_no_goal_state_are_refused(tmp_path, content, message):
     with pytest.raises(UserError, match=message) as told:
         read_goal_state(tmp_path, 32)
     assert str(told.value).startswith(str(tmp_path)) and "\n" not in str(told.value)
+
+
+def test_the_goal_state_of_a_model_that_was_trained_anew_is_refused(checkpoint, tmp_path):
+    """Though it is at the same path. An edited card and a copy of the model make no difference."""
+    model, goals = tmp_path / "rm", tmp_path / "goals"
+    shutil.copytree(checkpoint, model)
+    goals.mkdir()
+    np.save(goals / "goal_state.npy", np.ones(32, np.float32))
+    made = RepresentOptions(dataset_path=["d"], reward_model_path=str(model), save_dir=goals)
+    write_provenance(goals / "provenance.json", made, [model])
+    (model / "README.md").write_text("My model.")
+    shutil.copytree(model, tmp_path / "copy")
+    for accepted in (model, tmp_path / "copy"):
+        assert RewardModel.from_pretrained(accepted, goals).goal_state is not None
+    weights = load_file(model / "model.safetensors")
+    weights["score.weight"] += 1
+    save_file(weights, model / "model.safetensors", {"format": "pt"})
+    with pytest.raises(UserError, match="another reward model, the earlier one at this path"):
+        RewardModel.from_pretrained(model, goals)

@@ -185,7 +185,7 @@ def test_the_goal_state_of_another_model_is_refused(
         given = ["--reward_model_path", tmp_path / model]
         assert evaluate(folder, *words, *given, *output) == status
     told = capsys.readouterr().err
-    assert f"is the goal state of another model, {folder / 'rm'}; make that of" in told
+    assert f"is the goal state of another reward model, {folder / 'rm'}; make one of" in told
     np.save(tmp_path / "narrow.npy", np.ones(31, np.float32))
     flags = ["--goal_state_path", tmp_path / "narrow.npy", "--save_dir", tmp_path / "refused"]
     assert evaluate(folder, "--benchmarks", "gsm8k", *flags) == 1
