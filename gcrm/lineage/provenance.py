@@ -154,7 +154,8 @@ def sha256(path: Path) -> str | None:
     """
     if path.is_file():
         try:
-            return file_sha256(path)
+            now = path.stat()
+            return _file_sha256(path, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
         except OSError:  # it was removed just now, or is not readable
             return None
     if path.is_dir():
@@ -165,6 +166,12 @@ def sha256(path: Path) -> str | None:
             digest.update(f"{file_path.relative_to(path)} {sha256(file_path)}\n".encode())
         return digest.hexdigest()
     return None
+
+
+@cache
+def _file_sha256(path: Path, *_unchanged: int) -> str:
+    """A stage needs the digest of a model, of many GB, up to three times."""
+    return file_sha256(path)
 
 
 def git_state() -> dict[str, Any] | None:
