@@ -4,7 +4,7 @@
 #   make test        set up .venv, then run all checks and the tests
 #   make lint        only the checks
 #   make docs        the documentation, into site/
-#   make bench       the speed of scoring, training and the server beside others' (15 minutes): bench.txt
+#   make bench       the speed of scoring, training and the server beside others' (20 minutes): bench.txt
 #   make bench-growth  time and memory of the stages against the size of their work
 #   make bench-gpu   the same on a GPU, for a model of 7 B, and the tests that need one
 #   make clients     other programs with our reward models, each in an environment of its own

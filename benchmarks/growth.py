@@ -13,7 +13,6 @@ benchmarks. Writes growth.jsonl and growth.png to the folder (default: docs). Th
 
 import os
 import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -23,22 +22,14 @@ from typing import Any
 import numpy as np
 import yaml
 
+from benchmarks.meter import ROOT, metered
 from benchmarks.metrics import write_made_scores
 from gcrm.utils.io import write_jsonl
 
-ROOT = Path(__file__).parents[1]
 VARIANTS = (1, 6, 12, 24)
 SAMPLES = 50
 ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 Row = dict[str, Any]
-# A small process between, since Linux counts the memory of a process that starts another as the
-# other's. It prints exit status, seconds and GiB.
-METER = """
-import resource, subprocess, sys
-status = subprocess.run(sys.argv[1:], stdout=sys.stderr).returncode
-used = resource.getrusage(resource.RUSAGE_CHILDREN)
-print(status, used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20)
-"""
 
 
 def main() -> None:
@@ -119,20 +110,12 @@ def measured(stage: str, size: int | None, *words: object) -> Row:
     Args:
         size: of the work; of a dry run it is the number of jobs that it prints.
     """
-    with tempfile.TemporaryFile("w+") as said:
-        command = [sys.executable, "-c", METER, sys.executable, *map(str, words)]
-        metered = subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=said, cwd=ROOT, env=ONE_THREAD, text=True
-        )
-        said.seek(0)
-        text = said.read()
-    status, seconds, peak = map(float, metered.stdout.split())
-    if status:
-        raise SystemExit(f"{stage} failed:\n{text[-2000:]}")
+    used = metered(*words, env=ONE_THREAD)
     if size is None:
-        size = int(re.findall(r"^total +(\d+)", text, re.M)[0])
-    print(f"{stage:12}{size:9}{seconds:10.1f}{peak:8.2f}", flush=True)
-    return {"stage": stage, "size": size, "seconds": round(seconds, 2), "gib": round(peak, 3)}
+        size = int(re.findall(r"^total +(\d+)", used.text, re.M)[0])
+    seconds, gib = round(used.processor, 2), round(used.gib, 3)
+    print(f"{stage:12}{size:9}{seconds:10.1f}{gib:8.2f}", flush=True)
+    return {"stage": stage, "size": size, "seconds": seconds, "gib": gib}
 
 
 def make_models(base: Path, reward_model: Path) -> None:

@@ -1,19 +1,17 @@
-"""Time and memory of `metrics` and `compare`: python benchmarks/metrics.py [problems] [samples].
+"""Time and memory of `metrics` and `compare`: python -m benchmarks.metrics [problems] [samples].
 
 Makes score tables of the paper's size (5,000 problems, 50 samples of 300 tokens each: 250,000
 completions) of two models in a temporary folder, computes all metrics of the first, and compares
 both. Aim: below 45 s and 4 GiB for the metrics of a model.
 """
 
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.meter import metered
 from gcrm.data.ragged import Ragged
 from gcrm.data.scores import ScoreTable, write_scores
 
@@ -59,13 +57,8 @@ def write_made_scores(path: Path, problems: int, per_problem: int, model: int) -
 
 def measured(name: str, *words: object) -> None:
     """Run a stage in a process of its own, and tell its time and memory."""
-    started = time.monotonic()
-    process = subprocess.Popen([sys.executable, "-m", f"gcrm.{name}", *map(str, words)])
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"{name} failed")
-    seconds, peak = time.monotonic() - started, usage.ru_maxrss / 2**20
-    print(f"{name}: {seconds:.1f} s, {peak:.2f} GiB at most")
+    used = metered("-m", f"gcrm.{name}", *words)
+    print(f"{name}: {used.wall:.1f} s, {used.gib:.2f} GiB at most")
 
 
 def main() -> None:

@@ -8,8 +8,6 @@ AdamW, and one pair at a time (eight at a time took 2.5 times as long on hh-harm
 the most that a process of its own takes for a step on hh-harmless.
 """
 
-import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -29,6 +27,7 @@ from transformers.utils import logging
 from trl import RewardConfig
 from trl import RewardTrainer as TRLTrainer
 
+from benchmarks.meter import metered
 from benchmarks.setting import ASDIV, HH_HARMLESS, alternate, make_model, print_machine, texts
 from gcrm.config.train import TrainSettings
 from gcrm.modeling.onednn import use_onednn
@@ -54,11 +53,7 @@ def main() -> None:
         compare(trainers_of(lengths, STEPS), len(lengths))
     print(f"\n{'':38}{'GiB':>10}")
     for name in trainers_of(HH_HARMLESS, STEPS):
-        process = subprocess.Popen([sys.executable, "-m", "benchmarks.training", name])
-        _, status, usage = os.wait4(process.pid, 0)
-        if status:
-            raise SystemExit(f"{name} failed")
-        print(f"  {name:36}{usage.ru_maxrss / 2**20:10.2f}")
+        print(f"  {name:36}{metered('-m', 'benchmarks.training', name).gib:10.2f}")
 
 
 def trainers_of(lengths: Sequence[tuple[int, ...]], steps: int) -> dict[str, MakeTrainer]:
