@@ -29,6 +29,7 @@ from gcrm.decoding.search import (
     likelihood,
     search,
 )
+from gcrm.lineage.provenance import check_goal_state
 from gcrm.lineage.resume import Unfinished
 from gcrm.modeling.loading import load_generator
 from gcrm.modeling.reward_model import RewardModel, read_goal_state
@@ -116,6 +117,7 @@ class Steering:
         goal_states = options.goal_states() if options.needs_goal_state else {}
         for name, file in goal_states.items():
             _check_there(file, name)
+            check_goal_state(file, options.reward_model_path)
         self.model, self.tokenizer = load_generator(
             options.model, options.chat_template, options.trust_remote_code
         )
@@ -124,8 +126,7 @@ class Steering:
         module.to(self.reward_model.model.device)
         width, device = self.reward_model.hidden_size, self.reward_model.model.device
         self.goals = {
-            name: read_goal_state(file, width, options.reward_model_path).to(device)
-            for name, file in goal_states.items()
+            name: read_goal_state(file, width).to(device) for name, file in goal_states.items()
         }
 
     @property

@@ -126,13 +126,13 @@ def check_goal_state(path: Path, model: str) -> None:
     A goal state without provenance is accepted, and so is any where one of both models is on a hub.
 
     Args:
-        path: the .npy file.
+        path: the .npy file, or its folder.
         model: folder or hub id of the reward model that is to use it.
 
     Raises:
         UserError: by its provenance it was made with other weights.
     """
-    made = read_provenance(path.parent / FILE)
+    made = read_provenance((path if path.is_dir() else path.parent) / FILE)
     if made is None or made["command"] != "represent":
         return
     source = str(made["options"].get("reward_model_path"))
@@ -161,7 +161,7 @@ def sha256(path: Path) -> str | None:
     if path.is_dir():
         digest = hashlib.sha256()
         for file_path in sorted(p for p in path.rglob("*") if p.is_file()):
-            if file_path.name.endswith((FILE, "README.md")):
+            if file_path.name.endswith(FILE) or file_path.name == "README.md":
                 continue
             digest.update(f"{file_path.relative_to(path)} {sha256(file_path)}\n".encode())
         return digest.hexdigest()

@@ -132,6 +132,8 @@ class RewardModel:
         Raises:
             UserError: no whole reward model there, or the goal state of another model.
         """
+        if isinstance(goal_state, str | Path):  # before a large model is loaded
+            check_goal_state(Path(goal_state), str(path))
         if bf16 is None:
             bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
         hardware = choose_hardware(bf16, flash_attn)
@@ -143,7 +145,7 @@ class RewardModel:
         goal = None
         if goal_state is not None:
             width = check_head(model, str(path)).in_features
-            goal = read_goal_state(goal_state, width, str(path)).to(hardware.device)
+            goal = read_goal_state(goal_state, width).to(hardware.device)
         parity = read_facts(str(path)).get("parity", "none")
         if parity not in ("none", "official"):
             raise UserError(f"{path}/{FACTS}: parity is {parity!r}; expected none or official")
@@ -237,24 +239,17 @@ class RewardModel:
                 yield rows, fetched, None if left else batch
 
 
-def read_goal_state(goal_state: str | Path | Any, width: int, model: str | None = None) -> Tensor:
+def read_goal_state(goal_state: str | Path | Any, width: int) -> Tensor:
     """The unit vector (width,) of a goal state; of several rows, that of their mean.
 
-    Args:
-        goal_state: see `RewardModel.from_pretrained`.
-        model: folder or hub id of its reward model (default: any).
-
     Raises:
-        UserError: no such file, no numbers, another width, no direction (NaN, all zero), or the
-            goal state of another model.
+        UserError: no such file, no numbers, another width, or no direction (NaN, all zero).
     """
     name = "goal state"
     if isinstance(goal_state, str | Path):
         path = Path(goal_state)
         path = path / "goal_state.npy" if path.is_dir() else path
         name, goal_state = str(path), _load_array(path)
-        if model is not None:
-            check_goal_state(path, model)
     array = np.atleast_2d(goal_state)
     if array.dtype.kind not in "fiu":
         raise UserError(f"{name}: holds {array.dtype}; expected an array of real numbers")
