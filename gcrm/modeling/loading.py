@@ -18,6 +18,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    GgufConfig,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -424,6 +425,9 @@ def _load(auto_class: Any, source: str, **options: Any) -> Any:
         if not path.is_file():
             raise UserError(f"{source}: no such file")
         folder, options["gguf_file"] = str(path.parent), path.name
+        if auto_class not in (AutoConfig, AutoTokenizer):
+            # Plain fp32 weights: the Trainer refuses to train quantized ones.
+            options["quantization_config"] = GgufConfig(dequantize=True)
     elif not path.is_dir() and is_local(source):
         raise UserError(f"{source}: no such folder; give a hub id, a folder or a .gguf file")
     elif path.is_dir() and not any((path / name).is_file() for name in one_of):
@@ -431,13 +435,8 @@ def _load(auto_class: Any, source: str, **options: Any) -> Any:
             f"{source}: cannot be loaded as a model: it has no config.json, so that it is not whole"
         )
     try:
-        loaded = auto_class.from_pretrained(folder, **options)
+        return auto_class.from_pretrained(folder, **options)
     except Exception as error:  # each format's reader raises its own
         words = " ".join(str(error).split()) or type(error).__name__
         reason = next((told for said, told in REASONS.items() if said in words), words[:300])
         raise UserError(f"{source}: cannot be loaded as a model: {reason}") from None
-    if "gguf_file" in options and hasattr(loaded, "hf_quantizer"):
-        # The weights are plain fp32 now; with these marks the Trainer would refuse to train them.
-        loaded.hf_quantizer, loaded.is_quantized = None, False
-        del loaded.config.quantization_config
-    return loaded

@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from gcrm import RewardModel
 from gcrm.utils.io import read_jsonl
+from helpers.gguf_files import save_gguf_and_folder
 from helpers.rows import write_rows
 from helpers.training import log_of, train, training_folder, weights_of, write_pairs
 
@@ -67,6 +68,20 @@ def test_a_given_chat_template_is_trained_with_and_stored(folder, trained, capsy
     assert log_of(model) != log_of(trained())
     assert train(folder, "none", "--chat_template", str(folder / "none.jinja"))[0] == 1
     assert "none.jinja: cannot be read as a chat template: " in capsys.readouterr().err
+
+
+def test_a_gguf_base_model_trains_as_the_weights_it_stands_for(tmp_path):
+    write_pairs(tmp_path / "pairs.jsonl")
+    models = []
+    for base in save_gguf_and_folder(tmp_path):
+        flags = ("--pretrain", str(base), "--max_len", "256")
+        status, model = train(tmp_path, f"from-{base.name}", *flags)
+        assert status == 0
+        models.append(model)
+    weights, expected = map(weights_of, models)
+    assert weights.keys() == expected.keys()
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+    assert log_of(models[0]) == log_of(models[1])
 
 
 def test_checkpoint_is_standard_with_its_side_files(trained):
