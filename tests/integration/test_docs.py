@@ -156,6 +156,13 @@ def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 150
 
 
+def test_the_readme_has_the_table_of_the_published_run() -> None:
+    report = (ROOT / "results" / "published" / "tiny" / "report.md").read_text()
+    table = re.search(r"(?:^\|.*\n)+", report, flags=re.MULTILINE)
+    assert table and "AUROC" in report[: table.start()]
+    assert table[0] in (ROOT / "README.md").read_text()
+
+
 def test_the_whole_public_api_is_documented() -> None:
     page = (ROOT / "docs" / "api.md").read_text()
     documented = {found.rpartition(".")[2] for found in re.findall(r"^::: (\S+)$", page, re.M)}
