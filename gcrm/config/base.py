@@ -78,6 +78,16 @@ def split_commas(value: Any) -> Any:
     return value
 
 
+def from_json(value: Any) -> Any:
+    """Take a text for the JSON object that it is: a command line has no other form of a mapping."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"must be a JSON object ({error})") from None
+
+
 def flags(settings: Settings, **options: object) -> str:
     """The command-line flags, quoted for a shell, that give a stage these settings.
 

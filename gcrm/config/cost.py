@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from gcrm.config.base import Settings
+from gcrm.config.base import Settings, from_json
 
+Sizes = dict[str, Annotated[int, Field(gt=0)]]
 Device = Literal["cpu", "rtx4090", "a6000", "l40s", "a100", "h100"]
 
 
@@ -22,7 +23,7 @@ class CostSettings(Settings):
     """operations per second that one device achieves (default: by its kind)"""
     pairs: int | None = Field(None, gt=0)
     """preference pairs, if the data are not on this machine (default: unknown)"""
-    sizes: dict[str, Annotated[int, Field(gt=0)]] = {}
+    sizes: Sizes = {}
     """problems of each benchmark and pairs of each held-out set that is not on this machine"""
     sequence_tokens: int = Field(400, gt=0)
     """mean tokens of a prompt with its completion, if the data are not on this machine"""
@@ -36,3 +37,6 @@ class CostOptions(CostSettings):
 
     config: Path
     """config of the run"""
+    sizes: Annotated[Sizes, BeforeValidator(from_json)] = {}
+    """problems of each benchmark and pairs of each held-out set that is not on this machine, as
+    JSON: '{"gsm8k": 1319}'"""

@@ -1,12 +1,11 @@
 """Options of `prepare`: the made problems of a synthetic run, or the checks of real data."""
 
-import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from gcrm.config.base import Settings
+from gcrm.config.base import Settings, from_json
 from gcrm.config.download import Download
 from gcrm.config.types import Name, OutputFile, OutputFolder, OutputParent, Seed, Source, Unique
 
@@ -16,15 +15,6 @@ FAMILIES = (*BENCHMARKS, "chain")
 """families of made word problems; `gcrm.synthetic` has a generator for each"""
 LONGEST_CHAIN = 12
 """steps of a `chain` that fit into the context of the made base model"""
-
-
-def _from_json(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"must be a JSON object ({error})") from None
 
 
 class PrepareSettings(Settings):
@@ -81,7 +71,7 @@ class PrepareOptions(PrepareSettings):
     """longest question with solution, in tokens, that `evaluate` will take whole"""
     max_problems: int | None = Field(None, gt=0)
     """cap on the problems of a benchmark that `evaluate` will take (default: all)"""
-    downloads: Annotated[dict[Name, Download], BeforeValidator(_from_json)] = {}
+    downloads: Annotated[dict[Name, Download], BeforeValidator(from_json)] = {}
     """what to fetch, as JSON: entries of the config's downloads by name (default: nothing)"""
     download_dir: OutputParent | None = None
     """folder for what is fetched; it stays there, so that nothing is fetched twice"""

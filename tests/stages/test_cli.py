@@ -15,6 +15,7 @@ import gcrm.__main__ as gcrm_main
 from gcrm.__main__ import main
 from gcrm.cli import parse, run_stage
 from gcrm.config.base import flags
+from gcrm.config.cost import CostOptions
 from gcrm.config.evaluate import EvaluateOptions
 from gcrm.config.metrics import MetricsOptions
 from gcrm.config.represent import RepresentOptions
@@ -407,6 +408,10 @@ fields = {
         "save_dir": awkward.map(Path),
         "benchmarks": st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, unique=True),
         "filter_threshold": st.floats(-1, 1) | st.just(-1e-5),
+    },
+    CostOptions: {
+        "config": awkward.map(Path),
+        "sizes": st.dictionaries(awkward, st.integers(1, 9)),
     },
 }
 

@@ -384,6 +384,9 @@ def test_options_overrule_the_config(tmp_path: Path, capsys: pytest.CaptureFixtu
     second = capsys.readouterr().out
     assert "10,000 pairs of 8,000,000 tokens" in first and "hours on 8 a100" in first
     assert "20,000 pairs of 16,000,000 tokens" in second and "hours on 16 a100" in second
+    sizes = '{"gsm8k": 20, "svamp": 5}'
+    assert cost("--config", tmp_path / "own.yaml", "--sizes", sizes) == 0
+    assert "1,025 completions of 410,000 tokens" in capsys.readouterr().out
 
 
 def test_no_torch_is_needed(tmp_path: Path) -> None:
