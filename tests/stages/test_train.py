@@ -251,6 +251,8 @@ def test_every_objective_trains_and_scores(trained, name):
     assert np.isfinite(scores.reward).all()
     assert ("is not a standard checkpoint" in card) == ("mlp" in name)
     assert ("parity: official" in card) == ("official" in name)
+    # The pipeline with template and EOS would give other rewards of a text that has neither.
+    assert ("pipeline" in card.partition("---\n\n")[2]) != ("official" in name or "mlp" in name)
 
 
 def test_parity_is_stored_and_changes_the_encoding(trained):
