@@ -1,4 +1,4 @@
-"""DeepSpeed's configuration of a training: config/deepspeed/zero<stage>.json, or a user's file.
+"""DeepSpeed's configuration of a training: gcrm/config/zero<stage>.json, or a user's file.
 
 Values "auto" in these files come from the Trainer. ZeRO-3 gathers its weights on saving, since each
 process holds only a part of them. torch's AdamW is used as it is: DeepSpeed's own would have to be
@@ -12,7 +12,8 @@ from typing import Any
 from gcrm.config.train import TrainSettings
 from gcrm.utils.errors import UserError
 
-FOLDER = Path(__file__).parent.parent.parent / "config" / "deepspeed"
+FOLDER = Path(__file__).parent
+"""in the package, so that an installed one has the files, too"""
 
 
 def zero_file(settings: TrainSettings) -> Path | None:

@@ -151,7 +151,7 @@ class TrainSettings(Settings):
     gradient_checkpointing: bool = False
     """recompute activations in the backward pass: less memory, a third more time"""
     zero_stage: int = Field(0, ge=0, le=3)
-    """DeepSpeed ZeRO stage, configured by config/deepspeed/zero<stage>.json; 0: no DeepSpeed"""
+    """DeepSpeed ZeRO stage, configured by gcrm/config/zero<stage>.json; 0: no DeepSpeed"""
     deepspeed_config: Path | None = None
     """your own DeepSpeed configuration (JSON), instead of a zero_stage"""
 

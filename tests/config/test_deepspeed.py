@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
+import gcrm
 from gcrm.config.deepspeed import read_zero_config, zero_file
 from gcrm.config.train import TrainSettings
 from gcrm.utils.errors import UserError
 
-FOLDER = Path(__file__).parents[2] / "config" / "deepspeed"
+FOLDER = Path(gcrm.__file__).parent / "config"  # is installed with the package
 
 
 def test_each_stage_has_its_file():
@@ -21,7 +22,7 @@ def test_each_stage_has_its_file():
         assert config["zero_optimization"]["stage"] == stage
         # The Trainer fills in what it knows, or the two could differ.
         assert {config[key] for key in config if "batch" in key or "gradient" in key} == {"auto"}
-    assert len(list(FOLDER.iterdir())) == 3
+    assert len(list(FOLDER.glob("*.json"))) == 3
 
 
 def test_a_configuration_of_ones_own_takes_its_place(tmp_path):

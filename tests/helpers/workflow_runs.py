@@ -105,7 +105,6 @@ def copy_project(folder: Path, config: dict[str, Any] = SMALL) -> Path:
     ignore = shutil.ignore_patterns("__pycache__")
     for name in ("gcrm", "workflow"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignore)
-    shutil.copytree(ROOT / "config" / "deepspeed", folder / "config" / "deepspeed")
     write_config(folder / "config" / "config.yaml", config)
     return folder
 

@@ -163,6 +163,14 @@ def test_every_package_folder_is_installed() -> None:
     assert [folder for folder in folders if not (folder / "__init__.py").exists()] == []
 
 
+def test_every_file_of_the_package_is_installed() -> None:
+    """Beside Python's: templates, pages, DeepSpeed's configurations."""
+    patterns = PYPROJECT["tool"]["setuptools"]["package-data"]["*"]
+    files = [path for path in (ROOT / "gcrm").rglob("*.*") if path.suffix not in (".py", ".pyc")]
+    assert {".j2", ".html", ".json"} <= {path.suffix for path in files}
+    assert [path for path in files if not any(map(path.match, patterns))] == []
+
+
 def test_the_hook_and_the_tests_share_one_definition_of_the_checks() -> None:
     (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
     (hook,) = repository["hooks"]
