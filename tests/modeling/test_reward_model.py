@@ -6,6 +6,7 @@ import math
 import pickle
 import shutil
 
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -13,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from gcrm import RewardModel
+from gcrm.config.layout import FACTS
 from gcrm.config.represent import RepresentOptions
 from gcrm.lineage.provenance import write_provenance
 from gcrm.modeling.reward_model import read_goal_state
@@ -229,3 +231,20 @@ def test_the_goal_state_of_a_model_that_was_trained_anew_is_refused(checkpoint, 
     save_file(weights, model / "model.safetensors", {"format": "pt"})
     with pytest.raises(UserError, match="another reward model, the earlier one at this path"):
         RewardModel.from_pretrained(model, goals)
+
+
+def test_a_model_of_the_hub_is_read_with_its_facts(checkpoint, tmp_path, monkeypatch):
+    """From the cache, where an earlier download is: tests have no network."""
+    commit = "0" * 40
+    home = tmp_path / "models--owner--rm"
+    copy = home / "snapshots" / commit
+    shutil.copytree(checkpoint, copy)
+    (copy / FACTS).write_text('{"parity": "official"}')
+    (home / "refs").mkdir()
+    (home / "refs" / "main").write_text(commit)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    found = [
+        RewardModel.from_pretrained(source).score(QUESTION, SOLUTIONS[:1]).reward
+        for source in ("owner/rm", copy, checkpoint)
+    ]
+    assert found[0] == found[1] != found[2]  # the last one has EOS
