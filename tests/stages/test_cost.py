@@ -30,6 +30,7 @@ from gcrm.estimate.sizes import (
     training_size,
 )
 from gcrm.utils.errors import UserError
+from helpers.gguf_files import save_gguf_and_folder
 from helpers.workflow_runs import ROOT, SMALL, write_config
 
 BASE = "nvidia/OpenMath-CodeLlama-7b-Python-hf"
@@ -120,6 +121,13 @@ def test_sizes_of_the_papers_models(
         num_labels=1,
     )
     assert model_size(name) == PAPER_MODELS[name] == size_of(config)
+
+
+def test_a_gguf_file_has_the_size_of_the_weights_it_stands_for(tmp_path: Path) -> None:
+    """Its weights have other names, and are packed."""
+    file, folder = save_gguf_and_folder(tmp_path)
+    size = model_size(str(file))
+    assert size is not None and size == model_size(str(folder))
 
 
 @pytest.mark.parametrize("model", ["owner/model", "tests", "none.gguf"])
